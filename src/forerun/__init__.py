@@ -1,0 +1,1 @@
+"""forerun runs sequential computations ahead of themselves."""
