@@ -1,0 +1,47 @@
+# make demo     digits drawn in order and ahead, side by side, in forerun-out/
+# make test     linter, formatter, type checker; then the tests, which run every example
+# make bench    every benchmark; results in benchmarks/results/
+# make docs     the documentation, warnings as errors, in site/
+# make clean    remove what these made; the environment too
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
+
+# The networks here are small: a second thread gains nothing, and stalls on a shared machine.
+export OMP_NUM_THREADS ?= 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# mkdocs-material's banner about another project, which is no warning about these pages.
+export NO_MKDOCS_2_WARNING := 1
+
+.PHONY: demo test bench docs clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.installed-demo
+	$(BIN)/forerun sample --out forerun-out
+
+test: $(VENV)/.installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.installed-dev
+	@set -e; for claim in $(filter-out benchmarks/harness.py benchmarks/_%,$(wildcard benchmarks/*.py)); do \
+		echo "$$claim"; $(BIN)/python "$$claim"; done
+
+docs: $(VENV)/.installed-docs
+	$(BIN)/mkdocs build --strict
+
+clean:
+	rm -rf $(VENV) site forerun-out build dist .mypy_cache .pytest_cache .ruff_cache
+
+# One stamp for each extra: a second run installs nothing, a change of the versions installs again.
+$(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) ".[$*]"
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "forerun needs Python 3.11 or later, but $(PYTHON) is " + sys.version.split()[0] + "; type: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)

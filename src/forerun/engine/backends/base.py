@@ -1,0 +1,25 @@
+"""Backend: where a round is evaluated."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+from torch import Tensor
+
+from forerun.engine.rounds import Lap
+
+Call = Callable[[Tensor, Tensor], Tensor]  # (steps (W,), inputs (W, *batch, D)) -> (W, *batch, E)
+
+
+class Backend(ABC):
+    """A place to evaluate the steps of a round together."""
+
+    @abstractmethod
+    def evaluate(self, call: Call, steps: Tensor, inputs: Tensor, rest: float) -> tuple[Tensor, Callable[[], Lap]]:
+        """All outputs, the same on every rank, and a function that tells the time once they are in use.
+
+        Args:
+            call: what to evaluate; each step by itself, so that the steps may be split at will.
+            rest: seconds spent since the evaluation before, to be agreed upon by all ranks.
+        """

@@ -1,0 +1,21 @@
+"""Picard: the plain fixed point iteration on the path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from forerun.engine.methods.base import Evaluate, Front
+from forerun.engine.methods.slopes import SlopeMethod
+
+
+@dataclass(frozen=True)
+class Picard(SlopeMethod):
+    """`S_i = 0`: outputs are taken as they were evaluated, and swept in order.
+
+    With the step's increment as output and `Copy` as guess this is ParaDiGMS (arXiv 2305.16317, Algorithm 1).
+    """
+
+    def slopes(self, front: Front, evaluate: Evaluate) -> tuple[Tensor, None, None]:
+        return evaluate(front.steps, front.inputs), None, None

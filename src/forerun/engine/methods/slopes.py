@@ -1,0 +1,33 @@
+"""SlopeMethod: the methods that differ only in the slope they assume."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, final
+
+from torch import Tensor
+
+from forerun.engine.methods.base import Evaluate, Evaluated, Front, Iterate, Method
+from forerun.engine.sweep import sweep
+
+
+class SlopeMethod(Method):
+    """One evaluation of the window, one sweep with slopes `S_i`: `o_i + S_i (observe(x_i) - u_i)`."""
+
+    @abstractmethod
+    def slopes(self, front: Front, evaluate: Evaluate) -> tuple[Tensor, Tensor | None, Any]:
+        """Outputs `(W, *batch, E)`, slopes (scalar, diagonal, dense, or None for zero) and the next memory."""
+
+    @final
+    def iterate(self, front: Front, evaluate: Evaluate) -> Iterate:
+        outputs, slopes, memory = self.slopes(front, evaluate)
+        path = sweep(front.problem, front.start, front.state, outputs=outputs, slopes=slopes, around=front.inputs)
+        return Iterate(
+            states=path.states,
+            inputs=path.inputs,
+            outputs=path.outputs,
+            moves=path.inputs[:-1] - front.inputs,
+            evaluated=Evaluated(front.start, front.inputs, outputs),
+            slopes=slopes,
+            memory=memory,
+        )

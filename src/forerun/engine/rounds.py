@@ -1,0 +1,50 @@
+"""The log of a run: one `Round` an iteration, with its residuals and its time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Lap:
+    """Seconds between two evaluations: evaluating, communicating, and all else; the same on all ranks."""
+
+    evaluate: float = 0.0
+    communicate: float = 0.0
+    rest: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """The sum."""
+        return self.evaluate + self.communicate + self.rest
+
+    def __add__(self, other: Lap) -> Lap:
+        return Lap(self.evaluate + other.evaluate, self.communicate + other.communicate, self.rest + other.rest)
+
+
+@dataclass(frozen=True)
+class Round:
+    """One iteration of a method on the window `[start, stop)`.
+
+    Attributes:
+        accepted: steps accepted, from `start` on.
+        residuals: the largest over the samples, one a step of the window; the first is zero.
+        limit: what they were held against.
+        rounds: calls of evaluate, one after another; 1 for most methods.
+        evaluations: steps evaluated in them.
+        lap: their time; `rest` is that before the call.
+    """
+
+    start: int
+    stop: int
+    accepted: int
+    residuals: tuple[float, ...]
+    limit: float
+    rounds: int
+    evaluations: int
+    lap: Lap
+
+    @property
+    def width(self) -> int:
+        """Steps in the window."""
+        return self.stop - self.start

@@ -1,0 +1,151 @@
+"""The sweep: advance in order over the window, each output corrected by its slope.
+
+    x_{i+1} = advance(i, x_i, o_i + S_i (observe(x_i) - u_i))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import torch
+from torch import Tensor
+
+from forerun.engine.process import Affine, Process
+from forerun.engine.scan import scan
+from forerun.engine.tree import Layout, Tree
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A process in rows: what solving it looks like to methods, `(W, *batch, D)` in, `(W, *batch, E)` out."""
+
+    process: Process
+    inputs: Layout
+    outputs: Layout
+
+    @property
+    def length(self) -> int:
+        return self.process.length
+
+    @property
+    def sloped(self) -> bool:
+        """Whether a slope can map an input's move to an output's: both rows are equally wide."""
+        return self.inputs.width == self.outputs.width
+
+    def steps(self, start: int, stop: int) -> Tensor:
+        """The steps `start .. stop-1`, int64 on the inputs' device."""
+        return torch.arange(start, stop, device=self.inputs.device)
+
+    def evaluate(self, steps: Tensor, inputs: Tensor) -> Tensor:
+        """Output rows `(W, *batch, E)` of input rows `(W, *batch, D)`."""
+        return self.outputs.pack(self.process.evaluate(steps, self.inputs.unpack(inputs)), len(steps))
+
+    def observe(self, state: Tree) -> Tensor:
+        """The input row `(*batch, D)` of a state."""
+        return self.inputs.pack(self.process.observe(state))
+
+    def advance(self, step: int, state: Tree, output: Tensor) -> Tree:
+        """The next state, from an output row `(*batch, E)`."""
+        return self.process.advance(step, state, self.outputs.unpack(output))
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What a sweep over `W` steps leaves behind."""
+
+    states: Sequence[Tree]  # x_{start+1} .. x_stop
+    inputs: Tensor  # (W + 1, *batch, D): the inputs of x_start .. x_stop
+    outputs: Tensor  # (W, *batch, E): the outputs as corrected
+
+
+def apply(slopes: Tensor, moves: Tensor) -> Tensor:
+    """`S m` for scalar `(..., 1)`, diagonal `(..., D)` or dense `(..., E, D)` slopes and moves `(..., D)`."""
+    return slopes * moves if slopes.dim() == moves.dim() else (slopes @ moves.unsqueeze(-1)).squeeze(-1)
+
+
+def sweep(
+    problem: Problem, start: int, state: Tree, *, outputs: Tensor, slopes: Tensor | None = None, around: Tensor
+) -> Swept:
+    """Advance from the state of step `start` over the steps of `outputs`.
+
+    Args:
+        outputs: `(W, *batch, E)`, as evaluated at the inputs `around`.
+        slopes: scalar `(W, *batch, 1)`, diagonal `(W, *batch, D)` or dense `(W, *batch, E, D)`; None is zero.
+        around: `(W, *batch, D)`, the inputs at which the outputs were evaluated.
+    """
+    maps = problem.process.affine(problem.steps(start, start + len(outputs)))
+    if maps is None:
+        return _in_order(problem, start, state, outputs, slopes, around)
+    return _by_scan(problem, maps, state, outputs, slopes, around)
+
+
+def _in_order(
+    problem: Problem, start: int, state: Tree, outputs: Tensor, slopes: Tensor | None, around: Tensor
+) -> Swept:
+    states, used = [], []
+    seen = problem.observe(state)
+    inputs = [seen]
+    for step, output, slope, anchor in zip(
+        range(start, start + len(outputs)),
+        outputs.unbind(),
+        outputs.unbind() if slopes is None else slopes.unbind(),
+        around.unbind(),
+        strict=True,
+    ):
+        corrected = output if slopes is None else output + apply(slope, seen - anchor)
+        state = problem.advance(step, state, corrected)
+        seen = problem.observe(state)
+        states.append(state)
+        used.append(corrected)
+        inputs.append(seen)
+    return Swept(states, torch.stack(inputs), outputs if slopes is None else torch.stack(used))
+
+
+def _by_scan(
+    problem: Problem, maps: Affine, state: Tree, outputs: Tensor, slopes: Tensor | None, around: Tensor
+) -> Swept:
+    """The same as one scan: `x_{i+1} = (a_i + b_i S_i) x_i + b_i (o_i - S_i u_i) + c_i`."""
+    keep, gain = (_column(factor, outputs) for factor in (maps.state, maps.output))
+    shift = gain * (outputs if slopes is None else outputs - apply(slopes, around))
+    if maps.shift is not None:
+        shift = shift + problem.inputs.pack(maps.shift, len(outputs))
+    first = problem.observe(state)
+    inputs = torch.cat([first.unsqueeze(0), scan(_propagator(keep, gain, slopes, outputs), shift, first)])
+    corrected = outputs if slopes is None else outputs + apply(slopes, inputs[:-1] - around)
+    return Swept(Rows(problem.inputs, inputs[1:]), inputs, corrected)
+
+
+def _propagator(keep: Tensor, gain: Tensor, slopes: Tensor | None, outputs: Tensor) -> Tensor:
+    if slopes is None:
+        return keep
+    if slopes.dim() == outputs.dim():
+        return keep + gain * slopes
+    eye = torch.eye(slopes.shape[-1], dtype=slopes.dtype, device=slopes.device)
+    return keep.unsqueeze(-1) * eye + gain.unsqueeze(-1) * slopes
+
+
+def _column(factor: Tensor, rows: Tensor) -> Tensor:
+    """One number a step `(W,)`, shaped to multiply rows `(W, *batch, D)`."""
+    return factor.to(rows).reshape(-1, *[1] * (rows.dim() - 1))
+
+
+class Rows(Sequence[Tree]):
+    """States that are their own inputs, unpacked from rows when asked for."""
+
+    def __init__(self, layout: Layout, rows: Tensor) -> None:
+        self._layout = layout
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Tree: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Tree]: ...
+    def __getitem__(self, index: int | slice) -> Tree | Sequence[Tree]:
+        if isinstance(index, slice):
+            return Rows(self._layout, self._rows[index])
+        return self._layout.unpack(self._rows[index])

@@ -1,0 +1,140 @@
+"""Tolerance: in which norm a step's residual is measured, and how small it must be."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Norm = Callable[[Tensor], Tensor]
+
+
+def rms(rows: Tensor) -> Tensor:
+    """Root mean square of each row, `(..., D) -> (...)`."""
+    return torch.linalg.vector_norm(rows, dim=-1) / max(rows.shape[-1], 1) ** 0.5
+
+
+def largest(rows: Tensor) -> Tensor:
+    """Largest element of each row by size, `(..., D) -> (...)`."""
+    return torch.linalg.vector_norm(rows, ord=torch.inf, dim=-1) if rows.shape[-1] else rms(rows)
+
+
+class Tolerance(ABC):
+    """The unit of residuals and deviations, and the limit they must keep."""
+
+    @abstractmethod
+    def norm(self, steps: Tensor, moves: Tensor, inputs: Tensor) -> Tensor:
+        """Sizes `(W, *batch)` of the moves `(W, *batch, D)` that the inputs of the steps `(W,)` made."""
+
+    @abstractmethod
+    def limit(self) -> float:
+        """The largest residual with which a step is accepted in the first round."""
+
+    def follow(self, limit: float, residuals: Sequence[float]) -> float:
+        """The limit of the next round, given this round's residuals, one a step of the window."""
+        return limit
+
+
+@dataclass(frozen=True)
+class Absolute(Tolerance):
+    """A step's input may move by `value`, in the units of the input."""
+
+    value: float = 1e-3
+    size: Norm = rms
+
+    def __post_init__(self) -> None:
+        _refuse_negative(self.value, f"Absolute({self.value})")
+
+    def norm(self, steps: Tensor, moves: Tensor, inputs: Tensor) -> Tensor:
+        return self.size(moves)
+
+    def limit(self) -> float:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Relative(Tolerance):
+    """A step's input may move by `value` times its own size, or by `floor` where that is more."""
+
+    value: float = 1e-3
+    floor: float = 1e-8
+    size: Norm = rms
+
+    def __post_init__(self) -> None:
+        _refuse_negative(self.value, f"Relative({self.value})")
+        _refuse_negative(self.floor, f"Relative({self.value}, floor={self.floor})")
+
+    def norm(self, steps: Tensor, moves: Tensor, inputs: Tensor) -> Tensor:
+        unit = self.size(inputs) + self.floor / max(self.value, 1e-30)
+        return self.size(moves) / unit.clamp_min(torch.finfo(unit.dtype).tiny)
+
+    def limit(self) -> float:
+        return self.value
+
+
+@dataclass(frozen=True)
+class PerStep(Tolerance):
+    """A step's input may move by `value` times the level of that step, such as its noise (ParaDiGMS, eq. 9).
+
+    Args:
+        value: the share of the level.
+        levels: `(length,)`, positive; the unit of each step. The last also measures the deviation.
+    """
+
+    value: float
+    levels: Tensor
+    size: Norm = rms
+
+    def __post_init__(self) -> None:
+        _refuse_negative(self.value, f"PerStep({self.value}, levels)")
+        if self.levels.dim() != 1 or not bool((self.levels > 0).all()):
+            raise ValueError(
+                f"PerStep takes one positive level a step, but got a tensor of shape {list(self.levels.shape)} with "
+                "smallest entry "
+                f"{float(self.levels.min()) if self.levels.numel() else None}; pass levels.clamp_min(1e-3) of shape (length,)"
+            )
+
+    def norm(self, steps: Tensor, moves: Tensor, inputs: Tensor) -> Tensor:
+        levels = self.levels.to(moves)[steps.clamp_max(len(self.levels) - 1)]
+        return self.size(moves) / levels.reshape(-1, *[1] * (moves.dim() - 2))
+
+    def limit(self) -> float:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Moving(Tolerance):
+    """DreamPropeller's threshold: it follows the residuals that it sees (arXiv 2311.17082, section 4.2).
+
+    The residual is `scale` times the mean square of the move. After each round the limit goes to
+    `momentum * limit + (1 - momentum) * e` with `e` the residual in the middle of the window, or their
+    mean with `mean=True`. It settles where about half a window is accepted, whatever the error: it
+    controls the speed of a run, not its accuracy, and has forgotten `start` after ten rounds.
+    """
+
+    start: float
+    momentum: float = 0.9
+    mean: bool = False
+    scale: float = 1e6
+
+    def norm(self, steps: Tensor, moves: Tensor, inputs: Tensor) -> Tensor:
+        return self.scale * rms(moves).square()
+
+    def limit(self) -> float:
+        return self.start
+
+    def follow(self, limit: float, residuals: Sequence[float]) -> float:
+        moved = residuals[1:]
+        if not moved:
+            return limit
+        seen = sum(moved) / len(moved) if self.mean else moved[len(moved) // 2]
+        following = self.momentum * limit + (1 - self.momentum) * seen
+        return following if following < float("inf") else limit
+
+
+def _refuse_negative(value: float, came: str) -> None:
+    if not value >= 0:
+        raise ValueError(f"{came} is no tolerance: a residual cannot be below it; pass a number >= 0, such as 1e-3")
