@@ -13,11 +13,15 @@ evaluation is spent. It is an estimate: `benchmarks/the_check_tells_the_deviatio
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from forerun.engine.jacobian import Carried, Jacobian, estimate
+import torch
+from torch import Tensor
+
+from forerun.engine.jacobian import Jacobian, estimate
 from forerun.engine.methods.base import Evaluated, Front, Iterate
-from forerun.engine.sweep import apply, sweep
+from forerun.engine.sweep import Problem, apply, sweep
+from forerun.engine.tolerance import Tolerance
 from forerun.engine.tree import Tree
 
 MEMORY = 5  # evaluations of a step that are kept to estimate its Jacobian: four differences
@@ -35,39 +39,71 @@ class Anchor:
 
 @dataclass(frozen=True)
 class Trail:
-    """The shadow at the accepted frontier, and what is needed to follow it further or go back."""
+    """The shadow at the accepted frontier, and what is needed to follow it further or to go back."""
 
     shadow: Tree
     anchors: tuple[Anchor, ...]
     evaluations: tuple[Evaluated, ...] = ()  # the newest first
-    carried: Carried | None = None
+    jacobian: Jacobian | None = None  # of the last accepted step
 
     @classmethod
-    def start(cls, step: int, state: Tree, shadow: Tree | None = None) -> Trail:
-        """A trail that begins at an accepted state, on the sequential path unless a shadow is given."""
+    def start(cls, step: int, state: Tree, shadow: Tree = None) -> Trail:
+        """A trail from an accepted state on; on the sequential path itself unless a shadow is given."""
         shadow = state if shadow is None else shadow
         return cls(shadow, (Anchor(step, state, shadow),))
 
     def follow(self, front: Front, iterate: Iterate, accepted: int) -> Trail:
         """The trail at step `front.start + accepted`."""
         seen = (iterate.evaluated, *self.evaluations)[:MEMORY]
-        jacobian, carried = estimate(seen, front.start, accepted, iterate.slopes, self.carried)
+        slopes = None if iterate.slopes is None else iterate.slopes[:accepted]
+        jacobian = estimate(seen, front.start, accepted, slopes, self.jacobian)
         shadow = _advance(front, iterate, accepted, jacobian, self.shadow)
+        return Trail(shadow, self._anchored(front, iterate, accepted, shadow), seen, jacobian.split()[-1])
+
+    def back(self, problem: Problem, tolerance: Tolerance, excess: float, asked: float) -> Trail:
+        """The trail at the first step to blame for a deviation `excess` times what was asked.
+
+        A drift that an anchor already shows may have been amplified by as much as the whole path shows, `excess`;
+        so the last anchor is taken whose drift would still keep half of what was asked.
+        """
+        kept = [anchor for anchor in self.anchors if self._drift(problem, tolerance, anchor) * excess <= asked / 2]
+        anchors = tuple(kept or self.anchors[:1])
+        return Trail(anchors[-1].shadow, anchors)
+
+    def deviation(self, problem: Problem, tolerance: Tolerance, step: int, state: Tree) -> Tensor:
+        """Estimated distance `(*batch,)` of a state from the sequential run's, in the norm of the tolerance."""
+        seen = problem.observe(state).unsqueeze(0)
+        moves = problem.observe(self.shadow).unsqueeze(0) - seen
+        return tolerance.norm(problem.steps(step, step + 1), moves, seen)[0]
+
+    def _anchored(self, front: Front, iterate: Iterate, accepted: int, shadow: Tree) -> tuple[Anchor, ...]:
         stop, stride = front.start + accepted, -(-front.problem.length // ANCHORS)
-        anchors = self.anchors
-        if stop // stride > anchors[-1].step // stride:
-            anchors = (*anchors, Anchor(stop, iterate.states[accepted - 1], shadow))
-        return Trail(shadow, anchors, seen, carried)
+        if stop // stride == self.anchors[-1].step // stride:
+            return self.anchors
+        return (*self.anchors, Anchor(stop, iterate.states[accepted - 1], shadow))
+
+    def _drift(self, problem: Problem, tolerance: Tolerance, anchor: Anchor) -> float:
+        here = replace(self, shadow=anchor.shadow)
+        return worst(here.deviation(problem, tolerance, anchor.step, anchor.state))
+
+
+def worst(sizes: Tensor) -> float:
+    """The largest of some sizes, infinite where one is not a number, 0 where there are none."""
+    return float(sizes.nan_to_num(torch.inf, torch.inf).max()) if sizes.numel() else 0.0
 
 
 def _advance(front: Front, iterate: Iterate, accepted: int, jacobian: Jacobian, shadow: Tree) -> Tree:
     """The shadow after the accepted steps of a front."""
-    problem, slopes = front.problem, iterate.slopes
-    used, around, moves = iterate.outputs[:accepted], iterate.inputs[:accepted], iterate.moves[:accepted]
-    defects = jacobian.beyond(moves) if slopes is None else jacobian.beyond(moves, apply(slopes[:accepted], moves))
-    if jacobian.slopes is not None:
-        return sweep(problem, front.start, shadow, outputs=used + defects, slopes=jacobian.slopes, around=around).states[-1]
-    for index in range(accepted):
-        distance = problem.observe(shadow) - around[index]
-        shadow = problem.advance(front.start + index, shadow, used[index] + defects[index] + jacobian.at(index, distance))
+    problem = front.problem
+    used, around, moves = (rows[:accepted] for rows in (iterate.outputs, iterate.inputs[:-1], iterate.moves))
+    corrected = 0 if iterate.slopes is None else apply(iterate.slopes[:accepted], moves)
+    outputs = used + jacobian.times(moves) - corrected
+    if jacobian.base is not None and jacobian.base.shape[-1] > 1:
+        # what lies beyond a whole matrix or diagonal is left out where it would cost the scan
+        return sweep(problem, front.start, shadow, outputs=outputs, slopes=jacobian.base, around=around).states[-1]
+    for step, output, anchor, slope in zip(
+        range(front.start, front.start + accepted), outputs, around, jacobian.split(), strict=True
+    ):
+        distance = problem.observe(shadow) - anchor
+        shadow = problem.advance(step, shadow, output + slope.times(distance.unsqueeze(0))[0])
     return shadow

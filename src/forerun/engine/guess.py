@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from forerun.engine.sweep import Problem, sweep
+from forerun.engine.sweep import Joined, Problem, sweep
 from forerun.engine.tree import Tree
 
 
@@ -96,4 +96,4 @@ def _sweep_on(problem: Problem, start: int, state: Tree, outputs: Tensor) -> tup
         return _first(problem, state)
     width = (len(outputs), *problem.inputs.batch, problem.inputs.width)
     path = sweep(problem, start, state, outputs=outputs, around=outputs.new_zeros(()).expand(width))
-    return [state, *path.states], path.inputs
+    return Joined([state], path.states), path.inputs

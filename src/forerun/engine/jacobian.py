@@ -1,6 +1,6 @@
 """What the evaluations of a step tell about its Jacobian, for the check.
 
-Every step was evaluated several times on the way to acceptance. Broyden's update makes an estimate agree with
+Every step was evaluated several times on its way to acceptance. Broyden's update makes an estimate agree with
 each difference of two evaluations in turn (Broyden 1965, "A class of methods for solving nonlinear simultaneous
 equations", equation 4.5):
 
@@ -10,7 +10,7 @@ equations", equation 4.5):
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -18,23 +18,119 @@ from torch import Tensor
 from forerun.engine.methods.base import Evaluated
 from forerun.engine.sweep import apply
 
-SMALL = 16  # rows up to this wide afford a full matrix, which is carried from step to step
-
-Carried = tuple[Tensor, ...]
+SMALL = 16  # rows up to this wide afford a full matrix, carried from step to step
 
 
 @dataclass(frozen=True)
 class Jacobian:
-    """Estimates for the steps of a stretch, `J = B + sum_k w_k p_k^T` with a base `B`.
+    """Estimates for a stretch of `n` steps, `J = B + sum_k w_k p_k^T`.
 
     Attributes:
-        base: scalar, diagonal or dense slopes of the stretch; None for zero.
-        left: `w`, `(K, n, *batch, E)`.
-        right: `p`, `(K, n, *batch, D)`.
-        whole: the base alone is the estimate, and is meant for one sweep over the stretch.
+        base: `B`, scalar, diagonal or dense slopes `(n, ...)`; None for zero.
+        left: `w`, `(n, *batch, K, E)`.
+        right: `p`, `(n, *batch, K, D)`.
     """
 
     base: Tensor | None
     left: Tensor
     right: Tensor
-    whole: bool = False
+
+    def times(self, moves: Tensor) -> Tensor:
+        """`J m` of moves `(n, *batch, D)`."""
+        weights = (self.right @ moves.unsqueeze(-1)).transpose(-1, -2)
+        product = (weights @ self.left).squeeze(-2)
+        return product if self.base is None else product + apply(self.base, moves)
+
+    def split(self) -> list[Jacobian]:
+        """One estimate a step, each with a leading axis of 1."""
+        return [
+            Jacobian(None if self.base is None else self.base[index : index + 1], left, right)
+            for index, (left, right) in enumerate(zip(self.left.split(1), self.right.split(1), strict=True))
+        ]
+
+
+def estimate(
+    evaluations: Sequence[Evaluated], start: int, count: int, base: Tensor | None, before: Jacobian | None
+) -> Jacobian:
+    """The Jacobians of the steps `start .. start+count-1`.
+
+    Args:
+        evaluations: of the window, the newest first.
+        base: slopes to begin with, one a step of the stretch; None for zero.
+        before: the estimate of the step before `start`, with a leading axis of 1; None where there is none.
+    """
+    changes = _changes(evaluations, start, count)
+    if changes is None:
+        newest = evaluations[0]
+        width, height = newest.inputs.shape[-1], newest.outputs.shape[-1]
+        none = newest.inputs.new_zeros((count, *newest.inputs.shape[1:-1], 0, width))
+        fresh = Jacobian(base, none.new_zeros((*none.shape[:-1], height)), none)
+        return fresh if before is None else _spread(before, count)
+    if changes[0].shape[-1] <= SMALL and (base is None or base.shape[-1] == 1):
+        return _carry(*changes, before)
+    return _per_step(*changes, base)
+
+
+def _changes(evaluations: Sequence[Evaluated], start: int, count: int) -> tuple[Tensor, Tensor] | None:
+    """Differences of successive evaluations, the oldest first: `du` `(n, *batch, K, D)` and `do` `(n, *batch, K, E)`.
+
+    Zero where a step was not evaluated twice; None where no step was.
+    """
+    inputs, outputs = [], []
+    for newer, older in zip(evaluations, evaluations[1:], strict=False):
+        first = start - older.start
+        known = min(len(older.inputs) - first, len(newer.inputs) - (start - newer.start), count)
+        if known <= 0:
+            break
+        here = slice(start - newer.start, start - newer.start + known)
+        there = slice(first, first + known)
+        inputs.append(_padded(newer.inputs[here] - older.inputs[there], count))
+        outputs.append(_padded(newer.outputs[here] - older.outputs[there], count))
+    if not inputs:
+        return None
+    return torch.stack(inputs[::-1], -2), torch.stack(outputs[::-1], -2)
+
+
+def _padded(rows: Tensor, count: int) -> Tensor:
+    return torch.cat([rows, rows.new_zeros((count - len(rows), *rows.shape[1:]))])
+
+
+def _per_step(du: Tensor, do: Tensor, base: Tensor | None) -> Jacobian:
+    """Each step by itself: a few updates of its base. A step evaluated once takes those of the step before it."""
+    right = _directions(du)
+    partial = Jacobian(base, do[..., :0, :], right[..., :0, :])
+    for index in range(du.shape[-2]):
+        left = do[..., index, :] - partial.times(du[..., index, :])
+        partial = replace(
+            partial, left=torch.cat([partial.left, left.unsqueeze(-2)], -2), right=right[..., : index + 1, :]
+        )
+    seen = (du != 0).flatten(1).any(1)
+    source = torch.where(seen, torch.arange(len(du), device=du.device), -1).cummax(0).values.clamp_min(0)
+    return replace(partial, left=partial.left[source], right=partial.right[source])
+
+
+def _carry(du: Tensor, do: Tensor, before: Jacobian | None) -> Jacobian:
+    """A full matrix that goes on from step to step: neighbours share most of their Jacobian."""
+    right = _directions(du)
+    shape = (*du.shape[1:-2], do.shape[-1], du.shape[-1])
+    matrix = du.new_zeros(shape) if before is None or before.base is None else before.base[0]
+    found = []
+    for step in range(len(du)):
+        for index in range(du.shape[-2]):
+            surprise = do[step, ..., index, :] - apply(matrix, du[step, ..., index, :])
+            matrix = matrix + surprise.unsqueeze(-1) * right[step, ..., index, :].unsqueeze(-2)
+        found.append(matrix)
+    return Jacobian(torch.stack(found), do[..., :0, :], right[..., :0, :])
+
+
+def _directions(du: Tensor) -> Tensor:
+    """`du / |du|^2`, zero where the step did not move (to rounding)."""
+    square = du.square().sum(-1, keepdim=True)
+    return torch.where(square > torch.finfo(du.dtype).tiny, du / square, 0.0)
+
+
+def _spread(before: Jacobian, count: int) -> Jacobian:
+    """The estimate of one step for `count` steps."""
+    left, right = (each.expand(count, *each.shape[1:]) for each in (before.left, before.right))
+    base = None if before.base is None else before.base.expand(count, *before.base.shape[1:])
+    return Jacobian(base, left, right)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from forerun.engine.checkpoint import Checkpoint
+from forerun.engine.rounds import Round
 from forerun.engine.tree import Tree
 
 if TYPE_CHECKING:
@@ -17,84 +18,44 @@ if TYPE_CHECKING:
 
 
 class Status(Enum):
-    """How a run ended, as a sentence with advice."""
+    """How a run ended: a sentence, with advice."""
 
-    CHECKED = "Every step is accepted, and the estimated deviation from the sequential run is within the tolerance."
-    UNCHECKED = (
-        "Every step is accepted, but the deviation was not estimated; pass check=True to know how close the answer is."
-    )
-    UNCERTAIN = (
-        "Every step is accepted, but the estimated deviation exceeds the tolerance and solving again did not mend it; "
-        "tighten the tolerance, or use method=Sequential()."
-    )
+    CHECKED = "Every step is accepted, and the estimated deviation from the sequential run is what was asked for."
+    UNCHECKED = "Every step is accepted; the deviation was not estimated (pass check=True to know how close this is)."
+    SEQUENTIAL = "Every step was taken in order, from its exact state: this is the sequential run."
     NONFINITE = (
-        "A step gave a value that is not finite from its exact input, as the sequential run would; look at that step, "
-        "its state is in solution.state."
+        "A step gave a value that is not finite from its exact input, as the sequential run would; solution.state is "
+        "the state before it: look there, or check the process in float64."
     )
     STOPPED = "The callback asked to stop; pass resume=solution.checkpoint to go on."
-    INTERRUPTED = "Interrupted; what is accepted is kept, pass resume=solution.checkpoint to go on."
+    INTERRUPTED = "Interrupted. What is accepted is kept: pass resume=solution.checkpoint to go on."
 
     @property
     def done(self) -> bool:
-        """Whether the state is that of the last step."""
-        return self in (Status.CHECKED, Status.UNCHECKED, Status.UNCERTAIN)
+        """Whether the whole path was accepted."""
+        return self in (Status.CHECKED, Status.UNCHECKED, Status.SEQUENTIAL)
 
 
 class NotConverged(RuntimeError):
-    """Raised by `solve(..., throw=True)` where the run did not end well; the solution is in `.solution`."""
+    """Raised by `solve(..., throw=True)` where a run could not reach its end; `.solution` holds what it has."""
 
     def __init__(self, solution: Solution) -> None:
-        super().__init__(solution.message)
+        super().__init__(f"{solution.status.value} (step {solution.step} of {solution.length})")
         self.solution = solution
-
-
-@dataclass(frozen=True)
-class Lap:
-    """Seconds: of evaluating, of communication, and of all else since the lap before; agreed by all ranks."""
-
-    evaluate: float = 0.0
-    communicate: float = 0.0
-    rest: float = 0.0
-
-    @property
-    def total(self) -> float:
-        return self.evaluate + self.communicate + self.rest
-
-    def __add__(self, other: Lap) -> Lap:
-        return Lap(
-            self.evaluate + other.evaluate, self.communicate + other.communicate, self.rest + other.rest
-        )
-
-
-@dataclass(frozen=True)
-class Round:
-    """One iteration of a method on the window `[start, stop)`; a round for most, several where `rounds > 1`."""
-
-    start: int
-    stop: int
-    accepted: int  # steps accepted, from start on
-    residuals: tuple[float, ...]  # the largest over the samples, one a step
-    limit: float  # what they were held against
-    rounds: int
-    evaluations: int
-    lap: Lap
-
-    @property
-    def width(self) -> int:
-        return self.stop - self.start
 
 
 @dataclass(frozen=True)
 class Seconds:
     """Where the time of a run went."""
 
-    evaluate: float
-    advance: float
-    communicate: float
-    rest: float
+    evaluate: float = 0.0
+    advance: float = 0.0
+    communicate: float = 0.0
+    rest: float = 0.0
 
     @property
     def total(self) -> float:
+        """The sum."""
         return self.evaluate + self.advance + self.communicate + self.rest
 
 
@@ -104,42 +65,45 @@ class Solution:
 
     Attributes:
         state: the state of step `step`: the final one where `status.done`.
-        step: number of accepted steps.
-        length: number of steps of the process.
+        length: steps of the process.
         status: how the run ended.
-        log: the rounds, in order.
-        deviation: estimated distance of the state from the sequential run's, in the norm of the tolerance, one
-            a sample (`batch` axes); None where it was not estimated.
-        notes: what the run decided on its way, such as why the window declined.
-        path: the states `x_0 .. x_step`, where `path=True` asked for them.
-        seconds: where the time went.
+        log: its rounds, in order.
+        deviation: estimated distance of the state from the sequential run's in the norm of the tolerance, one a
+            sample (`*batch`); None where it was not estimated.
         checkpoint: hand it to `resume` to go on, or `.save(path)` it.
+        seconds: where the time went.
+        notes: what the run decided on its way, such as why the window declined; sentences.
+        path: the states `x_0 .. x_step` where `path=True` asked for them, else None.
     """
 
     state: Tree
-    step: int
     length: int
     status: Status
     log: Sequence[Round]
     deviation: Tensor | None
-    seconds: Seconds
     checkpoint: Checkpoint
+    seconds: Seconds
     notes: Sequence[str] = ()
-    path: Sequence[Tree] | None = field(default=None, repr=False)
+    path: Sequence[Tree] | None = field(default=None)
+
+    @property
+    def step(self) -> int:
+        """Accepted steps."""
+        return self.checkpoint.step
 
     @property
     def rounds(self) -> int:
-        """Batched calls of `evaluate`, one after another: what wall-clock pays for."""
-        return sum(entry.rounds for entry in self.log) + self.checkpoint.rounds_before
+        """Batched calls of evaluate, one after another: what wall-clock pays for."""
+        return self.checkpoint.rounds
 
     @property
     def evaluations(self) -> int:
         """Steps evaluated in all rounds: what compute pays for."""
-        return sum(entry.evaluations for entry in self.log) + self.checkpoint.evaluations_before
+        return self.checkpoint.evaluations
 
     @property
     def inflation(self) -> float:
-        """Evaluations per accepted step; 1 in the sequential run."""
+        """Evaluations per step; 1 in the sequential run."""
         return self.evaluations / max(self.step, 1)
 
     @property
@@ -148,3 +112,32 @@ class Solution:
         if self.deviation is None:
             return None
         return float(self.deviation.max()) if self.deviation.numel() else 0.0
+
+    @property
+    def residuals(self) -> list[dict[int, float]]:
+        """The residuals of every round, by step."""
+        return [dict(enumerate(entry.residuals, entry.start)) for entry in self.log]
+
+    def plot(self, **options: Any) -> Figure:
+        """The wavefront: step by round, coloured by residual, with the accepted frontier; see `forerun.view`."""
+        from forerun.view.plot import wavefront
+
+        return wavefront(self, **options)
+
+    def __str__(self) -> str:
+        """The run in a few lines; tensors are left out."""
+        estimate = "not estimated" if self.deviation_estimate is None else f"{self.deviation_estimate:.2g} (estimate)"
+        times = self.seconds
+        lines = [
+            f"{self.step} of {self.length} steps in {self.rounds} rounds, {self.evaluations} evaluations "
+            f"(inflation {self.inflation:.2f})",
+            f"deviation {estimate}",
+            f"{times.total:.3g} s: evaluate {times.evaluate:.3g}, advance {times.advance:.3g}, "
+            f"communicate {times.communicate:.3g}, rest {times.rest:.3g}",
+            self.status.value,
+            *self.notes,
+        ]
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"<Solution\n{self}\n>"

@@ -14,16 +14,25 @@ from torch import Tensor
 
 from forerun.engine.process import Affine, Process
 from forerun.engine.scan import scan
-from forerun.engine.tree import Layout, Tree
+from forerun.engine.tree import Layout, Tree, describe, tensors, tree_map
 
 
-@dataclass(frozen=True)
 class Problem:
-    """A process in rows: what solving it looks like to methods, `(W, *batch, D)` in, `(W, *batch, E)` out."""
+    """A process in rows: what solving it looks like to methods, `(W, *batch, D)` in, `(W, *batch, E)` out.
 
-    process: Process
-    inputs: Layout
-    outputs: Layout
+    The layout of the outputs is learnt from the first evaluation.
+    """
+
+    def __init__(self, process: Process, state: Tree) -> None:
+        self.process = process
+        self.inputs = Layout.of(process.observe(state), batch_dims=process.batch_dims, name="input")
+        self._outputs: Layout | None = None
+
+    @property
+    def outputs(self) -> Layout:
+        """How outputs lie in rows."""
+        assert self._outputs is not None, "no output before the first evaluation"
+        return self._outputs
 
     @property
     def length(self) -> int:
@@ -40,7 +49,26 @@ class Problem:
 
     def evaluate(self, steps: Tensor, inputs: Tensor) -> Tensor:
         """Output rows `(W, *batch, E)` of input rows `(W, *batch, D)`."""
-        return self.outputs.pack(self.process.evaluate(steps, self.inputs.unpack(inputs)), len(steps))
+        outputs = self.process.evaluate(steps, self.inputs.unpack(inputs))
+        if self._outputs is None:
+            self._outputs = self._learn(outputs, len(steps))
+        return self._outputs.pack(outputs, len(steps))
+
+    def _learn(self, outputs: Tree, count: int) -> Layout:
+        if any(leaf.dim() == 0 or len(leaf) != count for leaf in tensors(outputs)):
+            raise ValueError(
+                f"evaluate was given {count} step(s) and returned {describe(outputs)}; every tensor it returns must "
+                f"begin with that axis of {count}, as the inputs do; for a function of one "
+                "step use Process.from_step(f, length)"
+            )
+        first = tree_map(lambda leaf: leaf[0], outputs)
+        layout = Layout.of(first, batch_dims=self.process.batch_dims, name="output")
+        if layout.batch != self.inputs.batch or layout.device != self.inputs.device:
+            raise ValueError(
+                f"evaluate returned {describe(outputs)} on {layout.device}, but its inputs have batch axes "
+                f"{list(self.inputs.batch)} on {self.inputs.device}; keep both, or set batch_dims = 0"
+            )
+        return layout
 
     def observe(self, state: Tree) -> Tensor:
         """The input row `(*batch, D)` of a state."""
@@ -149,3 +177,36 @@ class Rows(Sequence[Tree]):
         if isinstance(index, slice):
             return Rows(self._layout, self._rows[index])
         return self._layout.unpack(self._rows[index])
+
+
+class Joined(Sequence[Tree]):
+    """Sequences one after another, without unpacking them."""
+
+    def __init__(self, *parts: Sequence[Tree]) -> None:
+        nested = [part._parts if isinstance(part, Joined) else [part] for part in parts]
+        self._parts: list[Sequence[Tree]] = [part for inner in nested for part in inner if len(part)]
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts))
+
+    @overload
+    def __getitem__(self, index: int) -> Tree: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Tree]: ...
+    def __getitem__(self, index: int | slice) -> Tree | Sequence[Tree]:
+        if isinstance(index, slice):
+            first, last, _ = index.indices(len(self))
+            return Joined(*self._cut(first, last))
+        index = range(len(self))[index]
+        for part in self._parts:
+            if index < len(part):
+                return part[index]
+            index -= len(part)
+        raise AssertionError("an index within the length lies in a part")
+
+    def _cut(self, first: int, last: int) -> list[Sequence[Tree]]:
+        found = []
+        for part in self._parts:
+            found.append(part[max(first, 0) : max(last, 0)])
+            first, last = first - len(part), last - len(part)
+        return found

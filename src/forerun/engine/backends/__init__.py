@@ -1,0 +1,6 @@
+"""Where rounds are evaluated."""
+
+from forerun.engine.backends.base import Backend
+from forerun.engine.backends.local import Local
+
+__all__ = ["Backend", "Local"]

@@ -9,15 +9,29 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
-from forerun.engine.sweep import Problem, Swept, sweep
+from forerun.engine.sweep import Problem
 from forerun.engine.tree import Tree
 
-Evaluate = Callable[[Tensor, Tensor], Tensor]  # (steps (W,), input rows (W, *batch, D)) -> output rows
+
+class Evaluate(Protocol):
+    """A round: output rows of many steps in one batched call, wherever the backend puts it."""
+
+    def __call__(
+        self, steps: Tensor, inputs: Tensor, call: Callable[[Tensor, Tensor], Tensor] | None = None, cost: int = 1
+    ) -> Tensor:
+        """Evaluate the process, or `call` instead of it.
+
+        Args:
+            steps: int64 `(W,)`.
+            inputs: `(W, *batch, D)`.
+            call: a function of steps and input rows that treats each step by itself and returns rows
+                `(W, *batch, anything)`, such as outputs with derivatives behind them; None for `problem.evaluate`.
+            cost: evaluations that a step of `call` counts for.
+        """
 
 
 @dataclass(frozen=True)

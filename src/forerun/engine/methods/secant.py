@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from forerun.engine.methods.base import Evaluate, Evaluated, Front
+from forerun.engine.methods.base import Evaluate, Front
 from forerun.engine.methods.slopes import SlopeMethod
 
 
@@ -17,30 +17,27 @@ class Secant(SlopeMethod):
 
         s_i = <o_i - o_i', u_i - u_i'> / |u_i - u_i'|^2
 
-    with `'` for the evaluation before. It costs no evaluation. A step evaluated once takes the slope of
-    the nearest step before it that was evaluated twice; a slope beyond `bound` or not finite is dropped.
+    with `'` for the evaluation before. It costs no evaluation. A step evaluated once takes the slope of the
+    nearest step before it that was evaluated twice. A slope beyond `bound`, or not finite, is dropped.
+
+    Args:
+        bound: largest slope taken, by size.
     """
 
-    bound: float = 1.5
+    bound: float = 10.0
 
-    def slopes(self, front: Front, evaluate: Evaluate) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def slopes(self, front: Front, evaluate: Evaluate) -> tuple[Tensor, Tensor | None, None]:
         outputs = evaluate(front.steps, front.inputs)
-        if front.previous is None or not front.problem.sloped:
+        previous = front.previous
+        if previous is None or not front.problem.sloped:
             return outputs, None, None
-        slopes = secant(front, outputs)
-        slopes = torch.where(slopes.abs() <= self.bound, slopes, 0.0)
-        return outputs, slopes, None
-
-
-def secant(front, outputs):
-    previous = front.previous
-    past = slice(front.start - previous.start, None)
-    known = len(previous.inputs[past])
-    moved = front.inputs[:known] - previous.inputs[past]
-    changed = outputs[:known] - previous.outputs[past]
-    s = (changed * moved).sum(-1, keepdim=True) / (moved * moved).sum(-1, keepdim=True)
-    s = torch.nan_to_num(s, 0, 0, 0)
-    rest = len(outputs) - known
-    fill = s[-1:] if NEIGHBOUR and known else torch.zeros_like(outputs[:1, ..., :1])
-    return torch.cat([s, fill.expand(rest, *fill.shape[1:])])
-NEIGHBOUR = True
+        again = slice(front.start - previous.start, None)
+        known = len(previous.inputs[again])
+        if not known:
+            return outputs, None, None
+        moved = front.inputs[:known] - previous.inputs[again]
+        changed = outputs[:known] - previous.outputs[again]
+        slopes = torch.linalg.vecdot(changed, moved) / torch.linalg.vecdot(moved, moved)
+        kept = torch.where(slopes.abs() <= self.bound, slopes, 0.0).unsqueeze(-1)  # nan <= bound is False
+        entered = kept[-1:].expand(len(outputs) - known, *kept.shape[1:])
+        return outputs, torch.cat([kept, entered]), None

@@ -1,0 +1,236 @@
+"""Run: where a solve stands, and how it accepts, slides, goes back and ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from forerun.engine.backends.base import Backend
+from forerun.engine.check import Trail, worst
+from forerun.engine.checkpoint import Checkpoint
+from forerun.engine.guess import Guess
+from forerun.engine.meter import Meter
+from forerun.engine.methods import Front, Iterate, Method, Sequential
+from forerun.engine.process import Process
+from forerun.engine.rounds import Lap, Round
+from forerun.engine.solution import Seconds, Solution, Status
+from forerun.engine.sweep import Joined, Problem
+from forerun.engine.tolerance import Tolerance
+from forerun.engine.tree import Tree
+from forerun.engine.window import Window
+
+RETRIES = 3  # times to go back with a tighter limit, before going on step by step
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What `solve` was asked for."""
+
+    method: Method
+    window: Window
+    tolerance: Tolerance
+    check: bool
+    guess: Guess
+    backend: Backend
+    path: bool
+
+
+@dataclass(frozen=True)
+class Place:
+    """All that moves from round to round; replaced as a whole, so that an interrupt finds it whole."""
+
+    front: Front
+    trail: Trail
+    method: Method
+    limit: float  # of the residuals of the next round
+    rounds: int
+    evaluations: int
+    retries: int = 0
+    notes: tuple[str, ...] = ()
+
+
+class Run:
+    """One solve on its way."""
+
+    def __init__(self, process: Process, begin: Checkpoint, setting: Setting) -> None:
+        self.setting = setting
+        self.problem = Problem(process, begin.state)
+        self.meter = Meter(self.problem, setting.backend)
+        self.log: list[Round] = []
+        self.path: list[Tree] = [begin.state]
+        self._first = begin.step
+        self._begun = time.perf_counter()
+        self._advance = 0.0
+        self.place = Place(
+            front=self._enter(begin),
+            trail=Trail.start(begin.step, begin.state, begin.shadow),
+            method=setting.method,
+            limit=setting.tolerance.limit(),
+            rounds=begin.rounds,
+            evaluations=begin.evaluations,
+        )
+
+    @property
+    def done(self) -> bool:
+        """Whether every step is accepted and nothing calls for going back."""
+        return self.place.front.start >= self.problem.length
+
+    def iterate(self) -> Iterate:
+        """Evaluate the window and sweep it."""
+        begun = time.perf_counter()
+        result = self.place.method.iterate(self.place.front, self.meter)
+        self._advance += time.perf_counter() - begun
+        return result
+
+    def residuals(self, iterate: Iterate) -> tuple[list[float], int]:
+        """The residual of every step of the window, and how many new inputs are finite; the one wait of a round."""
+        front = self.place.front
+        sizes = self.setting.tolerance.norm(front.steps, iterate.moves, iterate.inputs[:-1]).flatten(1)
+        largest = sizes.amax(1) if sizes.shape[1] else sizes.sum(1)
+        last = torch.isfinite(iterate.inputs[-1]).all()
+        *found, sound = torch.cat([largest, last.to(largest).reshape(1)]).tolist()
+        finite = next((index for index, size in enumerate(found) if not size < float("inf")), len(found))
+        return found, finite + 1 if finite == len(found) and sound else finite
+
+    def accept(self, iterate: Iterate, residuals: list[float], accepted: int, finite: int) -> Round:
+        """Take over the accepted steps, slide the window and follow the trail.
+
+        Args:
+            iterate: what the method made of the window.
+            residuals: one a step of the window.
+            accepted: number of steps to accept; at least 1, less than `finite`.
+            finite: leading inputs of the iterate that are finite; the window is cut behind them.
+        """
+        place, front = self.place, self.place.front
+        rounds, evaluations, lap = self.meter.take()
+        self._advance -= lap.evaluate + lap.communicate
+        entry = Round(
+            front.start, front.stop, accepted, tuple(residuals), place.limit, rounds, evaluations, lap
+        )
+        self.log.append(entry)
+        if self.setting.path:
+            del self.path[front.start - self._first + 1 :]
+            self.path.extend(iterate.states[:accepted])
+        trail = place.trail.follow(front, iterate, accepted) if self.setting.check else place.trail
+        self.place = replace(
+            place,
+            front=self._slide(iterate, accepted, finite),
+            trail=trail,
+            limit=self.setting.tolerance.follow(place.limit, residuals),
+            rounds=place.rounds + rounds,
+            evaluations=place.evaluations + evaluations,
+        )
+        return entry
+
+    def settle(self) -> Status:
+        """At the end of the path: how it ended; or go back, where the deviation is more than was asked for."""
+        place, tolerance = self.place, self.setting.tolerance
+        if all(entry.width == 1 for entry in self.log) or isinstance(place.method, Sequential):
+            return Status.SEQUENTIAL
+        if not self.setting.check:
+            return Status.UNCHECKED
+        asked = tolerance.limit()
+        excess = worst(self.deviation())
+        if excess <= asked:
+            return Status.CHECKED
+        tight = place.limit * max(asked / (2 * excess), 1e-3)
+        rounding = torch.finfo(self.problem.inputs.dtype).eps
+        seen = self.problem.observe(place.front.state).unsqueeze(0)
+        floor = worst(tolerance.norm(self._last(), rounding * seen, seen))
+        if place.retries == RETRIES or tight <= 4 * floor:
+            method, trail = Sequential(), Trail(place.trail.anchors[0].shadow, place.trail.anchors[:1])
+            how = "goes on step by step, as no tolerance that rounding allows would keep it"
+        else:
+            method, trail = place.method, place.trail.back(self.problem, tolerance, excess, asked)
+            how = f"goes on with the limit of a step at {tight:.2g}"
+        anchor = trail.anchors[-1]
+        note = f"deviation estimated at {excess:.2g} for {asked:.2g}: went back to step {anchor.step} and {how}."
+        front = self._enter(Checkpoint(anchor.step, self.problem.length, anchor.state))
+        self.place = replace(
+            place, front=front, trail=trail, method=method, limit=tight, retries=place.retries + 1,
+            notes=(*place.notes, note),
+        )
+        return Status.STOPPED
+
+    def deviation(self) -> torch.Tensor:
+        """Estimated distance `(*batch,)` of the accepted state from the sequential run's; nan where not checked."""
+        place = self.place
+        if not self.setting.check:
+            return torch.full(self.problem.inputs.batch, torch.nan)
+        step = min(place.front.start, self.problem.length - 1)
+        return place.trail.deviation(self.problem, self.setting.tolerance, step, place.front.state)
+
+    def checkpoint(self) -> Checkpoint:
+        """What is accepted so far."""
+        place = self.place
+        return Checkpoint(
+            step=place.front.start,
+            length=self.problem.length,
+            state=place.front.state,
+            shadow=place.trail.shadow if self.setting.check else None,
+            ahead=place.front.inputs,
+            rounds=place.rounds,
+            evaluations=place.evaluations,
+        )
+
+    def solution(self, status: Status) -> Solution:
+        """What `solve` returns from here."""
+        place = self.place
+        lap = sum((entry.lap for entry in self.log), Lap())
+        total, advance = time.perf_counter() - self._begun, max(self._advance, 0.0)
+        note = self.setting.window.note(self.log, self.problem.length)
+        return Solution(
+            state=place.front.state,
+            length=self.problem.length,
+            status=status,
+            log=self.log,
+            deviation=self.deviation() if self.setting.check else None,
+            checkpoint=self.checkpoint(),
+            seconds=Seconds(
+                lap.evaluate, advance, lap.communicate, max(total - lap.evaluate - lap.communicate - advance, 0.0)
+            ),
+            notes=(*place.notes, *([] if note is None else [note])),
+            path=self.path[: place.front.start - self._first + 1] if self.setting.path else None,
+        )
+
+    def _last(self) -> torch.Tensor:
+        return self.problem.steps(self.problem.length - 1, self.problem.length)
+
+    def _stop(self, start: int, method: Method) -> int:
+        """Where the next window ends."""
+        width = max(self.setting.window.width(self.log, self.problem.length), 1)
+        return method.stop(start, min(start + width, self.problem.length))
+
+    def _enter(self, begin: Checkpoint) -> Front:
+        """The first window from a checkpoint on."""
+        start = begin.step
+        if start >= self.problem.length:
+            return Front(self.problem, start, [begin.state], self.problem.observe(begin.state).unsqueeze(0))
+        stop = self._stop(start, self.place.method if self.log else self.setting.method)
+        if begin.ahead is not None:
+            ahead = begin.ahead[: stop - start]
+            return Front(self.problem, start, [begin.state] * len(ahead), ahead)
+        states, inputs = self.setting.guess.enter(self.problem, start, stop, begin.state, None)
+        return Front(self.problem, start, states, inputs)
+
+    def _slide(self, iterate: Iterate, accepted: int, finite: int) -> Front:
+        """The next window: what is known of it, and the steps that enter it."""
+        front = self.place.front
+        start = front.start + accepted
+        states: Sequence[Tree] = iterate.states[accepted - 1 : finite - 1]
+        inputs = iterate.inputs[accepted:finite]
+        if iterate.guesses is not None:
+            inputs = torch.cat([inputs[:1], iterate.guesses[accepted + 1 : finite]])
+        stop = self._stop(start, self.place.method) if start < self.problem.length else start + 1
+        known = len(inputs)
+        if stop - start <= known:
+            states, inputs = states[: stop - start], inputs[: stop - start]
+        else:
+            entered, rows = self.setting.guess.enter(
+                self.problem, start + known - 1, stop, states[-1], iterate.outputs[: finite - 1]
+            )
+            states, inputs = Joined(states[:-1], entered), torch.cat([inputs[:-1], rows])
+        return Front(self.problem, start, states, inputs, iterate.evaluated, iterate.memory)

@@ -1,0 +1,146 @@
+"""solve: evaluate a window, sweep, measure, accept the leading steps, slide; and check the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from forerun.engine.backends import Backend, Local
+from forerun.engine.checkpoint import Checkpoint
+from forerun.engine.guess import Guess, Hold
+from forerun.engine.methods import Method, Secant, Sequential
+from forerun.engine.process import Process
+from forerun.engine.progress import Progress, Silent
+from forerun.engine.rounds import Round
+from forerun.engine.run import Run, Setting
+from forerun.engine.solution import NotConverged, Solution, Status
+from forerun.engine.tolerance import Absolute, PerStep, Tolerance
+from forerun.engine.tree import Tree
+from forerun.engine.window import Auto, Window
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a callback sees after a round.
+
+    Attributes:
+        entry: the round.
+        step: steps accepted so far.
+        length: steps of the process.
+        state: the state of step `step`.
+        checkpoint: makes a `Checkpoint` of what is accepted.
+    """
+
+    entry: Round
+    step: int
+    length: int
+    state: Tree
+    checkpoint: Callable[[], Checkpoint]
+
+
+@torch.no_grad()
+def solve(
+    process: Process,
+    state: Tree,
+    *,
+    method: Method = Secant(),
+    window: Window = Auto(),
+    tolerance: Tolerance = Absolute(1e-3),
+    check: bool = True,
+    guess: Guess = Hold(),
+    backend: Backend = Local(),
+    progress: Progress = Silent(),
+    callback: Callable[[Event], Any] = lambda event: None,
+    resume: Checkpoint | str | Path | None = None,
+    path: bool = False,
+    throw: bool = True,
+) -> Solution:
+    """The state after all steps of a process, many steps at a time.
+
+    Args:
+        process: the computation.
+        state: its first state, a tree of tensors and plain values.
+        method: how outputs become the next path.
+        window: how many steps are in flight.
+        tolerance: how far a step's input may still move in the round that accepts it and, with `check`, how far the
+            final state may be from the sequential run's.
+        check: estimate the deviation of the final state; go back, and on, until it is within the tolerance.
+        guess: what stands in a slot before its first evaluation.
+        backend: where rounds are evaluated.
+        progress: what is shown meanwhile.
+        callback: called with an `Event` after every round; a true answer stops the run.
+        resume: a checkpoint, or the file of one, to go on from instead of from `state`.
+        path: keep the states `x_0 .. x_length`.
+        throw: raise where the run cannot reach its end, rather than return what it has.
+
+    Returns:
+        A `Solution`; after a KeyboardInterrupt, one with what was accepted so far.
+
+    Raises:
+        NotConverged: a step was not finite, and `throw`.
+        TypeError: an argument or a leaf of the state is of the wrong kind.
+        ValueError: the process does not keep its contract; the message has the line to type.
+    """
+    begin = _begin(process, state, resume, tolerance)
+    run = Run(process, begin, Setting(method, window, tolerance, check, guess, backend, path))
+    status = run.settle() if run.done else Status.STOPPED
+    with progress.track(begin.step, process.length) as report:
+        try:
+            while not run.done:
+                iterate = run.iterate()
+                residuals, finite = run.residuals(iterate)
+                if finite < 2:  # the input after the exact first step is not
+                    status = Status.NONFINITE
+                    break
+                entry = run.accept(iterate, residuals, min(leading(residuals, run.place.limit), finite - 1), finite)
+                report(entry)
+                if callback(_event(run, entry)):
+                    break
+                if run.done:
+                    status = run.settle()
+        except KeyboardInterrupt:
+            status = Status.INTERRUPTED
+    solution = run.solution(status)
+    if throw and status is Status.NONFINITE:
+        raise NotConverged(solution)
+    return solution
+
+
+def leading(residuals: list[float], limit: float) -> int:
+    """How many steps to accept: the first, whose input is exact, and those after it while residuals keep the limit."""
+    # not `residual > limit`, which would let nan pass
+    return next((index for index, size in enumerate(residuals) if index and not size <= limit), len(residuals))
+
+
+def _event(run: Run, entry: Round) -> Event:
+    front = run.place.front
+    return Event(entry, front.start, run.problem.length, front.state, run.checkpoint)
+
+
+def _begin(process: Process, state: Tree, resume: Checkpoint | str | Path | None, tolerance: Tolerance) -> Checkpoint:
+    """Where to begin; refuses what cannot work before anything is evaluated."""
+    if not isinstance(process, Process):
+        raise TypeError(
+            f"solve takes a Process, got {type(process).__name__}; for a function f(i, x) write "
+            "solve(Process.from_step(f, length), state)"
+        )
+    if not isinstance(process.length, int) or process.length < 0:
+        raise ValueError(f"process.length is {process.length!r}, but must be a whole number of steps, 0 or more")
+    if isinstance(tolerance, PerStep) and len(tolerance.levels) != process.length:
+        raise ValueError(
+            f"PerStep has {len(tolerance.levels)} levels for {process.length} steps; pass one a step, "
+            "levels of shape (length,)"
+        )
+    if resume is None:
+        return Checkpoint(0, process.length, state)
+    checkpoint = resume if isinstance(resume, Checkpoint) else Checkpoint.load(resume)
+    if checkpoint.length != process.length:
+        raise ValueError(
+            f"the checkpoint is of a process of {checkpoint.length} steps, this one has {process.length}; "
+            "resume with the process that wrote it"
+        )
+    return checkpoint
