@@ -146,8 +146,9 @@ def verdict(length: int, gains: list[float], costs: list[float]) -> str:
     """How many rows of a length keep the promise."""
     faster, near = sum(g > 1 for g in gains), sum(c <= 2 for c in costs)
     return (
-        f"- T = {length}: faster than the loop in {faster} of {len(gains)} rows ({min(gains):.2f}x to {max(gains):.0f}x); "
-        f"within 2x of C in {near} ({min(costs):.1f}x to {max(costs):.0f}x slower)"
+        f"- T = {length}: faster than the loop in {faster} of {len(gains)} rows "
+        f"({min(gains):.2f}x to {max(gains):.0f}x); within 2x of C in {near} "
+        f"({min(costs):.1f}x to {max(costs):.0f}x slower)"
     )
 
 

@@ -1,1 +1,48 @@
-"""forerun runs sequential computations ahead of themselves."""
+"""forerun runs sequential computations ahead of themselves: a process, a method, a solution.
+
+    solution = forerun.solve(process, state)
+
+guesses the whole path, evaluates the costly part of many steps in one batch, sweeps the cheap part in order, and
+repeats until nothing moves: the sequential answer, in fewer rounds, with an estimate of how close it is.
+"""
+
+from forerun.engine.process import Affine, Process
+from forerun.engine.solve import solve
+from forerun.engine.solution import NotConverged, Solution, Status
+from forerun.engine.methods import (
+    Jacobi,
+    Picard,
+    Secant,
+    Sequential,
+)
+from forerun.engine.window import Auto, Full, Sliding
+from forerun.engine.tolerance import Absolute, Moving, PerStep, Relative
+from forerun.engine.guess import Hold, Known
+from forerun.engine.backends import Local
+from forerun.engine.checkpoint import Checkpoint
+from forerun.engine.progress import Bar
+
+__all__ = [
+    "Absolute",
+    "Affine",
+    "Auto",
+    "Bar",
+    "Checkpoint",
+    "Full",
+    "Hold",
+    "Jacobi",
+    "Known",
+    "Local",
+    "Moving",
+    "NotConverged",
+    "PerStep",
+    "Picard",
+    "Process",
+    "Relative",
+    "Secant",
+    "Sequential",
+    "Sliding",
+    "Solution",
+    "Status",
+    "solve",
+]

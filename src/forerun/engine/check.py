@@ -1,14 +1,15 @@
 """The check: how far the accepted path may have drifted from the sequential run.
 
-A small residual proves little: an unstable path has tiny residuals and a wrong end. So a *shadow* walks
-beside the accepted path, where the sequential run is estimated to be. The output of an accepted step was
-evaluated at an input that then moved by `m`; it was corrected by `S m` where the truth is `J m`. With an
-estimate of `J` from the evaluations that were made anyway (`engine/jacobian.py`), the shadow `y` advances by
+A small residual proves little: an unstable path has tiny residuals and a wrong end. So a *shadow* walks beside
+the accepted path, where the sequential run is estimated to be. The output of an accepted step was evaluated at
+an input that then moved by `m`, and corrected by the slope for it. How wrong such a correction is was seen when
+the step was evaluated last: it came out as `o` where `p` was predicted, after a move `u - u'`. So the shadow is
 
-    y_{i+1} = advance(i, y_i, o_i + S m_i + (J - S) m_i + J (observe(y_i) - observe(x_i)))
+    y_{i+1} = advance(i, y_i, o_i + S m_i + r_i + J (observe(y_i) - observe(x_i))),    r_i = (o - p) |m_i| / |u - u'|
 
-that is `d_{i+1} = A_i d_i + r_i` for the distance `d = y - x`, through the process's own `advance`. No
-evaluation is spent. It is an estimate: `benchmarks/the_check_tells_the_deviation.py` says how good.
+that is `d_{i+1} = A_i d_i + r_i` for the distance `d = y - x`, through the process's own `advance`; `J` comes from
+the evaluations that were made anyway (`engine/jacobian.py`), so that no evaluation is spent. It is an estimate:
+`benchmarks/the_check_tells_the_deviation.py` says how good.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Anchor:
     step: int
     state: Tree
     shadow: Tree
+    jacobian: Jacobian | None = None
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,9 @@ class Trail:
 
     shadow: Tree
     anchors: tuple[Anchor, ...]
-    evaluations: tuple[Evaluated, ...] = ()  # the newest first
     jacobian: Jacobian | None = None  # of the last accepted step
+    evaluations: tuple[Evaluated, ...] = ()  # of the window, the newest first
+    predicted: Evaluated | None = None  # what the last sweep took for outputs
 
     @classmethod
     def start(cls, step: int, state: Tree, shadow: Tree = None) -> Trail:
@@ -57,18 +60,24 @@ class Trail:
         seen = (iterate.evaluated, *self.evaluations)[:MEMORY]
         slopes = None if iterate.slopes is None else iterate.slopes[:accepted]
         jacobian = estimate(seen, front.start, accepted, slopes, self.jacobian)
-        shadow = _advance(front, iterate, accepted, jacobian, self.shadow)
-        return Trail(shadow, self._anchored(front, iterate, accepted, shadow), seen, jacobian.split()[-1])
+        outputs = iterate.outputs[:accepted] + self._defects(iterate, accepted, front.problem.sloped)
+        shadow = _advance(front, iterate, outputs, jacobian, self.shadow)
+        last = jacobian.split()[-1]
+        anchors = self.anchors
+        stop, stride = front.start + accepted, -(-front.problem.length // ANCHORS)
+        if stop // stride > anchors[-1].step // stride:
+            anchors = (*anchors, Anchor(stop, iterate.states[accepted - 1], shadow, last))
+        return Trail(shadow, anchors, last, seen, replace(iterate.evaluated, outputs=iterate.outputs))
 
     def back(self, problem: Problem, tolerance: Tolerance, excess: float, asked: float) -> Trail:
         """The trail at the first step to blame for a deviation `excess` times what was asked.
 
         A drift that an anchor already shows may have been amplified by as much as the whole path shows, `excess`;
-        so the last anchor is taken whose drift would still keep half of what was asked.
+        so the last anchor is taken whose drift would still keep to a quarter of what was asked.
         """
-        kept = [anchor for anchor in self.anchors if self._drift(problem, tolerance, anchor) * excess <= asked / 2]
+        kept = [anchor for anchor in self.anchors if self._drift(problem, tolerance, anchor) * excess <= asked**2 / 4]
         anchors = tuple(kept or self.anchors[:1])
-        return Trail(anchors[-1].shadow, anchors)
+        return Trail(anchors[-1].shadow, anchors, anchors[-1].jacobian)
 
     def deviation(self, problem: Problem, tolerance: Tolerance, step: int, state: Tree) -> Tensor:
         """Estimated distance `(*batch,)` of a state from the sequential run's, in the norm of the tolerance."""
@@ -76,11 +85,20 @@ class Trail:
         moves = problem.observe(self.shadow).unsqueeze(0) - seen
         return tolerance.norm(problem.steps(step, step + 1), moves, seen)[0]
 
-    def _anchored(self, front: Front, iterate: Iterate, accepted: int, shadow: Tree) -> tuple[Anchor, ...]:
-        stop, stride = front.start + accepted, -(-front.problem.length // ANCHORS)
-        if stop // stride == self.anchors[-1].step // stride:
-            return self.anchors
-        return (*self.anchors, Anchor(stop, iterate.states[accepted - 1], shadow))
+    def _defects(self, iterate: Iterate, accepted: int, sloped: bool) -> Tensor:
+        """`r` `(n, *batch, E)` of the accepted steps: how wrong their corrected outputs are.
+
+        A step evaluated once errs like the one before it. Where none was evaluated twice, the slope may be wrong by
+        one (`r = m`), which only a warm start meets; nothing is known where inputs and outputs differ in size.
+        """
+        new, moves = iterate.evaluated, iterate.moves[:accepted]
+        known = None if self.predicted is None else self.predicted.since(new.start, accepted)
+        if not known:
+            return moves if sloped else torch.zeros_like(iterate.outputs[:accepted])
+        surprise = new.outputs[: len(known)] - known.outputs
+        change = _size(new.inputs[: len(known)] - known.inputs)
+        unit = torch.where(change > 0, surprise / change, 0.0)
+        return torch.cat([unit, unit[-1:].expand(accepted - len(known), *unit.shape[1:])]) * _size(moves)
 
     def _drift(self, problem: Problem, tolerance: Tolerance, anchor: Anchor) -> float:
         here = replace(self, shadow=anchor.shadow)
@@ -92,18 +110,18 @@ def worst(sizes: Tensor) -> float:
     return float(sizes.nan_to_num(torch.inf, torch.inf).max()) if sizes.numel() else 0.0
 
 
-def _advance(front: Front, iterate: Iterate, accepted: int, jacobian: Jacobian, shadow: Tree) -> Tree:
-    """The shadow after the accepted steps of a front."""
-    problem = front.problem
-    used, around, moves = (rows[:accepted] for rows in (iterate.outputs, iterate.inputs[:-1], iterate.moves))
-    corrected = 0 if iterate.slopes is None else apply(iterate.slopes[:accepted], moves)
-    outputs = used + jacobian.times(moves) - corrected
+def _size(rows: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
+
+
+def _advance(front: Front, iterate: Iterate, outputs: Tensor, jacobian: Jacobian, shadow: Tree) -> Tree:
+    """The shadow after the steps of `outputs`, whose inputs on the accepted path are the iterate's."""
+    problem, around = front.problem, iterate.inputs[: len(outputs)]
     if jacobian.base is not None and jacobian.base.shape[-1] > 1:
-        # what lies beyond a whole matrix or diagonal is left out where it would cost the scan
+        # a whole matrix or diagonal; what lies beyond it is left out where it would cost the scan
         return sweep(problem, front.start, shadow, outputs=outputs, slopes=jacobian.base, around=around).states[-1]
-    for step, output, anchor, slope in zip(
-        range(front.start, front.start + accepted), outputs, around, jacobian.split(), strict=True
-    ):
-        distance = problem.observe(shadow) - anchor
-        shadow = problem.advance(step, shadow, output + slope.times(distance.unsqueeze(0))[0])
+    for index, (output, slope) in enumerate(zip(outputs, jacobian.split(), strict=True)):
+        distance = problem.observe(shadow) - around[index]
+        output = output + slope.times(distance.unsqueeze(0))[0]
+        shadow = problem.advance(front.start + index, shadow, output)
     return shadow

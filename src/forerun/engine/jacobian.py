@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -77,15 +78,11 @@ def _changes(evaluations: Sequence[Evaluated], start: int, count: int) -> tuple[
     Zero where a step was not evaluated twice; None where no step was.
     """
     inputs, outputs = [], []
-    for newer, older in zip(evaluations, evaluations[1:], strict=False):
-        first = start - older.start
-        known = min(len(older.inputs) - first, len(newer.inputs) - (start - newer.start), count)
-        if known <= 0:
+    for newer, older in pairwise(each.since(start, count) for each in evaluations):
+        if not len(older):
             break
-        here = slice(start - newer.start, start - newer.start + known)
-        there = slice(first, first + known)
-        inputs.append(_padded(newer.inputs[here] - older.inputs[there], count))
-        outputs.append(_padded(newer.outputs[here] - older.outputs[there], count))
+        inputs.append(_padded(newer.inputs[: len(older)] - older.inputs, count))
+        outputs.append(_padded(newer.outputs[: len(older)] - older.outputs, count))
     if not inputs:
         return None
     return torch.stack(inputs[::-1], -2), torch.stack(outputs[::-1], -2)

@@ -22,7 +22,8 @@ from forerun.engine.tolerance import Tolerance
 from forerun.engine.tree import Tree
 from forerun.engine.window import Window
 
-RETRIES = 3  # times to go back with a tighter limit, before going on step by step
+SHARE = 0.25  # of the tolerance that a single step may take, so that all together keep it
+RETRIES = 5  # times to go back with a tighter limit, before going on step by step
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Run:
             front=self._enter(begin),
             trail=Trail.start(begin.step, begin.state, begin.shadow),
             method=setting.method,
-            limit=setting.tolerance.limit(),
+            limit=setting.tolerance.limit() * (SHARE if setting.check else 1),
             rounds=begin.rounds,
             evaluations=begin.evaluations,
         )
@@ -136,7 +137,7 @@ class Run:
         excess = worst(self.deviation())
         if excess <= asked:
             return Status.CHECKED
-        tight = place.limit * max(asked / (2 * excess), 1e-3)
+        tight = place.limit * max(asked / (4 * excess), 1e-3)
         rounding = torch.finfo(self.problem.inputs.dtype).eps
         seen = self.problem.observe(place.front.state).unsqueeze(0)
         floor = worst(tolerance.norm(self._last(), rounding * seen, seen))

@@ -42,6 +42,14 @@ class Evaluated:
     inputs: Tensor
     outputs: Tensor
 
+    def since(self, start: int, count: int) -> Evaluated:
+        """The part on the steps `start .. start+count-1`, as far as it reaches."""
+        part = slice(start - self.start, start - self.start + count)
+        return Evaluated(start, self.inputs[part], self.outputs[part])
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
 
 @dataclass(frozen=True)
 class Front:

@@ -28,16 +28,12 @@ class Secant(SlopeMethod):
 
     def slopes(self, front: Front, evaluate: Evaluate) -> tuple[Tensor, Tensor | None, None]:
         outputs = evaluate(front.steps, front.inputs)
-        previous = front.previous
-        if previous is None or not front.problem.sloped:
+        before = None if front.previous is None else front.previous.since(front.start, len(outputs))
+        if not before or not front.problem.sloped:
             return outputs, None, None
-        again = slice(front.start - previous.start, None)
-        known = len(previous.inputs[again])
-        if not known:
-            return outputs, None, None
-        moved = front.inputs[:known] - previous.inputs[again]
-        changed = outputs[:known] - previous.outputs[again]
+        moved = front.inputs[: len(before)] - before.inputs
+        changed = outputs[: len(before)] - before.outputs
         slopes = torch.linalg.vecdot(changed, moved) / torch.linalg.vecdot(moved, moved)
         kept = torch.where(slopes.abs() <= self.bound, slopes, 0.0).unsqueeze(-1)  # nan <= bound is False
-        entered = kept[-1:].expand(len(outputs) - known, *kept.shape[1:])
+        entered = kept[-1:].expand(len(outputs) - len(before), *kept.shape[1:])
         return outputs, torch.cat([kept, entered]), None
