@@ -6,21 +6,21 @@ guesses the whole path, evaluates the costly part of many steps in one batch, sw
 repeats until nothing moves: the sequential answer, in fewer rounds, with an estimate of how close it is.
 """
 
-from forerun.engine.process import Affine, Process
-from forerun.engine.solve import solve
-from forerun.engine.solution import NotConverged, Solution, Status
+from forerun.engine.backends import Local
+from forerun.engine.checkpoint import Checkpoint
+from forerun.engine.guess import Hold, Known
 from forerun.engine.methods import (
     Jacobi,
     Picard,
     Secant,
     Sequential,
 )
-from forerun.engine.window import Auto, Full, Sliding
-from forerun.engine.tolerance import Absolute, Moving, PerStep, Relative
-from forerun.engine.guess import Hold, Known
-from forerun.engine.backends import Local
-from forerun.engine.checkpoint import Checkpoint
+from forerun.engine.process import Affine, Process
 from forerun.engine.progress import Bar
+from forerun.engine.solution import NotConverged, Solution, Status
+from forerun.engine.solve import solve
+from forerun.engine.tolerance import Absolute, Moving, PerStep, Relative
+from forerun.engine.window import Auto, Full, Sliding
 
 __all__ = [
     "Absolute",

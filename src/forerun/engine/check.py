@@ -21,7 +21,7 @@ from torch import Tensor
 
 from forerun.engine.jacobian import Jacobian, estimate
 from forerun.engine.methods.base import Evaluated, Front, Iterate
-from forerun.engine.sweep import Problem, apply, sweep
+from forerun.engine.sweep import Problem, sweep
 from forerun.engine.tolerance import Tolerance
 from forerun.engine.tree import Tree
 
@@ -59,9 +59,9 @@ class Trail:
         """The trail at step `front.start + accepted`."""
         seen = (iterate.evaluated, *self.evaluations)[:MEMORY]
         slopes = None if iterate.slopes is None else iterate.slopes[:accepted]
-        jacobian = estimate(seen, front.start, accepted, slopes, self.jacobian)
+        jacobian = estimate(seen, front.start, accepted, base=slopes, before=self.jacobian)
         outputs = iterate.outputs[:accepted] + self._defects(iterate, accepted, front.problem.sloped)
-        shadow = _advance(front, iterate, outputs, jacobian, self.shadow)
+        shadow = _advance(front, iterate, self.shadow, outputs=outputs, jacobian=jacobian)
         last = jacobian.split()[-1]
         anchors = self.anchors
         stop, stride = front.start + accepted, -(-front.problem.length // ANCHORS)
@@ -111,10 +111,11 @@ def worst(sizes: Tensor) -> float:
 
 
 def _size(rows: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
+    size: Tensor = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
+    return size
 
 
-def _advance(front: Front, iterate: Iterate, outputs: Tensor, jacobian: Jacobian, shadow: Tree) -> Tree:
+def _advance(front: Front, iterate: Iterate, shadow: Tree, *, outputs: Tensor, jacobian: Jacobian) -> Tree:
     """The shadow after the steps of `outputs`, whose inputs on the accepted path are the iterate's."""
     problem, around = front.problem, iterate.inputs[: len(outputs)]
     if jacobian.base is not None and jacobian.base.shape[-1] > 1:

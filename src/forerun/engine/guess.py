@@ -13,60 +13,65 @@ from forerun.engine.sweep import Joined, Problem, sweep
 from forerun.engine.tree import Tree
 
 
+@dataclass(frozen=True)
+class Edge:
+    """Where the known part of the window ends, and what is known there.
+
+    Attributes:
+        problem: the process, in rows.
+        start: the first step to fill.
+        state: of that step.
+        outputs: `(K, *batch, E)`, the newest outputs of the steps before it; None before the first round.
+    """
+
+    problem: Problem
+    start: int
+    state: Tree
+    outputs: Tensor | None
+
+
 class Guess(ABC):
     """How the slots that enter the window are filled."""
 
     @abstractmethod
-    def enter(
-        self, problem: Problem, start: int, stop: int, state: Tree, outputs: Tensor | None
-    ) -> tuple[Sequence[Tree], Tensor]:
-        """States and input rows of the steps `start .. stop-1`; fewer where nothing is known yet.
-
-        Args:
-            state: of step `start`.
-            outputs: `(K, *batch, E)`, the newest outputs of the steps before `start`; None at the very start.
-        """
+    def enter(self, edge: Edge, stop: int) -> tuple[Sequence[Tree], Tensor]:
+        """States and input rows of the steps `edge.start .. stop-1`; of the first alone where nothing is known yet."""
 
 
 @dataclass(frozen=True)
 class Hold(Guess):
     """Sweep on with the last output held: exact where the output no longer changes along the path."""
 
-    def enter(
-        self, problem: Problem, start: int, stop: int, state: Tree, outputs: Tensor | None
-    ) -> tuple[Sequence[Tree], Tensor]:
-        if outputs is None:
-            return _first(problem, state)
-        return _sweep_on(problem, start, state, outputs[-1:].expand(stop - start - 1, *outputs.shape[1:]))
+    def enter(self, edge: Edge, stop: int) -> tuple[Sequence[Tree], Tensor]:
+        if edge.outputs is None:
+            return _first(edge)
+        return _sweep_on(edge, edge.outputs[-1:].expand(stop - edge.start - 1, *edge.outputs.shape[1:]))
 
 
 @dataclass(frozen=True)
 class Extrapolate(Guess):
-    """Sweep on with the output continued along the trend of the last `span` outputs, damped by `decay` a step."""
+    """Sweep on with the output continued along its trend over the last `span` steps, damped by `decay` a step."""
 
     span: int = 4
     decay: float = 0.8
 
-    def enter(
-        self, problem: Problem, start: int, stop: int, state: Tree, outputs: Tensor | None
-    ) -> tuple[Sequence[Tree], Tensor]:
+    def enter(self, edge: Edge, stop: int) -> tuple[Sequence[Tree], Tensor]:
+        outputs = edge.outputs
         if outputs is None or len(outputs) < 2:
-            return Hold().enter(problem, start, stop, state, outputs)
+            return Hold().enter(edge, stop)
         back = min(self.span, len(outputs) - 1)
         trend = (outputs[-1] - outputs[-1 - back]) / back
-        ahead = torch.full((stop - start - 1,), self.decay, device=trend.device, dtype=trend.dtype).cumprod(0).cumsum(0)
-        return _sweep_on(problem, start, state, outputs[-1] + ahead.reshape(-1, *[1] * trend.dim()) * trend)
+        reach = trend.new_full((stop - edge.start - 1,), self.decay).cumprod(0).cumsum(0)
+        return _sweep_on(edge, outputs[-1] + reach.reshape(-1, *[1] * trend.dim()) * trend)
 
 
 @dataclass(frozen=True)
 class Copy(Guess):
-    """Copy the last state into the new slots (ParaDiGMS, Algorithm 1, line 12)."""
+    """Copy the last state into the new slots (ParaDiGMS, arXiv 2305.16317, Algorithm 1)."""
 
-    def enter(
-        self, problem: Problem, start: int, stop: int, state: Tree, outputs: Tensor | None
-    ) -> tuple[Sequence[Tree], Tensor]:
-        seen = problem.observe(state)
-        return [state] * (stop - start), seen.expand(stop - start, *seen.shape)
+    def enter(self, edge: Edge, stop: int) -> tuple[Sequence[Tree], Tensor]:
+        seen = edge.problem.observe(edge.state)
+        return [edge.state] * (stop - edge.start), seen.expand(stop - edge.start, *seen.shape)
 
 
 @dataclass(frozen=True)
@@ -79,21 +84,20 @@ class Known(Guess):
 
     inputs: Tree
 
-    def enter(
-        self, problem: Problem, start: int, stop: int, state: Tree, outputs: Tensor | None
-    ) -> tuple[Sequence[Tree], Tensor]:
-        rows = problem.inputs.pack(self.inputs, problem.length)[start:stop].clone()
-        rows[0] = problem.observe(state)
-        return [state] * (stop - start), rows
+    def enter(self, edge: Edge, stop: int) -> tuple[Sequence[Tree], Tensor]:
+        known = edge.problem.inputs.pack(self.inputs, edge.problem.length)[edge.start + 1 : stop]
+        first = edge.problem.observe(edge.state).unsqueeze(0)
+        return [edge.state] * (stop - edge.start), torch.cat([first, known])
 
 
-def _first(problem: Problem, state: Tree) -> tuple[Sequence[Tree], Tensor]:
-    return [state], problem.observe(state).unsqueeze(0)
+def _first(edge: Edge) -> tuple[Sequence[Tree], Tensor]:
+    return [edge.state], edge.problem.observe(edge.state).unsqueeze(0)
 
 
-def _sweep_on(problem: Problem, start: int, state: Tree, outputs: Tensor) -> tuple[Sequence[Tree], Tensor]:
+def _sweep_on(edge: Edge, outputs: Tensor) -> tuple[Sequence[Tree], Tensor]:
     if not len(outputs):
-        return _first(problem, state)
-    width = (len(outputs), *problem.inputs.batch, problem.inputs.width)
-    path = sweep(problem, start, state, outputs=outputs, around=outputs.new_zeros(()).expand(width))
-    return Joined([state], path.states), path.inputs
+        return _first(edge)
+    problem = edge.problem
+    nowhere = outputs.new_zeros(()).expand(len(outputs), *problem.inputs.batch, problem.inputs.width)
+    path = sweep(problem, edge.start, edge.state, outputs=outputs, around=nowhere)
+    return Joined([edge.state], path.states), path.inputs

@@ -51,7 +51,7 @@ class Jacobian:
 
 
 def estimate(
-    evaluations: Sequence[Evaluated], start: int, count: int, base: Tensor | None, before: Jacobian | None
+    evaluations: Sequence[Evaluated], start: int, count: int, *, base: Tensor | None, before: Jacobian | None
 ) -> Jacobian:
     """The Jacobians of the steps `start .. start+count-1`.
 

@@ -6,7 +6,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tqdm.auto import tqdm
 
@@ -58,7 +58,7 @@ class Bar(Progress):
 class Log(Progress):
     """A line a round to a logger, by default `forerun` at level INFO."""
 
-    logger: logging.Logger = logging.getLogger("forerun")
+    logger: logging.Logger = field(default_factory=lambda: logging.getLogger("forerun"))
 
     @contextmanager
     def track(self, start: int, length: int) -> Iterator[Report]:
@@ -90,5 +90,7 @@ class _Pace:
             self.single = min(entry.lap.total, self.single or float("inf"))
 
     def __str__(self) -> str:
-        faster = "?" if self.single is None or not self.seconds else f"{self.accepted * self.single / self.seconds:.1f}x"
+        faster = "?"
+        if self.single is not None and self.seconds:
+            faster = f"{self.accepted * self.single / self.seconds:.1f}x"
         return f"{self.rounds} rounds, {self.accepted / max(self.rounds, 1):.1f} steps a round, speed-up {faster}"

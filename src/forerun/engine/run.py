@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 
 from forerun.engine.backends.base import Backend
 from forerun.engine.check import Trail, worst
 from forerun.engine.checkpoint import Checkpoint
-from forerun.engine.guess import Guess
+from forerun.engine.guess import Edge, Guess
 from forerun.engine.meter import Meter
 from forerun.engine.methods import Front, Iterate, Method, Sequential
 from forerun.engine.process import Process
@@ -108,9 +108,7 @@ class Run:
         place, front = self.place, self.place.front
         rounds, evaluations, lap = self.meter.take()
         self._advance -= lap.evaluate + lap.communicate
-        entry = Round(
-            front.start, front.stop, accepted, tuple(residuals), place.limit, rounds, evaluations, lap
-        )
+        entry = Round(front.start, front.stop, accepted, tuple(residuals), place.limit, rounds, evaluations, lap)
         self.log.append(entry)
         if self.setting.path:
             del self.path[front.start - self._first + 1 :]
@@ -142,7 +140,8 @@ class Run:
         seen = self.problem.observe(place.front.state).unsqueeze(0)
         floor = worst(tolerance.norm(self._last(), rounding * seen, seen))
         if place.retries == RETRIES or tight <= 4 * floor:
-            method, trail = Sequential(), Trail(place.trail.anchors[0].shadow, place.trail.anchors[:1])
+            method: Method = Sequential()
+            trail = Trail(place.trail.anchors[0].shadow, place.trail.anchors[:1])
             how = "goes on step by step, as no tolerance that rounding allows would keep it"
         else:
             method, trail = place.method, place.trail.back(self.problem, tolerance, excess, asked)
@@ -151,7 +150,12 @@ class Run:
         note = f"deviation estimated at {excess:.2g} for {asked:.2g}: went back to step {anchor.step} and {how}."
         front = self._enter(Checkpoint(anchor.step, self.problem.length, anchor.state))
         self.place = replace(
-            place, front=front, trail=trail, method=method, limit=tight, retries=place.retries + 1,
+            place,
+            front=front,
+            trail=trail,
+            method=method,
+            limit=tight,
+            retries=place.retries + 1,
             notes=(*place.notes, note),
         )
         return Status.STOPPED
@@ -214,7 +218,7 @@ class Run:
         if begin.ahead is not None:
             ahead = begin.ahead[: stop - start]
             return Front(self.problem, start, [begin.state] * len(ahead), ahead)
-        states, inputs = self.setting.guess.enter(self.problem, start, stop, begin.state, None)
+        states, inputs = self.setting.guess.enter(Edge(self.problem, start, begin.state, None), stop)
         return Front(self.problem, start, states, inputs)
 
     def _slide(self, iterate: Iterate, accepted: int, finite: int) -> Front:
@@ -230,8 +234,7 @@ class Run:
         if stop - start <= known:
             states, inputs = states[: stop - start], inputs[: stop - start]
         else:
-            entered, rows = self.setting.guess.enter(
-                self.problem, start + known - 1, stop, states[-1], iterate.outputs[: finite - 1]
-            )
+            edge = Edge(self.problem, start + known - 1, states[-1], iterate.outputs[: finite - 1])
+            entered, rows = self.setting.guess.enter(edge, stop)
             states, inputs = Joined(states[:-1], entered), torch.cat([inputs[:-1], rows])
         return Front(self.problem, start, states, inputs, iterate.evaluated, iterate.memory)

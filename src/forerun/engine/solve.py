@@ -12,7 +12,7 @@ import torch
 from forerun.engine.backends import Backend, Local
 from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.guess import Guess, Hold
-from forerun.engine.methods import Method, Secant, Sequential
+from forerun.engine.methods import Method, Secant
 from forerun.engine.process import Process
 from forerun.engine.progress import Progress, Silent
 from forerun.engine.rounds import Round
@@ -121,7 +121,7 @@ def _event(run: Run, entry: Round) -> Event:
     return Event(entry, front.start, run.problem.length, front.state, run.checkpoint)
 
 
-def _begin(process: Process, state: Tree, resume: Checkpoint | str | Path | None, tolerance: Tolerance) -> Checkpoint:
+def _begin(process: Any, state: Tree, resume: Checkpoint | str | Path | None, tolerance: Tolerance) -> Checkpoint:
     """Where to begin; refuses what cannot work before anything is evaluated."""
     if not isinstance(process, Process):
         raise TypeError(

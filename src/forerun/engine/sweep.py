@@ -1,5 +1,7 @@
 """The sweep: advance in order over the window, each output corrected by its slope.
 
+With `u_i` the input that step `i` was evaluated at, `o_i` its output and `S_i` its slope:
+
     x_{i+1} = advance(i, x_i, o_i + S_i (observe(x_i) - u_i))
 """
 
@@ -105,12 +107,12 @@ def sweep(
     """
     maps = problem.process.affine(problem.steps(start, start + len(outputs)))
     if maps is None:
-        return _in_order(problem, start, state, outputs, slopes, around)
-    return _by_scan(problem, maps, state, outputs, slopes, around)
+        return _in_order(problem, start, state, outputs=outputs, slopes=slopes, around=around)
+    return _by_scan(problem, maps, state, outputs=outputs, slopes=slopes, around=around)
 
 
 def _in_order(
-    problem: Problem, start: int, state: Tree, outputs: Tensor, slopes: Tensor | None, around: Tensor
+    problem: Problem, start: int, state: Tree, *, outputs: Tensor, slopes: Tensor | None, around: Tensor
 ) -> Swept:
     states, used = [], []
     seen = problem.observe(state)
@@ -132,7 +134,7 @@ def _in_order(
 
 
 def _by_scan(
-    problem: Problem, maps: Affine, state: Tree, outputs: Tensor, slopes: Tensor | None, around: Tensor
+    problem: Problem, maps: Affine, state: Tree, *, outputs: Tensor, slopes: Tensor | None, around: Tensor
 ) -> Swept:
     """The same as one scan: `x_{i+1} = (a_i + b_i S_i) x_i + b_i (o_i - S_i u_i) + c_i`."""
     keep, gain = (_column(factor, outputs) for factor in (maps.state, maps.output))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import sqrt
 
 import torch
 from torch import Tensor
@@ -14,12 +15,13 @@ Norm = Callable[[Tensor], Tensor]
 
 def rms(rows: Tensor) -> Tensor:
     """Root mean square of each row, `(..., D) -> (...)`."""
-    return torch.linalg.vector_norm(rows, dim=-1) / max(rows.shape[-1], 1) ** 0.5
+    size: Tensor = torch.linalg.vector_norm(rows, dim=-1)
+    return size / sqrt(max(rows.shape[-1], 1))
 
 
 def largest(rows: Tensor) -> Tensor:
     """Largest element of each row by size, `(..., D) -> (...)`."""
-    return torch.linalg.vector_norm(rows, ord=torch.inf, dim=-1) if rows.shape[-1] else rms(rows)
+    return rows.abs().amax(-1) if rows.shape[-1] else rms(rows)
 
 
 class Tolerance(ABC):
@@ -91,10 +93,10 @@ class PerStep(Tolerance):
     def __post_init__(self) -> None:
         _refuse_negative(self.value, f"PerStep({self.value}, levels)")
         if self.levels.dim() != 1 or not bool((self.levels > 0).all()):
+            least = float(self.levels.min()) if self.levels.numel() else None
             raise ValueError(
-                f"PerStep takes one positive level a step, but got a tensor of shape {list(self.levels.shape)} with "
-                "smallest entry "
-                f"{float(self.levels.min()) if self.levels.numel() else None}; pass levels.clamp_min(1e-3) of shape (length,)"
+                f"PerStep takes one positive level a step, but got a tensor of shape {list(self.levels.shape)} whose "
+                f"least entry is {least}; pass levels.clamp_min(1e-3) of shape (length,)"
             )
 
     def norm(self, steps: Tensor, moves: Tensor, inputs: Tensor) -> Tensor:

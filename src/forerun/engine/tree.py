@@ -137,7 +137,8 @@ class Layout:
     def _refuse(self, tree: Tree, lead: tuple[int, ...], what: str) -> NoReturn:
         expected = pytree.tree_unflatten(self._words(lead), self.spec)
         raise ValueError(
-            f"the {self.name} came as {describe(tree)}, but {expected!r} on {self.device} was expected: another {what}. "
+            f"the {self.name} came as {describe(tree)}, but {expected!r} on {self.device} was expected: another"
+            f" {what}. "
             f"evaluate must take and return a leading axis of {lead[0] if lead else 'the window'} steps, and keep the "
             "structure, dtype and device of step 0"
         )

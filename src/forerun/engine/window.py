@@ -41,3 +41,13 @@ class Sliding(Window):
 
     def width(self, log: Sequence[Round], length: int) -> int:
         return self.size
+
+
+@dataclass(frozen=True)
+class Auto(Window):
+    """Placeholder until the measured window lands."""
+
+    limit: int = 64
+
+    def width(self, log: Sequence[Round], length: int) -> int:
+        return self.limit

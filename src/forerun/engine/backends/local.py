@@ -74,7 +74,7 @@ def stopwatch(device: torch.device) -> Callable[[], Callable[[], float]]:
 
         def read() -> float:
             end.synchronize()
-            return start.elapsed_time(end) / 1000
+            return float(start.elapsed_time(end)) / 1000
 
         return read
 

@@ -21,9 +21,7 @@ class Jacobi(Method):
         outputs = evaluate(front.steps, front.inputs)
         states = [
             problem.advance(step, state, output)
-            for step, state, output in zip(
-                range(front.start, front.stop), front.states, outputs.unbind(), strict=True
-            )
+            for step, state, output in zip(range(front.start, front.stop), front.states, outputs.unbind(), strict=True)
         ]
         inputs = torch.stack([front.inputs[0], *map(problem.observe, states)])
         return Iterate(
