@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from forerun.engine.jacobian import Jacobian, estimate
+from forerun.engine.jacobian import WIDE, Jacobian, estimate
 from forerun.engine.methods.base import Evaluated, Front, Iterate
 from forerun.engine.sweep import Problem, sweep
 from forerun.engine.tolerance import Tolerance
@@ -57,7 +57,8 @@ class Trail:
 
     def follow(self, front: Front, iterate: Iterate, accepted: int) -> Trail:
         """The trail at step `front.start + accepted`."""
-        seen = (iterate.evaluated, *self.evaluations)[:MEMORY]
+        wide = front.problem.inputs.width > WIDE
+        seen = (iterate.evaluated, *self.evaluations)[: 2 if wide else MEMORY]
         slopes = None if iterate.slopes is None else iterate.slopes[:accepted]
         jacobian = estimate(seen, front.start, accepted, base=slopes, before=self.jacobian)
         outputs = iterate.outputs[:accepted] + self._defects(iterate, accepted, front.problem.sloped)
@@ -118,8 +119,8 @@ def _size(rows: Tensor) -> Tensor:
 def _advance(front: Front, iterate: Iterate, shadow: Tree, *, outputs: Tensor, jacobian: Jacobian) -> Tree:
     """The shadow after the steps of `outputs`, whose inputs on the accepted path are the iterate's."""
     problem, around = front.problem, iterate.inputs[: len(outputs)]
-    if jacobian.base is not None and jacobian.base.shape[-1] > 1:
-        # a whole matrix or diagonal; what lies beyond it is left out where it would cost the scan
+    if jacobian.base is not None and (jacobian.base.shape[-1] > 1 or not jacobian.left.shape[-2]):
+        # slopes that one scan can follow; what lies beyond a whole matrix or diagonal is left out for its sake
         return sweep(problem, front.start, shadow, outputs=outputs, slopes=jacobian.base, around=around).states[-1]
     for index, (output, slope) in enumerate(zip(outputs, jacobian.split(), strict=True)):
         distance = problem.observe(shadow) - around[index]

@@ -20,6 +20,7 @@ from forerun.engine.methods.base import Evaluated
 from forerun.engine.sweep import apply
 
 SMALL = 16  # rows up to this wide afford a full matrix, carried from step to step
+WIDE = 1024  # wider rows, whose time is their memory's, get one scalar a step
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def estimate(
         return fresh if before is None else _spread(before, count)
     if changes[0].shape[-1] <= SMALL and (base is None or base.shape[-1] == 1):
         return _carry(*changes, before)
-    return _per_step(*changes, base)
+    return _scalar(*changes) if changes[0].shape[-1] > WIDE else _per_step(*changes, base)
 
 
 def _changes(evaluations: Sequence[Evaluated], start: int, count: int) -> tuple[Tensor, Tensor] | None:
@@ -101,9 +102,22 @@ def _per_step(du: Tensor, do: Tensor, base: Tensor | None) -> Jacobian:
         partial = replace(
             partial, left=torch.cat([partial.left, left.unsqueeze(-2)], -2), right=right[..., : index + 1, :]
         )
-    seen = (du != 0).flatten(1).any(1)
-    source = torch.where(seen, torch.arange(len(du), device=du.device), -1).cummax(0).values.clamp_min(0)
+    source = _sources(du)
     return replace(partial, left=partial.left[source], right=partial.right[source])
+
+
+def _scalar(du: Tensor, do: Tensor) -> Jacobian:
+    """The secant of the newest difference."""
+    moved, changed = du[..., -1, :], do[..., -1, :]
+    square = torch.linalg.vecdot(moved, moved)
+    slopes = torch.where(square > 0, torch.linalg.vecdot(changed, moved) / square, 0.0)
+    return Jacobian(slopes.unsqueeze(-1)[_sources(du)], do[..., :0, :], du[..., :0, :])
+
+
+def _sources(du: Tensor) -> Tensor:
+    """For each step the nearest at or before it that was evaluated twice: int64 `(n,)`."""
+    seen = du.abs().amax(-1).flatten(1).amax(1) > 0
+    return torch.where(seen, torch.arange(len(du), device=du.device), -1).cummax(0).values.clamp_min(0)
 
 
 def _carry(du: Tensor, do: Tensor, before: Jacobian | None) -> Jacobian:
