@@ -30,6 +30,20 @@ ANCHORS = 16  # places along the path to go back to
 
 
 @dataclass(frozen=True)
+class Check:
+    """What `solve` does about the deviation from the sequential run.
+
+    Args:
+        share: of the tolerance that the residual of a single step may take, so that all together keep it.
+        retries: times to go back with a tighter limit, before going on step by step. With 0 the deviation is only
+            estimated, and reported as it is.
+    """
+
+    share: float = 0.25
+    retries: int = 5
+
+
+@dataclass(frozen=True)
 class Anchor:
     """A place to go back to."""
 

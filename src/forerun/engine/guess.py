@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from forerun.engine.methods import Evaluate
 from forerun.engine.sweep import Joined, Problem, sweep
 from forerun.engine.tree import Tree
 
@@ -34,18 +35,46 @@ class Guess(ABC):
     """How the slots that enter the window are filled."""
 
     @abstractmethod
-    def enter(self, edge: Edge, stop: int) -> tuple[Sequence[Tree], Tensor]:
-        """States and input rows of the steps `edge.start .. stop-1`; of the first alone where nothing is known yet."""
+    def enter(self, edge: Edge, stop: int, evaluate: Evaluate) -> tuple[Sequence[Tree], Tensor]:
+        """States and input rows of the steps `edge.start .. stop-1`; of the first alone where nothing is known yet.
+
+        `evaluate` may be called; each call is a round.
+        """
 
 
 @dataclass(frozen=True)
 class Hold(Guess):
     """Sweep on with the last output held: exact where the output no longer changes along the path."""
 
-    def enter(self, edge: Edge, stop: int) -> tuple[Sequence[Tree], Tensor]:
+    def enter(self, edge: Edge, stop: int, evaluate: Evaluate) -> tuple[Sequence[Tree], Tensor]:
         if edge.outputs is None:
             return _first(edge)
         return _sweep_on(edge, edge.outputs[-1:].expand(stop - edge.start - 1, *edge.outputs.shape[1:]))
+
+
+@dataclass(frozen=True)
+class Probe(Guess):
+    """Before the first window, ask `count` steps spread over it for their outputs at the first state, in one round.
+
+    The outputs of the steps between are interpolated, and the path swept with them; afterwards like `Hold`. Pays where
+    the output depends on the step more than on the input, as in samplers without noise.
+    """
+
+    count: int = 8
+
+    def enter(self, edge: Edge, stop: int, evaluate: Evaluate) -> tuple[Sequence[Tree], Tensor]:
+        width, problem = stop - edge.start, edge.problem
+        count = min(self.count, width)
+        if edge.outputs is not None or count < 2:
+            return Hold().enter(edge, stop, evaluate)
+        seen = problem.observe(edge.state)
+        places = torch.linspace(0, width - 1, count, dtype=torch.float64, device=seen.device).round()
+        outputs = evaluate(places.long() + edge.start, seen.expand(count, *seen.shape))
+        between = torch.arange(width - 1, device=seen.device, dtype=torch.float64)
+        after = torch.searchsorted(places, between, right=True)
+        share = (between - places[after - 1]) / (places[after] - places[after - 1])
+        share = share.to(outputs).reshape(-1, *[1] * (outputs.dim() - 1))
+        return _sweep_on(edge, torch.lerp(outputs[after - 1], outputs[after], share))
 
 
 @dataclass(frozen=True)
@@ -55,10 +84,10 @@ class Extrapolate(Guess):
     span: int = 4
     decay: float = 0.8
 
-    def enter(self, edge: Edge, stop: int) -> tuple[Sequence[Tree], Tensor]:
+    def enter(self, edge: Edge, stop: int, evaluate: Evaluate) -> tuple[Sequence[Tree], Tensor]:
         outputs = edge.outputs
         if outputs is None or len(outputs) < 2:
-            return Hold().enter(edge, stop)
+            return Hold().enter(edge, stop, evaluate)
         back = min(self.span, len(outputs) - 1)
         trend = (outputs[-1] - outputs[-1 - back]) / back
         reach = trend.new_full((stop - edge.start - 1,), self.decay).cumprod(0).cumsum(0)
@@ -69,7 +98,7 @@ class Extrapolate(Guess):
 class Copy(Guess):
     """Copy the last state into the new slots (ParaDiGMS, arXiv 2305.16317, Algorithm 1)."""
 
-    def enter(self, edge: Edge, stop: int) -> tuple[Sequence[Tree], Tensor]:
+    def enter(self, edge: Edge, stop: int, evaluate: Evaluate) -> tuple[Sequence[Tree], Tensor]:
         seen = edge.problem.observe(edge.state)
         return [edge.state] * (stop - edge.start), seen.expand(stop - edge.start, *seen.shape)
 
@@ -84,7 +113,7 @@ class Known(Guess):
 
     inputs: Tree
 
-    def enter(self, edge: Edge, stop: int) -> tuple[Sequence[Tree], Tensor]:
+    def enter(self, edge: Edge, stop: int, evaluate: Evaluate) -> tuple[Sequence[Tree], Tensor]:
         known = edge.problem.inputs.pack(self.inputs, edge.problem.length)[edge.start + 1 : stop]
         first = edge.problem.observe(edge.state).unsqueeze(0)
         return [edge.state] * (stop - edge.start), torch.cat([first, known])

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from forerun.engine.backends.base import Backend
-from forerun.engine.check import Trail, worst
+from forerun.engine.check import Check, Trail, worst
 from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.guess import Edge, Guess
 from forerun.engine.meter import Meter
@@ -22,9 +22,6 @@ from forerun.engine.tolerance import Tolerance
 from forerun.engine.tree import Tree
 from forerun.engine.window import Window
 
-SHARE = 0.25  # of the tolerance that a single step may take, so that all together keep it
-RETRIES = 5  # times to go back with a tighter limit, before going on step by step
-
 
 @dataclass(frozen=True)
 class Setting:
@@ -33,7 +30,7 @@ class Setting:
     method: Method
     window: Window
     tolerance: Tolerance
-    check: bool
+    check: Check | None
     guess: Guess
     backend: Backend
     path: bool
@@ -69,7 +66,7 @@ class Run:
             front=self._enter(begin),
             trail=Trail.start(begin.step, begin.state, begin.shadow),
             method=setting.method,
-            limit=setting.tolerance.limit() * (SHARE if setting.check else 1),
+            limit=setting.tolerance.limit() * (setting.check.share if setting.check else 1),
             rounds=begin.rounds,
             evaluations=begin.evaluations,
         )
@@ -129,17 +126,20 @@ class Run:
         place, tolerance = self.place, self.setting.tolerance
         if all(entry.width == 1 for entry in self.log) or isinstance(place.method, Sequential):
             return Status.SEQUENTIAL
-        if not self.setting.check:
+        check = self.setting.check
+        if check is None:
             return Status.UNCHECKED
         asked = tolerance.limit()
         excess = worst(self.deviation())
         if excess <= asked:
             return Status.CHECKED
+        if not check.retries:
+            return Status.UNCERTAIN
         tight = place.limit * max(asked / (4 * excess), 1e-3)
         rounding = torch.finfo(self.problem.inputs.dtype).eps
         seen = self.problem.observe(place.front.state).unsqueeze(0)
         floor = worst(tolerance.norm(self._last(), rounding * seen, seen))
-        if place.retries == RETRIES or tight <= 4 * floor:
+        if place.retries == check.retries or tight <= 4 * floor:
             method: Method = Sequential()
             trail = Trail(place.trail.anchors[0].shadow, place.trail.anchors[:1])
             how = "goes on step by step, as no tolerance that rounding allows would keep it"
@@ -218,7 +218,7 @@ class Run:
         if begin.ahead is not None:
             ahead = begin.ahead[: stop - start]
             return Front(self.problem, start, [begin.state] * len(ahead), ahead)
-        states, inputs = self.setting.guess.enter(Edge(self.problem, start, begin.state, None), stop)
+        states, inputs = self.setting.guess.enter(Edge(self.problem, start, begin.state, None), stop, self.meter)
         return Front(self.problem, start, states, inputs)
 
     def _slide(self, iterate: Iterate, accepted: int, finite: int) -> Front:
@@ -235,6 +235,6 @@ class Run:
             states, inputs = states[: stop - start], inputs[: stop - start]
         else:
             edge = Edge(self.problem, start + known - 1, states[-1], iterate.outputs[: finite - 1])
-            entered, rows = self.setting.guess.enter(edge, stop)
+            entered, rows = self.setting.guess.enter(edge, stop, self.meter)
             states, inputs = Joined(states[:-1], entered), torch.cat([inputs[:-1], rows])
         return Front(self.problem, start, states, inputs, iterate.evaluated, iterate.memory)

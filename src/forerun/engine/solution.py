@@ -22,6 +22,10 @@ class Status(Enum):
 
     CHECKED = "Every step is accepted, and the estimated deviation from the sequential run is what was asked for."
     UNCHECKED = "Every step is accepted; the deviation was not estimated (pass check=True to know how close this is)."
+    UNCERTAIN = (
+        "Every step is accepted, but the estimated deviation from the sequential run is more than was asked for; "
+        "tighten the tolerance, or let Check(retries=5) go back."
+    )
     SEQUENTIAL = "Every step was taken in order, from its exact state: this is the sequential run."
     NONFINITE = (
         "A step gave a value that is not finite from its exact input, as the sequential run would; solution.state is "
@@ -33,7 +37,7 @@ class Status(Enum):
     @property
     def done(self) -> bool:
         """Whether the whole path was accepted."""
-        return self in (Status.CHECKED, Status.UNCHECKED, Status.SEQUENTIAL)
+        return self in {Status.CHECKED, Status.UNCHECKED, Status.UNCERTAIN, Status.SEQUENTIAL}
 
 
 class NotConverged(RuntimeError):

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from forerun.engine.backends import Backend, Local
+from forerun.engine.check import Check
 from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.guess import Guess, Hold
 from forerun.engine.methods import Method, Secant
@@ -50,7 +51,7 @@ def solve(
     method: Method = Secant(),
     window: Window = Auto(),
     tolerance: Tolerance = Absolute(1e-3),
-    check: bool = True,
+    check: bool | Check = True,
     guess: Guess = Hold(),
     backend: Backend = Local(),
     progress: Progress = Silent(),
@@ -68,7 +69,8 @@ def solve(
         window: how many steps are in flight.
         tolerance: how far a step's input may still move in the round that accepts it and, with `check`, how far the
             final state may be from the sequential run's.
-        check: estimate the deviation of the final state; go back, and on, until it is within the tolerance.
+        check: estimate the deviation of the final state; go back, and on, until it is within the tolerance. `Check`
+            has its settings; False leaves it out.
         guess: what stands in a slot before its first evaluation.
         backend: where rounds are evaluated.
         progress: what is shown meanwhile.
@@ -86,7 +88,8 @@ def solve(
         ValueError: the process does not keep its contract; the message has the line to type.
     """
     begin = _begin(process, state, resume, tolerance)
-    run = Run(process, begin, Setting(method, window, tolerance, check, guess, backend, path))
+    checked = (Check() if check else None) if isinstance(check, bool) else check
+    run = Run(process, begin, Setting(method, window, tolerance, checked, guess, backend, path))
     status = run.settle() if run.done else Status.STOPPED
     with progress.track(begin.step, process.length) as report:
         try:
