@@ -26,6 +26,7 @@ from forerun.engine.tolerance import Tolerance
 from forerun.engine.tree import Tree
 
 MEMORY = 5  # evaluations of a step that are kept to estimate its Jacobian: four differences
+SWEEPS = 2  # after the first, to let the estimate of the Jacobian act in full
 ANCHORS = 16  # places along the path to go back to
 
 
@@ -69,8 +70,12 @@ class Trail:
         shadow = state if shadow is None else shadow
         return cls(shadow, (Anchor(step, state, shadow),))
 
-    def follow(self, front: Front, iterate: Iterate, accepted: int) -> Trail:
-        """The trail at step `front.start + accepted`."""
+    def follow(self, front: Front, iterate: Iterate, accepted: int, exact: bool) -> Trail:
+        """The trail at step `front.start + accepted`; `exact` where no accepted step ever moved."""
+        if exact:
+            state = iterate.states[accepted - 1]
+            seen = (iterate.evaluated, *self.evaluations)[:MEMORY]
+            return Trail(state, self._anchored(front, iterate, accepted, state), None, seen, _predicted(iterate))
         wide = front.problem.inputs.width > WIDE
         seen = (iterate.evaluated, *self.evaluations)[: 2 if wide else MEMORY]
         slopes = None if iterate.slopes is None else iterate.slopes[:accepted]
@@ -78,11 +83,8 @@ class Trail:
         outputs = iterate.outputs[:accepted] + self._defects(iterate, accepted, front.problem.sloped)
         shadow = _advance(front, iterate, self.shadow, outputs=outputs, jacobian=jacobian)
         last = jacobian.split()[-1]
-        anchors = self.anchors
-        stop, stride = front.start + accepted, -(-front.problem.length // ANCHORS)
-        if stop // stride > anchors[-1].step // stride:
-            anchors = (*anchors, Anchor(stop, iterate.states[accepted - 1], shadow, last))
-        return Trail(shadow, anchors, last, seen, replace(iterate.evaluated, outputs=iterate.outputs))
+        anchors = self._anchored(front, iterate, accepted, shadow, last)
+        return Trail(shadow, anchors, last, seen, _predicted(iterate))
 
     def back(self, problem: Problem, tolerance: Tolerance, excess: float, asked: float) -> Trail:
         """The trail at the first step to blame for a deviation `excess` times what was asked.
@@ -99,6 +101,15 @@ class Trail:
         seen = problem.observe(state).unsqueeze(0)
         moves = problem.observe(self.shadow).unsqueeze(0) - seen
         return tolerance.norm(problem.steps(step, step + 1), moves, seen)[0]
+
+    def _anchored(
+        self, front: Front, iterate: Iterate, accepted: int, shadow: Tree, jacobian: Jacobian | None = None
+    ) -> tuple[Anchor, ...]:
+        """The anchors, with one more where the accepted steps pass the next place for it."""
+        stop, stride = front.start + accepted, -(-front.problem.length // ANCHORS)
+        if stop // stride <= self.anchors[-1].step // stride:
+            return self.anchors
+        return (*self.anchors, Anchor(stop, iterate.states[accepted - 1], shadow, jacobian))
 
     def _defects(self, iterate: Iterate, accepted: int, sloped: bool) -> Tensor:
         """`r` `(n, *batch, E)` of the accepted steps: how wrong their corrected outputs are.
@@ -125,6 +136,10 @@ def worst(sizes: Tensor) -> float:
     return float(sizes.nan_to_num(torch.inf, torch.inf).max()) if sizes.numel() else 0.0
 
 
+def _predicted(iterate: Iterate) -> Evaluated:
+    return replace(iterate.evaluated, outputs=iterate.outputs)
+
+
 def _size(rows: Tensor) -> Tensor:
     size: Tensor = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
     return size
@@ -133,11 +148,21 @@ def _size(rows: Tensor) -> Tensor:
 def _advance(front: Front, iterate: Iterate, shadow: Tree, *, outputs: Tensor, jacobian: Jacobian) -> Tree:
     """The shadow after the steps of `outputs`, whose inputs on the accepted path are the iterate's."""
     problem, around = front.problem, iterate.inputs[: len(outputs)]
-    if jacobian.base is not None and (jacobian.base.shape[-1] > 1 or not jacobian.left.shape[-2]):
-        # slopes that one scan can follow; what lies beyond a whole matrix or diagonal is left out for its sake
-        return sweep(problem, front.start, shadow, outputs=outputs, slopes=jacobian.base, around=around).states[-1]
+    lean = not jacobian.left.shape[-2]
+    if not lean and problem.process.affine(front.steps[: len(outputs)]) is None:
+        return _in_order(front, shadow, outputs, around, jacobian)
+    path = sweep(problem, front.start, shadow, outputs=outputs, slopes=jacobian.base, around=around)
+    for _ in range(0 if lean else SWEEPS):
+        # a fixed point iteration of its own: what the base leaves out follows the distance of the sweep before
+        beyond = jacobian.beyond(path.inputs[:-1] - around)
+        path = sweep(problem, front.start, shadow, outputs=outputs + beyond, slopes=jacobian.base, around=around)
+    return path.states[-1]
+
+
+def _in_order(front: Front, shadow: Tree, outputs: Tensor, around: Tensor, jacobian: Jacobian) -> Tree:
+    """The same step by step, where `advance` has no closed form."""
+    problem = front.problem
     for index, (output, slope) in enumerate(zip(outputs, jacobian.split(), strict=True)):
         distance = problem.observe(shadow) - around[index]
-        output = output + slope.times(distance.unsqueeze(0))[0]
-        shadow = problem.advance(front.start + index, shadow, output)
+        shadow = problem.advance(front.start + index, shadow, output + slope.times(distance.unsqueeze(0))[0])
     return shadow

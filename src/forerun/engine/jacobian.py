@@ -39,9 +39,12 @@ class Jacobian:
 
     def times(self, moves: Tensor) -> Tensor:
         """`J m` of moves `(n, *batch, D)`."""
+        return self.beyond(moves) if self.base is None else self.beyond(moves) + apply(self.base, moves)
+
+    def beyond(self, moves: Tensor) -> Tensor:
+        """`(J - B) m`: what the base leaves out."""
         weights = (self.right @ moves.unsqueeze(-1)).transpose(-1, -2)
-        product = (weights @ self.left).squeeze(-2)
-        return product if self.base is None else product + apply(self.base, moves)
+        return (weights @ self.left).squeeze(-2)
 
     def split(self) -> list[Jacobian]:
         """One estimate a step, each with a leading axis of 1."""

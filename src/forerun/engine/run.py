@@ -46,6 +46,7 @@ class Place:
     limit: float  # of the residuals of the next round
     rounds: int
     evaluations: int
+    exact: bool = True  # no accepted step ever moved: this is the sequential run so far
     retries: int = 0
     notes: tuple[str, ...] = ()
 
@@ -66,6 +67,7 @@ class Run:
             front=self._enter(begin),
             trail=Trail.start(begin.step, begin.state, begin.shadow),
             method=setting.method,
+            exact=begin.shadow is None,
             limit=setting.tolerance.limit() * (setting.check.share if setting.check else 1),
             rounds=begin.rounds,
             evaluations=begin.evaluations,
@@ -85,9 +87,10 @@ class Run:
 
     def residuals(self, iterate: Iterate) -> tuple[list[float], int]:
         """The residual of every step of the window, and how many new inputs are finite; the one wait of a round."""
-        front = self.place.front
-        sizes = self.setting.tolerance.norm(front.steps, iterate.moves, iterate.inputs[:-1]).flatten(1)
-        largest = sizes.amax(1) if sizes.shape[1] else sizes.sum(1)
+        start = self.place.front.start
+        steps = self.problem.steps(start, start + len(iterate.moves))
+        sizes = self.setting.tolerance.norm(steps, iterate.moves, iterate.inputs[:-1])
+        largest = sizes.reshape(len(sizes), -1).amax(1) if sizes.numel() else sizes.new_zeros(len(sizes))
         last = torch.isfinite(iterate.inputs[-1]).all()
         *found, sound = torch.cat([largest, last.to(largest).reshape(1)]).tolist()
         finite = next((index for index, size in enumerate(found) if not size < float("inf")), len(found))
@@ -105,17 +108,27 @@ class Run:
         place, front = self.place, self.place.front
         rounds, evaluations, lap = self.meter.take()
         self._advance -= lap.evaluate + lap.communicate
-        entry = Round(front.start, front.stop, accepted, tuple(residuals), place.limit, rounds, evaluations, lap)
+        stop = front.start + len(residuals)
+        entry = Round(front.start, stop, accepted, tuple(residuals), place.limit, rounds, evaluations, lap)
         self.log.append(entry)
         if self.setting.path:
             del self.path[front.start - self._first + 1 :]
             self.path.extend(iterate.states[:accepted])
-        trail = place.trail.follow(front, iterate, accepted) if self.setting.check else place.trail
+        exact = place.exact and not any(residuals[:accepted])
+        trail = place.trail.follow(front, iterate, accepted, exact) if self.setting.check else place.trail
+        width = self.setting.window.width(self.log, self.problem.length)
+        declined = width < 1 and not isinstance(place.method, Sequential)
+        method = Sequential() if declined else place.method
+        stop = method.stop(front.start + accepted, min(front.start + accepted + max(width, 1), self.problem.length))
+        note = self.setting.window.note(self.log, self.problem.length) if declined else None
         self.place = replace(
             place,
-            front=self._slide(iterate, accepted, finite),
+            front=self._slide(iterate, accepted, finite, stop),
             trail=trail,
+            method=method,
+            notes=place.notes if note is None else (*place.notes, note),
             limit=self.setting.tolerance.follow(place.limit, residuals),
+            exact=exact,
             rounds=place.rounds + rounds,
             evaluations=place.evaluations + evaluations,
         )
@@ -124,7 +137,7 @@ class Run:
     def settle(self) -> Status:
         """At the end of the path: how it ended; or go back, where the deviation is more than was asked for."""
         place, tolerance = self.place, self.setting.tolerance
-        if all(entry.width == 1 for entry in self.log) or isinstance(place.method, Sequential):
+        if place.exact:
             return Status.SEQUENTIAL
         check = self.setting.check
         if check is None:
@@ -156,6 +169,7 @@ class Run:
             method=method,
             limit=tight,
             retries=place.retries + 1,
+            exact=anchor.shadow is anchor.state,
             notes=(*place.notes, note),
         )
         return Status.STOPPED
@@ -175,7 +189,7 @@ class Run:
             step=place.front.start,
             length=self.problem.length,
             state=place.front.state,
-            shadow=place.trail.shadow if self.setting.check else None,
+            shadow=place.trail.shadow if self.setting.check and not place.exact else None,
             ahead=place.front.inputs,
             rounds=place.rounds,
             evaluations=place.evaluations,
@@ -186,7 +200,6 @@ class Run:
         place = self.place
         lap = sum((entry.lap for entry in self.log), Lap())
         total, advance = time.perf_counter() - self._begun, max(self._advance, 0.0)
-        note = self.setting.window.note(self.log, self.problem.length)
         return Solution(
             state=place.front.state,
             length=self.problem.length,
@@ -197,31 +210,27 @@ class Run:
             seconds=Seconds(
                 lap.evaluate, advance, lap.communicate, max(total - lap.evaluate - lap.communicate - advance, 0.0)
             ),
-            notes=(*place.notes, *([] if note is None else [note])),
+            notes=place.notes,
             path=self.path[: place.front.start - self._first + 1] if self.setting.path else None,
         )
 
     def _last(self) -> torch.Tensor:
         return self.problem.steps(self.problem.length - 1, self.problem.length)
 
-    def _stop(self, start: int, method: Method) -> int:
-        """Where the next window ends."""
-        width = max(self.setting.window.width(self.log, self.problem.length), 1)
-        return method.stop(start, min(start + width, self.problem.length))
-
     def _enter(self, begin: Checkpoint) -> Front:
         """The first window from a checkpoint on."""
         start = begin.step
         if start >= self.problem.length:
             return Front(self.problem, start, [begin.state], self.problem.observe(begin.state).unsqueeze(0))
-        stop = self._stop(start, self.place.method if self.log else self.setting.method)
+        width = max(self.setting.window.width(self.log, self.problem.length), 1)
+        stop = self.setting.method.stop(start, min(start + width, self.problem.length))
         if begin.ahead is not None:
             ahead = begin.ahead[: stop - start]
             return Front(self.problem, start, [begin.state] * len(ahead), ahead)
         states, inputs = self.setting.guess.enter(Edge(self.problem, start, begin.state, None), stop, self.meter)
         return Front(self.problem, start, states, inputs)
 
-    def _slide(self, iterate: Iterate, accepted: int, finite: int) -> Front:
+    def _slide(self, iterate: Iterate, accepted: int, finite: int, stop: int) -> Front:
         """The next window: what is known of it, and the steps that enter it."""
         front = self.place.front
         start = front.start + accepted
@@ -229,7 +238,7 @@ class Run:
         inputs = iterate.inputs[accepted:finite]
         if iterate.guesses is not None:
             inputs = torch.cat([inputs[:1], iterate.guesses[accepted + 1 : finite]])
-        stop = self._stop(start, self.place.method) if start < self.problem.length else start + 1
+        stop = max(stop, start + 1)
         known = len(inputs)
         if stop - start <= known:
             states, inputs = states[: stop - start], inputs[: stop - start]

@@ -26,7 +26,9 @@ WIDE: Final = 2**13  # elements of one step from which the in-order sweep is bou
 WIDE_DENSE: Final = 2**16  # the same for dense maps, in multiplications of one composition
 
 
-def scan(slopes: Tensor, shifts: Tensor, start: Tensor, *, reverse: bool = False) -> Tensor:
+def scan(
+    slopes: Tensor, shifts: Tensor, start: Tensor, *, reverse: bool = False, differentiable: bool = True
+) -> Tensor:
     """The path of `x_{i+1} = A_i x_i + b_i`, i = 0 .. T-1, from `x_0 = start`: returns `x_1 .. x_T`.
 
     With `reverse=True` it runs from the end: `y_i = A_i y_{i+1} + b_i`, i = T-1 .. 0, from `y_T = start`, and returns
@@ -41,6 +43,8 @@ def scan(slopes: Tensor, shifts: Tensor, start: Tensor, *, reverse: bool = False
             `(T, *batch, D, D)`, batch axes broadcast.
         shifts: `b`, `(T, *batch, D)`.
         start: `(*batch, D)`.
+        reverse: run from the end.
+        differentiable: False leaves out what derivatives and `vmap` need, half the time of a short scan.
 
     Returns:
         `(T, *batch, D)` in the dtype of the arguments; float16 and bfloat16 are accumulated in float32.
@@ -55,7 +59,8 @@ def scan(slopes: Tensor, shifts: Tensor, start: Tensor, *, reverse: bool = False
     dtype = shifts.dtype
     if dtype in {torch.float16, torch.bfloat16}:
         slopes, shifts, start = slopes.float(), shifts.float(), start.float()
-    return _apply(slopes, shifts, start, reverse).to(dtype)
+    path = _apply if differentiable else _Scan.forward
+    return path(slopes, shifts, start, reverse).to(dtype)
 
 
 class _Scan(torch.autograd.Function):

@@ -142,7 +142,9 @@ def _by_scan(
     if maps.shift is not None:
         shift = shift + problem.inputs.pack(maps.shift, len(outputs))
     first = problem.observe(state)
-    inputs = torch.cat([first.unsqueeze(0), scan(_propagator(keep, gain, slopes, outputs), shift, first)])
+    inputs = torch.cat(
+        [first.unsqueeze(0), scan(_propagator(keep, gain, slopes, outputs), shift, first, differentiable=False)]
+    )
     corrected = outputs if slopes is None else outputs + apply(slopes, inputs[:-1] - around)
     return Swept(Rows(problem.inputs, inputs[1:]), inputs, corrected)
 

@@ -23,10 +23,10 @@ class Window(ABC):
 
     @abstractmethod
     def width(self, log: Sequence[Round], length: int) -> int:
-        """Steps of the next window, at least 1; the path's end may cut it short."""
+        """Steps of the next window; the path's end may cut it short. 0 to decline: sequential from here on."""
 
     def note(self, log: Sequence[Round], length: int) -> str | None:
-        """What the user should know about the choice; None where there is nothing to say."""
+        """Why it declined, asked when it does; None where there is nothing to say."""
         return None
 
 

@@ -1,0 +1,93 @@
+"""Newton: the full Jacobian of every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from forerun.engine.methods.base import Evaluate, Front
+from forerun.engine.methods.slopes import SlopeMethod
+from forerun.engine.methods.tangents import along
+from forerun.engine.sweep import Problem
+from forerun.engine.tree import Tree
+
+CHUNK: Final = 32  # columns of the Jacobian that are computed at once: beyond, memory grows and time does not fall
+
+
+@dataclass(frozen=True)
+class Newton(SlopeMethod):
+    """The derivative of every output with respect to its own input, at the guess.
+
+        S_i = J_i = d evaluate(i, u) / du  at  u = u_i
+
+    DEER (Lim et al., arXiv 2309.12252, equations 3 to 5) for processes whose output is the next state. Quadratic at
+    the end: an affine process needs two rounds. A round costs `D + 1` evaluations, `D E` numbers a step to store
+    and, where `advance` is affine, a scan of `D x D` matrices: for states of up to a hundred or so elements. A
+    step whose Jacobian is not finite goes without, and so do all where outputs are not as wide as inputs.
+
+    Args:
+        jacobian: takes steps `(W,)` and an input tree with a leading axis of `W`, and returns rows
+            `(W, *batch, E, D)`; a round then costs 2 evaluations. None for `torch.func.jvp` along the axes.
+        difference: finite differences instead of `torch.func.jvp`, of this size relative to the input; 1e-3 is
+            right in float32. For what cannot be differentiated in forward mode.
+        max_bytes: what the Jacobians of a window may take.
+
+    Raises:
+        ValueError: the Jacobians would take more than `max_bytes`, or `jacobian` returned another shape.
+        RuntimeError: evaluate cannot be differentiated in forward mode.
+    """
+
+    jacobian: Callable[[Tensor, Tree], Tensor] | None = None
+    difference: float | None = None
+    max_bytes: int = 2**31
+
+    def slopes(self, front: Front, evaluate: Evaluate) -> tuple[Tensor, Tensor | None, None]:
+        width = front.inputs.shape[-1]
+        self._afford(front.inputs)
+
+        def call(steps: Tensor, inputs: Tensor) -> Tensor:
+            outputs, J = (self._computed if self.jacobian is None else self._given)(front.problem, steps, inputs)
+            return torch.cat([outputs, J.flatten(-2)], -1)
+
+        rows = evaluate(front.steps, front.inputs, call, width + 1 if self.jacobian is None else 2)
+        height = rows.shape[-1] // (1 + width)
+        outputs, J = rows[..., :height], rows[..., height:].unflatten(-1, (height, width))
+        if height != width:
+            return outputs, None, None
+        finite = J.isfinite().all(-1, keepdim=True).all(-2, keepdim=True)
+        return outputs, torch.where(finite, J, 0.0), None
+
+    def _computed(self, problem: Problem, steps: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        axes = torch.eye(inputs.shape[-1], dtype=inputs.dtype, device=inputs.device)
+        columns = []
+        for some in axes.split(CHUNK):
+            directions = some.reshape(-1, *[1] * (inputs.dim() - 1), inputs.shape[-1]).expand(-1, *inputs.shape)
+            outputs, found = along(problem, steps, inputs, directions=directions, difference=self.difference)
+            columns.append(found)
+        return outputs, torch.cat(columns).movedim(0, -1)
+
+    def _given(self, problem: Problem, steps: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        assert self.jacobian is not None
+        outputs, J = problem.evaluate(steps, inputs), self.jacobian(steps, problem.inputs.unpack(inputs))
+        expected = (*outputs.shape, inputs.shape[-1])
+        if J.shape != expected:
+            raise ValueError(
+                f"jacobian returned a tensor of shape {list(J.shape)}, but the rows d output / d input of "
+                f"{len(steps)} steps have the shape {list(expected)} = (W, *batch, E, D), with the tensors of a tree "
+                "flattened one behind the other; return that shape"
+            )
+        return outputs, J.to(inputs.dtype)
+
+    def _afford(self, inputs: Tensor) -> None:
+        width = inputs.shape[-1]
+        needed = inputs.numel() * width * inputs.element_size()
+        if needed > self.max_bytes:
+            raise ValueError(
+                f"Newton() needs {needed / 2**30:.3g} GiB for the Jacobians of {len(inputs)} steps and "
+                f"{inputs[0, ..., 0].numel()} samples, {width} x {width} numbers each, but max_bytes allows "
+                f"{self.max_bytes / 2**30:.3g} GiB; use method=QuasiNewton() or Secant(), or a smaller window"
+            )

@@ -1,0 +1,64 @@
+"""Tangents: the outputs of a round together with their derivatives along some directions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from forerun.engine.sweep import Problem
+
+
+def along(
+    problem: Problem, steps: Tensor, inputs: Tensor, *, directions: Tensor, difference: float | None
+) -> tuple[Tensor, Tensor]:
+    """Outputs `(W, *batch, E)` and derivatives `J z` `(K, W, *batch, E)` along directions `z` `(K, W, *batch, D)`.
+
+    Steps and samples do not see each other, so that one direction serves all of them at once.
+
+    Args:
+        problem: what is differentiated.
+        steps: int64 `(W,)`.
+        inputs: `(W, *batch, D)`.
+        directions: as long as `sqrt(D)` where differences shall be well scaled.
+        difference: None for forward-mode differentiation; otherwise `(f(u + h z) - f(u)) / h`, all in one
+            call of evaluate, with `h` this number times the root mean square of the sample's input.
+
+    Raises:
+        RuntimeError: evaluate cannot be differentiated in forward mode.
+    """
+    if difference is not None:
+        return _difference(problem, steps, inputs, directions, difference)
+    try:
+        return _forward(problem, steps, inputs, directions)
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"evaluate failed while torch.func.jvp differentiated it: {error}. Fused attention, custom "
+            "autograd.Functions, torch.autograd.grad and compiled code often have no forward derivative; pass "
+            "difference=1e-3 to the method, which then takes finite differences and needs none, or use Secant()"
+        ) from error
+
+
+def _forward(problem: Problem, steps: Tensor, inputs: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+    def pushed(direction: Tensor) -> tuple[Tensor, Tensor]:
+        outputs, derivative = torch.func.jvp(lambda rows: problem.evaluate(steps, rows), (inputs,), (direction,))
+        return outputs, derivative
+
+    if len(directions) == 1:  # spares evaluate the need to work under vmap
+        outputs, derivative = pushed(directions[0])
+        return outputs, derivative.unsqueeze(0)
+    outputs, derivatives = torch.func.vmap(pushed, out_dims=(None, 0))(directions)
+    return outputs, derivatives
+
+
+def _difference(
+    problem: Problem, steps: Tensor, inputs: Tensor, directions: Tensor, difference: float
+) -> tuple[Tensor, Tensor]:
+    rms = inputs.square().mean(-1, keepdim=True).sqrt()
+    h = difference * torch.where(rms > 0, rms, 1.0)
+    count = len(directions) + 1
+    # all rows of a step stand together, as steps must ascend
+    rows = torch.cat([inputs.unsqueeze(0), inputs + h * directions]).transpose(0, 1).flatten(0, 1)
+    found = problem.evaluate(steps.repeat_interleave(count), rows).unflatten(0, (len(steps), count)).transpose(0, 1)
+    return found[0], (found[1:] - found[0]) / h
