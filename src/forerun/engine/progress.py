@@ -36,7 +36,7 @@ class Silent(Progress):
 class Bar(Progress):
     """A progress bar: accepted steps, rounds, and steps per round so far with the speed-up that they brought.
 
-    The speed-up compares with rounds of one step, once one was seen; `?` before.
+    The speed-up compares with rounds of one step, once a warm one was seen (`Auto` makes some); `?` before.
     """
 
     leave: bool = True
@@ -80,13 +80,13 @@ class _Pace:
     rounds: int = 0
     accepted: int = 0
     seconds: float = 0.0
-    single: float | None = None  # seconds of the quickest round of one step
+    single: float | None = None  # seconds of the quickest warm round of one step
 
     def add(self, entry: Round) -> None:
         self.rounds += entry.rounds
         self.accepted += entry.accepted
         self.seconds += entry.lap.total
-        if entry.width == 1:
+        if entry.width == 1 and self.rounds > entry.rounds:  # the very first call is cold
             self.single = min(entry.lap.total, self.single or float("inf"))
 
     def __str__(self) -> str:
