@@ -73,7 +73,11 @@ def estimate(
         return fresh if before is None else _spread(before, count)
     if changes[0].shape[-1] <= SMALL and (base is None or base.shape[-1] == 1):
         return _carry(*changes, before)
-    return _scalar(*changes) if changes[0].shape[-1] > WIDE else _per_step(*changes, base)
+    du, do = changes
+    if du.shape[-1] != do.shape[-1]:
+        return _per_step(du, do, base)
+    scalar = _scalar(du, do)
+    return scalar if du.shape[-1] > WIDE else _per_step(du, do, scalar.base if base is None else base)
 
 
 def _changes(evaluations: Sequence[Evaluated], start: int, count: int) -> tuple[Tensor, Tensor] | None:

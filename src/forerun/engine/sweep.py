@@ -81,6 +81,9 @@ class Problem:
         return self.process.advance(step, state, self.outputs.unpack(output))
 
 
+WIDE = 4096  # elements of a step from which on a sweep is bound by memory
+
+
 @dataclass(frozen=True)
 class Swept:
     """What a sweep over `W` steps leaves behind."""
@@ -88,6 +91,7 @@ class Swept:
     states: Sequence[Tree]  # x_{start+1} .. x_stop
     inputs: Tensor  # (W + 1, *batch, D): the inputs of x_start .. x_stop
     outputs: Tensor  # (W, *batch, E): the outputs as corrected
+    moves: Tensor  # (W, *batch, D): how far each input lies from the one that was evaluated
 
 
 def apply(slopes: Tensor, moves: Tensor) -> Tensor:
@@ -116,7 +120,7 @@ def _in_order(
 ) -> Swept:
     states, used = [], []
     seen = problem.observe(state)
-    inputs = [seen]
+    inputs, moves = [seen], []
     for step, output, slope, anchor in zip(
         range(start, start + len(outputs)),
         outputs.unbind(),
@@ -124,29 +128,59 @@ def _in_order(
         around.unbind(),
         strict=True,
     ):
-        corrected = output if slopes is None else output + apply(slope, seen - anchor)
-        state = problem.advance(step, state, corrected)
+        moves.append(seen - anchor)
+        used.append(output if slopes is None else output + apply(slope, moves[-1]))
+        state = problem.advance(step, state, used[-1])
         seen = problem.observe(state)
         states.append(state)
-        used.append(corrected)
         inputs.append(seen)
-    return Swept(states, torch.stack(inputs), outputs if slopes is None else torch.stack(used))
+    corrected = outputs if slopes is None else torch.stack(used)
+    return Swept(states, torch.stack(inputs), corrected, torch.stack(moves) if moves else around)
 
 
 def _by_scan(
     problem: Problem, maps: Affine, state: Tree, *, outputs: Tensor, slopes: Tensor | None, around: Tensor
 ) -> Swept:
     """The same as one scan: `x_{i+1} = (a_i + b_i S_i) x_i + b_i (o_i - S_i u_i) + c_i`."""
+    first = problem.observe(state)
+    offset = None if maps.shift is None else problem.inputs.pack(maps.shift, len(outputs))
+    if first.numel() >= WIDE and not (slopes is not None and slopes.shape[-1] > 1):
+        return _in_cache(problem, maps, first, offset=offset, outputs=outputs, slopes=slopes, around=around)
     keep, gain = (_column(factor, outputs) for factor in (maps.state, maps.output))
     shift = gain * (outputs if slopes is None else outputs - apply(slopes, around))
-    if maps.shift is not None:
-        shift = shift + problem.inputs.pack(maps.shift, len(outputs))
-    first = problem.observe(state)
-    inputs = torch.cat(
-        [first.unsqueeze(0), scan(_propagator(keep, gain, slopes, outputs), shift, first, differentiable=False)]
-    )
-    corrected = outputs if slopes is None else outputs + apply(slopes, inputs[:-1] - around)
-    return Swept(Rows(problem.inputs, inputs[1:]), inputs, corrected)
+    shift = shift if offset is None else shift + offset
+    propagator = _propagator(keep, gain, slopes, outputs)
+    inputs = torch.cat([first.unsqueeze(0), scan(propagator, shift, first, differentiable=False)])
+    moves = inputs[:-1] - around
+    corrected = outputs if slopes is None else outputs + apply(slopes, moves)
+    return Swept(Rows(problem.inputs, inputs[1:]), inputs, corrected, moves)
+
+
+def _in_cache(
+    problem: Problem,
+    maps: Affine,
+    first: Tensor,
+    *,
+    offset: Tensor | None,
+    outputs: Tensor,
+    slopes: Tensor | None,
+    around: Tensor,
+) -> Swept:
+    """The same row by row, for rows so wide that time is memory traffic: each is finished while it is in the cache."""
+    inputs = outputs.new_empty((len(outputs) + 1, *first.shape))
+    moves, corrected = torch.empty_like(inputs[1:]), outputs if slopes is None else torch.empty_like(outputs)
+    inputs[0] = first
+    rows = inputs.unbind()
+    for index, (keep, gain) in enumerate(zip(maps.state.to(first), maps.output.to(first), strict=True)):
+        state, following, move, used = rows[index], rows[index + 1], moves[index], corrected[index]
+        torch.sub(state, around[index], out=move)
+        if slopes is not None:
+            torch.addcmul(outputs[index], slopes[index], move, out=used)
+        torch.mul(state, keep, out=following)
+        following.addcmul_(used, gain)
+        if offset is not None:
+            following.add_(offset[index])
+    return Swept(Rows(problem.inputs, inputs[1:]), inputs, corrected, moves)
 
 
 def _propagator(keep: Tensor, gain: Tensor, slopes: Tensor | None, outputs: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ class SlopeMethod(Method):
             states=path.states,
             inputs=path.inputs,
             outputs=path.outputs,
-            moves=path.inputs[:-1] - front.inputs,
+            moves=path.moves,
             evaluated=Evaluated(front.start, front.inputs, outputs),
             slopes=slopes,
             memory=memory,
