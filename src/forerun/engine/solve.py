@@ -87,6 +87,15 @@ def solve(
         TypeError: an argument or a leaf of the state is of the wrong kind.
         ValueError: the process does not keep its contract; the message has the line to type.
     """
+    for name, value, kind in (
+        ("method", method, Method),
+        ("window", window, Window),
+        ("tolerance", tolerance, Tolerance),
+        ("guess", guess, Guess),
+        ("backend", backend, Backend),
+        ("progress", progress, Progress),
+    ):
+        _require(name, value, kind)
     begin = _begin(process, state, resume, tolerance)
     checked = (Check() if check else None) if isinstance(check, bool) else check
     run = Run(process, begin, Setting(method, window, tolerance, checked, guess, backend, path))
@@ -122,6 +131,21 @@ def leading(residuals: list[float], limit: float) -> int:
 def _event(run: Run, entry: Round) -> Event:
     front = run.place.front
     return Event(entry, front.start, run.problem.length, front.state, run.checkpoint)
+
+
+EXAMPLES: dict[type, str] = {
+    Method: "Secant()",
+    Window: "Sliding(32)",
+    Tolerance: "Absolute(1e-3)",
+    Guess: "Hold()",
+    Backend: "Local()",
+    Progress: "Bar()",
+}
+
+
+def _require(name: str, value: Any, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(f"{name}={value!r} is no {kind.__name__}; write {name}=forerun.{EXAMPLES[kind]}")
 
 
 def _begin(process: Any, state: Tree, resume: Checkpoint | str | Path | None, tolerance: Tolerance) -> Checkpoint:
