@@ -75,7 +75,7 @@ class Trail:
         if exact:
             state = iterate.states[accepted - 1]
             seen = (iterate.evaluated, *self.evaluations)[:MEMORY]
-            return Trail(state, self._anchored(front, iterate, accepted, state), None, seen, _predicted(iterate))
+            return Trail(state, self._anchored(front, state, accepted, shadow=state), None, seen, _predicted(iterate))
         wide = front.problem.inputs.width > WIDE
         seen = (iterate.evaluated, *self.evaluations)[: 2 if wide else MEMORY]
         slopes = None if iterate.slopes is None else iterate.slopes[:accepted]
@@ -83,7 +83,7 @@ class Trail:
         outputs = iterate.outputs[:accepted] + self._defects(iterate, accepted, front.problem.sloped)
         shadow = _advance(front, iterate, self.shadow, outputs=outputs, jacobian=jacobian)
         last = jacobian.split()[-1]
-        anchors = self._anchored(front, iterate, accepted, shadow, last)
+        anchors = self._anchored(front, iterate.states[accepted - 1], accepted, shadow=shadow, jacobian=last)
         return Trail(shadow, anchors, last, seen, _predicted(iterate))
 
     def back(self, problem: Problem, tolerance: Tolerance, excess: float, asked: float) -> Trail:
@@ -103,13 +103,13 @@ class Trail:
         return tolerance.norm(problem.steps(step, step + 1), moves, seen)[0]
 
     def _anchored(
-        self, front: Front, iterate: Iterate, accepted: int, shadow: Tree, jacobian: Jacobian | None = None
+        self, front: Front, state: Tree, accepted: int, *, shadow: Tree, jacobian: Jacobian | None = None
     ) -> tuple[Anchor, ...]:
         """The anchors, with one more where the accepted steps pass the next place for it."""
         stop, stride = front.start + accepted, -(-front.problem.length // ANCHORS)
         if stop // stride <= self.anchors[-1].step // stride:
             return self.anchors
-        return (*self.anchors, Anchor(stop, iterate.states[accepted - 1], shadow, jacobian))
+        return (*self.anchors, Anchor(stop, state, shadow, jacobian))
 
     def _defects(self, iterate: Iterate, accepted: int, sloped: bool) -> Tensor:
         """`r` `(n, *batch, E)` of the accepted steps: how wrong their corrected outputs are.
@@ -150,7 +150,7 @@ def _advance(front: Front, iterate: Iterate, shadow: Tree, *, outputs: Tensor, j
     problem, around = front.problem, iterate.inputs[: len(outputs)]
     lean = not jacobian.left.shape[-2]
     if not lean and problem.process.affine(front.steps[: len(outputs)]) is None:
-        return _in_order(front, shadow, outputs, around, jacobian)
+        return _in_order(front, shadow, outputs=outputs, around=around, jacobian=jacobian)
     path = sweep(problem, front.start, shadow, outputs=outputs, slopes=jacobian.base, around=around)
     for _ in range(0 if lean else SWEEPS):
         # a fixed point iteration of its own: what the base leaves out follows the distance of the sweep before
@@ -159,7 +159,7 @@ def _advance(front: Front, iterate: Iterate, shadow: Tree, *, outputs: Tensor, j
     return path.states[-1]
 
 
-def _in_order(front: Front, shadow: Tree, outputs: Tensor, around: Tensor, jacobian: Jacobian) -> Tree:
+def _in_order(front: Front, shadow: Tree, *, outputs: Tensor, around: Tensor, jacobian: Jacobian) -> Tree:
     """The same step by step, where `advance` has no closed form."""
     problem = front.problem
     for index, (output, slope) in enumerate(zip(outputs, jacobian.split(), strict=True)):

@@ -15,7 +15,8 @@ from forerun.engine.rounds import Round
 HEAD, TAIL = 12, 40  # rounds that costs are read from: the first, which tried the small widths, and the last
 REACH = 24  # rounds back to look for the first residual of a step
 SPAN = 4  # rounds over which gains are averaged
-HOPE = 0.5  # gain of a slot that nothing is known about: a step is evaluated twice before it is accepted
+POWER = 0.7  # of the width, with which what a round advances grows
+HOPE = 1.0  # rate of a process that nothing is known about
 HUGE = 1e30  # stands for residuals that are not finite
 
 
@@ -74,36 +75,28 @@ class Costs:
 @final
 @dataclass(frozen=True)
 class Gains:
-    """Steps that a round advances by its width, `p(W) = sum_{k < W} g_k`.
+    """Steps that a round advances by its width, `p(W) = r W^a`, at least one and at most `W`.
 
-    The credit of a step is 1 once accepted, and before that the part of the way from its first residual `f` to the
-    limit that is done, `1 - log(r / limit) / log(f / limit)` in 0 .. 1. The gain `g_k` is what the credit of the
-    step at offset `k` of the window rises by in a round, on average.
+    A wider window advances further, but not in proportion, as its far steps settle late: over windows from 12 to
+    100 the shipped denoiser's `p` grows with a power of about 0.7. The rate `r` comes from the last rounds, where a
+    step that is not accepted yet counts for the part of the way from its first residual `f` to the limit that is
+    done, `1 - log(r / limit) / log(f / limit)`.
 
     Attributes:
-        total: `p(1) .. p(K)`, of the slots that were seen.
-        beyond: gain of a slot that was not.
+        rate: `r`.
     """
 
-    total: tuple[float, ...]
-    beyond: float
+    rate: float
 
     @classmethod
     def of(cls, past: Sequence[Round]) -> Gains:
         """The gains in a log of at least one round."""
-        rounds = _gains(past[-REACH:])[-SPAN:]
-        depth = max((len(gains) for gains in rounds), default=0)
-        slots = [mean([gains[offset] for gains in rounds if offset < len(gains)]) for offset in range(depth)]
-        last = past[-1]
-        at_once = (last.accepted - 1) / (last.width - 1) if last.width > 1 else 0.0
-        far = slots[max(depth - max(depth // 4, 1), 1) :]
-        beyond = mean(far) if far else max(HOPE, at_once)
-        return cls(tuple(accumulate(slots or [1.0])), min(max(beyond, 0.0), 1.0))
+        found = [entry for entry in _progress(past[-REACH:]) if entry[0] > 1][-SPAN:]
+        return cls(mean(steps / width**POWER for width, steps in found) if found else HOPE)
 
     def __call__(self, width: int) -> float:
         """Expected `p(width)`."""
-        seen = min(width, len(self.total))
-        return max(self.total[seen - 1] + (width - seen) * self.beyond, 1.0)
+        return min(max(self.rate * width**POWER, 1.0), float(width))
 
 
 def joined(before: Round, after: Round) -> bool:
@@ -111,27 +104,22 @@ def joined(before: Round, after: Round) -> bool:
     return after.start == before.start + before.accepted
 
 
-def _gains(past: Sequence[Round]) -> list[list[float]]:
-    """What the credit of each slot rose by, a list a round; without the slots by which the window had just grown."""
-    found: list[list[float]] = []
+def _progress(past: Sequence[Round]) -> list[tuple[int, float]]:
+    """Width of each round, and what the credit of all steps rose by in it."""
+    found: list[tuple[int, float]] = []
     first: list[float] = []  # residuals that the steps of the window began with
-    credits: list[float] = []  # of the round before
-    late = len(past) - SPAN - 1
-    for index, (before, entry) in enumerate(zip([None, *past], past, strict=False)):
+    before: Round | None = None
+    credit = 0.0  # of the steps ahead of the frontier, after the round before
+    for entry in past:
         residuals = _envelope(entry.residuals)
         if before is None or not joined(before, entry):
-            first, credits = residuals, []
+            first, credit = residuals, 0.0
         else:
             first = first[before.accepted : before.accepted + entry.width]
             first += residuals[len(first) :]
-            credits = credits[before.accepted : before.accepted + entry.width]
-        if index < late:
-            continue
-        now = _credits(residuals, first, entry)
-        if before is not None and joined(before, entry) and index > late:
-            credits += [0.0] * (entry.width - len(credits))
-            found.append([after - ago for after, ago in zip(now[: before.width], credits, strict=False)])
-        credits = now
+        ahead = sum(_credits(residuals, first, entry)[entry.accepted :])
+        found.append((entry.width, entry.accepted + ahead - credit))
+        credit, before = ahead, entry
     return found
 
 

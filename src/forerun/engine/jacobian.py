@@ -87,10 +87,11 @@ def _changes(evaluations: Sequence[Evaluated], start: int, count: int) -> tuple[
     """
     inputs, outputs = [], []
     for newer, older in pairwise(each.since(start, count) for each in evaluations):
-        if not len(older):
+        both = min(len(newer), len(older))
+        if not both:
             break
-        inputs.append(_padded(newer.inputs[: len(older)] - older.inputs, count))
-        outputs.append(_padded(newer.outputs[: len(older)] - older.outputs, count))
+        inputs.append(_padded(newer.inputs[:both] - older.inputs[:both], count))
+        outputs.append(_padded(newer.outputs[:both] - older.outputs[:both], count))
     if not inputs:
         return None
     return torch.stack(inputs[::-1], -2), torch.stack(outputs[::-1], -2)

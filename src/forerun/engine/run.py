@@ -116,7 +116,8 @@ class Run:
             self.path.extend(iterate.states[:accepted])
         exact = place.exact and not any(residuals[:accepted])
         trail = place.trail.follow(front, iterate, accepted, exact) if self.setting.check else place.trail
-        width = self.setting.window.width(self.log, self.problem.length)
+        at_end = front.start + accepted >= self.problem.length
+        width = 1 if at_end else self.setting.window.width(self.log, self.problem.length)
         declined = width < 1 and not isinstance(place.method, Sequential)
         method = Sequential() if declined else place.method
         stop = method.stop(front.start + accepted, min(front.start + accepted + max(width, 1), self.problem.length))

@@ -6,15 +6,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from forerun.engine.forecast import Costs, Gains, joined
+from forerun.engine.forecast import Costs, Gains
 from forerun.engine.rounds import Round
 
 START, GROWTH = 8, 4  # the first width above one, and how many times wider the next round may be
 STAKE = 0.08  # share of a sequential run that may be lost on trying
 KEEP = 0.95  # of the present price that another width must promise
+RIPE = 0.4  # of its steps a round must advance, for a wider one to be tried whatever the forecast
 CLEAR = 1.1  # steps a round must advance, for its cost to matter
 MEMORY = 24  # rounds for which a window that was narrowed stays so
 LADDER = [base << power for power in range(12) for base in (2, 3)]  # 2 3 4 6 8 12 16 ...
+LAST = 0.05  # share of the path at whose end a decision to decline is not worth a word
 TINY = 1e-12
 
 
@@ -54,16 +56,6 @@ class Sliding(Window):
 
 @dataclass(frozen=True)
 class Auto(Window):
-    """Placeholder until the measured window lands."""
-
-    limit: int = 64
-
-    def width(self, log: Sequence[Round], length: int) -> int:
-        return self.limit
-
-
-@dataclass(frozen=True)
-class Auto(Window):
     """The width that minimises the predicted time, `c(W) / p(W)`: seconds of a round over the steps it advances.
 
     Both are measured on the rounds so far (`forerun.engine.forecast`). The window begins small, and grows up to
@@ -83,19 +75,16 @@ class Auto(Window):
     def width(self, log: Sequence[Round], length: int) -> int:
         if not log:
             return self._begin(length)
-        if len(log) <= _singles(length) or _declined(log, length):
-            return 1
-        return self._best(log, length)
+        return 1 if len(log) <= _singles(length) else self._best(log, length)
 
     def note(self, log: Sequence[Round], length: int) -> str | None:
-        found = next((index for index in range(len(log)) if _declined(log[: index + 1], length)), None)
-        if found is None or log[found - 1].width == 1:
+        costs, gains, last = Costs.of(log), Gains.of(log), log[-1]
+        if length - last.start - last.accepted < LAST * length:
             return None
-        past, last = log[:found], log[found - 1]
-        costs, gains = Costs.of(past), Gains.of(past)
         return (
-            f"Sequential from step {log[found].start} on: a round of {last.width} steps costs "
-            f"{costs(last.width) / max(costs(1), TINY):.1f} times a round of one and advances {gains(last.width):.1f} steps."
+            f"Sequential from step {last.start + last.accepted} on: a round of {last.width} steps costs "
+            f"{costs(last.width) / max(costs(1), TINY):.1f} times a round of one and advances "
+            f"{gains(last.width):.1f} steps."
         )
 
     def _begin(self, length: int) -> int:
@@ -103,27 +92,30 @@ class Auto(Window):
         return max(min(START, self.limit, 1 + int(_stake(length) / 2)), 1)
 
     def _best(self, log: Sequence[Round], length: int) -> int:
-        """The width of the next round; 1 where none is predicted to win."""
+        """The width of the next round; 0 where none is predicted to win."""
         costs, gains, last = Costs.of(log), Gains.of(log), log[-1]
         left = length - last.start - last.accepted
         # after the first single steps, and where the check went back, the window opens anew
         now = min(last.width if last.width > 1 else self._begin(length), max(left, 1))
-        price = {width: costs(width) / gains(width) for width in self._choices(log, now, left, costs, gains, length)}
-        best = min(price, key=price.__getitem__, default=1)
-        if not price or price[best] >= costs(1):
-            in_doubt = gains(now) > CLEAR and costs.count(now) == 1  # the first round of a width may be cold
-            return now if in_doubt else 1
-        return best if price[best] < KEEP * price[now] else now
-
-    def _choices(self, log: Sequence[Round], now: int, left: int, costs: Costs, gains: Gains, length: int) -> list[int]:
-        """Widths above one to choose from, with the present one."""
         top = min(self.limit, left, GROWTH * now)
         if any(entry.width > now for entry in log[-MEMORY:]):
             top = now  # it was wider, and that did not pay
-        stake = _stake(length) * costs(1)
-        known = gains(min(now, len(gains.total))) * costs(1)
-        fits = [width for width in [*LADDER, top] if 1 < width <= top and width != now]
-        return [now] * (now > 1) + [w for w in fits if w <= costs.widths[-1] or costs.most(w) - known <= stake]
+        stake = (_stake(length) + gains(now)) * costs(1)
+        choices = _choices(costs, now, top, stake)
+        if costs.widths[-1] <= now < max(choices, default=0) and gains(now) >= RIPE * now:
+            return next(width for width in choices if width >= min(2 * now, max(choices)))  # try what is beyond
+        price = {width: costs(width) / gains(width) for width in choices}
+        best = min(price, key=price.__getitem__, default=1)
+        if not price or price[best] >= costs(1):
+            in_doubt = gains(now) > CLEAR and costs.count(now) <= 1  # the first round of a width may be cold
+            return now if in_doubt and now > 1 else 0
+        return best if price[best] < KEEP * price[now] else now
+
+
+def _choices(costs: Costs, now: int, top: int, stake: float) -> list[int]:
+    """Widths above one to choose from, with the present one; none that may cost more than what can be staked."""
+    fits = [width for width in sorted({*LADDER, top}) if 1 < width <= top and width != now]
+    return [now] * (now > 1) + [width for width in fits if width <= costs.widths[-1] or costs.most(width) <= stake]
 
 
 def _singles(length: int) -> int:
@@ -134,13 +126,3 @@ def _singles(length: int) -> int:
 def _stake(length: int) -> float:
     """What may be lost on trying a width, in single steps."""
     return max(STAKE * length, 2.0)
-
-
-def _declined(log: Sequence[Round], length: int) -> bool:
-    """Whether the log ends in a single step that was chosen: once declined, for good."""
-    if len(log) < 2 or len(log) <= _singles(length) + 1:
-        return False
-    before, last = log[-2], log[-1]
-    if not joined(before, last):
-        return _declined(log[:-1], length)
-    return last.width == 1 and last.start + 1 < length
