@@ -15,9 +15,11 @@ the evaluations that were made anyway (`engine/jacobian.py`), so that no evaluat
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from forerun.engine.jacobian import WIDE, Jacobian, estimate
 from forerun.engine.methods.base import Evaluated, Front, Iterate
@@ -80,9 +82,15 @@ class Trail:
         seen = (iterate.evaluated, *self.evaluations)[: 2 if wide else MEMORY]
         slopes = None if iterate.slopes is None else iterate.slopes[:accepted]
         jacobian = estimate(seen, front.start, accepted, base=slopes, before=self.jacobian)
-        outputs = iterate.outputs[:accepted] + self._defects(iterate, accepted, front.problem.sloped)
-        shadow = _advance(front, iterate, self.shadow, outputs=outputs, jacobian=jacobian)
-        last = jacobian.split()[-1]
+        if jacobian is None and front.previous is None:
+            jacobian = Jacobian.without(slopes, iterate.evaluated)
+        if jacobian is None:
+            # steps taken one by one tell nothing of their Jacobian: the distance is carried on as it is
+            shadow, last = _carried(self.shadow, front.state, iterate.states[accepted - 1]), self.jacobian
+        else:
+            outputs = iterate.outputs[:accepted] + self._defects(iterate, accepted, front.problem.sloped)
+            shadow = _advance(front, iterate, self.shadow, outputs=outputs, jacobian=jacobian)
+            last = jacobian.split()[-1]
         anchors = self._anchored(front, iterate.states[accepted - 1], accepted, shadow=shadow, jacobian=last)
         return Trail(shadow, anchors, last, seen, _predicted(iterate))
 
@@ -134,6 +142,15 @@ class Trail:
 def worst(sizes: Tensor) -> float:
     """The largest of some sizes, infinite where one is not a number, 0 where there are none."""
     return float(sizes.nan_to_num(torch.inf, torch.inf).max()) if sizes.numel() else 0.0
+
+
+def _carried(shadow: Tree, state: Tree, following: Tree) -> Tree:
+    """`following + (shadow - state)`, in what is not whole numbers."""
+
+    def move(after: Any, ahead: Any, behind: Any) -> Any:
+        return after + (ahead - behind) if isinstance(after, Tensor) and after.is_floating_point() else after
+
+    return pytree.tree_map(move, following, shadow, state)
 
 
 def _predicted(iterate: Iterate) -> Evaluated:

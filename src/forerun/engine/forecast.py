@@ -96,7 +96,7 @@ class Gains:
 
     def __call__(self, width: int) -> float:
         """Expected `p(width)`."""
-        return min(max(self.rate * width**POWER, 1.0), float(width))
+        return float(min(max(self.rate * width**POWER, 1.0), width))
 
 
 def joined(before: Round, after: Round) -> bool:

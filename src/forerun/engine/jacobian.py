@@ -37,6 +37,15 @@ class Jacobian:
     left: Tensor
     right: Tensor
 
+    @classmethod
+    def without(cls, base: Tensor | None, like: Evaluated) -> Jacobian:
+        """The base alone, for as many steps as it has."""
+        left, right = (
+            rows[: None if base is None else len(base)].unsqueeze(-2)[..., :0, :]
+            for rows in (like.outputs, like.inputs)
+        )
+        return cls(base, left, right)
+
     def times(self, moves: Tensor) -> Tensor:
         """`J m` of moves `(n, *batch, D)`."""
         return self.beyond(moves) if self.base is None else self.beyond(moves) + apply(self.base, moves)
@@ -56,8 +65,8 @@ class Jacobian:
 
 def estimate(
     evaluations: Sequence[Evaluated], start: int, count: int, *, base: Tensor | None, before: Jacobian | None
-) -> Jacobian:
-    """The Jacobians of the steps `start .. start+count-1`.
+) -> Jacobian | None:
+    """The Jacobians of the steps `start .. start+count-1`; None where no step was evaluated twice.
 
     Args:
         evaluations: of the window, the newest first.
@@ -66,11 +75,7 @@ def estimate(
     """
     changes = _changes(evaluations, start, count)
     if changes is None:
-        newest = evaluations[0]
-        width, height = newest.inputs.shape[-1], newest.outputs.shape[-1]
-        none = newest.inputs.new_zeros((count, *newest.inputs.shape[1:-1], 0, width))
-        fresh = Jacobian(base, none.new_zeros((*none.shape[:-1], height)), none)
-        return fresh if before is None else _spread(before, count)
+        return None
     if changes[0].shape[-1] <= SMALL and (base is None or base.shape[-1] == 1):
         return _carry(*changes, before)
     du, do = changes
@@ -146,10 +151,3 @@ def _directions(du: Tensor) -> Tensor:
     """`du / |du|^2`, zero where the step did not move (to rounding)."""
     square = du.square().sum(-1, keepdim=True)
     return torch.where(square > torch.finfo(du.dtype).tiny, du / square, 0.0)
-
-
-def _spread(before: Jacobian, count: int) -> Jacobian:
-    """The estimate of one step for `count` steps."""
-    left, right = (each.expand(count, *each.shape[1:]) for each in (before.left, before.right))
-    base = None if before.base is None else before.base.expand(count, *before.base.shape[1:])
-    return Jacobian(base, left, right)

@@ -73,7 +73,6 @@ class Run:
             evaluations=begin.evaluations,
         )
 
-    @property
     def done(self) -> bool:
         """Whether every step is accepted and nothing calls for going back."""
         return self.place.front.start >= self.problem.length
@@ -158,7 +157,7 @@ class Run:
             trail = Trail(place.trail.anchors[0].shadow, place.trail.anchors[:1])
             how = "goes on step by step, as no tolerance that rounding allows would keep it"
         else:
-            method, trail = place.method, place.trail.back(self.problem, tolerance, excess, asked)
+            method, trail = self.setting.method, place.trail.back(self.problem, tolerance, excess, asked)
             how = f"goes on with the limit of a step at {tight:.2g}"
         anchor = trail.anchors[-1]
         note = f"deviation estimated at {excess:.2g} for {asked:.2g}: went back to step {anchor.step} and {how}."

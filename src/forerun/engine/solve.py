@@ -99,10 +99,10 @@ def solve(
     begin = _begin(process, state, resume, tolerance)
     checked = (Check() if check else None) if isinstance(check, bool) else check
     run = Run(process, begin, Setting(method, window, tolerance, checked, guess, backend, path))
-    status = run.settle() if run.done else Status.STOPPED
+    status = run.settle() if run.done() else Status.STOPPED
     with progress.track(begin.step, process.length) as report:
         try:
-            while not run.done:
+            while not run.done():
                 iterate = run.iterate()
                 residuals, finite = run.residuals(iterate)
                 if finite < 2:  # the input after the exact first step is not
@@ -112,7 +112,7 @@ def solve(
                 report(entry)
                 if callback(_event(run, entry)):
                     break
-                if run.done:
+                if run.done():
                     status = run.settle()
         except KeyboardInterrupt:
             status = Status.INTERRUPTED

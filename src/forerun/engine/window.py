@@ -104,9 +104,12 @@ class Auto(Window):
         choices = _choices(costs, now, top, stake)
         if costs.widths[-1] <= now < max(choices, default=0) and gains(now) >= RIPE * now:
             return next(width for width in choices if width >= min(2 * now, max(choices)))  # try what is beyond
-        price = {width: costs(width) / gains(width) for width in choices}
+        # what a first wide round shows is not yet what it brings: shrink by no more than a half a round
+        price = {width: costs(width) / gains(width) for width in choices if 2 * width >= now}
         best = min(price, key=price.__getitem__, default=1)
         if not price or price[best] >= costs(1):
+            if now > START:
+                return now // 2
             in_doubt = gains(now) > CLEAR and costs.count(now) <= 1  # the first round of a width may be cold
             return now if in_doubt and now > 1 else 0
         return best if price[best] < KEEP * price[now] else now
