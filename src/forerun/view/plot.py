@@ -1,78 +1,215 @@
-"""The wavefront of a run: step by round, coloured by residual, with the accepted frontier as a line."""
+"""The wavefront of a run: which steps were in flight in which round, and how far they still were."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
 
 from forerun.engine.rounds import Round
 from forerun.engine.solution import Solution
+from forerun.view.canvas import ACCEPTED, BLANK, INK, SOFT, canvas, figure_of, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap, LogNorm
     from matplotlib.figure import Figure
 
-DECADES = 4.0  # of residual over limit, up and down, that the colours span
-ACCEPTED = "#d9e7dc"
+CELLS = 2048  # rows and columns that are drawn at most; beyond, every second, third, ... is drawn
+OUTSIDE, WAITING, DONE = 0, 1, 2  # what a slot is
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The slots of a run, thinned to what a picture can show.
+
+    Attributes:
+        kind: uint8 `(rows, columns)`: outside the window, waiting or accepted.
+        size: float32 `(rows, columns)`: the residual in units of the limit; infinite where not finite.
+        extent: left, right, bottom and top in steps and rounds.
+    """
+
+    kind: Tensor
+    size: Tensor
+    extent: tuple[float, float, float, float]
+
+    @classmethod
+    def of(cls, solution: Solution) -> Grid:
+        """The slots of a solution's log."""
+        rows = [entry for entry in solution.log for _ in range(max(entry.rounds, 1))]
+        first = solution.rounds - len(rows)  # a resumed run has rounds behind it
+        thin, stride = _stride(len(rows)), _stride(solution.length)
+        shown = rows[::thin]
+        kind = torch.zeros(max(len(shown), 1), max(-(-solution.length // stride), 1), dtype=torch.uint8)
+        size = torch.zeros(kind.shape)
+        for index, entry in enumerate(shown):
+            begin = -(-entry.start // stride)  # the first column at or after the window's start
+            residuals = torch.tensor(entry.residuals)[begin * stride - entry.start :: stride]
+            accepted = -(-(entry.start + entry.accepted) // stride) - begin
+            kind[index, begin : begin + len(residuals)] = WAITING
+            kind[index, begin : begin + accepted] = DONE
+            size[index, begin : begin + len(residuals)] = _relative(residuals, entry.limit)
+        bottom = first + max(len(rows), 1) + 0.5
+        return cls(kind, size, (0.0, float(max(solution.length, 1)), bottom, first + 0.5))
+
+    @property
+    def waiting(self) -> Tensor:
+        """The finite sizes of the slots that were not accepted, `(n,)`."""
+        sizes = self.size[self.kind == WAITING]
+        return sizes[torch.isfinite(sizes)]
 
 
 def wavefront(solution: Solution, *, axes: Axes | None = None) -> Figure:
-    """Draw every round as a row: its window, the residual of each step over the limit, and the accepted frontier.
+    """Draw a run: step by round, coloured by residual, with the accepted frontier as a line.
+
+    A slot's colour is its residual in units of the limit that it was held against, on a log scale; slots that the
+    round accepted are of one colour, slots outside the window are blank. Where the check sent the run back, the
+    frontier is broken and begins again at an earlier step.
 
     Args:
-        solution: a run.
-        axes: where to draw; None for a figure of its own.
+        solution: of `solve`.
+        axes: where to draw; a new figure unless given.
 
     Returns:
-        The figure, to show or to `savefig`.
+        The figure; `.savefig(path)` writes it.
 
     Raises:
         ImportError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("drawing needs matplotlib: pip install 'forerun[plot]'") from error
-    if axes is None:
-        figure = Figure(figsize=(9, 4.8), layout="constrained")
-        axes = figure.subplots()
-    else:
-        figure = axes.figure  # type: ignore[assignment]
-    _draw(axes, solution.log, solution.length)
-    estimate = solution.deviation_estimate
-    close = "" if estimate is None else f", deviation about {estimate:.1e}"
-    axes.set_title(f"{solution.step} steps in {solution.rounds} rounds, {solution.evaluations} evaluations{close}")
-    return figure
+    axes = canvas(8.0, 4.8) if axes is None else axes
+    grid = Grid.of(solution)
+    colours, norm = _colours(), _norm(grid)
+    axes.imshow(_pixels(grid, colours, norm), extent=grid.extent, aspect="auto", interpolation="nearest")
+    for line in _frontier(solution):
+        axes.plot(*line, color=INK, linewidth=1.4, solid_capstyle="butt", solid_joinstyle="miter", zorder=3)
+    _returns(axes, solution)
+    _label(axes, solution, grid)
+    _bar(axes, colours, norm)
+    return figure_of(axes)
 
 
-def _draw(axes: Axes, log: Sequence[Round], length: int) -> None:
-    from matplotlib.colors import ListedColormap, LogNorm
+def _stride(count: int) -> int:
+    return max(-(-count // CELLS), 1)
+
+
+def _relative(residuals: Tensor, limit: float) -> Tensor:
+    """In units of the limit; a limit of zero leaves what is zero, and all else is far beyond it."""
+    relative = residuals / limit if limit > 0 else torch.where(residuals == 0, 0.0, torch.inf)
+    return relative.nan_to_num(torch.inf, torch.inf)
+
+
+def _colours() -> Colormap:
+    """Pale where a slot is nearly there, dark where it is far; the ends of the map left out, as paper and ink."""
+    import matplotlib as mpl
+    from matplotlib.colors import ListedColormap
+
+    shades = mpl.colormaps["magma_r"](torch.linspace(0.06, 0.9, 256).numpy())
+    colours = ListedColormap(shades, name="wavefront")
+    colours.set_over("black")
+    return colours
+
+
+def _norm(grid: Grid) -> LogNorm:
+    """From a little below the limit, or the smallest residual, to the largest; at least a decade either side."""
+    from matplotlib.colors import LogNorm
+
+    sizes = grid.waiting
+    sizes = sizes[sizes > 0]
+    low = float(sizes.quantile(0.02)) if 0 < len(sizes) < 10**6 else 0.1
+    high = float(sizes.max()) if len(sizes) else 10.0
+    return LogNorm(min(max(low, 1e-3), 0.1), max(high, 10.0))
+
+
+def _pixels(grid: Grid, colours: Colormap, norm: LogNorm) -> Any:
+    """The picture, uint8 `(rows, columns, 4)`."""
+    from matplotlib.colors import to_rgba
+
+    sizes = grid.size.clamp_min(norm.vmin or 0.0).numpy()
+    pixels = colours(norm(sizes), bytes=True)
+    for kind, colour in ((OUTSIDE, BLANK), (DONE, ACCEPTED)):
+        pixels[(grid.kind == kind).numpy()] = [round(255 * part) for part in to_rgba(colour)]
+    return pixels
+
+
+def _stretches(solution: Solution) -> list[list[tuple[float, Round]]]:
+    """The iterations, each with the round before it, in stretches without going back."""
+    before, stretches = float(solution.rounds - sum(max(entry.rounds, 1) for entry in solution.log)), []
+    front = None
+    for entry in solution.log:
+        if entry.start != front:
+            stretches.append([(before, entry)])
+        else:
+            stretches[-1].append((before, entry))
+        before, front = before + max(entry.rounds, 1), entry.start + entry.accepted
+    return stretches
+
+
+def _frontier(solution: Solution) -> list[tuple[list[float], list[float]]]:
+    """The accepted frontier, as steps and rounds: one line for each stretch without going back."""
+    lines = []
+    for stretch in _stretches(solution):
+        steps, rounds = [float(stretch[0][1].start)], [stretch[0][0] + 0.5]
+        for before, entry in stretch:
+            end = float(entry.start + entry.accepted)
+            steps += [end, end]
+            rounds += [before + 0.5, before + 0.5 + max(entry.rounds, 1)]
+        lines.append((steps, rounds))
+    return lines
+
+
+def _returns(axes: Axes, solution: Solution) -> None:
+    """Where the check sent the run back: a dotted line to where it began again."""
+    stretches = _stretches(solution)
+    for left, right in zip(stretches, stretches[1:], strict=False):
+        end, begin = left[-1][1].start + left[-1][1].accepted, right[0][1].start
+        axes.plot([begin, end], [right[0][0] + 0.5] * 2, color=INK, linewidth=1.0, linestyle=(0, (1, 1.5)), zorder=3)
+
+
+def _label(axes: Axes, solution: Solution, grid: Grid) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
     from matplotlib.ticker import MaxNLocator
 
-    pixels, accepted = _picture(log, length)
-    extent = (0, length, len(log) + 0.5, 0.5)
-    options: dict[str, Any] = {"extent": extent, "aspect": "auto", "interpolation": "nearest"}
-    axes.imshow(accepted, cmap=ListedColormap([ACCEPTED]), **options)
-    image = axes.imshow(pixels, norm=LogNorm(10**-DECADES, 10**DECADES), cmap="magma_r", **options)
-    edges = [0.5 + index for index in range(len(log) + 1)]
-    frontier = [entry.start + entry.accepted for entry in log]
-    line: dict[str, Any] = {"color": "#1b7f4d", "linewidth": 1.8, "label": "accepted"}
-    axes.stairs(frontier, edges, orientation="horizontal", baseline=None, **line)
-    axes.set(xlabel="step", ylabel="round", xlim=(0, length), ylim=(len(log) + 0.5, 0.5))
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(loc="lower left", framealpha=0.9)
-    axes.figure.colorbar(image, ax=axes, label="residual / limit (1 is accepted)", extend="both")
+    left, right, bottom, top = grid.extent
+    axes.set_xlim(left, right)
+    axes.set_ylim(bottom, top)
+    axes.set_xlabel("step")
+    axes.set_ylabel("round")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    tidy(axes, *_title(solution))
+    keys: Sequence[Any] = [
+        Patch(facecolor=ACCEPTED, label="accepted"),
+        Line2D([], [], color=INK, linewidth=1.4, label="frontier"),
+        Patch(facecolor=BLANK, edgecolor=SOFT, linewidth=0.6, label="outside the window"),
+    ]
+    if len(_stretches(solution)) > 1:
+        keys = [*keys, Line2D([], [], color=INK, linewidth=1.0, linestyle=(0, (1, 1.5)), label="sent back by the check")]
+    axes.legend(
+        handles=keys, loc="upper left", bbox_to_anchor=(-0.012, -0.13), ncols=len(keys), frameon=False, fontsize=9,
+        handlelength=1.4, columnspacing=1.6, labelcolor=INK,
+    )
 
 
-def _picture(log: Sequence[Round], length: int) -> tuple[Any, Any]:
-    """Two masked arrays of one row a round: residual over limit in the window, and what was accepted before."""
-    import numpy as np
+def _title(solution: Solution) -> tuple[str, str]:
+    estimate = solution.deviation_estimate
+    steps = "1 step" if solution.length == 1 else f"{solution.length} steps"
+    reached = steps if solution.step == solution.length else f"{solution.step} of {steps}"
+    return (
+        f"{reached} in {solution.rounds} round{'s' if solution.rounds != 1 else ''}",
+        f"{solution.evaluations} evaluations, {solution.inflation:.2f} a step   |   deviation "
+        + ("not estimated" if estimate is None else f"estimated at {estimate:.1e}"),
+    )
 
-    pixels = np.full((len(log), length), np.nan)
-    done = np.full((len(log), length), np.nan)
-    for row, entry in enumerate(log):
-        sizes = np.asarray(entry.residuals) / max(entry.limit, 1e-300)
-        # a step that did not move at all is exact: the darkest end of the scale would be a lie, the lowest is right
-        pixels[row, entry.start : entry.stop] = np.clip(np.nan_to_num(sizes, nan=np.inf), 10**-DECADES, 10**DECADES)
-        done[row, : entry.start] = 1.0
-    return np.ma.masked_invalid(pixels), np.ma.masked_invalid(done)
+
+def _bar(axes: Axes, colours: Colormap, norm: LogNorm) -> None:
+    from matplotlib.cm import ScalarMappable
+
+    bar = figure_of(axes).colorbar(ScalarMappable(norm, colours), ax=axes, pad=0.02, fraction=0.05, aspect=28)
+    bar.set_label("residual, in units of the limit", fontsize=9, color=INK)
+    bar.ax.axhline(1.0, color=INK, linewidth=1.4)
+    bar.ax.tick_params(labelsize=9, colors=INK)
+    bar.outline.set_visible(False)  # type: ignore[operator]

@@ -1,20 +1,35 @@
 """How outputs become the next path."""
 
 from forerun.engine.methods.base import Evaluate, Evaluated, Front, Iterate, Method
+from forerun.engine.methods.slopes import SlopeMethod
+from forerun.engine.methods.sequential import Sequential
 from forerun.engine.methods.jacobi import Jacobi
 from forerun.engine.methods.picard import Picard
 from forerun.engine.methods.secant import Secant
-from forerun.engine.methods.sequential import Sequential
-from forerun.engine.methods.slopes import SlopeMethod
+from forerun.engine.methods.quasi_newton import QuasiNewton
+from forerun.engine.methods.newton import Newton
+from forerun.engine.methods.damped import Damped
+from forerun.engine.methods.elk import Elk
+from forerun.engine.methods.anderson import Anderson
+from forerun.engine.methods.parareal import Parareal
+from forerun.engine.methods.gauss_seidel import GaussSeidel, JacobiGaussSeidel
 
 __all__ = [
+    "Anderson",
+    "Damped",
+    "Elk",
     "Evaluate",
     "Evaluated",
     "Front",
+    "GaussSeidel",
     "Iterate",
     "Jacobi",
+    "JacobiGaussSeidel",
     "Method",
+    "Newton",
+    "Parareal",
     "Picard",
+    "QuasiNewton",
     "Secant",
     "Sequential",
     "SlopeMethod",
