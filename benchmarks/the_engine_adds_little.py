@@ -1,8 +1,8 @@
 """Claim: all time outside `evaluate` is below 5 % of a round whose evaluation takes 20 ms.
 
-Window 64, states of 4 x 64 x 64 float32. The evaluation is a cheap function followed by waiting, busy, until 20 ms are over, so that
-what is left of a round is the engine's own. `copies` puts that beside the memory traffic: the time outside divided
-by the time to copy one window of inputs (4 MiB) on this machine, in this run.
+Window 64, states of 4 x 64 x 64 float32. The evaluation is a cheap function, followed by waiting, busy, until 20 ms
+are over, so that what is left of a round is the engine's own. `copies` puts that beside the memory traffic: the time
+outside divided by the time to copy one window of inputs (4 MiB) on this machine, in this run.
 """
 
 from __future__ import annotations

@@ -21,13 +21,14 @@ SOURCE = ROOT / "src" / "forerun"
 # A module imports from its own row and the rows above. A name stands for a module or for a package with all inside.
 ORDER = (
     {"engine.tree"},
-    {"engine.process"},
-    {"engine.window", "engine.tolerance", "engine.noise", "engine.scan", "engine.rounds"},
+    {"engine.process", "engine.rounds", "engine.checkpoint"},
+    {"engine.tolerance", "engine.noise", "engine.scan", "engine.forecast", "engine.progress"},
+    {"engine.window", "engine.solution"},
     {"engine.sweep"},
-    {"engine.guess", "engine.front", "engine.checkpoint"},
-    {"engine.solution", "engine.progress"},
     {"engine.methods", "engine.backends"},
+    {"engine.guess", "engine.meter", "engine.jacobian"},
     {"engine.check"},
+    {"engine.run"},
     {"engine.solve"},
     {"engine.fixed_point", "engine.testing"},
     {"engine"},

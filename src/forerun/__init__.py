@@ -6,43 +6,41 @@ guesses the whole path, evaluates the costly part of many steps in one batch, sw
 repeats until nothing moves: the sequential answer, in fewer rounds, with an estimate of how close it is.
 """
 
-from forerun.engine.backends import Local
-from forerun.engine.checkpoint import Checkpoint
-from forerun.engine.guess import Hold, Known
-from forerun.engine.methods import (
-    Jacobi,
-    Picard,
-    Secant,
-    Sequential,
-)
 from forerun.engine.process import Affine, Process
-from forerun.engine.progress import Bar
-from forerun.engine.solution import NotConverged, Solution, Status
 from forerun.engine.solve import solve
-from forerun.engine.tolerance import Absolute, Moving, PerStep, Relative
+from forerun.engine.solution import NotConverged, Solution, Status
+from forerun.engine.methods import Anderson, Newton, Picard, QuasiNewton, Secant, Sequential
 from forerun.engine.window import Auto, Full, Sliding
+from forerun.engine.tolerance import Absolute, Moving, PerStep, Relative
+from forerun.engine.guess import Hold, Known
+from forerun.engine.backends import Distributed, Local
+from forerun.engine.checkpoint import Checkpoint
+from forerun.engine.progress import Bar
 
 __all__ = [
-    "Absolute",
-    "Affine",
-    "Auto",
-    "Bar",
-    "Checkpoint",
-    "Full",
-    "Hold",
-    "Jacobi",
-    "Known",
-    "Local",
-    "Moving",
-    "NotConverged",
-    "PerStep",
-    "Picard",
     "Process",
-    "Relative",
-    "Secant",
-    "Sequential",
-    "Sliding",
+    "Affine",
+    "solve",
     "Solution",
     "Status",
-    "solve",
+    "NotConverged",
+    "Sequential",
+    "Picard",
+    "Secant",
+    "QuasiNewton",
+    "Newton",
+    "Anderson",
+    "Auto",
+    "Full",
+    "Sliding",
+    "Absolute",
+    "Relative",
+    "PerStep",
+    "Moving",
+    "Hold",
+    "Known",
+    "Local",
+    "Distributed",
+    "Checkpoint",
+    "Bar",
 ]

@@ -103,7 +103,9 @@ def test_slopes_and_mixing_spare_rounds_on_a_real_denoiser(method):
     process = Denoising(load_digits_denoiser().double(), Schedule.linear().spaced(50))
     state = torch.randn(2, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     options = {"window": Full(), "tolerance": Absolute(1e-6), "check": False}
-    rounds = {name: solve(process, state, method=one, **options).rounds for name, one in (("", Picard()), ("m", method))}
+    rounds = {
+        name: solve(process, state, method=one, **options).rounds for name, one in (("", Picard()), ("m", method))
+    }
     assert rounds["m"] < rounds[""] < 25
 
 
@@ -124,7 +126,7 @@ def test_anderson_forgets_slots_that_were_filled_anew():
 
 
 @pytest.mark.parametrize(
-    ("make", "line"),
+    "make, line",
     [
         (lambda: Parareal(0), "1 or more"),
         (lambda: GaussSeidel(0), "1 or more"),

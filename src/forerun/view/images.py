@@ -52,7 +52,9 @@ def side_by_side(sequential: Tensor, ahead: Tensor, *, title: str, subtitle: str
             axes.imshow(picture.float().cpu().numpy(), cmap="gray_r", vmin=-1, vmax=1, interpolation="nearest")
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_color(FRAME)
-        figure.text((LEFT - 0.12) / width, (bottom + row / 2) / height, name, fontsize=9.5, color=INK, ha="right", va="center")
+        figure.text(
+            (LEFT - 0.12) / width, (bottom + row / 2) / height, name, fontsize=9.5, color=INK, ha="right", va="center"
+        )
     left_out = f"; the first {shown} of {len(sequential)} samples" if shown < len(sequential) else ""
     caption = f"paper is −1, ink is 1; largest difference {_size(difference)}{left_out}"
     figure.text(LEFT / width, 0.2 / height, caption, fontsize=8.5, color=INK, va="center")

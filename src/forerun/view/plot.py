@@ -187,10 +187,20 @@ def _label(axes: Axes, solution: Solution, grid: Grid) -> None:
         Patch(facecolor=BLANK, edgecolor=SOFT, linewidth=0.6, label="outside the window"),
     ]
     if len(_stretches(solution)) > 1:
-        keys = [*keys, Line2D([], [], color=INK, linewidth=1.0, linestyle=(0, (1, 1.5)), label="sent back by the check")]
+        keys = [
+            *keys,
+            Line2D([], [], color=INK, linewidth=1.0, linestyle=(0, (1, 1.5)), label="sent back by the check"),
+        ]
     axes.legend(
-        handles=keys, loc="upper left", bbox_to_anchor=(-0.012, -0.13), ncols=len(keys), frameon=False, fontsize=9,
-        handlelength=1.4, columnspacing=1.6, labelcolor=INK,
+        handles=keys,
+        loc="upper left",
+        bbox_to_anchor=(-0.012, -0.13),
+        ncols=len(keys),
+        frameon=False,
+        fontsize=9,
+        handlelength=1.4,
+        columnspacing=1.6,
+        labelcolor=INK,
     )
 
 

@@ -9,7 +9,7 @@ from report import RANK, WORLD, caught, digest, write
 from forerun.engine.backends import Distributed, Local, RankFailed, RanksDisagree
 
 gathers = [0]
-gather = dist.all_gather_into_tensor
+gather = dist.all_gather
 
 
 def counted(*arguments, **options):
@@ -17,7 +17,7 @@ def counted(*arguments, **options):
     return gather(*arguments, **options)
 
 
-dist.all_gather_into_tensor = counted
+dist.all_gather = counted
 
 
 def wave(steps, inputs):
@@ -114,12 +114,14 @@ def disagreeing():
     last = WORLD - 1
     backend, found = Distributed(), {}
     cases = {
-        "inputs": lambda: run(backend, wave, 7, seed=int(RANK == last)),
-        "permuted": lambda: backend.evaluate(wave, torch.arange(4), torch.eye(4).flip(0 if RANK == last else 1)[:, :3], 0),
-        "steps": lambda: run(backend, wave, 7, start=int(RANK == last)),
-        "width": lambda: run(backend, wave, 8 if RANK == last else 7),
-        "large": lambda: run(backend, wave, 800 if RANK == last else 7),
-        "outputs": lambda: run(backend, lambda steps, rows: rows.float() if RANK == last else rows, 7),
+        "inputs": lambda: run(backend, wave, 7, seed=int(last == RANK)),
+        "permuted": lambda: backend.evaluate(
+            wave, torch.arange(4), torch.eye(4).flip(0 if last == RANK else 1)[:, :3], 0
+        ),
+        "steps": lambda: run(backend, wave, 7, start=int(last == RANK)),
+        "width": lambda: run(backend, wave, 8 if last == RANK else 7),
+        "large": lambda: run(backend, wave, 800 if last == RANK else 7),
+        "outputs": lambda: run(backend, lambda steps, rows: rows.float() if last == RANK else rows, 7),
     }
     for name, case in cases.items():
         found[name] = caught(case, RanksDisagree)
@@ -136,7 +138,7 @@ def grouped():
     return run(backend, wave, 5)
 
 
-Distributed(timeout=30).evaluate(wave, *window(WORLD), 0.0)  # begins the group from torchrun's environment
+Distributed(timeout=30).evaluate(wave, *window(WORLD), 0.0)  # makes the group from torchrun's environment
 scenarios = (widths, steady, dtypes, matmul, laps, failing, disagreeing, grouped)
 write(**{scenario.__name__: scenario() for scenario in scenarios})
 dist.destroy_process_group()

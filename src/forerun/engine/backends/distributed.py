@@ -180,14 +180,14 @@ class Distributed(Backend):
 
     def _gather(self, message: Tensor) -> Tensor:
         """The messages of all ranks, `(G, bytes)`."""
-        gathered = message.new_empty(dist.get_world_size(self.group) * len(message))
-        work = dist.all_gather_into_tensor(gathered, message, group=self.group, async_op=True)
-        assert work is not None
+        gathered = message.new_empty(dist.get_world_size(self.group), len(message))
+        # not all_gather_into_tensor, which has another name in every few versions of torch
+        work = dist.all_gather(list(gathered.unbind()), message, group=self.group, async_op=True)
         if self.timeout is None:
             work.wait()
         else:
             work.wait(timedelta(seconds=self.timeout))
-        return gathered.reshape(-1, len(message))
+        return gathered
 
 
 def share(count: int, rank: int, world: int) -> slice:

@@ -27,7 +27,7 @@ def along(
         RuntimeError: evaluate cannot be differentiated in forward mode.
     """
     if difference is not None:
-        return _difference(problem, steps, inputs, directions, difference)
+        return _difference(problem, steps, inputs, directions=directions, difference=difference)
     try:
         return _forward(problem, steps, inputs, directions)
     except torch.cuda.OutOfMemoryError:
@@ -42,18 +42,18 @@ def along(
 
 def _forward(problem: Problem, steps: Tensor, inputs: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
     def pushed(direction: Tensor) -> tuple[Tensor, Tensor]:
-        outputs, derivative = torch.func.jvp(lambda rows: problem.evaluate(steps, rows), (inputs,), (direction,))
+        outputs, derivative, *_ = torch.func.jvp(lambda rows: problem.evaluate(steps, rows), (inputs,), (direction,))
         return outputs, derivative
 
     if len(directions) == 1:  # spares evaluate the need to work under vmap
         outputs, derivative = pushed(directions[0])
         return outputs, derivative.unsqueeze(0)
-    outputs, derivatives = torch.func.vmap(pushed, out_dims=(None, 0))(directions)
-    return outputs, derivatives
+    outputs, derivatives = torch.func.vmap(pushed)(directions)
+    return outputs[0], derivatives
 
 
 def _difference(
-    problem: Problem, steps: Tensor, inputs: Tensor, directions: Tensor, difference: float
+    problem: Problem, steps: Tensor, inputs: Tensor, *, directions: Tensor, difference: float
 ) -> tuple[Tensor, Tensor]:
     rms = inputs.square().mean(-1, keepdim=True).sqrt()
     h = difference * torch.where(rms > 0, rms, 1.0)
