@@ -4,8 +4,12 @@ import torch
 import torch.distributed as dist
 from report import RANK, caught, digest, write
 
-from forerun import Absolute, Auto, Full, Jacobi, Picard, Process, Secant, Sequential, Sliding, solve
 from forerun.engine.backends import Distributed, Local, RankFailed, RanksDisagree
+from forerun.engine.methods import Jacobi, Picard, Secant, Sequential
+from forerun.engine.process import Process
+from forerun.engine.solve import solve
+from forerun.engine.tolerance import Absolute
+from forerun.engine.window import Auto, Full, Sliding
 
 gathers = [0]
 gather = dist.all_gather

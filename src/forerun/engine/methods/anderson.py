@@ -103,4 +103,3 @@ def _placed(rows: Tensor, start: int, front: Front) -> Tensor:
     """Rows of the steps from `start` on, cut and padded to the steps of a front."""
     part = rows[front.start - start :][: len(front.inputs)]
     return torch.cat([part, part.new_zeros((len(front.inputs) - len(part), *part.shape[1:]))])
-
