@@ -170,13 +170,13 @@ def test_arguments_of_another_kind_are_refused(options, says):
 
 def test_what_cannot_work_is_refused_at_the_door():
     process, state = PROBLEMS["increments"]()
-    with pytest.raises(TypeError, match="Process.from_step"):
+    with pytest.raises(TypeError, match=r"Process\.from_step"):
         solve(lambda i, x: x, state)
     with pytest.raises(ValueError, match="3 levels for 20 steps"):
         solve(process, state, tolerance=PerStep(0.1, torch.ones(3)))
-    with pytest.raises(ValueError, match="another|20"):
-        other, start = PROBLEMS["contractive"]()
-        solve(process, state, resume=solve(other, start, **TIGHT).checkpoint)
+    other = solve(*PROBLEMS["contractive"](), **TIGHT).checkpoint
+    with pytest.raises(ValueError, match="24 steps, this one has 20"):
+        solve(process, state, resume=other)
     for make in (lambda: Absolute(-1), lambda: Relative(float("nan")), lambda: Sliding(0), lambda: Local(max_batch=0)):
         with pytest.raises(ValueError, match="pass"):
             make()
@@ -273,7 +273,7 @@ class Priced(Local):
 def test_auto_declines_where_a_batch_costs_all_its_steps():
     process = Process.from_step(lambda i, x: torch.sin(3 * x), 200)
     found = solve(process, START, window=Auto(), check=False, backend=Priced(lambda width: float(width)))
-    assert found.evaluations < 1.1 * 200
+    assert found.evaluations < 1.15 * 200
     assert found.notes[0].startswith("Sequential from step")
     same(found.state, solve(process, START, method=Sequential()).state, atol=1e-2)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -163,7 +164,7 @@ def _frontier(solution: Solution) -> list[tuple[list[float], list[float]]]:
 def _returns(axes: Axes, solution: Solution) -> None:
     """Where the check sent the run back: a dotted line to where it began again."""
     stretches = _stretches(solution)
-    for left, right in zip(stretches, stretches[1:], strict=False):
+    for left, right in pairwise(stretches):
         end, begin = left[-1][1].start + left[-1][1].accepted, right[0][1].start
         axes.plot([begin, end], [right[0][0] + 0.5] * 2, color=INK, linewidth=1.0, linestyle=(0, (1, 1.5)), zorder=3)
 
@@ -222,4 +223,4 @@ def _bar(axes: Axes, colours: Colormap, norm: LogNorm) -> None:
     bar.set_label("residual, in units of the limit", fontsize=9, color=INK)
     bar.ax.axhline(1.0, color=INK, linewidth=1.4)
     bar.ax.tick_params(labelsize=9, colors=INK)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)

@@ -51,17 +51,19 @@ class Parareal(Method):
             old, new = front.states[start], boundaries[-1]
             if self.coarse is None:
                 held = evaluate(front.steps[start : start + 1], front.problem.observe(new).unsqueeze(0))[0]
-                before, after = (_hold(front, start, stop, *each) for each in ((old, fine.outputs[start]), (new, held)))
+                before, after = (
+                    _hold(front, range(start, stop), *each) for each in ((old, fine.outputs[start]), (new, held))
+                )
             else:
                 before, after = (self.coarse(front.start + start, front.start + stop, each) for each in (old, new))
             boundaries.append(pytree.tree_map(_corrected, old_end, after, before))
         return joined(front, fine, boundaries)
 
 
-def _hold(front: Front, start: int, stop: int, state: Tree, output: Tensor) -> Tree:
-    """The state after the steps at the offsets `start .. stop-1`, with one output for all of them."""
-    for step in range(front.start + start, front.start + stop):
-        state = front.problem.advance(step, state, output)
+def _hold(front: Front, places: range, state: Tree, output: Tensor) -> Tree:
+    """The state after the steps at some offsets, with one output for all of them."""
+    for place in places:
+        state = front.problem.advance(front.start + place, state, output)
     return state
 
 
