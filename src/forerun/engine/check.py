@@ -25,7 +25,7 @@ from forerun.engine.jacobian import WIDE, Jacobian, estimate
 from forerun.engine.methods.base import Evaluated, Front, Iterate
 from forerun.engine.sweep import Problem, sweep
 from forerun.engine.tolerance import Tolerance
-from forerun.engine.tree import Tree
+from forerun.engine.tree import Tree, tree_map
 
 MEMORY = 5  # evaluations of a step that are kept to estimate its Jacobian: four differences
 SWEEPS = 2  # after the first, to let the estimate of the Jacobian act in full
@@ -90,7 +90,7 @@ class Trail:
         else:
             outputs = iterate.outputs[:accepted] + self._defects(iterate, accepted, front.problem.sloped)
             shadow = _advance(front, iterate, self.shadow, outputs=outputs, jacobian=jacobian)
-            last = jacobian.split()[-1]
+            last = jacobian.last()
         anchors = self._anchored(front, iterate.states[accepted - 1], accepted, shadow=shadow, jacobian=last)
         return Trail(shadow, anchors, last, seen, _predicted(iterate))
 
@@ -117,7 +117,9 @@ class Trail:
         stop, stride = front.start + accepted, -(-front.problem.length // ANCHORS)
         if stop // stride <= self.anchors[-1].step // stride:
             return self.anchors
-        return (*self.anchors, Anchor(stop, state, shadow, jacobian))
+        # copies, as a state may be a view into a whole window, which would live on with it
+        kept = tree_map(torch.clone, state)
+        return (*self.anchors, Anchor(stop, kept, kept if shadow is state else tree_map(torch.clone, shadow), jacobian))
 
     def _defects(self, iterate: Iterate, accepted: int, sloped: bool) -> Tensor:
         """`r` `(n, *batch, E)` of the accepted steps: how wrong their corrected outputs are.

@@ -55,6 +55,11 @@ class Jacobian:
         weights = (self.right @ moves.unsqueeze(-1)).transpose(-1, -2)
         return (weights @ self.left).squeeze(-2)
 
+    def last(self) -> Jacobian:
+        """The estimate of the last step, with a leading axis of 1, in memory of its own."""
+        base = None if self.base is None else self.base[-1:].clone()
+        return Jacobian(base, self.left[-1:].clone(), self.right[-1:].clone())
+
     def split(self) -> list[Jacobian]:
         """One estimate a step, each with a leading axis of 1."""
         return [
