@@ -271,7 +271,7 @@ class Priced(Local):
 
 
 def test_auto_declines_where_a_batch_costs_all_its_steps():
-    process = Process.from_step(lambda i, x: torch.sin(3 * x), 200)
+    process = Process.from_step(lambda i, x: torch.sin(1.2 * x + 0.1), 200)
     found = solve(process, START, window=Auto(), check=False, backend=Priced(lambda width: float(width)))
     assert found.evaluations < 1.15 * 200
     assert found.notes[0].startswith("Sequential from step")

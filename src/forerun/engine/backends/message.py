@@ -27,8 +27,9 @@ DTYPES: Final = (
     *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
     *(torch.complex64, torch.complex128),
 )
-BLOCK: Final = 32  # elements of a checksum's smallest sum
-WHOLE: Final = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+WHOLE: Final = {1: torch.int8, 2: torch.int16, 4: torch.int32}
+CHUNK: Final = 1 << 20  # elements to sum at a time, as every weight takes 8 bytes
+ODD: Final = 0x1E3779B97F4A7C15  # 2**64 over the golden ratio, less its top bit: places times it are spread evenly
 
 
 class Place(NamedTuple):
@@ -48,20 +49,21 @@ class Place(NamedTuple):
         return cls(number, len(listed), listed[0], listed[-1], zlib.crc32(repr(listed).encode()), checksum(inputs))
 
     def __str__(self) -> str:
-        return f"round {self.round} with {self.width} step(s), {self.first} to {self.last}"
+        span = f"step {self.first}" if self.width == 1 else f"{self.width} steps from {self.first} to {self.last}"
+        return f"round {self.round} with {span}"
 
 
 def checksum(rows: Tensor) -> int:
     """A checksum of the bits of a tensor: the same wherever and in whatever order it is summed.
 
-    The bits are added up as integers in blocks, and the sums weighted by their place.
+    Integers `w_k b_k` are added up: the bits `b` by 32, so that no sign bit falls out of 64, weights `w` that mix.
     """
     flat = rows.detach().reshape(-1)
-    bits = flat.view(WHOLE[min(flat.element_size(), 8)])
-    whole = len(bits) // BLOCK * BLOCK
-    sums = torch.cat([bits[:whole].reshape(-1, BLOCK).sum(1, dtype=torch.int64), bits[whole:].to(torch.int64)])
-    places = torch.arange(1, 2 * len(sums), 2, device=sums.device)
-    return int((sums * places).sum()) ^ zlib.crc32(f"{rows.dtype} {list(rows.shape)}".encode())
+    bits = flat.view(WHOLE[min(flat.element_size(), 4)])
+    places = torch.arange(1, min(len(bits), CHUNK) + 1, device=bits.device) * ODD
+    weights = places ^ (places >> 29)
+    sums = [(weights[: len(part)] * part).sum() * (2 * index + 1) for index, part in enumerate(bits.split(CHUNK))]
+    return int(torch.stack(sums).sum()) ^ zlib.crc32(f"{rows.dtype} {list(rows.shape)}".encode())
 
 
 @dataclass(frozen=True)
@@ -167,12 +169,12 @@ def disagreement(headers: Sequence[Header]) -> str:
         here, there, usual = _ranks(apart), places[apart[0]], f"rank {places.index(common)}"
         if there[:5] != common[:5]:
             return (
-                f"{here} came to {there}, but {usual} to {common}. All ranks must make the same calls with the same "
-                "arguments: remove what depends on the rank (method, window, tolerance, resume, an early break)"
+                f"{here} came to {there}, but {usual} came to {common}. All ranks must make the same calls with "
+                "the same arguments: remove what depends on the rank (method, window, tolerance, resume, an early break)"
             )
         return (
-            f"{here} has other inputs than {usual} in {common}. All ranks must start from the same state and "
-            "load the same weights and data: call torch.manual_seed(0) with one seed, not one a rank, or "
+            f"the inputs of {here} differ from those of {usual} in {common}. All ranks must start from the same state "
+            "and load the same weights and data: call torch.manual_seed(0) with one seed, not one a rank, or "
             "torch.distributed.broadcast(state, src=0) before solve; ranks on unlike devices can differ by rounding"
         )
     kinds = [f"{header.dtype} {list(header.shape or ())} a step" for header in headers]

@@ -1,0 +1,5 @@
+"""`python -m forerun.cli`, where the command is not installed."""
+
+from forerun.cli.app import main
+
+main()
