@@ -4,9 +4,9 @@ import pytest
 import torch
 from engine.problems import PROBLEMS
 
-from forerun import Absolute, Full, Sliding, solve
+from forerun import Absolute, Full, Process, Sliding, solve
 from forerun.diffusion import Denoising, Schedule, load_digits_denoiser
-from forerun.engine.guess import Copy, Extrapolate, Hold, Probe
+from forerun.engine.guess import Copy, Extrapolate, Hold, Known, Probe
 from forerun.engine.methods import (
     Anderson,
     Damped,
@@ -84,8 +84,6 @@ def test_elk_needs_a_closed_form():
 
 
 def test_newton_solves_affine_processes_at_once():
-    from forerun import Process
-
     matrix = 0.5 * torch.eye(3, dtype=torch.float64) + 0.1
     process = Process.from_step(lambda i, x: matrix @ x + i, 30)
     found = solve(process, torch.ones(3, dtype=torch.float64), method=Newton(), window=Full(), tolerance=Absolute(1e-9))
@@ -139,3 +137,39 @@ def test_anderson_forgets_slots_that_were_filled_anew():
 def test_settings_that_cannot_work_are_refused(make, line):
     with pytest.raises(ValueError, match=line):
         make()
+
+
+class Coast(Process):
+    """Rests at first while speed builds up, so that inputs agree where states do not."""
+
+    length = 20
+
+    def observe(self, state):
+        return state["x"]
+
+    def evaluate(self, steps, inputs):
+        return torch.cos(inputs) + 0.01 * steps.unsqueeze(-1)
+
+    def advance(self, step, state, output):
+        v = 0.9 * state["v"] + output
+        return {"x": state["x"] + (0.05 * v if step >= 6 else 0.0), "v": v, "count": state["count"] + 1}
+
+
+@pytest.mark.parametrize("guess", [Hold(), Copy()], ids=["Hold", "Copy"])
+@pytest.mark.parametrize("method", [Jacobi(), JacobiGaussSeidel(3), Parareal(3), GaussSeidel(5)], ids=repr)
+def test_what_the_input_does_not_show_must_settle_too(method, guess):
+    state = {"x": torch.ones(2, dtype=torch.float64), "v": torch.zeros(2, dtype=torch.float64), "count": 0}
+    truth = solve(Coast(), state, method=Sequential(), check=False).state
+    found = solve(Coast(), state, method=method, window=Full(), tolerance=Absolute(1e-10), guess=guess, check=False)
+    assert found.state["count"] == truth["count"] == 20
+    torch.testing.assert_close(found.state, truth, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("method", [Jacobi(), JacobiGaussSeidel(3), Parareal(3), Anderson(Jacobi())], ids=repr)
+def test_known_inputs_are_walked_from(method):
+    process = Process.from_step(lambda i, x: x + 0.1 * torch.tanh(2 * x + 0.1 * i), 20, increment=True)
+    state = torch.ones(4, dtype=torch.float64)
+    truth = solve(process, state, method=Sequential(), check=False, path=True)
+    known = Known(torch.stack(list(truth.path)[:-1]))
+    found = solve(process, state, method=method, window=Full(), tolerance=Absolute(1e-10), guess=known, check=False)
+    torch.testing.assert_close(found.state, truth.state, rtol=0, atol=1e-8)

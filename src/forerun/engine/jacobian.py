@@ -2,7 +2,7 @@
 
 Every step was evaluated several times on its way to acceptance. Broyden's update makes an estimate agree with
 each difference of two evaluations in turn (Broyden 1965, "A class of methods for solving nonlinear simultaneous
-equations", equation 4.5):
+equations"):
 
     J <- J + (do - J du) du^T / |du|^2
 """

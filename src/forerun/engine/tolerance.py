@@ -79,7 +79,7 @@ class Relative(Tolerance):
 
 @dataclass(frozen=True)
 class PerStep(Tolerance):
-    """A step's input may move by `value` times the level of that step, such as its noise (ParaDiGMS, eq. 9).
+    """A step's input may move by `value` times the level of that step, such as its noise (ParaDiGMS, arXiv 2305.16317).
 
     Args:
         value: the share of the level.
@@ -109,7 +109,7 @@ class PerStep(Tolerance):
 
 @dataclass(frozen=True)
 class Moving(Tolerance):
-    """DreamPropeller's threshold: it follows the residuals that it sees (arXiv 2311.17082, section 4.2).
+    """DreamPropeller's threshold: it follows the residuals that it sees (arXiv 2311.17082).
 
     The residual is `scale` times the mean square of the move. After each round the limit goes to
     `momentum * limit + (1 - momentum) * e` with `e` the residual in the middle of the window, or their

@@ -170,7 +170,7 @@ def disagreement(headers: Sequence[Header]) -> str:
         if there[:5] != common[:5]:
             return (
                 f"{here} came to {there}, but {usual} came to {common}. All ranks must make the same calls with "
-                "the same arguments: remove what depends on the rank (method, window, tolerance, resume, an early break)"
+                "the same arguments: remove what depends on the rank (method, window, tolerance, resume, a break)"
             )
         return (
             f"the inputs of {here} differ from those of {usual} in {common}. All ranks must start from the same state "

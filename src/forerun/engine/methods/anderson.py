@@ -32,7 +32,7 @@ class Anderson(Method):
 
     with `u` the inputs evaluated, `v` those of the method's path, and `d` their differences over the last rounds.
     Triangular: the coefficients of a step come from the steps up to it, as only these act on it (ParaTAA, Tang et
-    al., arXiv 2402.09970, section 3.2). Masked: a step knows no round before it entered, or was filled anew.
+    al., arXiv 2402.09970). Masked: a step knows no round before it entered, or was filled anew.
     Safeguarded: only inputs to evaluate are mixed, never what is accepted; and where the mixture is not finite or
     wild, the plain input stays.
 

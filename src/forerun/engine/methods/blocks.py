@@ -1,73 +1,115 @@
-"""Blocks: the steps of a window in blocks, all blocks together and the steps of each in order."""
+"""Blocks: the window in stretches that are walked side by side, each from its state of the round before."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from forerun.engine.methods.base import Evaluate, Evaluated, Front, Iterate
+from forerun.engine.sweep import Joined, Rows
 from forerun.engine.tree import Tree
+
+FAR = 1e15  # the distance of values that cannot be near: beyond any tolerance, and its square is finite in float32
 
 
 @dataclass(frozen=True)
-class Fine:
-    """Every block run from its old first state.
+class Walk:
+    """What walking the blocks leaves behind.
 
     Attributes:
-        first: offsets of the first steps of the blocks.
-        ends: the state after each block.
-        states: after each step of the window.
-        inputs: `(W, *batch, D)`, evaluated.
+        begins: slots of the window where blocks begin.
+        before: the old states that they were walked from, one a block.
+        states: `x_{start+1} .. x_stop`, each exact given the old state that its block began with.
+        inputs: `(W, *batch, D)`, as evaluated.
         outputs: `(W, *batch, E)`.
     """
 
-    first: range
-    ends: list[Tree]
-    states: list[Tree]
+    begins: Sequence[int]
+    before: Sequence[Tree]
+    states: Sequence[Tree]
     inputs: Tensor
     outputs: Tensor
 
-
-def run_blocks(front: Front, evaluate: Evaluate, block: int) -> Fine:
-    """`block` rounds, each one step of every block."""
-    problem, width = front.problem, len(front.inputs)
-    first = range(0, width, block)
-    states = [front.states[place] for place in first]
-    rows: dict[int, tuple[Tensor, Tensor, Tree]] = {}
-    for offset in range(min(block, width)):
-        places = [place + offset for place in first if place + offset < width]
-        inputs = torch.stack([problem.observe(state) for state in states[: len(places)]])
-        steps = torch.tensor(places, device=inputs.device) + front.start
-        outputs = evaluate(steps, inputs)
-        for index, place in enumerate(places):
-            states[index] = problem.advance(front.start + place, states[index], outputs[index])
-            rows[place] = (inputs[index], outputs[index], states[index])
-    inputs, outputs = (torch.stack([rows[place][part] for place in range(width)]) for part in (0, 1))
-    return Fine(first, states, [rows[place][2] for place in range(width)], inputs, outputs)
+    @property
+    def ends(self) -> list[Tree]:
+        """The states that the blocks arrived at."""
+        return [self.states[begin - 1] for begin in self.begins[1:]] + [self.states[-1]]
 
 
-def joined(front: Front, fine: Fine, boundaries: list[Tree]) -> Iterate:
-    """The path of the blocks with new states at their boundaries.
+def walk(front: Front, evaluate: Evaluate, size: int) -> Walk:
+    """Walk every block of `size` steps, the blocks together and the steps of a block in order: `size` rounds."""
+    problem, count = front.problem, len(front.inputs)
+    begins = range(0, count, size)
+    old = _old_states(front)
+    before = [old[begin] for begin in begins]
+    current, states = list(before), [front.state] * count
+    inputs = torch.empty_like(front.inputs)
+    outputs: list[Tensor] = [inputs] * count
+    for place in range(min(size, count)):
+        slots = range(place, count, size)
+        seen = current[: len(slots)]
+        rows = torch.stack([problem.observe(state) for state in seen]) if place else front.inputs[::size]
+        inputs[place::size] = rows
+        found = evaluate(front.steps[place::size], rows)
+        for block, (slot, output) in enumerate(zip(slots, found.unbind(), strict=True)):
+            outputs[slot] = output
+            states[slot] = current[block] = problem.advance(front.start + slot, current[block], output)
+    return Walk(begins, before, states, inputs, torch.stack(outputs))
 
-    Within a block every step follows the one before it exactly; only at a boundary may the path jump, from the old
-    first state of the block to the new one, and that is the move.
 
-    Args:
-        front: the window.
-        fine: its blocks, run.
-        boundaries: the new state after each block.
-    """
+def joined(front: Front, walked: Walk, ends: Sequence[Tree]) -> Iterate:
+    """The iterate whose blocks end in the states `ends`; a block moved as far as the state that it begins with."""
     problem = front.problem
-    states = list(fine.states)
-    for start, state in zip(fine.first, boundaries, strict=True):
-        states[min(start + fine.first.step, len(states)) - 1] = state
-    inputs = torch.stack([front.inputs[0], *map(problem.observe, states)])
+    states = list(walked.states)
+    inputs = torch.cat([walked.inputs, problem.observe(ends[-1]).unsqueeze(0)])
+    states[-1] = ends[-1]
+    moves = torch.zeros_like(walked.inputs)
+    for begin, before, now in zip(walked.begins[1:], walked.before[1:], ends[:-1], strict=True):
+        states[begin - 1] = now
+        inputs[begin] = problem.observe(now)
+        moves[begin] = inputs[begin] - walked.inputs[begin]
+        if not _is_input(front):
+            hidden = _apart(now, before)
+            moves[begin] = torch.where(hidden <= moves[begin].abs(), moves[begin], hidden)  # nan is taken over
     return Iterate(
         states=states,
         inputs=inputs,
-        outputs=fine.outputs,
-        moves=inputs[:-1] - fine.inputs,
-        evaluated=Evaluated(front.start, fine.inputs, fine.outputs),
+        outputs=walked.outputs,
+        moves=moves,
+        evaluated=Evaluated(front.start, walked.inputs, walked.outputs),
     )
+
+
+def check_size(name: str, size: int) -> None:
+    """Refuse blocks without steps."""
+    if size < 1:
+        raise ValueError(f"{name}({size}) has no step in a block; pass 1 or more")
+
+
+def _is_input(front: Front) -> bool:
+    return front.problem.process.observe(front.state) is front.state
+
+
+def _old_states(front: Front) -> Sequence[Tree]:
+    """The states to walk from: those of the inputs to be evaluated, which guesses may have replaced."""
+    return Joined([front.state], Rows(front.problem.inputs, front.inputs[1:])) if _is_input(front) else front.states
+
+
+def _apart(left: Tree, right: Tree) -> Tensor:
+    """The largest distance between two states, over what `observe` leaves out as well.
+
+    Two steps may see the same input in states that differ; only floating numbers can be a little apart.
+    """
+    sizes = []
+    leaves = pytree.tree_leaves(left)
+    for a, b in zip(leaves, pytree.tree_leaves(right), strict=True):
+        if not isinstance(a, Tensor):
+            sizes.append(torch.tensor(0.0 if a == b else FAR))
+        elif a.numel():
+            sizes.append((a - b).abs().max() if a.is_floating_point() else torch.where((a == b).all(), 0.0, FAR))
+    device = next(leaf.device for leaf in leaves if isinstance(leaf, Tensor))
+    return torch.stack([size.to(device, torch.float64) for size in sizes]).max()

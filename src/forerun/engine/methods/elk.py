@@ -24,7 +24,7 @@ class Elk(Method):
         minimise over x    sum_i |x_{i+1} - A_i x_i - q_i|^2  +  damping sum_i |x_i - u_i|^2
 
     where `x_{i+1} = A_i x_i + q_i` is the plain sweep. The minimum is the mean of a Kalman smoother that observes
-    the guess with variance `R = 1 / damping` (Gonzalez et al., arXiv 2407.19115, section 4.2, equation 8), here as
+    the guess with variance `R = 1 / damping` (Gonzalez et al., arXiv 2407.19115), here as
     three scans: variances, filter, smoother. A smoothed path is no run of the process, so it serves only as the
     guess to evaluate next; what is accepted is a sweep with the slopes bounded as in `Damped(method, bound=1)`.
 
@@ -39,7 +39,7 @@ class Elk(Method):
     """
 
     method: SlopeMethod = QuasiNewton()
-    damping: float = 1.0
+    damping: float = 1e-4
 
     def __post_init__(self) -> None:
         if not self.damping > 0:

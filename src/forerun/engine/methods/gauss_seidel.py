@@ -1,30 +1,31 @@
-"""GaussSeidel and JacobiGaussSeidel: the hybrids of feedforward solving."""
+"""Gauss-Seidel: blocks in order and their steps together, or the reverse."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from forerun.engine.methods.base import Evaluate, Front, Iterate, Method
-from forerun.engine.methods.blocks import joined, run_blocks
+from forerun.engine.methods.blocks import check_size, joined, walk
 from forerun.engine.methods.jacobi import Jacobi
 
 
 @dataclass(frozen=True)
 class GaussSeidel(Method):
-    """Blocks in order, the steps of a block together: the window ends where the current block does.
+    """Blocks of the path one after another, the steps of a block together.
 
-    With `Jacobi` inside this is Gauss-Seidel-Jacobi (Song et al., arXiv 2002.03629, Algorithm 3).
+    The window ends where the block does, until all of the block is accepted. With `Jacobi` inside this is the
+    hybrid GS-Jacobi of Song et al., arXiv 2002.03629.
 
     Args:
-        block: steps of a block; blocks begin at its multiples.
-        within: what is done in a block.
+        block: steps in a block; blocks begin at its multiples.
+        within: the method inside a block.
     """
 
     block: int
     within: Method = Jacobi()
 
     def __post_init__(self) -> None:
-        _refuse_empty(self.block, "GaussSeidel")
+        check_size("GaussSeidel", self.block)
 
     def iterate(self, front: Front, evaluate: Evaluate) -> Iterate:
         return self.within.iterate(front, evaluate)
@@ -35,24 +36,21 @@ class GaussSeidel(Method):
 
 @dataclass(frozen=True)
 class JacobiGaussSeidel(Method):
-    """Blocks together, each from its old first state, and the steps of a block in order.
+    """The reverse: all blocks together, each from its old first state, the steps of a block one after another.
 
-    An iteration costs `block` rounds and accepts a block at least (Song et al., arXiv 2002.03629, Algorithm 2).
+    An iteration takes `block` rounds of `W / block` evaluations and accepts whole blocks, at least one; so it never
+    takes more than `length` rounds. Parareal without a coarse step; Jacobi-GS of
+    Song et al., arXiv 2002.03629.
 
     Args:
-        block: steps of a block.
+        block: steps in a block; blocks begin at the start of the window.
     """
 
     block: int
 
     def __post_init__(self) -> None:
-        _refuse_empty(self.block, "JacobiGaussSeidel")
+        check_size("JacobiGaussSeidel", self.block)
 
     def iterate(self, front: Front, evaluate: Evaluate) -> Iterate:
-        fine = run_blocks(front, evaluate, self.block)
-        return joined(front, fine, fine.ends)
-
-
-def _refuse_empty(block: int, name: str) -> None:
-    if block < 1:
-        raise ValueError(f"{name}(block={block}) holds no step; pass 1 or more")
+        walked = walk(front, evaluate, self.block)
+        return joined(front, walked, walked.ends)

@@ -4,30 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
-from forerun.engine.methods.base import Evaluate, Evaluated, Front, Iterate, Method
+from forerun.engine.methods.base import Evaluate, Front, Iterate, Method
+from forerun.engine.methods.blocks import joined, walk
 
 
 @dataclass(frozen=True)
 class Jacobi(Method):
     """`x_{i+1} = advance(i, x_i', o_i)` with `x_i'` the state of the round before.
 
-    Information moves one step a round. Song et al., arXiv 2002.03629, Algorithm 1.
+    Information moves one step a round. Song et al., arXiv 2002.03629. Where the state holds more than
+    the input, a step is accepted only when the rest of its state no longer moves either.
     """
 
     def iterate(self, front: Front, evaluate: Evaluate) -> Iterate:
-        problem = front.problem
-        outputs = evaluate(front.steps, front.inputs)
-        states = [
-            problem.advance(step, state, output)
-            for step, state, output in zip(range(front.start, front.stop), front.states, outputs.unbind(), strict=True)
-        ]
-        inputs = torch.stack([front.inputs[0], *map(problem.observe, states)])
-        return Iterate(
-            states=states,
-            inputs=inputs,
-            outputs=outputs,
-            moves=inputs[:-1] - front.inputs,
-            evaluated=Evaluated(front.start, front.inputs, outputs),
-        )
+        walked = walk(front, evaluate, 1)
+        return joined(front, walked, walked.ends)

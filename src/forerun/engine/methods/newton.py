@@ -24,7 +24,7 @@ class Newton(SlopeMethod):
 
         S_i = J_i = d evaluate(i, u) / du  at  u = u_i
 
-    DEER (Lim et al., arXiv 2309.12252, equations 3 to 5) for processes whose output is the next state. Quadratic at
+    DEER (Lim et al., arXiv 2309.12252) for processes whose output is the next state. Quadratic at
     the end: an affine process needs two rounds. A round costs `D + 1` evaluations, `D E` numbers a step to store
     and, where `advance` is affine, a scan of `D x D` matrices: for states of up to a hundred or so elements. A
     step whose Jacobian is not finite goes without, and so do all where outputs are not as wide as inputs.

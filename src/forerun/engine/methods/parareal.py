@@ -1,72 +1,77 @@
-"""Parareal: a coarse step over a block instead of a slope."""
+"""Parareal: blocks walked side by side, and a coarse step that carries their changes on."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from forerun.engine.methods.base import Evaluate, Front, Iterate, Method
-from forerun.engine.methods.blocks import joined, run_blocks
+from forerun.engine.methods.blocks import check_size, joined, walk
+from forerun.engine.sweep import Problem
 from forerun.engine.tree import Tree
-
-Coarse = Callable[[int, int, Tree], Tree]  # (first step, stop, state of the first step) -> state of the step `stop`
 
 
 @dataclass(frozen=True)
 class Parareal(Method):
-    """Blocks run in parallel from their old first states, and corrected in order by a coarse step.
+    """Fine steps inside blocks, a coarse step over each block to correct where the next begins.
 
         y_{j+1} = F(y_j') + G(y_j) - G(y_j')
 
-    with `y` the states between blocks, `'` those of the iteration before, `F` the steps of a block one by one, and
-    `G` a coarse stand-in for them (Lions, Maday, Turinici 2001; SRDS, Selvam et al., arXiv 2412.08292, for samplers).
-    An iteration costs `block` rounds for `F`, with the steps of all blocks side by side, and accepts a block at least.
+    with `y_j` the state in which block `j` begins, `'` for the iteration before, `F` the block's own steps and `G`
+    the coarse step. Lions, Maday, Turinici 2001; for diffusion SRDS (Selvam et al., arXiv 2412.08292), whose coarse
+    start is replaced by the window's guess, and whose `G`, one large step of the sampler, is what the default does
+    to a process that outputs the denoised sample.
+
+    An iteration takes `block` rounds for `F`, all blocks together, and with the default `G` one more for every block
+    but the first and the last, in order: `block + B - 2` with `B` blocks in the window, so `block = sqrt(window)` is
+    a good choice. It accepts whole blocks, at least one: at worst more rounds than the sequential run's `length`.
+
+    States are combined leaf by leaf: right for floating tensors that may be added; the others are those of `F`.
 
     Args:
-        block: steps of a block; near the square root of the window for the fewest rounds.
-        coarse: `G`. None for one evaluation at the block's first step, held over all its advances: of a sampler whose
-            output is the denoised sample that is one large step. It costs another round for every block but the
-            first, so that `length` rounds are then no longer the worst case, but `2 length`.
+        block: steps in a block; blocks begin at the start of the window.
+        coarse: takes start, stop and the state of step start, and returns a guess of the state of step stop; called
+            twice for a block, and what it evaluates is not counted. None for the default: one evaluation at the
+            block's first step, held over the block.
     """
 
     block: int
-    coarse: Coarse | None = None
+    coarse: Callable[[int, int, Tree], Tree] | None = None
 
     def __post_init__(self) -> None:
-        if self.block < 1:
-            raise ValueError(f"Parareal(block={self.block}) holds no step; pass 1 or more")
+        check_size("Parareal", self.block)
 
     def iterate(self, front: Front, evaluate: Evaluate) -> Iterate:
-        fine = run_blocks(front, evaluate, self.block)
-        boundaries = [fine.ends[0]]  # the first block began at an exact state
-        for start, old_end in zip(fine.first[1:], fine.ends[1:], strict=True):
-            stop = min(start + self.block, len(front.inputs))
-            if stop == len(front.inputs):
-                boundaries.append(old_end)  # nothing in the window begins there
-                break
-            old, new = front.states[start], boundaries[-1]
+        problem, walked = front.problem, walk(front, evaluate, self.block)
+        new = walked.ends[:1]
+        for begin, before, fine in zip(walked.begins[1:-1], walked.before[1:-1], walked.ends[1:-1], strict=True):
+            start, state = front.start + begin, new[-1]
+            stop = start + self.block
             if self.coarse is None:
-                held = evaluate(front.steps[start : start + 1], front.problem.observe(new).unsqueeze(0))[0]
-                before, after = (
-                    _hold(front, range(start, stop), *each) for each in ((old, fine.outputs[start]), (new, held))
-                )
+                output = evaluate(problem.steps(start, start + 1), problem.observe(state).unsqueeze(0))[0]
+                after = _held(problem, range(start, stop), state, output)
+                after_before = _held(problem, range(start, stop), before, walked.outputs[begin])
             else:
-                before, after = (self.coarse(front.start + start, front.start + stop, each) for each in (old, new))
-            boundaries.append(pytree.tree_map(_corrected, old_end, after, before))
-        return joined(front, fine, boundaries)
+                after, after_before = self.coarse(start, stop, state), self.coarse(start, stop, before)
+            new.append(pytree.tree_map(_corrected, fine, after, after_before))
+        # the last block's end is not corrected: nothing in the window begins there
+        return joined(front, walked, [*new, *walked.ends[len(new) :]])
 
 
-def _hold(front: Front, places: range, state: Tree, output: Tensor) -> Tree:
-    """The state after the steps at some offsets, with one output for all of them."""
-    for place in places:
-        state = front.problem.advance(front.start + place, state, output)
+def _held(problem: Problem, steps: range, state: Tree, output: Tensor) -> Tree:
+    """The state after some steps with one output held."""
+    for step in steps:
+        state = problem.advance(step, state, output)
     return state
 
 
-def _corrected(fine: Any, after: Any, before: Any) -> Any:
-    """`F + G - G'` of real tensors; counters and plain values are the fine run's."""
-    return fine + (after - before) if isinstance(fine, Tensor) and fine.is_floating_point() else fine
+def _corrected(fine: Tree, new: Tree, old: Tree) -> Tree:
+    """`F + G - G'` of one leaf."""
+    if not isinstance(fine, Tensor) or not fine.is_floating_point():
+        return fine
+    found = fine + (new - old)
+    return torch.where(found.isfinite(), found, fine)

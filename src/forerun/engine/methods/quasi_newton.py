@@ -22,8 +22,8 @@ class QuasiNewton(SlopeMethod):
 
         S_i = diag(J_i) = mean over probes of  z * (J_i z),    z = +-1 at random
 
-    Quasi-DEER (Gonzalez et al., arXiv 2407.19115, section 4.1) with Hutchinson's estimate of the diagonal (Bekas,
-    Kokiopoulou, Saad 2007, equation 4): exact for a diagonal Jacobian; off the diagonal it errs by the norm of the
+    Quasi-DEER (Gonzalez et al., arXiv 2407.19115) with Hutchinson's estimate of the diagonal (Bekas,
+    Kokiopoulou, Saad 2007): exact for a diagonal Jacobian; off the diagonal it errs by the norm of the
     row over `sqrt(probes)`. The signs belong to step, element, probe and seed: a repeated round repeats them, and
     all ranks draw the same. A step whose estimate is not finite goes without, and so do all where outputs are not as
     wide as inputs.
@@ -81,7 +81,7 @@ class QuasiNewton(SlopeMethod):
 
 
 def _mixed(bits: Tensor) -> Tensor:
-    """The output function of SplitMix64 (Steele, Lea, Flood 2014, figure 14); int64 wraps around on every device."""
+    """The output function of SplitMix64 (Steele, Lea, Flood 2014); int64 wraps around on every device."""
     bits = bits + _signed(0x9E3779B97F4A7C15)
     bits = (bits ^ (bits >> 30 & (1 << 34) - 1)) * _signed(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> 27 & (1 << 37) - 1)) * _signed(0x94D049BB133111EB)
