@@ -196,12 +196,13 @@ def test_an_error_inside_a_run_reaches_all_ranks(paths):
 
 @pytest.mark.torchrun
 @pytest.mark.parametrize(
-    "fate, timeout, world", [("dies", 10, 2), ("dies", 10, 3), ("hangs", 2, 2), ("leaves", 10, 2)], ids=str
+    "fate, timeout, world", [("dies", 10, 3), ("hangs", 2, 2), ("is interrupted", 10, 2), ("leaves", 10, 2)], ids=str
 )
 def test_a_lost_rank_is_an_error_within_the_timeout(fate, timeout, world, tmp_path):
     done, found = launch("lost.py", world, tmp_path, fate, timeout)
     assert done.returncode != 0
     assert sorted(found) == list(range(world - 1))
+    assert ("KeyboardInterrupt" in done.stderr) == (fate == "is interrupted")
     for told in found.values():
         kind, said, cause = told["error"]
         assert kind == "RankLost", said

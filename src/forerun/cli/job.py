@@ -95,7 +95,7 @@ class Outcome:
         return None if self.resumed else self.sequential.seconds.total / self.ahead.seconds.total
 
 
-class Interrupted(Exception):  # noqa: N818 (it is not an error)
+class Interrupted(Exception):
     """Raised with what was accepted when the user pressed Ctrl-C."""
 
     def __init__(self, job: Job, solution: Solution) -> None:

@@ -28,7 +28,7 @@ def environment(device: torch.device) -> dict[str, str]:
         "forerun": package("forerun"),
         "torch": torch.__version__,
         "Python": platform.python_version(),
-        "device": _name(device),
+        "processor": _name(device),
         "threads": str(torch.get_num_threads()),
     }
 

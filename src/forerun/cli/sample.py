@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
@@ -15,24 +12,25 @@ import typer
 from forerun.cli import words
 from forerun.cli.job import Interrupted, Job, Options, Settings, prepare, run
 from forerun.cli.machine import environment
-from forerun.cli.records import Record, load_pause, save_pause, write_summary
+from forerun.cli.records import Plan, Record, keep, write
 from forerun.cli.show import show_begin, show_digits, show_end, show_table
 from forerun.cli.terminal import console, errors, refuse, refusing
 from forerun.engine.progress import Bar, Silent
 from forerun.engine.solution import NotConverged
 
-DECIDED = ("sampler", "steps", "samples", "seed", "tolerance", "method", "window", "device")  # by a checkpoint, too
+STOPPED = 130  # what a shell expects after Ctrl-C
+FREE = {"out", "threads", "resume"}  # options that a resumed run may be given; the others are in its plan
 
 
 def sample(
     context: typer.Context,
-    out: Annotated[Path, typer.Option(help="Folder for the pictures and the figures.")] = Path("forerun-out"),
     *,
-    sampler: Annotated[str, typer.Option(help=f"{', '.join(words.SAMPLERS)}, or all of them.")] = "all",
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps of the sampler.", show_default="its usual")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the pictures and the figures.")] = Path("forerun-out"),
+    sampler: Annotated[str, typer.Option(help=f"{', '.join(words.SAMPLERS)}, or all.")] = "all",
+    steps: Annotated[int | None, typer.Option(min=1, help="Of the sampler; 100 and 1000 unless given.")] = None,
     samples: Annotated[int, typer.Option(min=1, help="Digits to draw.")] = 8,
     seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
-    tolerance: Annotated[float, typer.Option(help="How far from the sequential run, rms of a digit's pixels.")] = 1e-3,
+    tolerance: Annotated[float, typer.Option(help="How far from the sequential run: rms of a digit's pixels.")] = 1e-3,
     method: Annotated[str, typer.Option(help=f"{', '.join(words.METHODS)}.")] = "secant",
     window: Annotated[str, typer.Option(help=f"{', '.join(words.WINDOWS)}, or a number of steps.")] = "100",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
@@ -41,21 +39,64 @@ def sample(
 ) -> None:
     """Draw handwritten digits with the shipped denoiser, in order and ahead of order, and compare."""
     torch.set_num_threads(threads)
-    options = Options(samples, seed, tolerance, method, window, device)
-    names, finished = list(words.SAMPLERS) if sampler == "all" else [sampler], []
     with refusing():
         if find_spec("matplotlib") is None:
             raise ImportError("the pictures are drawn by matplotlib: pip install 'forerun[plot]'")
-        if steps is not None and sampler == "all":
-            raise ValueError("--steps belongs to one sampler; add --sampler ddim or --sampler ddpm")
-        if resume is not None:
+        if resume is None:
+            options = Options(samples, seed, tolerance, method, window, device)
+            plan = Plan(options, list(words.SAMPLERS) if sampler == "all" else [sampler], steps)
+        else:
             _refuse_beside_resume(context)
-            options, names, steps, finished = load_pause(resume)
-        settings = Settings.of(options)
-        jobs = [prepare(words.choose(name, words.SAMPLERS, "--sampler"), steps, options) for name in names]
+            plan = Plan.load(resume)
+        settings, jobs = Settings.of(plan.options), _jobs(plan)
         out.mkdir(parents=True, exist_ok=True)
-    show_begin(options, settings.device)
-    records = _work(jobs, settings, out, Pause(options, names, steps, finished, resume))
-    show_table(records)
-    write_summary(out, environment(settings.device), asdict(options), records)
-    show_end(records, out)
+    show_begin(plan.options, settings.device)
+    records = _work(plan, jobs, settings, out)
+    show_table([record.figures for record in records])
+    write(out, environment(settings.device), plan.options, records)
+    show_end([record.figures for record in records], out)
+
+
+def _jobs(plan: Plan) -> list[Job]:
+    if plan.steps is not None and len(plan.samplers) > 1:
+        raise ValueError(f"--steps belongs to one sampler; add {' or '.join(f'--sampler {w}' for w in words.SAMPLERS)}")
+    samplers = [words.choose(word, words.SAMPLERS | {}, "--sampler") for word in plan.samplers]
+    return [prepare(sampler, plan.steps, plan.options) for sampler in samplers]
+
+
+def _work(plan: Plan, jobs: list[Job], settings: Settings, out: Path) -> list[Record]:
+    """The records of all jobs; Ctrl-C ends the command with a checkpoint and the line to go on."""
+    records, resume = list(plan.finished), plan.resume
+    progress = Bar(leave=False) if errors.is_terminal else Silent()
+    for job in jobs:
+        console.print(f"[bold]{job.name}[/bold]")
+        try:
+            with refusing():
+                outcome = run(job, settings, progress=progress, resume=resume)
+        except Interrupted as interrupted:
+            _stop(interrupted, plan.pause(interrupted, records, out))
+        except NotConverged as error:
+            refuse(str(error), code=1)
+        show_digits(outcome)
+        records.append(keep(outcome, out))
+        resume = None
+    return records
+
+
+def _stop(interrupted: Interrupted, path: Path) -> None:
+    solution = interrupted.solution
+    console.print(
+        f"[yellow]Interrupted[/yellow] in {interrupted.job.name}: {solution.step} of {solution.length} steps are "
+        f"accepted, after {solution.rounds} rounds. To go on:"
+    )
+    console.print(f"  forerun sample --resume {path} --out {path.parent}", soft_wrap=True)
+    raise typer.Exit(STOPPED)
+
+
+def _refuse_beside_resume(context: typer.Context) -> None:
+    """An option that the plan of the interrupted run has already decided."""
+    given = [
+        name for name in context.params if name not in FREE and "COMMANDLINE" in str(context.get_parameter_source(name))
+    ]
+    if given:
+        raise ValueError(f"--{given[0]} is told by the checkpoint that --resume names; leave it out")

@@ -72,8 +72,19 @@ class Trail:
         shadow = state if shadow is None else shadow
         return cls(shadow, (Anchor(step, state, shadow),))
 
-    def follow(self, front: Front, iterate: Iterate, accepted: int, exact: bool) -> Trail:
-        """The trail at step `front.start + accepted`; `exact` where no accepted step ever moved."""
+    def follow(self, front: Front, iterate: Iterate, *, accepted: int, exact: bool, sound: int) -> Trail:
+        """The trail at step `front.start + accepted`.
+
+        Args:
+            front: the window.
+            iterate: what the method made of it.
+            accepted: number of steps accepted.
+            exact: no accepted step ever moved.
+            sound: steps of the window before the first that met something not finite, which tells nothing.
+        """
+        iterate = replace(
+            iterate, evaluated=iterate.evaluated.since(front.start, sound), outputs=iterate.outputs[:sound]
+        )
         if exact:
             state = iterate.states[accepted - 1]
             seen = (iterate.evaluated, *self.evaluations)[:MEMORY]

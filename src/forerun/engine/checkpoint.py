@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -22,10 +22,11 @@ class Checkpoint:
         step: number of accepted steps.
         length: steps of the process it belongs to.
         state: the exact state of step `step`.
-        shadow: where the check estimates the sequential run to be; None where nothing was checked.
+        shadow: where the check estimates the sequential run to be; None where nothing was checked, or `exact`.
         ahead: input rows `(W, *batch, D)` guessed for the steps from `step` on; None where there are none.
         rounds: rounds so far.
         evaluations: evaluations so far.
+        exact: every step so far was taken from its exact state, as in the sequential run.
     """
 
     step: int
@@ -35,6 +36,7 @@ class Checkpoint:
     ahead: Tensor | None = None
     rounds: int = 0
     evaluations: int = 0
+    exact: bool = True
 
     def save(self, path: str | Path) -> None:
         """Write to one safetensors file, replacing it only when the new one is complete.
@@ -44,24 +46,28 @@ class Checkpoint:
         """
         found: dict[str, Tensor] = {}
         written = {entry.name: _write(getattr(self, entry.name), found) for entry in fields(self)}
-        partial = Path(path).with_suffix(".partial")
+        partial = Path(f"{path}.partial")
         partial.parent.mkdir(parents=True, exist_ok=True)
         save_file(found, partial, metadata={"forerun": json.dumps(written)})
         partial.replace(path)
 
     @classmethod
-    def load(cls, path: str | Path, device: str = "cpu") -> Checkpoint:
-        """Read what `save` wrote, onto `device`.
+    def load(cls, path: str | Path, device: str | None = None) -> Checkpoint:
+        """Read what `save` wrote, onto `device`; by default every tensor onto the one it was on.
 
         Raises:
             ValueError: the file is not a checkpoint of forerun.
         """
-        with safe_open(str(path), framework="pt", device=device) as file:
-            metadata = file.metadata() or {}
-            if "forerun" not in metadata:
-                raise ValueError(f"{path} holds tensors but no checkpoint of forerun; pass a file that save() wrote")
-            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        return cls(**{name: _read(entry, found) for name, entry in json.loads(metadata["forerun"]).items()})
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                metadata = file.metadata() or {}
+                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        except SafetensorError as error:
+            raise ValueError(f"{path} is no safetensors file ({error}); pass one that save() wrote") from error
+        if "forerun" not in metadata:
+            raise ValueError(f"{path} holds tensors but no checkpoint of forerun; pass a file that save() wrote")
+        written = json.loads(metadata["forerun"])
+        return cls(**{name: _read(entry, found, device) for name, entry in written.items()})
 
 
 def _write(value: Any, found: dict[str, Tensor]) -> Any:
@@ -69,7 +75,7 @@ def _write(value: Any, found: dict[str, Tensor]) -> Any:
     if isinstance(value, Tensor):
         name = str(len(found))
         found[name] = value.detach().clone().contiguous()
-        return {"tensor": name}
+        return {"tensor": name, "device": str(value.device)}
     if type(value) in (list, tuple):
         return {type(value).__name__: [_write(entry, found) for entry in value]}
     if type(value) is dict and all(isinstance(key, str) for key in value):
@@ -82,13 +88,13 @@ def _write(value: Any, found: dict[str, Tensor]) -> Any:
     )
 
 
-def _read(entry: dict[str, Any], found: dict[str, Tensor]) -> Any:
+def _read(entry: dict[str, Any], found: dict[str, Tensor], device: str | None) -> Any:
     (kind, value), *_ = entry.items()
     if kind == "tensor":
-        return found[value]
+        return found[value].to(device or entry["device"])
     if kind == "dict":
-        return {key: _read(inner, found) for key, inner in value.items()}
-    if kind in ("list", "tuple"):
-        inside = [_read(inner, found) for inner in value]
+        return {key: _read(inner, found, device) for key, inner in value.items()}
+    if kind in {"list", "tuple"}:
+        inside = [_read(inner, found, device) for inner in value]
         return tuple(inside) if kind == "tuple" else inside
     return value

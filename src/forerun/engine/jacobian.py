@@ -117,6 +117,7 @@ def _per_step(du: Tensor, do: Tensor, base: Tensor | None) -> Jacobian:
     partial = Jacobian(base, do[..., :0, :], right[..., :0, :])
     for index in range(du.shape[-2]):
         left = do[..., index, :] - partial.times(du[..., index, :])
+        left = torch.where(left.isfinite().all(-1, keepdim=True), left, 0.0)  # a base beyond all numbers
         partial = replace(
             partial, left=torch.cat([partial.left, left.unsqueeze(-2)], -2), right=right[..., : index + 1, :]
         )
@@ -128,7 +129,7 @@ def _scalar(du: Tensor, do: Tensor) -> Jacobian:
     """The secant of the newest difference."""
     moved, changed = du[..., -1, :], do[..., -1, :]
     square = torch.linalg.vecdot(moved, moved)
-    slopes = torch.where(square > 0, torch.linalg.vecdot(changed, moved) / square, 0.0)
+    slopes = torch.where(square > 0, torch.linalg.vecdot(changed, moved) / square, 0.0).nan_to_num(0.0, 0.0, 0.0)
     return Jacobian(slopes.unsqueeze(-1)[_sources(du)], do[..., :0, :], du[..., :0, :])
 
 

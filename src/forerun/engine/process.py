@@ -95,7 +95,7 @@ class Process(ABC):
 
         Args:
             step: takes a step and a state. With `batched=False` it is written for one step (`i` is an
-                int64 tensor without axes) and mapped by `torch.func.vmap`; with `batched=True` it takes
+                int64 tensor without axes) and mapped by `torch.func.vmap`, past plain values; with `batched=True` it takes
                 `i` of shape `(W,)` and states with a leading axis of `W`.
             length: number of steps.
             increment: let the output be `step(i, x) - x` instead of the next state. Right for small steps
@@ -113,7 +113,7 @@ class _FromStep(Process):
         self.length = length
         self.batch_dims = batch_dims
         self._increment = increment
-        self._step = step if batched else torch.func.vmap(step)
+        self._step = step if batched else _mapped(step)
 
     def evaluate(self, steps: Tensor, inputs: Tree) -> Tree:
         following = self._step(steps, inputs)
@@ -125,6 +125,27 @@ class _FromStep(Process):
     def affine(self, steps: Tensor) -> Affine:
         one = torch.ones(len(steps), device=steps.device)
         return Affine(state=one if self._increment else torch.zeros_like(one), output=one)
+
+
+def _mapped(step: Callable[[Any, Tree], Tree]) -> Callable[[Tensor, Tree], Tree]:
+    """`step` over a leading axis of all tensors; plain values are handed in and out as they are."""
+
+    def call(steps: Tensor, inputs: Tree) -> Tree:
+        leaves, spec = pytree.tree_flatten(inputs)
+        found: list[Any] = []
+
+        def of_tensors(i: Tensor, *each: Tensor) -> tuple[Tensor, ...]:
+            given = iter(each)
+            tree = [next(given) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+            found[:] = pytree.tree_flatten(step(i, pytree.tree_unflatten(tree, spec)))
+            return tuple(leaf for leaf in found[0] if isinstance(leaf, Tensor))
+
+        mapped = iter(torch.func.vmap(of_tensors)(steps, *(leaf for leaf in leaves if isinstance(leaf, Tensor))))
+        outputs, spec_of_outputs = found
+        tree = [next(mapped) if isinstance(leaf, Tensor) else leaf for leaf in outputs]
+        return pytree.tree_unflatten(tree, spec_of_outputs)
+
+    return call
 
 
 def _combine(operation: Callable[[Tensor, Tensor], Tensor], left: Tree, right: Tree) -> Tree:

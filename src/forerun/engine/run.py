@@ -19,8 +19,10 @@ from forerun.engine.rounds import Lap, Round
 from forerun.engine.solution import Seconds, Solution, Status
 from forerun.engine.sweep import Joined, Problem
 from forerun.engine.tolerance import Tolerance
-from forerun.engine.tree import Tree
+from forerun.engine.tree import Tree, tree_map
 from forerun.engine.window import Window
+
+UNKNOWN = "Nothing was checked up to step {}, where this run was resumed: the deviation is estimated from there on."
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class Place:
     limit: float  # of the residuals of the next round
     rounds: int
     evaluations: int
-    exact: bool = True  # no accepted step ever moved: this is the sequential run so far
+    exact: bool  # no accepted step ever moved: this is the sequential run so far
+    logged: int = 0  # entries of the log up to here
     retries: int = 0
     notes: tuple[str, ...] = ()
 
@@ -60,17 +63,19 @@ class Run:
         self.meter = Meter(self.problem, setting.backend)
         self.log: list[Round] = []
         self.path: list[Tree] = [begin.state]
-        self._first = begin.step
+        self._begin = begin
+        self._known = begin.exact or begin.shadow is not None  # how far the run was off there
         self._begun = time.perf_counter()
         self._advance = 0.0
         self.place = Place(
             front=self._enter(begin),
             trail=Trail.start(begin.step, begin.state, begin.shadow),
             method=setting.method,
-            exact=begin.shadow is None,
+            exact=begin.exact,
             limit=setting.tolerance.limit() * (setting.check.share if setting.check else 1),
             rounds=begin.rounds,
             evaluations=begin.evaluations,
+            notes=() if self._known or not setting.check else (UNKNOWN.format(begin.step),),
         )
 
     def done(self) -> bool:
@@ -85,15 +90,18 @@ class Run:
         return result
 
     def residuals(self, iterate: Iterate) -> tuple[list[float], int]:
-        """The residual of every step of the window, and how many new inputs are finite; the one wait of a round."""
+        """The residual of every step of the window, and how many new inputs are finite; the wait of a round."""
         start = self.place.front.start
         steps = self.problem.steps(start, start + len(iterate.moves))
         sizes = self.setting.tolerance.norm(steps, iterate.moves, iterate.inputs[:-1])
         largest = sizes.reshape(len(sizes), -1).amax(1) if sizes.numel() else sizes.new_zeros(len(sizes))
         last = torch.isfinite(iterate.inputs[-1]).all()
         *found, sound = torch.cat([largest, last.to(largest).reshape(1)]).tolist()
-        finite = next((index for index, size in enumerate(found) if not size < float("inf")), len(found))
-        return found, finite + 1 if finite == len(found) and sound else finite
+        if sound and _leading_finite(found) == len(found):
+            return found, len(iterate.inputs)
+        # rarely a second wait: a guess may be wild, or a norm overflow, where the new input is sound
+        rows = torch.isfinite(iterate.inputs).reshape(len(iterate.inputs), -1).all(1)
+        return found, int(rows.cumprod(0).sum())
 
     def accept(self, iterate: Iterate, residuals: list[float], accepted: int, finite: int) -> Round:
         """Take over the accepted steps, slide the window and follow the trail.
@@ -109,12 +117,16 @@ class Run:
         self._advance -= lap.evaluate + lap.communicate
         stop = front.start + len(residuals)
         entry = Round(front.start, stop, accepted, tuple(residuals), place.limit, rounds, evaluations, lap)
-        self.log.append(entry)
+        self.log[place.logged :] = [entry]
         if self.setting.path:
-            del self.path[front.start - self._first + 1 :]
-            self.path.extend(iterate.states[:accepted])
+            del self.path[front.start - self._begin.step + 1 :]
+            # copies, as a state may be a view into a whole window, which would live on with it
+            self.path.extend(tree_map(torch.clone, state) for state in iterate.states[:accepted])
         exact = place.exact and not any(residuals[:accepted])
-        trail = place.trail.follow(front, iterate, accepted, exact) if self.setting.check else place.trail
+        sound = max(accepted, min(finite - 1, _leading_finite(residuals)))
+        trail = place.trail
+        if self.setting.check:
+            trail = trail.follow(front, iterate, accepted=accepted, exact=exact, sound=sound)
         at_end = front.start + accepted >= self.problem.length
         width = 1 if at_end else self.setting.window.width(self.log, self.problem.length)
         declined = width < 1 and not isinstance(place.method, Sequential)
@@ -129,6 +141,7 @@ class Run:
             notes=place.notes if note is None else (*place.notes, note),
             limit=self.setting.tolerance.follow(place.limit, residuals),
             exact=exact,
+            logged=len(self.log),
             rounds=place.rounds + rounds,
             evaluations=place.evaluations + evaluations,
         )
@@ -145,15 +158,19 @@ class Run:
         asked = tolerance.limit()
         excess = worst(self.deviation())
         if excess <= asked:
-            return Status.CHECKED
-        if not check.retries:
+            return Status.CHECKED if self._known else Status.UNCHECKED
+        # a drift from before the checkpoint that was resumed cannot be helped
+        helpless = place.trail.anchors[0].step == self.problem.length or isinstance(self.setting.method, Sequential)
+        if helpless or not check.retries or place.retries > check.retries:
             return Status.UNCERTAIN
         tight = place.limit * max(asked / (4 * excess), 1e-3)
         rounding = torch.finfo(self.problem.inputs.dtype).eps
         seen = self.problem.observe(place.front.state).unsqueeze(0)
         floor = worst(tolerance.norm(self._last(), rounding * seen, seen))
-        if place.retries == check.retries or tight <= 4 * floor:
+        retries = place.retries + 1
+        if retries > check.retries or tight <= 4 * floor:
             method: Method = Sequential()
+            retries = check.retries + 1
             trail = Trail(place.trail.anchors[0].shadow, place.trail.anchors[:1])
             how = "goes on step by step, as no tolerance that rounding allows would keep it"
         else:
@@ -168,17 +185,17 @@ class Run:
             trail=trail,
             method=method,
             limit=tight,
-            retries=place.retries + 1,
-            exact=anchor.shadow is anchor.state,
+            retries=retries,
+            exact=anchor.shadow is anchor.state and self._begin.exact,
             notes=(*place.notes, note),
         )
         return Status.STOPPED
 
     def deviation(self) -> torch.Tensor:
-        """Estimated distance `(*batch,)` of the accepted state from the sequential run's; nan where not checked."""
+        """Estimated distance `(*batch,)` of the accepted state from the sequential run's."""
         place = self.place
-        if not self.setting.check:
-            return torch.full(self.problem.inputs.batch, torch.nan)
+        if place.exact:
+            return torch.zeros(self.problem.inputs.batch, device=self.problem.inputs.device)
         step = min(place.front.start, self.problem.length - 1)
         return place.trail.deviation(self.problem, self.setting.tolerance, step, place.front.state)
 
@@ -189,29 +206,30 @@ class Run:
             step=place.front.start,
             length=self.problem.length,
             state=place.front.state,
-            shadow=place.trail.shadow if self.setting.check and not place.exact else None,
+            shadow=place.trail.shadow if self.setting.check and self._known and not place.exact else None,
             ahead=place.front.inputs,
             rounds=place.rounds,
             evaluations=place.evaluations,
+            exact=place.exact,
         )
 
     def solution(self, status: Status) -> Solution:
         """What `solve` returns from here."""
         place = self.place
-        lap = sum((entry.lap for entry in self.log), Lap())
+        lap = sum((entry.lap for entry in self.log[: place.logged]), Lap())
         total, advance = time.perf_counter() - self._begun, max(self._advance, 0.0)
         return Solution(
             state=place.front.state,
             length=self.problem.length,
             status=status,
-            log=self.log,
+            log=self.log[: place.logged],
             deviation=self.deviation() if self.setting.check else None,
             checkpoint=self.checkpoint(),
             seconds=Seconds(
                 lap.evaluate, advance, lap.communicate, max(total - lap.evaluate - lap.communicate - advance, 0.0)
             ),
             notes=place.notes,
-            path=self.path[: place.front.start - self._first + 1] if self.setting.path else None,
+            path=self.path[: place.front.start - self._begin.step + 1] if self.setting.path else None,
         )
 
     def _last(self) -> torch.Tensor:
@@ -247,3 +265,7 @@ class Run:
             entered, rows = self.setting.guess.enter(edge, stop, self.meter)
             states, inputs = Joined(states[:-1], entered), torch.cat([inputs[:-1], rows])
         return Front(self.problem, start, states, inputs, iterate.evaluated, iterate.memory)
+
+
+def _leading_finite(residuals: Sequence[float]) -> int:
+    return next((index for index, size in enumerate(residuals) if not size < float("inf")), len(residuals))

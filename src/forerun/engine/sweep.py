@@ -150,6 +150,11 @@ def _by_scan(
     shift = gain * (outputs if slopes is None else outputs - apply(slopes, around))
     shift = shift if offset is None else shift + offset
     propagator = _propagator(keep, gain, slopes, outputs)
+    if slopes is not None and len(outputs):
+        # the first step as it is written above: `S x - S u` would lose what a large slope multiplies
+        plain = gain[:1] * (outputs[:1] + apply(slopes[:1], first - around[:1]))
+        shift[:1] = plain if offset is None else plain + offset[:1]
+        propagator[:1] = _propagator(keep[:1], gain[:1], torch.zeros_like(slopes[:1]), outputs[:1])
     inputs = torch.cat([first.unsqueeze(0), scan(propagator, shift, first, differentiable=False)])
     moves = inputs[:-1] - around
     corrected = outputs if slopes is None else outputs + apply(slopes, moves)

@@ -6,7 +6,7 @@ axis holds all elements, and unpacks them again. A single tensor packs into a vi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Final, NoReturn
@@ -31,10 +31,10 @@ def tensors(tree: Tree) -> list[Tensor]:
 
 
 def describe(tree: Tree) -> str:
-    """The tree in words, for error messages: `(float32 [3, 4], None)`."""
+    """The tree in words, for error messages: `(float32 [3, 4], None)`; devices but for the CPU."""
 
     def word(leaf: Any) -> Any:
-        return _Word(f"{_name(leaf.dtype)} {list(leaf.shape)}" if isinstance(leaf, Tensor) else repr(leaf))
+        return _Word(_kind(leaf.dtype, leaf.shape, leaf.device) if isinstance(leaf, Tensor) else repr(leaf))
 
     return repr(pytree.tree_map(word, tree))
 
@@ -69,7 +69,7 @@ class Layout:
         leaves, spec = pytree.tree_flatten(tree)
         found = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         if not found:
-            raise TypeError(f"the {name} {describe(tree)} holds no tensor; make what evaluate reads a torch.Tensor")
+            raise TypeError(f"the {name} {describe(tree)} holds no tensor; make it one with torch.tensor(value)")
         if any(leaf.is_complex() for leaf in found):
             raise TypeError(f"the {name} {describe(tree)} is complex; carry torch.view_as_real(x) instead")
         if len({leaf.device for leaf in found}) > 1:
@@ -103,7 +103,8 @@ class Layout:
         Raises:
             ValueError: structure, shape, dtype, device or a plain value differs from the layout.
         """
-        leaves, spec = ([tree], self.spec) if isinstance(tree, Tensor) else pytree.tree_flatten(tree)
+        bare = isinstance(tree, Tensor) and self.spec.is_leaf()
+        leaves, spec = ([tree], self.spec) if bare else pytree.tree_flatten(tree)
         if spec != self.spec or len(leaves) != len(self.plain):
             self._refuse(tree, lead, "structure")
         for leaf, plain in zip(leaves, self.plain, strict=True):
@@ -127,7 +128,7 @@ class Layout:
         lead = rows.shape[: rows.dim() - len(self.batch) - 1]
         pieces = [rows] if len(self.sizes) == 1 else rows.split(self.sizes, -1)
         found = iter(
-            _cast(piece.reshape(*lead, *shape), dtype)
+            _cast(piece.reshape((*lead, *shape)), dtype)
             for piece, shape, dtype in zip(pieces, self.shapes, self.dtypes, strict=True)
         )
         if self.spec.is_leaf():
@@ -137,14 +138,23 @@ class Layout:
     def _refuse(self, tree: Tree, lead: tuple[int, ...], what: str) -> NoReturn:
         expected = pytree.tree_unflatten(self._words(lead), self.spec)
         raise ValueError(
-            f"the {self.name} came as {describe(tree)}, but {expected!r} on {self.device} was expected: another"
-            f" {what}. "
-            f"evaluate must take and return a leading axis of {lead[0] if lead else 'the window'} steps, and keep the "
-            "structure, dtype and device of step 0"
+            f"the {self.name} came as {describe(tree)}, but {expected!r} was expected: another {what}. "
+            f"{self._advice(lead)}"
         )
 
+    def _advice(self, lead: tuple[int, ...]) -> str:
+        axis = f"a leading axis of {lead[0]} steps" if lead else "no axis of steps"
+        if self.name == "output":
+            return f"Let evaluate return {axis}, and the structure, dtype and device of its first call"
+        first = "of the first state's input"
+        if lead:
+            return f"Pass {axis}, and the structure, dtype and device {first}"
+        return f"Let advance keep, or observe give, the structure, shape, dtype and device {first}: x.to(x0.dtype)"
+
     def _words(self, lead: tuple[int, ...]) -> list[_Word]:
-        found = iter(f"{_name(dtype)} {[*lead, *shape]}" for shape, dtype in zip(self.shapes, self.dtypes, strict=True))
+        found = iter(
+            _kind(dtype, (*lead, *shape), self.device) for shape, dtype in zip(self.shapes, self.dtypes, strict=True)
+        )
         return [_Word(next(found) if plain is TENSOR else repr(plain)) for plain in self.plain]
 
 
@@ -155,8 +165,9 @@ class _Word(str):
         return str(self)
 
 
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+def _kind(dtype: torch.dtype, shape: Sequence[int], device: torch.device) -> str:
+    place = "" if device.type == "cpu" else f" on {device}"
+    return f"{str(dtype).removeprefix('torch.')} {list(shape)}{place}"
 
 
 def _row_dtype(dtypes: set[torch.dtype]) -> torch.dtype:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 COLUMNS = 16  # samples that are drawn at most
 TIMES = 10  # by which the difference is enlarged
-CELL, GAP, LEFT, RIGHT, TOP, BOTTOM = 0.62, 0.14, 1.15, 0.2, 0.72, 0.36  # inches
+CELL, GAP, LEFT, RIGHT, TOP, BOTTOM = 0.62, 0.14, 1.4, 0.2, 0.78, 0.4  # inches
 
 
 def side_by_side(sequential: Tensor, ahead: Tensor, *, title: str, subtitle: str = "") -> Figure:

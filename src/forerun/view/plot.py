@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,7 @@ class Grid:
     @classmethod
     def of(cls, solution: Solution) -> Grid:
         """The slots of a solution's log."""
-        rows = [entry for entry in solution.log for _ in range(max(entry.rounds, 1))]
+        rows = [entry for entry in _iterations(solution) for _ in range(max(entry.rounds, 1))]
         first = solution.rounds - len(rows)  # a resumed run has rounds behind it
         thin, stride = _stride(len(rows)), _stride(solution.length)
         shown = rows[::thin]
@@ -92,6 +92,20 @@ def wavefront(solution: Solution, *, axes: Axes | None = None) -> Figure:
     return figure_of(axes)
 
 
+def _iterations(solution: Solution) -> list[Round]:
+    """The log, with the rounds of a sequential stretch, which it holds as one entry, told apart."""
+    found: list[Round] = []
+    for entry in solution.log:
+        if entry.rounds == entry.evaluations == entry.accepted == entry.width:
+            steps = range(entry.start, entry.stop)
+            found += [
+                replace(entry, start=step, stop=step + 1, accepted=1, rounds=1, residuals=(0.0,)) for step in steps
+            ]
+        else:
+            found.append(entry)
+    return found
+
+
 def _stride(count: int) -> int:
     return max(-(-count // CELLS), 1)
 
@@ -139,7 +153,7 @@ def _stretches(solution: Solution) -> list[list[tuple[float, Round]]]:
     """The iterations, each with the round before it, in stretches without going back."""
     before, stretches = float(solution.rounds - sum(max(entry.rounds, 1) for entry in solution.log)), []
     front = None
-    for entry in solution.log:
+    for entry in _iterations(solution):
         if entry.start != front:
             stretches.append([(before, entry)])
         else:
@@ -180,7 +194,8 @@ def _label(axes: Axes, solution: Solution, grid: Grid) -> None:
     axes.set_xlabel("step")
     axes.set_ylabel("round")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    marks = MaxNLocator(integer=True, min_n_ticks=1).tick_values(top, bottom)
+    axes.set_yticks(sorted({max(int(mark), 1) for mark in marks if top - 0.5 <= mark <= bottom}))
     tidy(axes, *_title(solution))
     keys: Sequence[Any] = [
         Patch(facecolor=ACCEPTED, label="accepted"),

@@ -31,8 +31,14 @@ def duration(seconds: float) -> str:
 
 
 def times(ratio: float) -> str:
-    """A ratio in two digits, `3.4x`."""
-    return f"{ratio:.0f}x" if ratio >= 100 else f"{ratio:.2g}x" if ratio < 10 else f"{ratio:.1f}x"
+    """A ratio in two or three digits, `3.4x`."""
+    return f"{ratio:.0f}x" if ratio >= 99.95 else f"{ratio:.1f}x" if ratio >= 9.95 else f"{ratio:.2g}x"
+
+
+def gain(ratio: float, better: str, worse: str) -> str:
+    """A ratio in words, such as `3.4x faster`; what got worse is told as it is."""
+    number = times(max(ratio, 1 / ratio)) if ratio else "infinitely"
+    return f"{number} {better if ratio >= 1 else worse}"
 
 
 def _figures(solution: Solution, sequential: Solution | None) -> str:
@@ -51,7 +57,7 @@ def _figures(solution: Solution, sequential: Solution | None) -> str:
     true = Deviation.between(solution.state, sequential.state, batch_dims)
     beside = {
         "steps accepted": (f"{sequential.step} of {sequential.length}", ""),
-        "rounds": (str(sequential.rounds), f"{times(sequential.rounds / max(solution.rounds, 1))} fewer"),
+        "rounds": (str(sequential.rounds), gain(sequential.rounds / max(solution.rounds, 1), "fewer", "more")),
         "evaluations": (str(sequential.evaluations), ""),
         "inflation": (f"{sequential.inflation:.2f}", ""),
         "time": (duration(sequential.seconds.total), _faster(solution, sequential)),
@@ -67,10 +73,10 @@ def _figures(solution: Solution, sequential: Solution | None) -> str:
 
 def _faster(solution: Solution, sequential: Solution) -> str:
     """The speed-up in time; a slower run is told as it is."""
-    if not solution.seconds.total:
+    begun = solution.rounds - sum(entry.rounds for entry in solution.log)
+    if begun or not solution.seconds.total:  # of a resumed run only the rest was timed
         return ""
-    ratio = sequential.seconds.total / solution.seconds.total
-    return f"{times(ratio)} faster" if ratio >= 1 else f"{times(1 / ratio)} slower"
+    return gain(sequential.seconds.total / solution.seconds.total, "faster", "slower")
 
 
 def _split(solution: Solution) -> str:

@@ -1,4 +1,4 @@
-"""One rank dies, hangs or leaves in the middle of a run; started by torchrun."""
+"""One rank dies, hangs, is interrupted or leaves in the middle of a run; started by torchrun."""
 
 import os
 import signal
@@ -18,6 +18,8 @@ def fate():
             os.kill(os.getpid(), signal.SIGKILL)
         case "hangs":
             time.sleep(60)
+        case "is interrupted":
+            raise KeyboardInterrupt
         case "leaves":
             sys.exit()
 

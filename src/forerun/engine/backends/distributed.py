@@ -124,17 +124,16 @@ class Distributed(Backend):
             raise ValueError("this process is not in Distributed's group; call solve on members of the group only")
         if world == 1:
             return Local(self.max_batch, self.pad).evaluate(call, steps, inputs, rest)
-        part = share(len(steps), rank, world)
+        begun, part = time.perf_counter(), share(len(steps), rank, world)
         place = Place.of(self._past.rounds, steps, inputs)
         own = self._evaluate(call, steps, inputs, part)
-        begun = time.perf_counter()
         headers, rows = self._exchange(own.header(place, part, self._past.communicate, rest), own, inputs.device)
         lap = Lap(
             evaluate=max(header.evaluate for header in headers),
             communicate=min(header.communicate for header in headers),
             rest=max(header.rest for header in headers),
         )
-        self._past.communicate = time.perf_counter() - begun
+        self._past.communicate = time.perf_counter() - begun - own.seconds
         return rows, lambda: lap
 
     def _evaluate(self, call: Call, steps: Tensor, inputs: Tensor, part: slice) -> _Own:
@@ -171,7 +170,7 @@ class Distributed(Backend):
                 second = torch.zeros(past.room, dtype=torch.uint8, device=wire)
                 second[: len(content)] = content
                 bodies = self._gather(second)
-        except (RankFailed, RanksDisagree):
+        except (RankFailed, RanksDisagree, torch.cuda.OutOfMemoryError):
             raise
         except RuntimeError as error:  # what gloo, nccl and a lost device raise
             raise RankLost(_lost(header.place, error)) from (own.error or error)

@@ -28,7 +28,7 @@ DTYPES: Final = (
     *(torch.complex64, torch.complex128),
 )
 WHOLE: Final = {1: torch.int8, 2: torch.int16, 4: torch.int32}
-CHUNK: Final = 1 << 20  # elements to sum at a time, as every weight takes 8 bytes
+CHUNK: Final = 1 << 18  # elements to sum at a time: their weights, 8 bytes each, stay in the cache
 ODD: Final = 0x1E3779B97F4A7C15  # 2**64 over the golden ratio, less its top bit: places times it are spread evenly
 
 
@@ -173,8 +173,8 @@ def disagreement(headers: Sequence[Header]) -> str:
                 "the same arguments: remove what depends on the rank (method, window, tolerance, resume, a break)"
             )
         return (
-            f"the inputs of {here} differ from those of {usual} in {common}. All ranks must start from the same state "
-            "and load the same weights and data: call torch.manual_seed(0) with one seed, not one a rank, or "
+            f"the inputs of {here} differ from those of {usual} in {common}. All ranks must start from the same "
+            "state and load the same weights and data: call torch.manual_seed(0) with one seed, not one a rank, or "
             "torch.distributed.broadcast(state, src=0) before solve; ranks on unlike devices can differ by rounding"
         )
     kinds = [f"{header.dtype} {list(header.shape or ())} a step" for header in headers]
