@@ -95,8 +95,8 @@ class Process(ABC):
 
         Args:
             step: takes a step and a state. With `batched=False` it is written for one step (`i` is an
-                int64 tensor without axes) and mapped by `torch.func.vmap`, past plain values; with `batched=True` it takes
-                `i` of shape `(W,)` and states with a leading axis of `W`.
+                int64 tensor without axes) and mapped by `torch.func.vmap`, plain values left as they are; with
+                `batched=True` it takes `i` of shape `(W,)` and states with a leading axis of `W`.
             length: number of steps.
             increment: let the output be `step(i, x) - x` instead of the next state. Right for small steps
                 (integrators, samplers), whose states move more than their increments do.
@@ -132,6 +132,8 @@ def _mapped(step: Callable[[Any, Tree], Tree]) -> Callable[[Tensor, Tree], Tree]
 
     def call(steps: Tensor, inputs: Tree) -> Tree:
         leaves, spec = pytree.tree_flatten(inputs)
+        if all(isinstance(leaf, Tensor) for leaf in leaves):
+            return torch.func.vmap(step)(steps, inputs)
         found: list[Any] = []
 
         def of_tensors(i: Tensor, *each: Tensor) -> tuple[Tensor, ...]:
