@@ -88,6 +88,18 @@ def test_an_interrupted_run_goes_on_to_the_same_answer(call, tmp_path):
         assert rest.rounds > part.rounds
 
 
+def test_an_error_carries_what_was_accepted():
+    def fail(outputs):
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory") as caught:
+        solve(Breaks(4, fail), START, **TIGHT)
+    checkpoint = caught.value.checkpoint
+    assert 0 < checkpoint.step < 30
+    rest = solve(Breaks(0, None), START, resume=checkpoint, **TIGHT)
+    same(rest.state, solve(Breaks(0, None), START, **TIGHT).state)
+
+
 def test_a_callback_stops_and_a_tree_with_plain_values_resumes(tmp_path):
     process, state = PROBLEMS["momentum"]()
     part = solve(process, state, callback=lambda event: event.step >= 7, **TIGHT)

@@ -86,6 +86,7 @@ def solve(
         NotConverged: a step was not finite, and `throw`.
         TypeError: an argument or a leaf of the state is of the wrong kind.
         ValueError: the process does not keep its contract; the message has the line to type.
+        Exception: whatever evaluate or advance raise, or a rank that is lost; its `checkpoint` has what is accepted.
     """
     for name, value, kind in (
         ("method", method, Method),
@@ -116,6 +117,10 @@ def solve(
                     status = run.settle()
         except KeyboardInterrupt:
             status = Status.INTERRUPTED
+        except Exception as error:
+            error.checkpoint = run.checkpoint()  # type: ignore[attr-defined]
+            error.add_note(f"{run.place.front.start} steps are accepted: resume=error.checkpoint goes on from there")
+            raise
     solution = run.solution(status)
     if throw and status is Status.NONFINITE:
         raise NotConverged(solution)
