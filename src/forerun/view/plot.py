@@ -122,9 +122,7 @@ def _colours() -> Colormap:
     from matplotlib.colors import ListedColormap
 
     shades = mpl.colormaps["magma_r"](torch.linspace(0.06, 0.9, 256).numpy())
-    colours = ListedColormap(shades, name="wavefront")
-    colours.set_over("black")
-    return colours
+    return ListedColormap(shades, name="wavefront")
 
 
 def _norm(grid: Grid) -> LogNorm:
@@ -144,8 +142,12 @@ def _pixels(grid: Grid, colours: Colormap, norm: LogNorm) -> Any:
 
     sizes = grid.size.clamp_min(norm.vmin or 0.0).numpy()
     pixels = colours(norm(sizes), bytes=True)
-    for kind, colour in ((OUTSIDE, BLANK), (DONE, ACCEPTED)):
-        pixels[(grid.kind == kind).numpy()] = [round(255 * part) for part in to_rgba(colour)]
+    for slots, colour in (
+        (grid.size.isinf(), "black"),  # not finite
+        (grid.kind == OUTSIDE, BLANK),
+        (grid.kind == DONE, ACCEPTED),
+    ):
+        pixels[slots.numpy()] = [round(255 * part) for part in to_rgba(colour)]
     return pixels
 
 
@@ -189,13 +191,13 @@ def _label(axes: Axes, solution: Solution, grid: Grid) -> None:
     from matplotlib.ticker import MaxNLocator
 
     left, right, bottom, top = grid.extent
-    axes.set_xlim(left, right)
-    axes.set_ylim(bottom, top)
     axes.set_xlabel("step")
     axes.set_ylabel("round")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     marks = MaxNLocator(integer=True, min_n_ticks=1).tick_values(top, bottom)
-    axes.set_yticks(sorted({max(int(mark), 1) for mark in marks if top - 0.5 <= mark <= bottom}))
+    first = {1} if top < 1 else set()  # rather than a mark at zero
+    axes.set_yticks(sorted(first | {int(mark) for mark in marks if top < mark < bottom}))
+    axes.set(xlim=(left, right), ylim=(bottom, top))
     tidy(axes, *_title(solution))
     keys: Sequence[Any] = [
         Patch(facecolor=ACCEPTED, label="accepted"),

@@ -1,0 +1,135 @@
+"""What stands in a slot before its first evaluation."""
+
+import pytest
+import torch
+from engine.problems import PROBLEMS
+
+from forerun import Absolute, Full, Hold, Known, Picard, Process, Secant, Sequential, Sliding, solve
+from forerun.engine.guess import Copy, Edge, Extrapolate, Probe
+from forerun.engine.methods import Jacobi
+from forerun.engine.sweep import Problem
+from forerun.engine.tree import tensors, tree_map
+
+
+class Sum(Process):
+    """`x + o`, in order: the slots of a guess can be told by hand."""
+
+    length = 12
+
+    def evaluate(self, steps, inputs):
+        return torch.ones_like(inputs) * (1.0 + steps.to(inputs).unsqueeze(-1))
+
+    def advance(self, step, state, output):
+        return state + output
+
+
+START = torch.tensor([10.0, 20.0])
+
+
+def never(*_):
+    raise AssertionError("this guess needs no evaluation")
+
+
+def edge(*outputs):
+    problem = Problem(Sum(), START)
+    problem.evaluate(problem.steps(0, 1), START.unsqueeze(0))
+    rows = torch.tensor([[value, value] for value in outputs]) if outputs else None
+    return Edge(problem, 3, START, rows)
+
+
+def slots(guess, *outputs, stop=7, evaluate=never):
+    states, inputs = guess.enter(edge(*outputs), stop, evaluate)
+    assert len(states) == len(inputs)
+    for state, row in zip(states, inputs, strict=True):
+        torch.testing.assert_close(state, row)
+    return (inputs - START)[:, 0].tolist()
+
+
+def test_hold_sweeps_on_with_the_last_output():
+    assert slots(Hold(), 1.0, 5.0) == [0.0, 5.0, 10.0, 15.0]
+    assert slots(Hold(), 1.0, 5.0, stop=4) == [0.0]
+    assert slots(Hold()) == [0.0]  # nothing is known before the first round
+
+
+def test_copy_repeats_the_state():
+    assert slots(Copy(), 1.0, 5.0) == [0.0] * 4
+    assert slots(Copy()) == [0.0] * 4
+
+
+def test_extrapolate_follows_a_damped_trend():
+    # trend (5 - 1) / 2 = 2 a step, damped by a half: outputs 5 + 1, 5 + 1.5, 5 + 1.75
+    assert slots(Extrapolate(span=4, decay=0.5), 1.0, 3.0, 5.0) == [0.0, 6.0, 12.5, 19.25]
+    assert slots(Extrapolate(span=1, decay=0.5), 9.0, 3.0, 5.0) == [0.0, 6.0, 12.5, 19.25]
+    assert slots(Extrapolate(), 5.0) == slots(Hold(), 5.0)
+
+
+def test_probe_asks_a_few_steps_and_interpolates_between():
+    asked = []
+
+    def evaluate(steps, inputs):
+        asked.append(steps.tolist())
+        assert torch.equal(inputs, START.expand(len(steps), 2))
+        return 10.0 * steps.to(inputs).unsqueeze(-1).expand(-1, 2)
+
+    # the outputs of the steps 3, 4, 5, 6 are 30, 40, 50, 60, of which 3, 5 (rounded from 4.5) and 6 are asked
+    assert slots(Probe(3), evaluate=evaluate) == [0.0, 30.0, 70.0, 120.0]
+    assert asked == [[3, 5, 6]]
+    assert slots(Probe(3), 5.0) == slots(Hold(), 5.0)
+    assert slots(Probe(3), stop=4) == [0.0]
+
+
+def test_known_inputs_stand_in_their_slots():
+    known = torch.arange(24.0).reshape(12, 2)
+    states, inputs = Known(known).enter(edge(1.0), 7, never)
+    assert torch.equal(inputs, torch.cat([START.unsqueeze(0), known[4:7]]))
+    assert len(states) == 4
+
+
+@pytest.mark.parametrize("rows", [torch.ones(11, 2), torch.ones(2), torch.ones(12, 2).double(), (torch.ones(12, 2),)])
+def test_known_inputs_that_do_not_fit_are_refused_before_anything_is_evaluated(rows):
+    process = Sum()
+    process.evaluate = never
+    with pytest.raises(ValueError, match="Pass a leading axis of 12 steps"):
+        solve(process, START, guess=Known(rows))
+
+
+def path_of(problem):
+    process, state = PROBLEMS[problem]()
+    truth = solve(process, state, method=Sequential(), path=True)
+    seen = [process.observe(one) for one in truth.path[:-1]]
+    leaves = [torch.stack(each) for each in zip(*map(tensors, seen), strict=True)]
+    found = iter(leaves)
+    return process, state, truth, tree_map(lambda _: next(found), seen[0])
+
+
+@pytest.mark.parametrize("method", [Picard(), Secant(), Jacobi()], ids=lambda method: type(method).__name__)
+@pytest.mark.parametrize("problem", PROBLEMS)
+@pytest.mark.parametrize("window", [Full(), Sliding(6)], ids=str)
+def test_the_exact_path_is_accepted_at_once(problem, method, window):
+    process, state, truth, inputs = path_of(problem)
+    options = {"window": window, "tolerance": Absolute(1e-9), "check": False}
+    found = solve(process, state, method=method, guess=Known(inputs), **options)
+    for one, other in zip(tensors(found.state), tensors(truth.state), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-8)
+    hidden = isinstance(method, Jacobi) and problem in {"momentum", "pair"}  # whose states no input can tell
+    if not hidden:
+        assert found.rounds == (1 if window == Full() else -(-process.length // 6))
+
+
+@pytest.mark.parametrize("method", [Picard(), Secant(), Jacobi()], ids=lambda method: type(method).__name__)
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_garbage_costs_rounds_and_not_the_answer(problem, check, method):
+    process, state, truth, inputs = path_of(problem)
+    generator = torch.Generator().manual_seed(0)
+
+    def garbled(leaf):
+        noise = torch.randn(leaf.shape, generator=generator, dtype=torch.float64)
+        return leaf + noise.to(leaf.dtype) if leaf.is_floating_point() else leaf.flip(0)
+
+    garbage = Known(tree_map(garbled, inputs))
+    options = {"window": Sliding(8), "tolerance": Absolute(1e-10), "check": check}
+    found = solve(process, state, method=method, guess=garbage, **options)
+    for one, other in zip(tensors(found.state), tensors(truth.state), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-7)
+    assert found.rounds > 1

@@ -1,0 +1,123 @@
+"""Trees in rows and back, and what a refused tree is told."""
+
+import pytest
+import torch
+
+from forerun.engine.tree import Layout, describe, tensors, tree_map
+
+TREES = {
+    "tensor": torch.arange(6.0).reshape(2, 3),
+    "scalar": torch.tensor(2.5),
+    "dict": {"x": torch.ones(3), "name": "ball", "none": None},
+    "one in a dict": {"x": torch.ones(3)},
+    "nested": (torch.ones(2), [torch.zeros(3, 2), 7], {"b": torch.full((1,), 3.0)}),
+    "mixed": (torch.ones(2, dtype=torch.float64), torch.tensor([2**53]), torch.tensor([True, False])),
+    "low precision": (torch.ones(2, dtype=torch.bfloat16), torch.ones(3, dtype=torch.float16)),
+    "nothing in it": torch.zeros(0, 3),
+}
+
+
+def equal(one, other):
+    return all(
+        a.dtype == b.dtype and torch.equal(a, b) for a, b in zip(tensors(one), tensors(other), strict=True)
+    ) and describe(one) == describe(other)
+
+
+@pytest.mark.parametrize("lead", [(), (4,)], ids=["one step", "four steps"])
+@pytest.mark.parametrize("name", TREES)
+def test_packing_and_unpacking_loses_nothing(name, lead):
+    layout = Layout.of(TREES[name], batch_dims=0, name="state")
+    tree = tree_map(lambda leaf: leaf.expand((*lead, *leaf.shape)).clone(), TREES[name])
+    rows = layout.pack(tree, *lead)
+    assert rows.shape == (*lead, layout.width)
+    assert rows.dtype in {torch.float32, torch.float64}
+    assert equal(layout.unpack(rows), tree)
+
+
+def test_batch_axes_stay_axes():
+    tree = (torch.randn(2, 3, 4), torch.randn(2, 3))
+    layout = Layout.of(tree, batch_dims=2, name="input")
+    assert layout.pack(tree).shape == (2, 3, 5)
+    assert layout.pack(tree_map(lambda leaf: leaf.expand(7, *leaf.shape), tree), 7).shape == (7, 2, 3, 5)
+    assert equal(layout.unpack(layout.pack(tree)), tree)
+
+
+def test_a_single_tensor_is_packed_without_a_copy():
+    tree = torch.randn(2, 3)
+    layout = Layout.of(tree, batch_dims=0, name="input")
+    assert layout.pack(tree).data_ptr() == tree.data_ptr()
+    assert layout.unpack(layout.pack(tree)).data_ptr() == tree.data_ptr()
+
+
+def test_rows_hold_at_least_single_precision_and_long_integers_exactly():
+    for dtype, rows in (
+        (torch.bfloat16, torch.float32),
+        (torch.int32, torch.float32),
+        (torch.int64, torch.float64),
+        (torch.float64, torch.float64),
+    ):
+        assert Layout.of(torch.ones(2, dtype=dtype), batch_dims=0, name="input").dtype == rows
+
+
+def test_numbers_between_whole_ones_are_rounded_to_the_nearest():
+    layout = Layout.of(torch.tensor([3, -3]), batch_dims=0, name="input")
+    assert layout.unpack(torch.tensor([2.9999, -3.0001], dtype=torch.float64)).tolist() == [3, -3]
+
+
+@pytest.mark.parametrize(
+    "came, says",
+    [
+        ([torch.ones(3), 1], "another structure"),
+        ((torch.ones(3), 1, None), "another structure"),
+        (torch.ones(3), "another structure"),
+        ((1, torch.ones(3)), "another structure"),
+        ((torch.ones(3), 2), "plain value"),
+        ((torch.ones(3), torch.ones(3)), "plain value"),
+        ((torch.ones(4), 1), "another shape"),
+        ((torch.ones(1, 3), 1), "another shape"),
+        ((torch.ones(3).double(), 1), "another dtype or device"),
+        ((torch.ones(3, device="meta"), 1), "another dtype or device"),
+    ],
+)
+@pytest.mark.parametrize("name", ["input", "output"])
+def test_a_refusal_says_what_came_what_was_expected_and_what_to_do(came, says, name):
+    layout = Layout.of((torch.ones(3), 1), batch_dims=0, name=name)
+    with pytest.raises(ValueError, match=says) as caught:
+        layout.pack(came)
+    message = str(caught.value)
+    assert f"the {name} came as {describe(came)}" in message
+    assert "but (float32 [3], 1) was expected" in message
+    assert ("Let evaluate return" if name == "output" else "Let advance keep") in message
+
+
+def test_a_bare_tensor_is_no_dict_of_one():
+    layout = Layout.of({"x": torch.ones(3)}, batch_dims=0, name="output")
+    with pytest.raises(ValueError, match="another structure"):
+        layout.pack(torch.ones(3))
+
+
+def test_a_missing_axis_of_steps_is_asked_for():
+    layout = Layout.of(torch.ones(3), batch_dims=0, name="output")
+    with pytest.raises(ValueError, match=r"float32 \[5, 3\] was expected.*a leading axis of 5 steps"):
+        layout.pack(torch.ones(3), 5)
+
+
+def test_descriptions_tell_the_device_where_it_is_not_the_cpu():
+    assert describe((torch.ones(3), None, "a")) == "(float32 [3], None, 'a')"
+    assert describe({"x": torch.ones(2, device="meta")}) == "{'x': float32 [2] on meta}"
+
+
+@pytest.mark.parametrize(
+    "tree, batch_dims, error, says",
+    [
+        (3.0, 0, TypeError, r"holds no tensor; make it one with torch\.tensor"),
+        ({"a": None}, 0, TypeError, "holds no tensor"),
+        (torch.ones(2, dtype=torch.complex64), 0, TypeError, "view_as_real"),
+        ((torch.ones(2), torch.ones(2, device="meta")), 0, ValueError, r"float32 \[2\] on meta.*several devices"),
+        ((torch.ones(2, 3), torch.ones(3, 3)), 1, ValueError, "batch_dims = 1"),
+        (torch.ones(2), 2, ValueError, "set batch_dims = 0"),
+    ],
+)
+def test_trees_that_have_no_rows_are_refused(tree, batch_dims, error, says):
+    with pytest.raises(error, match=says):
+        Layout.of(tree, batch_dims=batch_dims, name="input")
