@@ -67,7 +67,7 @@ class Log(Progress):
         def report(entry: Round) -> None:
             seen.add(entry)
             self.logger.info(
-                "step %d of %d: accepted %d of %d, %s", entry.start, length, entry.accepted, entry.width, seen
+                "step %d of %d: accepted %d of %d, %s", entry.start, length, entry.accepted, entry.width, str(seen)
             )
 
         yield report
