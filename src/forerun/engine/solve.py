@@ -169,6 +169,10 @@ def _begin(process: Any, state: Tree, resume: Checkpoint | str | Path | None, to
         )
     if resume is None:
         return Checkpoint(0, process.length, state)
+    if not isinstance(resume, Checkpoint | str | Path):
+        raise TypeError(
+            f"resume takes a Checkpoint or its file, got {type(resume).__name__}; write resume=solution.checkpoint"
+        )
     checkpoint = resume if isinstance(resume, Checkpoint) else Checkpoint.load(resume)
     if checkpoint.length != process.length:
         raise ValueError(

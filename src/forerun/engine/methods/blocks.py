@@ -42,19 +42,19 @@ class Walk:
 
 def walk(front: Front, evaluate: Evaluate, size: int) -> Walk:
     """Walk every block of `size` steps, the blocks together and the steps of a block in order: `size` rounds."""
-    problem, count = front.problem, len(front.inputs)
+    problem, old = front.problem, _old_states(front)
+    count = len(old)
     begins = range(0, count, size)
-    old = _old_states(front)
     before = [old[begin] for begin in begins]
     current, states = list(before), [front.state] * count
-    inputs = torch.empty_like(front.inputs)
+    inputs = torch.empty_like(front.inputs[:count])
     outputs: list[Tensor] = [inputs] * count
     for place in range(min(size, count)):
         slots = range(place, count, size)
         seen = current[: len(slots)]
-        rows = torch.stack([problem.observe(state) for state in seen]) if place else front.inputs[::size]
+        rows = torch.stack([problem.observe(state) for state in seen]) if place else front.inputs[:count:size]
         inputs[place::size] = rows
-        found = evaluate(front.steps[place::size], rows)
+        found = evaluate(front.steps[place:count:size], rows)
         for block, (slot, output) in enumerate(zip(slots, found.unbind(), strict=True)):
             outputs[slot] = output
             states[slot] = current[block] = problem.advance(front.start + slot, current[block], output)
@@ -95,8 +95,15 @@ def _is_input(front: Front) -> bool:
 
 
 def _old_states(front: Front) -> Sequence[Tree]:
-    """The states to walk from: those of the inputs to be evaluated, which guesses may have replaced."""
-    return Joined([front.state], Rows(front.problem.inputs, front.inputs[1:])) if _is_input(front) else front.states
+    """The states to walk from, as far as they are known: those of the inputs to be evaluated.
+
+    A guess may have replaced the inputs. Where the state holds more, such as a counter, a guess of inputs alone repeats
+    the state of another step, with which `advance` must not be called.
+    """
+    if _is_input(front):
+        return Joined([front.state], Rows(front.problem.inputs, front.inputs[1:]))
+    states = front.states
+    return states[: next((slot for slot in range(1, len(states)) if states[slot] is states[slot - 1]), len(states))]
 
 
 def _apart(left: Tree, right: Tree) -> Tensor:
