@@ -72,7 +72,7 @@ class Trail:
         shadow = state if shadow is None else shadow
         return cls(shadow, (Anchor(step, state, shadow),))
 
-    def follow(self, front: Front, iterate: Iterate, *, accepted: int, exact: bool, sound: int) -> Trail:
+    def follow(self, front: Front, iterate: Iterate, *, accepted: int, exact: bool, still: bool, sound: int) -> Trail:
         """The trail at step `front.start + accepted`.
 
         Args:
@@ -80,6 +80,7 @@ class Trail:
             iterate: what the method made of it.
             accepted: number of steps accepted.
             exact: no accepted step ever moved.
+            still: none of those accepted now did.
             sound: steps of the window before the first that met something not finite, which tells nothing.
         """
         iterate = replace(
@@ -93,7 +94,7 @@ class Trail:
         seen = (iterate.evaluated, *self.evaluations)[: 2 if wide else MEMORY]
         slopes = None if iterate.slopes is None else iterate.slopes[:accepted]
         jacobian = estimate(seen, front.start, accepted, base=slopes, before=self.jacobian)
-        if jacobian is None and front.previous is None:
+        if jacobian is None and not still:
             jacobian = Jacobian.without(slopes, iterate.evaluated)
         if jacobian is None:
             # steps taken one by one tell nothing of their Jacobian: the distance is carried on as it is

@@ -122,11 +122,12 @@ class Run:
             del self.path[front.start - self._begin.step + 1 :]
             # copies, as a state may be a view into a whole window, which would live on with it
             self.path.extend(tree_map(torch.clone, state) for state in iterate.states[:accepted])
-        exact = place.exact and not any(residuals[:accepted])
+        still = not any(residuals[:accepted])
+        exact = place.exact and still
         sound = max(accepted, min(finite - 1, _leading_finite(residuals)))
         trail = place.trail
         if self.setting.check:
-            trail = trail.follow(front, iterate, accepted=accepted, exact=exact, sound=sound)
+            trail = trail.follow(front, iterate, accepted=accepted, exact=exact, still=still, sound=sound)
         at_end = front.start + accepted >= self.problem.length
         width = 1 if at_end else self.setting.window.width(self.log, self.problem.length)
         declined = width < 1 and not isinstance(place.method, Sequential)
