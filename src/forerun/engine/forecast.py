@@ -6,17 +6,19 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from math import log
+from math import isfinite, log, sqrt
 from statistics import fmean as mean
 from typing import final
 
-from forerun.engine.rounds import Round
+from forerun.engine.rounds import Lap, Round
 
 HEAD, TAIL = 12, 40  # rounds that costs are read from: the first, which tried the small widths, and the last
 REACH = 24  # rounds back to look for the first residual of a step
 SPAN = 4  # rounds over which gains are averaged
 POWER = 0.7  # of the width, with which what a round advances grows
 HOPE = 1.0  # rate of a process that nothing is known about
+RIPE = 0.7  # share of its steps that a round advances, where a wider one is expected to do so too
+LEAST = 0.2  # of what a round of one takes beside evaluation, that a step of the ordinary loop takes
 HUGE = 1e30  # stands for residuals that are not finite
 
 
@@ -29,27 +31,30 @@ class Costs:
         widths: those measured, ascending.
         seconds: of each.
         counts: measurements of each.
+        single: of a step of the ordinary loop, which need not be measured, compared and slid.
     """
 
     widths: tuple[int, ...]
     seconds: tuple[float, ...]
     counts: tuple[int, ...]
+    single: float
 
     @classmethod
     def of(cls, past: Sequence[Round]) -> Costs:
         """The costs in a log of at least one round."""
-        found: dict[int, list[float]] = {}
+        found: dict[int, list[Lap]] = {}
         for before, entry in _recent(past):
             # the time before a call holds the sweep of the round before, which of a wider one is no measure
-            if before is not None and before.width <= entry.width:
-                found.setdefault(entry.width, []).append(entry.lap.total)
+            if before.width <= entry.width and not stretch(entry):
+                found.setdefault(entry.width, []).append(entry.lap)
         first = past[0]
-        found.setdefault(first.width, [first.lap.total])  # cold: lazy initialisation, first allocations
+        found.setdefault(first.width, [first.lap])  # cold: lazy initialisation, first allocations
         widths = sorted(found)
-        middle = [_low_median(found[width][-5:]) for width in widths]
+        middle = [_middle([lap.total for lap in found[width]]) for width in widths]
         # a wider round that took less shows that the narrower one was disturbed, or cold
         seconds = [*accumulate(reversed(middle), min)][::-1]
-        return cls(tuple(widths), tuple(seconds), tuple(len(found[width]) for width in widths))
+        counts = [len(found[width]) for width in widths]
+        return cls(tuple(widths), tuple(seconds), tuple(counts), _single(found, seconds[0]))
 
     def __call__(self, width: int) -> float:
         """Expected `c(width)`; beyond what was measured on the line through the last two, no steeper than `most`."""
@@ -65,6 +70,10 @@ class Costs:
     def most(self, width: int) -> float:
         """The most that a round should cost: as much a step as in the widest round measured."""
         return self.seconds[-1] * max(width / self.widths[-1], 1.0)
+
+    def risk(self, width: int) -> float:
+        """What a round may well cost: between what is expected and the most."""
+        return sqrt(self(width) * self.most(width))
 
     def count(self, width: int) -> int:
         """How often a width was measured."""
@@ -91,12 +100,31 @@ class Gains:
     @classmethod
     def of(cls, past: Sequence[Round]) -> Gains:
         """The gains in a log of at least one round."""
-        found = [entry for entry in _progress(past[-REACH:]) if entry[0] > 1][-SPAN:]
+        found = [entry for entry in _progress(past[-REACH:]) if entry[0] > 1]
         return cls(mean(steps / width**POWER for width, steps in found) if found else HOPE)
 
     def __call__(self, width: int) -> float:
         """Expected `p(width)`."""
         return float(min(max(self.rate * width**POWER, 1.0), width))
+
+    def beyond(self, width: int, now: int) -> float:
+        """Expected `p(width)`; in proportion to the width beyond the present one, where that is settled fast."""
+        here = self(now)
+        return here * width / now if width > now and here >= RIPE * now else self(width)
+
+
+def stretch(entry: Round) -> bool:
+    """Whether the steps of a round were taken one by one."""
+    return 1 < entry.width == entry.rounds == entry.evaluations
+
+
+def loss(past: Sequence[Round], costs: Costs) -> float:
+    """Seconds by which the last rounds took longer than single steps, since they last took as long."""
+    lost = 0.0
+    for entry in past[-TAIL:]:
+        if entry.width > 1:
+            lost = max(lost + costs(entry.width) - entry.accepted * costs.single, 0.0)
+    return lost
 
 
 def joined(before: Round, after: Round) -> bool:
@@ -105,40 +133,40 @@ def joined(before: Round, after: Round) -> bool:
 
 
 def _progress(past: Sequence[Round]) -> list[tuple[int, float]]:
-    """Width of each round, and what the credit of all steps rose by in it."""
+    """Width of each of the last rounds, and what the credit of all steps rose by in it."""
     found: list[tuple[int, float]] = []
     first: list[float] = []  # residuals that the steps of the window began with
     before: Round | None = None
     credit = 0.0  # of the steps ahead of the frontier, after the round before
-    for entry in past:
-        residuals = _envelope(entry.residuals)
+    for index, entry in enumerate(past, start=SPAN - len(past)):
         if before is None or not joined(before, entry):
-            first, credit = residuals, 0.0
+            first, credit = [], 0.0
         else:
             first = first[before.accepted : before.accepted + entry.width]
-            first += residuals[len(first) :]
-        ahead = sum(_credits(residuals, first, entry)[entry.accepted :])
-        found.append((entry.width, entry.accepted + ahead - credit))
-        credit, before = ahead, entry
-    return found
+        first += entry.residuals[len(first) :]
+        before = entry
+        if index >= -1:
+            ahead = _credit(_envelope(entry.residuals), _envelope(first), entry)
+            found.append((entry.width, entry.accepted + ahead - credit))
+            credit = ahead
+    return found[-SPAN:]
 
 
 def _envelope(residuals: Sequence[float]) -> list[float]:
     """The largest residual up to each step: what lies behind a step that still moves is not settled."""
-    return [*accumulate((size if size < HUGE else HUGE for size in residuals), max)]
+    if not isfinite(sum(residuals)):
+        residuals = [size if size < HUGE else HUGE for size in residuals]
+    return [*accumulate(residuals, max)]
 
 
-def _credits(residuals: Sequence[float], first: Sequence[float], entry: Round) -> list[float]:
-    ahead = [0.0] * (entry.width - entry.accepted)
-    if entry.limit > 0:
-        for index in range(entry.accepted, entry.width):
-            size, whole = residuals[index] / entry.limit, first[index] / entry.limit
-            if 1 < size < whole:
-                ahead[index - entry.accepted] = 1 - log(size) / log(whole)
-    return [1.0] * entry.accepted + ahead
+def _credit(residuals: list[float], first: list[float], entry: Round) -> float:
+    """The credit of all steps of a round that it did not accept."""
+    limit, ahead = entry.limit, slice(entry.accepted, None)
+    pairs = zip(residuals[ahead], first[ahead], strict=True)
+    return sum(1 - log(size / limit) / log(whole / limit) for size, whole in pairs if 0 < limit < size < whole)
 
 
-def _recent(past: Sequence[Round]) -> Iterator[tuple[Round | None, Round]]:
+def _recent(past: Sequence[Round]) -> Iterator[tuple[Round, Round]]:
     """Rounds with the one before each, less the first round: the head and the tail of the log."""
     head = past[:HEAD]
     tail = past[max(len(past) - TAIL, len(head)) - 1 :]
@@ -146,6 +174,18 @@ def _recent(past: Sequence[Round]) -> Iterator[tuple[Round | None, Round]]:
     yield from pairwise(tail)
 
 
-def _low_median(values: Sequence[float]) -> float:
-    """The median, the lower of two: time is only ever added by what disturbs a measurement."""
-    return sorted(values)[(len(values) - 1) // 2]
+def _single(found: dict[int, list[Lap]], most: float) -> float:
+    """The time of a round of one, with no more of what is not evaluation than a step adds to a wider round."""
+    if 1 not in found:
+        return most / min(found)
+    rest = {width: _middle([lap.rest for lap in laps]) for width, laps in found.items()}
+    widest = max(found)
+    slope = (rest[widest] - rest[1]) / (widest - 1) if widest > 1 else 0.0
+    step = _middle([lap.evaluate + lap.communicate for lap in found[1]]) + max(slope, LEAST * rest[1])
+    return min(step, most)
+
+
+def _middle(values: Sequence[float]) -> float:
+    """The median of the last five, the lower of two: time is only ever added by what disturbs a measurement."""
+    last = sorted(values[-5:])
+    return last[(len(last) - 1) // 2]

@@ -6,15 +6,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from forerun.engine.forecast import Costs, Gains
+from forerun.engine.forecast import Costs, Gains, loss, stretch
 from forerun.engine.rounds import Round
 
-START, GROWTH = 8, 4  # the first width above one, and how many times wider the next round may be
-STAKE = 0.08  # share of a sequential run that may be lost on trying
-KEEP = 0.95  # of the present price that another width must promise
-RIPE = 0.4  # of its steps a round must advance, for a wider one to be tried whatever the forecast
-CLEAR = 1.1  # steps a round must advance, for its cost to matter
-MEMORY = 24  # rounds for which a window that was narrowed stays so
+START, GROWTH = 8, 8  # the first width above one, and how many times wider the next round may be
+AHEAD = 6  # times what a round advances, the most that is worth holding: far steps were guessed too long ago
+STAKE, LEAST = 0.08, 2.0  # what may be lost on trying: a share of a sequential run, and at least so many steps
+SPENT, PATIENCE = 0.5, 5.0  # share of it, and steps, that a window may lose in a row before it is given up
+KEEP, GROW = 0.85, 0.9  # of the present price that a narrower width must promise, and a wider one
+MEMORY = 24  # rounds to look back for a window
 LADDER = [base << power for power in range(12) for base in (2, 3)]  # 2 3 4 6 8 12 16 ...
 LAST = 0.05  # share of the path at whose end a decision to decline is not worth a word
 TINY = 1e-12
@@ -58,9 +58,10 @@ class Sliding(Window):
 class Auto(Window):
     """The width that minimises the predicted time, `c(W) / p(W)`: seconds of a round over the steps it advances.
 
-    Both are measured on the rounds so far (`forerun.engine.forecast`). The window begins small, and grows up to
-    four times a round while that pays and a failure would cost little. Where no width is predicted to beat
-    single steps, the rest is taken sequentially, and `note` says why.
+    Both are measured on the rounds so far (`forerun.engine.forecast`). After a few single steps the window opens,
+    so narrow that its failure would cost little, and moves to the width of the lowest price within reach: half the
+    present one at least, and no more than several times what a round advances. It declines where no width promises
+    to beat single steps and the last rounds have lost as much as was at stake; `note` says why.
 
     Args:
         limit: largest width.
@@ -73,9 +74,9 @@ class Auto(Window):
             raise ValueError(f"Auto(limit={self.limit}) holds no step; pass a limit of 1 (sequential) or more")
 
     def width(self, log: Sequence[Round], length: int) -> int:
-        if not log:
-            return self._begin(length)
-        return 1 if len(log) <= _singles(length) else self._best(log, length)
+        if not any(entry.width > 1 for entry in log[-MEMORY:]):
+            return 1 if 0 < len(log) <= _singles(length) else self._begin(length)
+        return self._best(log, length)
 
     def note(self, log: Sequence[Round], length: int) -> str | None:
         costs, gains, last = Costs.of(log), Gains.of(log), log[-1]
@@ -83,7 +84,7 @@ class Auto(Window):
             return None
         return (
             f"Sequential from step {last.start + last.accepted} on: a round of {last.width} steps costs "
-            f"{costs(last.width) / max(costs(1), TINY):.1f} times a round of one and advances "
+            f"{costs(last.width) / max(costs.single, TINY):.1f} times a single step and advances "
             f"{gains(last.width):.1f} steps."
         )
 
@@ -93,32 +94,29 @@ class Auto(Window):
 
     def _best(self, log: Sequence[Round], length: int) -> int:
         """The width of the next round; 0 where none is predicted to win."""
+        if any(map(stretch, log[-MEMORY:])):
+            return 0  # the check went back, but a run declines once for all
         costs, gains, last = Costs.of(log), Gains.of(log), log[-1]
-        left = length - last.start - last.accepted
-        # after the first single steps, and where the check went back, the window opens anew
-        now = min(last.width if last.width > 1 else self._begin(length), max(left, 1))
-        top = min(self.limit, left, GROWTH * now)
-        if any(entry.width > now for entry in log[-MEMORY:]):
-            top = now  # it was wider, and that did not pay
-        stake = (_stake(length) + gains(now)) * costs(1)
-        choices = _choices(costs, now, top, stake)
-        if costs.widths[-1] <= now < max(choices, default=0) and gains(now) >= RIPE * now:
-            return next(width for width in choices if width >= min(2 * now, max(choices)))  # try what is beyond
-        # what a first wide round shows is not yet what it brings: shrink by no more than a half a round
-        price = {width: costs(width) / gains(width) for width in choices if 2 * width >= now}
+        if costs.widths[0] > 1:
+            return 1  # a resumed run, or one that was guessed ahead, began wide
+        now = last.width if last.width > 1 else self._begin(length)  # where the check went back, it opens anew
+        spent, stake = loss(log, costs), _stake(length) * costs.single
+        choices = self._choices(now, gains, length)
+        afford = stake - spent + gains(now) * costs.single
+        tried = costs.widths[-1]
+        price = {w: costs(w) / gains.beyond(w, now) for w in choices if w <= max(tried, now) or costs.risk(w) <= afford}
         best = min(price, key=price.__getitem__, default=1)
-        if not price or price[best] >= costs(1):
-            if now > START:
-                return now // 2
-            in_doubt = gains(now) > CLEAR and costs.count(now) <= 1  # the first round of a width may be cold
-            return now if in_doubt and now > 1 else 0
-        return best if price[best] < KEEP * price[now] else now
+        if costs.count(now) == 1 and now in price and best <= now:
+            return now  # the first round of a width may be cold, and is no reason to go back
+        if not price or (price[best] >= costs.single and spent > min(SPENT * stake, PATIENCE * costs.single)):
+            return 0
+        return now if now in price and price[best] > (GROW if best > now else KEEP) * price[now] else best
 
-
-def _choices(costs: Costs, now: int, top: int, stake: float) -> list[int]:
-    """Widths above one to choose from, with the present one; none that may cost more than what can be staked."""
-    fits = [width for width in sorted({*LADDER, top}) if 1 < width <= top and width != now]
-    return [now] * (now > 1) + [width for width in fits if width <= costs.widths[-1] or costs.most(width) <= stake]
+    def _choices(self, now: int, gains: Gains, length: int) -> list[int]:
+        """Widths above one within reach of the present one, which is among them if it is not too wide."""
+        worth = max(AHEAD * gains(now), self._begin(length), now / 2)
+        top = min(self.limit, GROWTH * now, int(worth))
+        return [width for width in sorted({*LADDER, now, top}) if 1 < width <= max(top, 2) and width >= now / 2]
 
 
 def _singles(length: int) -> int:

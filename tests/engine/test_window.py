@@ -1,0 +1,263 @@
+"""The window: Auto in runs whose rounds cost what a model says, against every fixed width and the ordinary loop."""
+
+import math
+import random
+import time
+from functools import cache
+
+import pytest
+import torch
+
+from forerun.diffusion.denoising import Denoising
+from forerun.diffusion.digits import load_digits_denoiser
+from forerun.engine.backends.local import Local
+from forerun.engine.forecast import Costs, Gains
+from forerun.engine.guess import Copy
+from forerun.engine.methods import Secant
+from forerun.engine.process import Process
+from forerun.engine.rounds import Lap, Round
+from forerun.engine.solve import solve
+from forerun.engine.window import Auto, Full, Sliding
+
+WIDTHS = (2, 4, 8, 16, 32, 64, 128, 256)
+
+COSTS = {  # of a round by its width, in single steps
+    "flat": lambda width: 1.0,
+    "nearly flat": lambda width: 1 + 0.02 * (width - 1),
+    "a tenth": lambda width: 1 + 0.1 * (width - 1),
+    "a half": lambda width: 1 + 0.5 * (width - 1),
+    "linear": lambda width: float(width),
+    "roofline": lambda width: max(1.0, width / 32),
+}
+
+
+def chain(length):
+    """Chaotic: a round settles one step, whatever its width."""
+    state = torch.full((3,), 0.37, dtype=torch.float64)
+    return Process.from_step(lambda i, x: 4 * torch.sin(x) + 0.2 * torch.sin(1.0 * i), length), state
+
+
+def easy(length):
+    """Nearly settled at once."""
+    state = torch.linspace(0.1, 3, 7, dtype=torch.float64)
+    return Process.from_step(lambda i, x: x + 1e-3 * torch.sin(x + 0.01 * i), length, increment=True), state
+
+
+def turning(length):
+    """Settled at once in its first half, chaotic in its second."""
+
+    def step(i, x):
+        return torch.where(i < length // 2, 0.999 * x + 1e-4, 4 * torch.sin(x) + 0.2 * torch.sin(1.0 * i))
+
+    return Process.from_step(step, length), torch.full((3,), 0.37, dtype=torch.float64)
+
+
+def sampler(length, eta):
+    """A front of contraction: DDIM or DDPM with the shipped denoiser."""
+    denoiser = load_digits_denoiser().requires_grad_(False)
+    noise = torch.randn(length, 1, 64, generator=torch.Generator().manual_seed(0))
+    process = Denoising(denoiser, denoiser.schedule.spaced(length), eta=eta, noise=noise.__getitem__)
+    return process, torch.randn(1, 64, generator=torch.Generator().manual_seed(1))
+
+
+PROCESSES = {
+    "chain 50": lambda: chain(50),
+    "chain 400": lambda: chain(400),
+    "turning 400": lambda: turning(400),
+    "easy 100": lambda: easy(100),
+    "DDIM 100": lambda: sampler(100, 0.0),
+    "DDPM 1000": lambda: sampler(1000, 1.0),
+}
+
+
+class Priced(Local):
+    """A backend that tells the price of a round instead of its time."""
+
+    def __init__(self, price):
+        super().__init__()
+        object.__setattr__(self, "price", price)
+
+    def evaluate(self, call, steps, inputs, rest):
+        lap = Lap(evaluate=self.price(len(steps)))
+        return call(steps, inputs), lambda: lap
+
+
+def noisy(price, seed):
+    """The price as a busy machine would tell it: the first call cold, all a little late, a few very late."""
+    draw, calls = random.Random(seed), []
+
+    def tell(width):
+        calls.append(width)
+        late = 4.0 if draw.random() < 0.04 else 0.0
+        return price(width) * (1 + 0.15 * draw.random() + late + (40 if len(calls) == 1 else 0))
+
+    return tell
+
+
+def cold(price):
+    """The price, ten times as much at the first call of every width."""
+    seen = set()
+
+    def tell(width):
+        first = width not in seen
+        seen.add(width)
+        return price(width) * (10 if first else 1)
+
+    return tell
+
+
+def run(process, window, price):
+    return solve(*PROCESSES[process](), method=Secant(), window=window, check=False, backend=Priced(price))
+
+
+def total(log, price):
+    """What a run cost, warm and undisturbed."""
+    return sum(price(entry.width) if entry.rounds == 1 else entry.evaluations * price(1) for entry in log)
+
+
+@cache
+def fixed(process):
+    """The widths of the rounds of every fixed window."""
+    length = PROCESSES[process]()[0].length
+    return [run(process, Sliding(width), COSTS["flat"]).log for width in WIDTHS if width < 2 * length]
+
+
+every_process = pytest.mark.parametrize("process", PROCESSES)
+every_cost = pytest.mark.parametrize("cost", COSTS)
+
+
+@every_cost
+@every_process
+@pytest.mark.parametrize(
+    "told", [lambda price: price, lambda price: noisy(price, 0), cold], ids=["true", "noisy", "cold"]
+)
+def test_auto_is_never_much_slower_than_the_ordinary_loop(process, cost, told):
+    price = COSTS[cost]
+    found = run(process, Auto(), told(price))
+    length = PROCESSES[process]()[0].length
+    assert total(found.log, price) <= 1.1 * length
+
+
+@every_process
+def test_auto_is_nearly_free_on_long_runs_that_it_cannot_help(process):
+    length = PROCESSES[process]()[0].length
+    if length >= 400:
+        assert total(run(process, Auto(), COSTS["linear"]).log, COSTS["linear"]) <= 1.06 * length
+
+
+@pytest.mark.parametrize("cost", ["flat", "nearly flat", "a tenth", "roofline"])
+@pytest.mark.parametrize("process", ["DDIM 100", "DDPM 1000"])
+def test_auto_is_close_to_the_best_fixed_width(process, cost):
+    price = COSTS[cost]
+    best = min(total(log, price) for log in fixed(process))
+    assert total(run(process, Auto(), price).log, price) <= 1.45 * best
+
+
+def test_auto_reaches_a_wide_window_within_four_rounds_where_a_batch_is_free():
+    log = run("DDPM 1000", Auto(), COSTS["flat"]).log
+    first = next(index for index, entry in enumerate(log) if entry.width > 1)
+    assert max(entry.width for entry in log[first : first + 4]) >= 64
+
+
+def test_auto_says_why_it_declined():
+    (note,) = run("chain 400", Auto(), COSTS["a half"]).notes
+    assert note.startswith("Sequential from step ")
+    assert " times a single step and advances 1." in note
+    assert note.endswith(" steps.")
+
+
+def test_auto_declines_once_for_all():
+    log = run("chain 400", Auto(), COSTS["a half"]).log
+    declined = next(index for index, entry in enumerate(log) if entry.rounds > 1)
+    assert all(entry.evaluations == entry.accepted for entry in log[declined:])
+    assert Auto().width(log, 400) == 0
+
+
+def test_auto_measures_single_steps_where_a_run_began_wide():
+    process, state = PROCESSES["DDIM 100"]()
+    found = solve(process, state, window=Auto(), guess=Copy(), check=False, backend=Priced(COSTS["nearly flat"]))
+    assert [entry.width for entry in found.log[:3]] == [5, 1, 1]
+    assert not found.notes
+    assert found.rounds < 30
+
+
+def test_auto_keeps_its_limit():
+    assert max(entry.width for entry in run("DDPM 1000", Auto(limit=20), COSTS["flat"]).log) == 20
+    assert all(entry.evaluations == entry.accepted for entry in run("easy 100", Auto(limit=1), COSTS["flat"]).log)
+
+
+@pytest.mark.parametrize("length", range(1, 14))
+def test_auto_ends_short_paths(length):
+    process, state = easy(length)
+    found = solve(process, state, window=Auto(), check=False, backend=Priced(COSTS["flat"]))
+    assert found.log[-1].start + found.log[-1].accepted == length
+
+
+def test_windows_refuse_to_hold_nothing():
+    assert Full().width([], 7) == 7
+    for make in (lambda: Sliding(0), lambda: Auto(limit=0)):
+        with pytest.raises(ValueError, match="holds no step"):
+            make()
+
+
+def entry(start, width, accepted, residuals=None, seconds=1.0, rest=0.0, limit=1e-3):
+    found = tuple(residuals or [0.0] * width)
+    return Round(start, start + width, accepted, found, limit, 1, width, Lap(evaluate=seconds, rest=rest))
+
+
+def test_the_first_call_is_not_trusted_once_there_is_another():
+    log = [entry(0, 1, 1, seconds=50.0)]
+    assert Costs.of(log)(1) == 50
+    assert Costs.of([*log, entry(1, 1, 1, seconds=2.0)])(1) == 2
+
+
+def test_costs_never_fall_and_lie_on_lines():
+    log = [entry(0, 1, 1), entry(1, 1, 1), entry(2, 4, 4, seconds=9.0), entry(6, 8, 8, seconds=3.0)]
+    costs = Costs.of([*log, entry(14, 16, 16, seconds=5.0)])
+    assert [costs(width) for width in (1, 4, 8, 12, 16)] == [1, 3, 3, 4, 5]
+    assert costs(24) == 7
+    assert costs.most(32) == 10
+    assert costs(32) <= costs.risk(32) <= costs.most(32)
+
+
+def test_a_round_after_a_wider_one_is_no_measure():
+    log = [entry(0, 1, 1), entry(1, 1, 1), entry(2, 8, 8, seconds=2.0), entry(10, 1, 1, seconds=1.9)]
+    assert Costs.of(log)(1) == 1
+
+
+def test_a_single_step_costs_less_than_a_round_of_one():
+    log = [entry(0, 1, 1, rest=1.0), entry(1, 1, 1, rest=1.0), entry(2, 11, 11, rest=5.0)]
+    costs = Costs.of(log)
+    assert costs(1) == 2
+    assert costs.single == pytest.approx(1.4)  # a step adds 0.4 to the rest of a round
+
+
+def test_progress_counts_the_way_that_is_done():
+    before = entry(0, 3, 1, [0.0, 1e-1, 1e-1])
+    after = entry(1, 3, 1, [0.0, 1e-2, 1e-1])  # the second slot has gone half the way from 1e-1 to 1e-3
+    gain = Gains.of([before, after])
+    assert gain.rate == pytest.approx((1.0 + 1.5) / 2 / 3**0.7)
+    assert Gains.of([before]).rate == pytest.approx(1.0 / 3**0.7)
+    assert gain(1) == 1
+    assert gain(10**6) <= 10**6
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_residuals_that_are_not_finite_earn_nothing(bad):
+    log = [entry(0, 3, 1, [0.0, bad, bad]), entry(1, 3, 1, [0.0, bad, bad])]
+    assert Gains.of(log).rate == pytest.approx(1.0 / 3**0.7)
+
+
+def test_a_limit_of_zero_is_survived():
+    log = [entry(start, 4, 1, [0.0, 1.0, 1.0, 1.0], limit=0.0) for start in range(6)]
+    assert Auto().width(log, 100) >= 0
+
+
+@pytest.mark.parametrize("width, seconds", [(64, 3e-3), (512, 10e-3)])  # ten times what it takes on a quiet machine
+def test_auto_takes_little_time_itself(width, seconds):
+    log = [entry(start, 1, 1) for start in range(3)]
+    residuals = [0.0, *(1e-3 * 1.02**slot for slot in range(1, width))]
+    log += [entry(3 + start * width // 4, width, width // 4, residuals) for start in range(2000)]
+    begun = time.perf_counter()
+    Auto().width(log, 10**6)
+    assert time.perf_counter() - begun < seconds
