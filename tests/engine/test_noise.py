@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from forerun.engine.noise import KEEP, DrawnInOrder, StepNoise
+from forerun.engine.noise import KEEP, DrawnInOrder, StepNoise, _mixed
 
 
 def normal(generator):
@@ -27,6 +27,10 @@ def test_the_generator_stands_where_the_loop_leaves_it():
     for _ in range(100):
         normal(loop)
     assert torch.equal(normal(mine), normal(loop))
+
+
+def test_no_two_steps_of_a_seed_share_their_noise():
+    assert len({_mixed(5, step) for step in range(300_000)}) == 300_000
 
 
 def test_negative_steps_are_refused():

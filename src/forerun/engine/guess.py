@@ -100,7 +100,8 @@ class Copy(Guess):
 
     def enter(self, edge: Edge, stop: int, evaluate: Evaluate) -> tuple[Sequence[Tree], Tensor]:
         seen = edge.problem.observe(edge.state)
-        return [edge.state] * (stop - edge.start), seen.expand(stop - edge.start, *seen.shape)
+        copies = torch.stack([seen] * (stop - edge.start))  # not expanded, which evaluate could not differentiate
+        return [edge.state] * len(copies), copies
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,8 @@ def estimate(
     changes = _changes(evaluations, start, count)
     if changes is None:
         return None
-    if changes[0].shape[-1] <= SMALL and (base is None or base.shape[-1] == 1):
+    dense = base is not None and base.dim() > evaluations[0].inputs.dim()
+    if changes[0].shape[-1] <= SMALL and not dense:
         return _carry(*changes, before)
     du, do = changes
     if du.shape[-1] != do.shape[-1]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from forerun.engine.tree import Tree
 
-KEEP = 256  # draws and snapshots that are remembered
+KEEP = 1024  # draws and snapshots that are remembered
 STRIDE = 32  # steps between snapshots of the generator
 
 
@@ -78,10 +78,12 @@ class DrawnInOrder:
         """The stretch around an old step, from the snapshot before it."""
         now = self._generator.get_state()
         first = step // STRIDE * STRIDE
-        self._generator.set_state(self._snapshots[step // STRIDE])
-        for again in range(first, min(first + STRIDE, self._next)):
-            self._remember(again, self._draw(self._generator))
-        self._generator.set_state(now)
+        try:
+            self._generator.set_state(self._snapshots[step // STRIDE])
+            for again in range(first, min(first + STRIDE, self._next)):
+                self._remember(again, self._draw(self._generator))
+        finally:
+            self._generator.set_state(now)
 
     def _remember(self, step: int, drawn: Tree) -> None:
         self._drawn.pop(step, None)
@@ -91,8 +93,12 @@ class DrawnInOrder:
 
 
 def _mixed(seed: int, step: int) -> int:
-    """A 63-bit hash of seed and step (the finalizer of SplitMix64, Steele, Lea, Flood 2014)."""
-    bits = (seed * 0x9E3779B97F4A7C15 + step * 0xD1B54A32D192ED03) & 0xFFFFFFFFFFFFFFFF
+    """A seed for the step: different for every step of a seed, as generators on the CPU look at 32 bits only.
+
+    The step goes through an odd multiplier, which is a bijection of 32 bits, and meets a hash of the seed (the
+    finalizer of SplitMix64, Steele, Lea, Flood 2014).
+    """
+    bits = seed * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
     bits = (bits ^ bits >> 30) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
     bits = (bits ^ bits >> 27) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
-    return (bits ^ bits >> 31) >> 1
+    return (bits ^ bits >> 31 ^ step * 0x9E3779B1) & 0xFFFFFFFF
