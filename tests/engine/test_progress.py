@@ -57,7 +57,7 @@ def test_the_bar_tells_the_speed_up_once_it_saw_a_warm_single_step(capfd):
 def test_the_bar_is_closed_when_the_run_fails(capfd):
     broken = Process.from_step(lambda i, x: x[:2], 30, batched=True)
     with pytest.raises(ValueError, match=r"axis of \d+ steps"):
-        solve(broken, torch.ones(5), progress=Bar(leave=False))
+        solve(broken, torch.ones(5), window=Sliding(8), progress=Bar(leave=False))
     assert capfd.readouterr().err.endswith("\r")
 
 
