@@ -4,7 +4,7 @@ import pytest
 import torch
 from engine.problems import PROBLEMS
 
-from forerun import Absolute, Full, Hold, Known, Picard, Process, Secant, Sequential, Sliding, solve
+from forerun import Absolute, Full, Hold, Known, Picard, Process, QuasiNewton, Secant, Sequential, Sliding, solve
 from forerun.engine.guess import Copy, Edge, Extrapolate, Probe
 from forerun.engine.methods import Jacobi
 from forerun.engine.sweep import Problem
@@ -54,6 +54,12 @@ def test_hold_sweeps_on_with_the_last_output():
 def test_copy_repeats_the_state():
     assert slots(Copy(), 1.0, 5.0) == [0.0] * 4
     assert slots(Copy()) == [0.0] * 4
+
+
+def test_copies_can_be_differentiated():
+    process, state = PROBLEMS["contractive"]()
+    found = solve(process, state, method=QuasiNewton(), guess=Copy(), window=Full(), tolerance=Absolute(1e-9))
+    torch.testing.assert_close(found.state, solve(process, state, method=Sequential()).state)
 
 
 def test_extrapolate_follows_a_damped_trend():

@@ -76,7 +76,7 @@ def solve(
         progress: what is shown meanwhile.
         callback: called with an `Event` after every round; a true answer stops the run.
         resume: a checkpoint, or the file of one, to go on from instead of from `state`.
-        path: keep the states `x_0 .. x_length`.
+        path: keep the states `x_0 .. x_length`; with `resume`, from the checkpoint on.
         throw: raise where the run cannot reach its end, rather than return what it has.
 
     Returns:

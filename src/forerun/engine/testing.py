@@ -62,8 +62,8 @@ def check_process(process: Process, state: Tree, *, steps: int = 4, rtol: float 
 def check_method(method: Method, *, problems: Sequence[tuple[Process, Tree]] | None = None) -> None:
     """Whether a method keeps its contract: the sequential answer, from windows of every width.
 
-    Its first step is the plain one, so that every round makes progress; where its `moves` are zero a step is exact;
-    and it keeps nothing between runs.
+    Its first step is the plain one, so that every round makes progress; the leading steps whose `moves` are zero are
+    exact; and it keeps nothing between runs.
 
     Args:
         method: the method.
@@ -96,7 +96,7 @@ def _observed(problem: Problem, step: int, state: Tree) -> Tensor:
     before = tree_map(torch.clone, state)
     first, second = (problem.observe(state) for _ in range(2))
     _require(_same(before, state), f"observe modified the state of step {step}; return a part of it, or new tensors")
-    _require(torch.equal(first, second), f"observe gave two inputs for the state of step {step}; let it only select")
+    _require(_same(first, second), f"observe gave two inputs for the state of step {step}; let it only select")
     return first
 
 
@@ -203,10 +203,10 @@ class _Watched(Method):
         )
         state = front.state
         for index in range(count):
-            if bool((found.moves[index] == 0).all()):
-                self._check_exact(front, found, index, state)
-            else:
+            if not bool((found.moves[index] == 0).all()):
                 _require(index > 0, "the first step moved; evaluate it at front.inputs[0], from front.state")
+                break
+            self._check_exact(front, found, index, state)
             state = found.states[index]
         return found
 
