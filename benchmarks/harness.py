@@ -21,6 +21,8 @@ from typing import Any
 
 import torch
 
+from forerun.cli.machine import processor
+
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -54,14 +56,6 @@ def commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return f"{head}, with uncommitted changes" if changed else head
-
-
-def processor() -> str:
-    """The processor's name, as far as the system tells."""
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

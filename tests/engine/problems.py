@@ -5,11 +5,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from forerun import Process
+from forerun import Absolute, Process, Sliding
 from forerun.diffusion import Denoising, Schedule
-from forerun.engine.tree import Tree
+from forerun.engine.tree import Tree, tensors
 
 DOUBLE = torch.float64
+TIGHT = {"window": Sliding(6), "tolerance": Absolute(1e-11)}
+
+
+def same(one: Tree, other: Tree, atol: float = 1e-8) -> None:
+    """Whether the tensors of two trees are equal to `atol`."""
+    for a, b in zip(tensors(one), tensors(other), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=atol)
 
 
 def contractive() -> tuple[Process, Tree]:
@@ -95,6 +102,23 @@ def whole_numbers() -> tuple[Process, Tree]:
     """A state of integers: nothing is close, only equal."""
     process = Process.from_step(lambda i, x: (3 * x + i) % 17, 15, batched=False)
     return process, torch.tensor([1, 5, 11])
+
+
+def lorenz(length: int, dtype: torch.dtype = DOUBLE) -> tuple[Process, Tensor]:
+    """Lorenz' system by Runge-Kutta of order 4, whose increments are the outputs; a batch of two."""
+
+    def slope(x: Tensor) -> Tensor:
+        a, b, c = x.unbind(-1)
+        return torch.stack([10 * (b - a), a * (28 - c) - b, a * b - 8 / 3 * c], -1)
+
+    def step(_: Tensor, x: Tensor, h: float = 0.01) -> Tensor:
+        k1 = slope(x)
+        k2 = slope(x + h / 2 * k1)
+        k3 = slope(x + h / 2 * k2)
+        return x + h / 6 * (k1 + 2 * k2 + 2 * k3 + slope(x + h * k3))
+
+    state = torch.tensor([[1.0, 1.0, 20.0], [2.0, 3.0, 25.0]], dtype=dtype)
+    return Process.from_step(step, length, batched=True, increment=True, batch_dims=1), state
 
 
 PROBLEMS = {

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from engine.problems import lorenz
 
 from forerun import (
     Absolute,
@@ -27,23 +28,6 @@ from forerun.engine.sweep import Problem
 from forerun.engine.tolerance import rms
 
 DOUBLE = torch.float64
-
-
-def lorenz(length, dtype=DOUBLE):
-    """Runge-Kutta of order 4, whose increments are the outputs; a batch of two."""
-
-    def slope(x):
-        a, b, c = x.unbind(-1)
-        return torch.stack([10 * (b - a), a * (28 - c) - b, a * b - 8 / 3 * c], -1)
-
-    def step(_, x, h=0.01):
-        k1 = slope(x)
-        k2 = slope(x + h / 2 * k1)
-        k3 = slope(x + h / 2 * k2)
-        return x + h / 6 * (k1 + 2 * k2 + 2 * k3 + slope(x + h * k3))
-
-    state = torch.tensor([[1.0, 1.0, 20.0], [2.0, 3.0, 25.0]], dtype=dtype)
-    return Process.from_step(step, length, batched=True, increment=True, batch_dims=1), state
 
 
 def network(width, length=60, batch=4):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from engine.problems import PROBLEMS
+from engine.problems import PROBLEMS, TIGHT, lorenz, same
 
 from forerun import (
     Absolute,
@@ -25,29 +25,6 @@ from forerun.engine.backends import Local
 from forerun.engine.check import Check
 from forerun.engine.rounds import Lap
 from forerun.engine.tolerance import rms
-from forerun.engine.tree import tensors
-
-TIGHT = {"window": Sliding(6), "tolerance": Absolute(1e-11)}
-
-
-def same(one, other, atol=1e-8):
-    for a, b in zip(tensors(one), tensors(other), strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=atol)
-
-
-def lorenz(length, dtype=torch.float64):
-    def slope(x):
-        a, b, c = x.unbind(-1)
-        return torch.stack([10 * (b - a), a * (28 - c) - b, a * b - 8 / 3 * c], -1)
-
-    def step(_, x, h=0.01):
-        k1 = slope(x)
-        k2 = slope(x + h / 2 * k1)
-        k3 = slope(x + h / 2 * k2)
-        return x + h / 6 * (k1 + 2 * k2 + 2 * k3 + slope(x + h * k3))
-
-    state = torch.tensor([[1.0, 1.0, 20.0], [2.0, 3.0, 25.0]], dtype=dtype)
-    return Process.from_step(step, length, batched=True, increment=True, batch_dims=1), state
 
 
 class Breaks(Process):

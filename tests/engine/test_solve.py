@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from engine.problems import PROBLEMS
+from engine.problems import PROBLEMS, TIGHT, same
 
 from forerun import (
     Absolute,
@@ -26,9 +26,7 @@ from forerun import (
     solve,
 )
 from forerun.engine.methods import Anderson, Damped, GaussSeidel, Jacobi, JacobiGaussSeidel, Parareal
-from forerun.engine.tree import tensors
 
-TIGHT = {"window": Sliding(6), "tolerance": Absolute(1e-11)}
 METHODS = [
     Sequential(),
     Picard(),
@@ -43,11 +41,6 @@ METHODS = [
     JacobiGaussSeidel(3),
 ]
 every_method = pytest.mark.parametrize("method", METHODS, ids=lambda method: type(method).__name__)
-
-
-def same(one, other, atol=1e-8):
-    for a, b in zip(tensors(one), tensors(other), strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=atol)
 
 
 class Tripping(Process):

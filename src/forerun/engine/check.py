@@ -86,25 +86,25 @@ class Trail:
         iterate = replace(
             iterate, evaluated=iterate.evaluated.since(front.start, sound), outputs=iterate.outputs[:sound]
         )
-        if exact:
-            state = iterate.states[accepted - 1]
-            seen = (iterate.evaluated, *self.evaluations)[:MEMORY]
-            return Trail(state, self._anchored(front, state, accepted, shadow=state), None, seen, _predicted(iterate))
+        state = iterate.states[accepted - 1]
         wide = front.problem.inputs.width > WIDE
         seen = (iterate.evaluated, *self.evaluations)[: 2 if wide else MEMORY]
-        slopes = None if iterate.slopes is None else iterate.slopes[:accepted]
-        jacobian = estimate(seen, front.start, accepted, base=slopes, before=self.jacobian)
-        if jacobian is None and not still:
-            jacobian = Jacobian.without(slopes, iterate.evaluated)
-        if jacobian is None:
-            # steps taken one by one tell nothing of their Jacobian: the distance is carried on as it is
-            shadow, last = _carried(self.shadow, front.state, iterate.states[accepted - 1]), self.jacobian
+        if exact:
+            shadow, last = state, None
         else:
-            outputs = iterate.outputs[:accepted] + self._defects(iterate, accepted, front.problem.sloped)
-            shadow = _advance(front, iterate, self.shadow, outputs=outputs, jacobian=jacobian)
-            last = jacobian.last()
-        anchors = self._anchored(front, iterate.states[accepted - 1], accepted, shadow=shadow, jacobian=last)
-        return Trail(shadow, anchors, last, seen, _predicted(iterate))
+            slopes = None if iterate.slopes is None else iterate.slopes[:accepted]
+            jacobian = estimate(seen, front.start, accepted, base=slopes, before=self.jacobian)
+            if jacobian is None and not still:
+                jacobian = Jacobian.without(slopes, iterate.evaluated)
+            if jacobian is None:
+                # steps taken one by one tell nothing of their Jacobian: the distance is carried on as it is
+                shadow, last = _carried(self.shadow, front.state, state), self.jacobian
+            else:
+                outputs = iterate.outputs[:accepted] + self._defects(iterate, accepted, front.problem.sloped)
+                shadow = _advance(front, iterate, self.shadow, outputs=outputs, jacobian=jacobian)
+                last = jacobian.last()
+        anchors = self._anchored(front, state, accepted, shadow=shadow, jacobian=last)
+        return Trail(shadow, anchors, last, seen, replace(iterate.evaluated, outputs=iterate.outputs))
 
     def back(self, problem: Problem, tolerance: Tolerance, excess: float, asked: float) -> Trail:
         """The trail at the first step to blame for a deviation `excess` times what was asked.
@@ -123,7 +123,7 @@ class Trail:
         return tolerance.norm(problem.steps(step, step + 1), moves, seen)[0]
 
     def _anchored(
-        self, front: Front, state: Tree, accepted: int, *, shadow: Tree, jacobian: Jacobian | None = None
+        self, front: Front, state: Tree, accepted: int, *, shadow: Tree, jacobian: Jacobian | None
     ) -> tuple[Anchor, ...]:
         """The anchors, with one more where the accepted steps pass the next place for it."""
         stop, stride = front.start + accepted, -(-front.problem.length // ANCHORS)
@@ -165,10 +165,6 @@ def _carried(shadow: Tree, state: Tree, following: Tree) -> Tree:
         return after + (ahead - behind) if isinstance(after, Tensor) and after.is_floating_point() else after
 
     return pytree.tree_map(move, following, shadow, state)
-
-
-def _predicted(iterate: Iterate) -> Evaluated:
-    return replace(iterate.evaluated, outputs=iterate.outputs)
 
 
 def _size(rows: Tensor) -> Tensor:

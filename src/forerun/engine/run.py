@@ -164,14 +164,20 @@ class Run:
         helpless = place.trail.anchors[0].step == self.problem.length or isinstance(self.setting.method, Sequential)
         if helpless or not check.retries or place.retries > check.retries:
             return Status.UNCERTAIN
+        self._go_back(excess, asked, check.retries)
+        return Status.STOPPED
+
+    def _go_back(self, excess: float, asked: float, most: int) -> None:
+        """To the first step to blame with a tighter limit; to the beginning and step by step, where none would do."""
+        place, tolerance = self.place, self.setting.tolerance
         tight = place.limit * max(asked / (4 * excess), 1e-3)
         rounding = torch.finfo(self.problem.inputs.dtype).eps
         seen = self.problem.observe(place.front.state).unsqueeze(0)
         floor = worst(tolerance.norm(self._last(), rounding * seen, seen))
         retries = place.retries + 1
-        if retries > check.retries or tight <= 4 * floor:
+        if retries > most or tight <= 4 * floor:
             method: Method = Sequential()
-            retries = check.retries + 1
+            retries = most + 1
             trail = Trail(place.trail.anchors[0].shadow, place.trail.anchors[:1])
             how = "goes on step by step, as no tolerance that rounding allows would keep it"
         else:
@@ -190,7 +196,6 @@ class Run:
             exact=anchor.shadow is anchor.state and self._begin.exact,
             notes=(*place.notes, note),
         )
-        return Status.STOPPED
 
     def deviation(self) -> torch.Tensor:
         """Estimated distance `(*batch,)` of the accepted state from the sequential run's."""

@@ -126,4 +126,4 @@ def _singles(length: int) -> int:
 
 def _stake(length: int) -> float:
     """What may be lost on trying a width, in single steps."""
-    return max(STAKE * length, 2.0)
+    return max(STAKE * length, LEAST)
