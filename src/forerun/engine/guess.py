@@ -44,11 +44,20 @@ class Guess(ABC):
 
 @dataclass(frozen=True)
 class Hold(Guess):
-    """Sweep on with the last output held: exact where the output no longer changes along the path."""
+    """Sweep on with the last output held: exact where the output no longer changes along the path.
+
+    Args:
+        output: of the step before the first, where it is known; else the first window holds one step.
+    """
+
+    output: Tree = None
 
     def enter(self, edge: Edge, stop: int, evaluate: Evaluate) -> tuple[Sequence[Tree], Tensor]:
-        if edge.outputs is None:
+        if edge.outputs is None and self.output is None:
             return _first(edge)
+        if edge.outputs is None:
+            row = edge.problem.known(self.output)
+            return _sweep_on(edge, row.expand(stop - edge.start - 1, *row.shape[1:]))
         return _sweep_on(edge, edge.outputs[-1:].expand(stop - edge.start - 1, *edge.outputs.shape[1:]))
 
 

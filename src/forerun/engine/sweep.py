@@ -56,6 +56,13 @@ class Problem:
             self._outputs = self._learn(outputs, len(steps))
         return self._outputs.pack(outputs, len(steps))
 
+    def known(self, output: Tree) -> Tensor:
+        """The row `(1, *batch, E)` of an output that is known before any evaluation."""
+        outputs = tree_map(lambda leaf: leaf.unsqueeze(0), output)
+        if self._outputs is None:
+            self._outputs = self._learn(outputs, 1)
+        return self._outputs.pack(outputs, 1)
+
     def _learn(self, outputs: Tree, count: int) -> Layout:
         if any(leaf.dim() == 0 or len(leaf) != count for leaf in tensors(outputs)):
             raise ValueError(

@@ -1,0 +1,68 @@
+"""Whether a pipeline calls a network with what was evaluated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from forerun.diffusion.pipelines.leaves import Output, Sample, Time
+from forerun.diffusion.pipelines.recipe import Part, flatten
+
+ROUNDINGS = 8  # of half precision, beyond the tolerance
+
+
+def same_arguments(part: Part, expected: Any, came: Any, *, limit: float) -> bool:
+    """Whether the arguments `(args, kwargs)` of a call are those that were evaluated.
+
+    Args:
+        limit: how far the samples may lie off, as root mean square in their own units.
+    """
+    evaluated, spec = flatten(*expected)
+    arrived, other = flatten(*came)
+    if spec != other or len(evaluated) != len(part.leaves):
+        return False
+    return all(
+        _same(leaf, ours, theirs, limit)
+        for leaf, (_, ours), (_, theirs) in zip(part.leaves, evaluated, arrived, strict=True)
+    )
+
+
+def _same(leaf: Any, ours: Any, theirs: Any, limit: float) -> bool:
+    if isinstance(leaf, Output):
+        return isinstance(theirs, Tensor) and torch.equal(ours, theirs)
+    if isinstance(leaf, Sample):
+        return _near(leaf, ours, theirs, limit)
+    if isinstance(leaf, Time):
+        return bool(torch.allclose(torch.as_tensor(ours).double(), torch.as_tensor(theirs).double(), rtol=1e-5, atol=1e-6))
+    return _equal(ours, theirs)
+
+
+def _near(leaf: Sample, ours: Any, theirs: Any, limit: float) -> bool:
+    if leaf.listed:
+        if not isinstance(theirs, list) or len(theirs) != len(ours):
+            return False
+        ours, theirs = torch.stack(ours), torch.stack(theirs)
+    if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
+        return False
+    rows, seen = ours.flatten(1).float(), theirs.flatten(1).float()
+    size = seen.shape[1] ** 0.5
+    off = torch.linalg.vector_norm(rows - seen, dim=1) / size
+    rounding = torch.finfo(theirs.dtype).eps * ROUNDINGS * torch.linalg.vector_norm(seen, dim=1) / size
+    return bool((off <= limit + rounding).all())
+
+
+def _equal(ours: Any, theirs: Any) -> bool:
+    if ours is theirs:
+        return True
+    if isinstance(ours, Tensor):
+        return (
+            isinstance(theirs, Tensor)
+            and ours.shape == theirs.shape
+            and ours.dtype == theirs.dtype
+            and torch.equal(ours, theirs)
+        )
+    if isinstance(ours, list):
+        return isinstance(theirs, list) and len(ours) == len(theirs) and all(map(_equal, ours, theirs))
+    return bool(ours == theirs)

@@ -1,0 +1,41 @@
+"""How a network sees the samples: the same elements, perhaps in other axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A change of axes of samples `(N, *shape)`, and back."""
+
+    name: str
+    there: Callable[[Tensor], Tensor]
+    back: Callable[[Tensor], Tensor]
+
+
+SAME = Layout("as they are", lambda x: x, lambda x: x)
+
+
+def layouts(sample: Tensor, seen: Tensor) -> Iterator[Layout]:
+    """The layouts that may make the samples `(B, *shape)` into what the network sees, most usual first."""
+    if sample.dim() == seen.dim():
+        yield SAME
+        if sample.dim() == 5:
+            yield Layout("frames and channels swapped", lambda x: x.transpose(1, 2), lambda x: x.transpose(1, 2))
+    if sample.dim() + 1 == seen.dim():
+        for axis in range(1, seen.dim()):
+            if seen.shape[axis] == 1:
+                yield Layout(
+                    f"with an axis {axis}", lambda x, axis=axis: x.unsqueeze(axis), lambda x, axis=axis: x.squeeze(axis)
+                )
+    if sample.dim() == 4 and seen.dim() == 5 and not len(sample) % seen.shape[2]:
+        frames = seen.shape[2]
+        yield Layout(
+            f"{frames} frames out of the batch",
+            lambda x: x.reshape(-1, frames, *x.shape[1:]).transpose(1, 2),
+            lambda x: x.transpose(1, 2).flatten(0, 1),
+        )

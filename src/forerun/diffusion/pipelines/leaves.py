@@ -1,0 +1,211 @@
+"""Arguments of a network's call, and how to make them for many steps together.
+
+Each leaf of the arguments is one of: the samples, the time, the output of an earlier call of the same step, a
+constant that goes with the rows of the batch, or a constant of the whole call.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from forerun.diffusion.pipelines.layout import SAME, Layout, layouts
+
+ROUNDINGS = 8
+PARTLY = 0.3  # of a network's input that must come from the sample
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Steps `(W,)` of the loop, counted from the one that was learnt, and their samples `(W, B, *shape)`."""
+
+    steps: Tensor
+    samples: Tensor
+    outputs: Sequence[Sequence[Tensor]] = ()  # leaves of the calls before, each (W * n, ...)
+
+
+class Leaf(ABC):
+    """One argument."""
+
+    @abstractmethod
+    def make(self, moment: Moment) -> Any:
+        """The argument for `W` steps in one call."""
+
+
+@dataclass(frozen=True)
+class Constant(Leaf):
+    """The same for any number of rows."""
+
+    value: Any
+
+    def make(self, moment: Moment) -> Any:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Rows(Leaf):
+    """A tensor `(n, ...)` or a list of `n` that goes along with the rows of the batch."""
+
+    value: Any
+
+    def make(self, moment: Moment) -> Any:
+        count = len(moment.steps)
+        if isinstance(self.value, Tensor):
+            return self.value.repeat(count, *[1] * (self.value.dim() - 1)) if count > 1 else self.value
+        return self.value * count
+
+
+@dataclass(frozen=True)
+class Output(Leaf):
+    """Leaf `leaf` of what call number `call` of the same step returned."""
+
+    call: int
+    leaf: int
+
+    def make(self, moment: Moment) -> Any:
+        return moment.outputs[self.call][self.leaf]
+
+
+@dataclass(frozen=True)
+class Time(Leaf):
+    """A number of the step, in the shape and dtype of what was seen; other entries of it stay as they were."""
+
+    values: Tensor  # float64, one a step from the one that was learnt
+    seen: Any
+    rows: int
+
+    def make(self, moment: Moment) -> Any:
+        values = self.values[moment.steps.to(self.values.device)]
+        if not isinstance(self.seen, Tensor):
+            return float(values[0]) if len(values) == 1 else self._spread(values, torch.float32, moment.samples.device)
+        if self.seen.dim() == 0 or len(self.seen) != self.rows:
+            if len(values) == 1:
+                return values[0].to(self.seen).expand(self.seen.shape)
+            return self._spread(values, self.seen.dtype, self.seen.device)
+        seen = self.seen.double()
+        here = seen == seen.flatten()[seen.abs().argmax()]
+        values = values.to(seen.device)
+        each = torch.where(here, values.reshape(-1, *[1] * seen.dim()), seen)
+        return each.flatten(0, 1).to(self.seen.dtype)
+
+    def _spread(self, values: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
+        return values.repeat_interleave(self.rows).to(device=device, dtype=dtype)
+
+
+@dataclass(frozen=True)
+class Sample(Leaf):
+    """The samples: scaled, laid out, repeated for the branches of guidance, beside or among constants.
+
+    Attributes:
+        layout: of their axes.
+        copies: branches along the batch.
+        scales: by how much each step's samples are multiplied, float64.
+        seen: what the network got in the step that was learnt, `(n, ...)`; gives the constants.
+        where: which part of `seen` came from the samples: a slice along one axis, or a mask.
+        listed: handed over as a list of rows.
+    """
+
+    layout: Layout
+    copies: int
+    scales: Tensor
+    seen: Tensor
+    axis: int = 0
+    offset: int = 0
+    mask: Tensor | None = None
+    listed: bool = False
+
+    def make(self, moment: Moment) -> Any:
+        scales = self.scales.to(moment.samples.device)[moment.steps].to(moment.samples.dtype)
+        samples = moment.samples * scales.reshape(-1, *[1] * (moment.samples.dim() - 1))
+        laid = self.layout.there(samples.flatten(0, 1))
+        laid = laid.reshape(len(moment.steps), 1, -1, *laid.shape[1:]).to(self.seen.dtype)
+        laid = laid.expand(-1, self.copies, *laid.shape[2:]).flatten(0, 2)
+        made = self._among_constants(laid, len(moment.steps))
+        return list(made.unbind()) if self.listed else made
+
+    def _among_constants(self, laid: Tensor, count: int) -> Tensor:
+        if laid.shape[1:] == self.seen.shape[1:] and self.mask is None:
+            return laid
+        whole = self.seen.repeat(count, *[1] * (self.seen.dim() - 1))
+        if self.mask is not None:
+            return torch.where(self.mask.repeat(count, *[1] * (self.seen.dim() - 1)), laid, whole)
+        whole.narrow(self.axis, self.offset, laid.shape[self.axis]).copy_(laid)
+        return whole
+
+
+def find_sample(seen: Any, sample: Tensor, scales: Tensor, moment: Moment) -> Sample | None:
+    """How an argument comes from the samples `(B, *shape)`; None where it does not.
+
+    Args:
+        scales: of the scheduler, one a step; also tried without.
+    """
+    listed = isinstance(seen, list)
+    if listed:
+        if not seen or not all(isinstance(each, Tensor) and each.shape == seen[0].shape for each in seen):
+            return None
+        seen = torch.stack(seen)
+    if not isinstance(seen, Tensor) or not seen.is_floating_point() or seen.dim() < 2:
+        return None
+    plain = torch.ones_like(scales)
+    for scale in (scales, plain) if bool((scales != 1).any()) else (plain,):
+        for layout in layouts(sample, seen):
+            found = _placed(seen, sample, scale, layout, listed)
+            if found is not None and _equal(found, seen, moment):
+                return found
+    return None
+
+
+def _placed(seen: Tensor, sample: Tensor, scales: Tensor, layout: Layout, listed: bool) -> Sample | None:
+    """Where the laid out samples would stand in `seen`, by shapes and, within an axis that is longer, by values."""
+    laid = layout.there(sample * scales[0].to(sample))
+    if laid.dim() != seen.dim() or seen.shape[0] % laid.shape[0]:
+        return None
+    copies = seen.shape[0] // laid.shape[0]
+    longer = [axis for axis in range(1, seen.dim()) if seen.shape[axis] != laid.shape[axis]]
+    found = Sample(layout, copies, scales, seen, listed=listed)
+    if not longer:
+        rows = laid.repeat(copies, *[1] * (laid.dim() - 1))
+        mask = _close(rows, seen)
+        if bool(mask.all()) or float(mask.double().mean()) < PARTLY:
+            return found
+        return Sample(layout, copies, scales, seen, mask=mask, listed=listed)
+    axis = longer[0]
+    if len(longer) > 1 or seen.shape[axis] < laid.shape[axis]:
+        return None
+    rows = laid.repeat(copies, *[1] * (laid.dim() - 1))
+    size = laid.shape[axis]
+    for offset in (0, seen.shape[axis] - size):
+        if bool(_close(rows, seen.narrow(axis, offset, size)).all()):
+            return Sample(layout, copies, scales, seen, axis=axis, offset=offset, listed=listed)
+    return None
+
+
+def _equal(found: Sample, seen: Tensor, moment: Moment) -> bool:
+    made = found.make(moment)
+    made = torch.stack(made) if isinstance(made, list) else made
+    return made.shape == seen.shape and bool(_close(made, seen).all())
+
+
+def _close(made: Tensor, seen: Tensor) -> Tensor:
+    unit = torch.finfo(seen.dtype).eps * ROUNDINGS
+    return (made.to(seen.dtype) - seen).abs() <= unit * seen.abs().clamp_min(1e-3)
+
+
+def find_time(seen: Any, rows: int, tables: Sequence[Tensor]) -> Time | None:
+    """Which table of numbers an argument is taken from, judged by the first entry; None where by none."""
+    if isinstance(seen, bool) or not isinstance(seen, Tensor | int | float):
+        return None
+    value = float(seen.double().flatten()[seen.double().abs().argmax()]) if isinstance(seen, Tensor) else float(seen)
+    precision = torch.finfo(seen.dtype).eps if isinstance(seen, Tensor) and seen.is_floating_point() else 1e-7
+    for table in tables:
+        if abs(float(table[0]) - value) <= 4 * precision * max(abs(value), 1e-3):
+            return Time(table, seen, rows)
+    return None
+
+
+__all__ = ["SAME", "Constant", "Leaf", "Moment", "Output", "Rows", "Sample", "Time", "find_sample", "find_time"]

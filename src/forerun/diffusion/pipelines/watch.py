@@ -1,0 +1,127 @@
+"""Watching a pipeline: every call of its networks and of its scheduler's step passes an observer.
+
+Nothing of the pipeline is copied or replaced for good. A network gets an instance attribute `forward`, the scheduler
+a subclass of its own class; leaving the watch puts both back, also after an exception.
+"""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, final
+
+from torch import nn
+
+from forerun.diffusion.schedulers.history import ORIGINAL
+
+ABSENT = object()
+
+
+class Observer(ABC):
+    """What is told of a pipeline while it runs, and may answer in its place."""
+
+    @abstractmethod
+    def called(self, name: str, module: nn.Module, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """A network is called; `call(*args, **kwargs)` is the real one."""
+
+    @abstractmethod
+    def stepped(self, scheduler: Any, step: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """The scheduler is stepped; `step(*args, **kwargs)` is the real one."""
+
+    @abstractmethod
+    def began(self, scheduler: Any) -> None:
+        """The scheduler was given timesteps: a loop begins."""
+
+    @abstractmethod
+    def noised(self, args: Any, kwargs: Any, result: Any) -> None:
+        """The scheduler added noise to a sample, as inpainting does."""
+
+
+@contextmanager
+def watching(pipe: Any, observer: Observer) -> Iterator[None]:
+    """Watch a pipeline's networks and scheduler.
+
+    Raises:
+        TypeError: there is no scheduler with a step, or no network.
+    """
+    components = dict(pipe.components)
+    scheduler = components.get("scheduler")
+    networks = {name: each for name, each in components.items() if isinstance(each, nn.Module)}
+    if scheduler is None or not callable(getattr(scheduler, "step", None)):
+        raise TypeError(
+            f"{type(pipe).__name__} has no scheduler with a step, so there is no loop to run ahead; pass a diffusers "
+            "pipeline whose components hold one, or use forerun.diffusion.sample(denoiser, scheduler, noise)"
+        )
+    if not networks:
+        raise TypeError(f"{type(pipe).__name__} has no network among its components; load them first")
+    if hasattr(type(scheduler), ORIGINAL):
+        raise RuntimeError("this pipeline runs ahead already; leave the other parallel(pipe) first")
+    with ExitStack() as stack:
+        for name, network in networks.items():
+            stack.enter_context(_watched_network(name, network, observer))
+        stack.enter_context(_watched_scheduler(scheduler, observer))
+        yield
+
+
+@contextmanager
+def _watched_network(name: str, network: nn.Module, observer: Observer) -> Iterator[None]:
+    # a network compiled in place is called past its forward
+    attribute = "forward" if getattr(network, "_compiled_call_impl", None) is None else "_compiled_call_impl"
+    before = vars(network).get(attribute, ABSENT)
+    real = getattr(network, attribute)
+
+    @functools.wraps(real)
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        return observer.called(name, network, real, args, kwargs)
+
+    vars(network)[attribute] = forward
+    try:
+        yield
+    finally:
+        if before is ABSENT:
+            vars(network).pop(attribute, None)
+        else:
+            vars(network)[attribute] = before
+
+
+@contextmanager
+def _watched_scheduler(scheduler: Any, observer: Observer) -> Iterator[None]:
+    kind = type(scheduler)
+    scheduler.__class__ = _watched_class(kind, scheduler, observer)
+    try:
+        yield
+    finally:
+        scheduler.__class__ = kind
+
+
+def _watched_class(kind: type, watched: Any, observer: Observer) -> type:
+    """A subclass that tells the observer of `watched`, and of no copy of it."""
+
+    def telling(name: str, tell: Callable[[Callable[..., Any], Any, Any], Any]) -> Any:
+        method = getattr(kind, name)
+
+        @functools.wraps(method)
+        def told(self: Any, *args: Any, **kwargs: Any) -> Any:
+            real = functools.partial(method, self)
+            return tell(real, args, kwargs) if self is watched else real(*args, **kwargs)
+
+        return told
+
+    def stepped(real: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        return observer.stepped(watched, real, args, kwargs)
+
+    def began(real: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        result = real(*args, **kwargs)
+        observer.began(watched)
+        return result
+
+    def noised(real: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        result = real(*args, **kwargs)
+        observer.noised(args, kwargs, result)
+        return result
+
+    tellers = {"step": stepped, "set_timesteps": began, "add_noise": noised, "scale_noise": noised}
+    members = {name: telling(name, tell) for name, tell in tellers.items() if hasattr(kind, name)}
+    return final(type(kind.__name__, (kind,), {**members, ORIGINAL: kind, "__module__": kind.__module__}))
