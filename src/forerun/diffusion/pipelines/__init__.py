@@ -1,0 +1,1 @@
+"""Any diffusers pipeline, unmodified, ahead of order."""

@@ -9,24 +9,25 @@ from torch import Tensor
 
 from forerun.diffusion.pipelines.leaves import Output, Sample, Time
 from forerun.diffusion.pipelines.recipe import Part, flatten
+from forerun.diffusion.pipelines.watch import Asked
 
 ROUNDINGS = 8  # of half precision, beyond the tolerance
 
 
-def same_arguments(part: Part, expected: Any, came: Any, *, limit: float) -> bool:
-    """Whether the arguments `(args, kwargs)` of a call are those that were evaluated.
+def differing(part: Part, expected: Any, came: Asked, *, limit: float) -> str | None:
+    """Which argument of a call is not the one that was evaluated, `(args, kwargs)`; None where all are.
 
     Args:
         limit: how far the samples may lie off, as root mean square in their own units.
     """
-    evaluated, spec = flatten(*expected)
-    arrived, other = flatten(*came)
+    evaluated, spec = flatten(*expected, listed=part.listed)
+    arrived, other = flatten(came.args, came.kwargs, listed=part.listed)
     if spec != other or len(evaluated) != len(part.leaves):
-        return False
-    return all(
-        _same(leaf, ours, theirs, limit)
-        for leaf, (_, ours), (_, theirs) in zip(part.leaves, evaluated, arrived, strict=True)
-    )
+        return "the arguments"
+    for leaf, (path, ours), (_, theirs) in zip(part.leaves, evaluated, arrived, strict=True):
+        if not _same(leaf, ours, theirs, limit):
+            return f"the argument {path.split('.', 1)[1]}"
+    return None
 
 
 def _same(leaf: Any, ours: Any, theirs: Any, limit: float) -> bool:
@@ -35,7 +36,8 @@ def _same(leaf: Any, ours: Any, theirs: Any, limit: float) -> bool:
     if isinstance(leaf, Sample):
         return _near(leaf, ours, theirs, limit)
     if isinstance(leaf, Time):
-        return bool(torch.allclose(torch.as_tensor(ours).double(), torch.as_tensor(theirs).double(), rtol=1e-5, atol=1e-6))
+        made, seen = (torch.as_tensor(each).double() for each in (ours, theirs))
+        return made.shape == seen.shape and torch.allclose(made, seen, rtol=1e-5, atol=1e-6)
     return _equal(ours, theirs)
 
 

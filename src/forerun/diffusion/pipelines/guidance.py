@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 ENOUGH = 1 << 16  # elements that a fit looks at
+TELLING = 1e-6  # how far a ratio must be from one to tell a share from
+WHOLE = 1e-2  # how far the sum of weights may be from one
 ROUNDINGS = 16  # of the network's dtype, that a fit may be off
 
 
@@ -24,14 +26,16 @@ class Weights:
     Attributes:
         weights: one a branch.
         channels: the part of each branch's channels that enters, as a slice.
-        rescale: share of the guided sum that is scaled to the standard deviation of branch `like` (Lin et al. 2023,
-            section 3.4); 0 for none.
+        rescale: share of the guided sum that is scaled to the size of branch `like` (Lin et al. 2023, section 3.4);
+            0 for none.
+        along: whether size is the length along the last axis, rather than the standard deviation of the sample.
     """
 
     weights: tuple[float, ...]
     channels: slice
     rescale: float = 0.0
     like: int = 0
+    along: bool = False
 
     def __call__(self, branches: Sequence[Tensor]) -> Tensor:
         """Branches `(N, C, ...)` each; accumulated in float32 at least."""
@@ -42,7 +46,8 @@ class Weights:
                 total = torch.add(total, part, alpha=weight)
         if not self.rescale:
             return total
-        ratio = _spread(parts[self.like]) / _spread(total)
+        size = _length if self.along else _spread
+        ratio = size(parts[self.like]) / size(total)
         return total * (self.rescale * ratio + (1 - self.rescale))
 
 
@@ -58,81 +63,90 @@ class Guidance:
         return found[0] if len(found) == 1 else torch.cat(found, 1)
 
 
-def learn(branches: Sequence[Tensor], received: Tensor, scales: Sequence[float] = ()) -> Guidance | None:
-    """The guidance that made `received` `(B, C, ...)` of the branches `(B, C', ...)`; None where none fits.
+@dataclass(frozen=True)
+class Named:
+    """What a pipeline says of its guidance: scales and shares of rescaling, tried before any fit."""
 
-    Args:
-        scales: guidance scales that the pipeline says it uses, tried before any fit.
-    """
+    scales: tuple[float, ...] = ()
+    rescales: tuple[float, ...] = ()
+
+
+def learn(branches: Sequence[Tensor], received: Tensor, named: Named = Named()) -> Guidance | None:
+    """The guidance that made `received` `(B, C, ...)` of the branches `(B, C', ...)`; None where none fits."""
     if any(branch.shape[0] != received.shape[0] or branch.shape[2:] != received.shape[2:] for branch in branches):
         return None
     wide, channels = {branch.shape[1] for branch in branches}, received.shape[1]
     if len(wide) != 1 or min(wide) < channels:
         return None
-    whole = _part(branches, received, slice(0, channels), scales)
+    whole = _part(branches, received, slice(0, channels), named)
     if whole is not None:
         return Guidance((whole,))
     if channels == min(wide) and not channels % 2:  # the variance that comes along is guided in another way
         half = channels // 2
-        first = _part(branches, received[:, :half], slice(0, half), scales)
-        second = _part(branches, received[:, half:], slice(half, channels), scales)
+        first = _part(branches, received[:, :half], slice(0, half), named)
+        second = _part(branches, received[:, half:], slice(half, channels), named)
         if first is not None and second is not None:
             return Guidance((first, second))
     return None
 
 
-def _part(
-    branches: Sequence[Tensor], received: Tensor, channels: slice, scales: Sequence[float]
-) -> Weights | None:
-    for weights in _usual(len(branches), scales):
-        found = Weights(weights, channels)
-        if _fits(found, branches, received):
-            return found
+def _part(branches: Sequence[Tensor], received: Tensor, channels: slice, named: Named) -> Weights | None:
+    for weights in _usual(len(branches), named):
+        for rescale, along in ((0.0, False), *((share, False) for share in named.rescales), (1.0, True)):
+            for like in range(len(branches) if rescale else 1):
+                found = Weights(weights, channels, rescale, like, along)
+                if _fits(found, branches, received):
+                    return found
     fitted = Weights(_solved(branches, received, channels), channels)
-    if _fits(fitted, branches, received):
+    if abs(abs(sum(fitted.weights)) - 1) < WHOLE and _fits(fitted, branches, received):
         return fitted
-    return _rescaled(branches, received, channels)
+    # weights that do not sum to one are of one sample alone
+    rescaled = _rescaled(branches, received, channels)
+    return fitted if rescaled is None and _fits(fitted, branches, received) else rescaled
 
 
-def _usual(count: int, scales: Sequence[float]) -> list[tuple[float, ...]]:
+def _usual(count: int, named: Named) -> list[tuple[float, ...]]:
     """Weights to try first: one branch alone, and guidance in both orders at the scales that are known."""
     alone = [tuple(float(index == only) for index in range(count)) for only in range(count)]
     if count != 2:
         return alone
-    guided = [pair for scale in scales for pair in ((1 - scale, scale), (scale, 1 - scale))]
-    return [*alone, *guided] if not scales else [*guided, *alone]
+    guided = [pair for scale in named.scales for pair in ((1 - scale, scale), (scale, 1 - scale))]
+    plain = [*guided, *alone]
+    return [*plain, *(tuple(-weight for weight in weights) for weights in plain)]
 
 
 def _solved(branches: Sequence[Tensor], received: Tensor, channels: slice) -> tuple[float, ...]:
     """Weights by least squares."""
     columns = torch.stack([_sampled(branch[:, channels]) for branch in branches], 1)
     weights: list[float] = torch.linalg.lstsq(columns, _sampled(received), driver="gelsd").solution.tolist()
-    snapped = [round(weight, 4) if abs(weight - round(weight, 4)) < 2e-3 * max(abs(weight), 1) else weight for weight in weights]
-    close = Weights(tuple(snapped), channels)
+    close = Weights(tuple(round(weight, 3) for weight in weights), channels)
     return close.weights if _fits(close, branches, received) else tuple(weights)
 
 
 def _rescaled(branches: Sequence[Tensor], received: Tensor, channels: slice) -> Weights | None:
-    """Guidance whose standard deviation was rescaled: every sample has the same weights, up to a factor."""
+    """Guidance whose size was changed: every sample, or every row of one, has the same weights up to a factor."""
     parts = [_wide(branch[:, channels]) for branch in branches]
-    rows = [_solved([part[:1] for part in parts], received[:1].float(), slice(None))]
-    total = sum(rows[0])
-    if not total:
-        return None
-    weights = tuple(weight / total for weight in rows[0])
-    guided = Weights(weights, channels)(branches)
-    for like in range(len(branches)):
-        ratio = float((_spread(parts[like]) / _spread(guided)).flatten()[0])
-        if abs(ratio - 1) < 1e-6:
+    for along in (False, True):
+        some = (0,) * (received.dim() - 1) if along else (slice(0, 1),)
+        fitted = _solved([part[some].reshape(1, -1) for part in parts], received[some].reshape(1, -1), slice(None))
+        total = sum(fitted)
+        if not total:
             continue
-        found = Weights(weights, channels, rescale=(total - 1) / (ratio - 1), like=like)
-        if 0 < found.rescale <= 1.001 and _fits(found, branches, received):
-            return found
+        weights = tuple(weight / total for weight in fitted)
+        guided = Weights(weights, channels)(branches)
+        for like in range(len(branches)):
+            ratio = float((_length if along else _spread)(parts[like])[some].flatten()[0])
+            ratio /= float((_length if along else _spread)(guided)[some].flatten()[0])
+            share = 1.0 if along else (total - 1) / (ratio - 1) if abs(ratio - 1) > TELLING else 0.0
+            found = Weights(weights, channels, share, like, along)
+            if 0 < share <= 1 + WHOLE and _fits(found, branches, received):
+                return found
     return None
 
 
 def _fits(weights: Weights, branches: Sequence[Tensor], received: Tensor) -> bool:
-    size = sum(abs(weight) * float(branch.abs().max()) for weight, branch in zip(weights.weights, branches, strict=True))
+    sizes = [float(branch.abs().max()) for branch in branches]
+    size = sum(abs(weight) * largest for weight, largest in zip(weights.weights, sizes, strict=True))
     precision = max(torch.finfo(received.dtype).eps, *(torch.finfo(branch.dtype).eps for branch in branches))
     return bool((weights(branches) - received).abs().max() <= ROUNDINGS * precision * max(size, 1e-12))
 
@@ -144,6 +158,11 @@ def _sampled(x: Tensor) -> Tensor:
 
 def _spread(x: Tensor) -> Tensor:
     return x.std(dim=list(range(1, x.dim())), keepdim=True)
+
+
+def _length(x: Tensor) -> Tensor:
+    length: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return length
 
 
 def _wide(x: Tensor) -> Tensor:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -30,7 +32,9 @@ def layouts(sample: Tensor, seen: Tensor) -> Iterator[Layout]:
         for axis in range(1, seen.dim()):
             if seen.shape[axis] == 1:
                 yield Layout(
-                    f"with an axis {axis}", lambda x, axis=axis: x.unsqueeze(axis), lambda x, axis=axis: x.squeeze(axis)
+                    f"with an axis {axis}",
+                    functools.partial(torch.unsqueeze, dim=axis),
+                    functools.partial(torch.squeeze, dim=axis),
                 )
     if sample.dim() == 4 and seen.dim() == 5 and not len(sample) % seen.shape[2]:
         frames = seen.shape[2]

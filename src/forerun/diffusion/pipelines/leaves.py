@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from forerun.diffusion.pipelines.layout import SAME, Layout, layouts
+from forerun.diffusion.pipelines.layout import Layout, layouts
 
 ROUNDINGS = 8
 PARTLY = 0.3  # of a network's input that must come from the sample
@@ -22,11 +22,26 @@ PARTLY = 0.3  # of a network's input that must come from the sample
 
 @dataclass(frozen=True)
 class Moment:
-    """Steps `(W,)` of the loop, counted from the one that was learnt, and their samples `(W, B, *shape)`."""
+    """Steps `(W,)` of the loop, counted from the one that was learnt, and their samples `(W, B, *shape)`.
+
+    The rows of a batch are ordered `(branch, W, B)`, so that networks that split a batch into its branches find them.
+    """
 
     steps: Tensor
     samples: Tensor
     outputs: Sequence[Sequence[Tensor]] = ()  # leaves of the calls before, each (W * n, ...)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """How the batch of one step is made up: `rows`, in `copies` branches."""
+
+    rows: int
+    copies: int
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Numbers of steps `(W,)`, one for every row of their batch."""
+        return values.repeat_interleave(self.rows // self.copies).repeat(self.copies)
 
 
 class Leaf(ABC):
@@ -49,26 +64,35 @@ class Constant(Leaf):
 
 @dataclass(frozen=True)
 class Rows(Leaf):
-    """A tensor `(n, ...)` or a list of `n` that goes along with the rows of the batch."""
+    """A tensor `(n, ...)` or a list of `n` that goes along with the rows of the batch, in `copies` branches."""
 
     value: Any
+    copies: int
 
     def make(self, moment: Moment) -> Any:
         count = len(moment.steps)
+        if count == 1:
+            return self.value
         if isinstance(self.value, Tensor):
-            return self.value.repeat(count, *[1] * (self.value.dim() - 1)) if count > 1 else self.value
-        return self.value * count
+            return spread(self.value, self.copies, count)
+        size = len(self.value) // self.copies
+        return [row for copy in range(self.copies) for row in self.value[copy * size : (copy + 1) * size] * count]
 
 
 @dataclass(frozen=True)
 class Output(Leaf):
-    """Leaf `leaf` of what call number `call` of the same step returned."""
+    """Leaf `leaf` of what call number `call` of the same step returned; perhaps behind as many rows of zeros."""
 
     call: int
     leaf: int
+    behind_zeros: bool = False
 
     def make(self, moment: Moment) -> Any:
-        return moment.outputs[self.call][self.leaf]
+        return self.of(moment.outputs[self.call][self.leaf])
+
+    def of(self, output: Tensor) -> Tensor:
+        """The argument, from the output."""
+        return torch.cat([torch.zeros_like(output), output]) if self.behind_zeros else output
 
 
 @dataclass(frozen=True)
@@ -77,24 +101,22 @@ class Time(Leaf):
 
     values: Tensor  # float64, one a step from the one that was learnt
     seen: Any
-    rows: int
+    batch: Batch
 
     def make(self, moment: Moment) -> Any:
         values = self.values[moment.steps.to(self.values.device)]
         if not isinstance(self.seen, Tensor):
-            return float(values[0]) if len(values) == 1 else self._spread(values, torch.float32, moment.samples.device)
-        if self.seen.dim() == 0 or len(self.seen) != self.rows:
+            return float(values[0]) if len(values) == 1 else self.batch.spread(values).to(moment.samples)
+        if self.seen.dim() == 0 or len(self.seen) != self.batch.rows:
             if len(values) == 1:
                 return values[0].to(self.seen).expand(self.seen.shape)
-            return self._spread(values, self.seen.dtype, self.seen.device)
+            return self.batch.spread(values).to(self.seen)
         seen = self.seen.double()
         here = seen == seen.flatten()[seen.abs().argmax()]
-        values = values.to(seen.device)
-        each = torch.where(here, values.reshape(-1, *[1] * seen.dim()), seen)
-        return each.flatten(0, 1).to(self.seen.dtype)
-
-    def _spread(self, values: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
-        return values.repeat_interleave(self.rows).to(device=device, dtype=dtype)
+        times = self.batch.spread(values.to(seen.device)).reshape(-1, *[1] * (seen.dim() - 1))
+        count = len(values)
+        each = torch.where(spread(here, self.batch.copies, count), times, spread(seen, self.batch.copies, count))
+        return each.to(self.seen.dtype)
 
 
 @dataclass(frozen=True)
@@ -123,19 +145,24 @@ class Sample(Leaf):
         scales = self.scales.to(moment.samples.device)[moment.steps].to(moment.samples.dtype)
         samples = moment.samples * scales.reshape(-1, *[1] * (moment.samples.dim() - 1))
         laid = self.layout.there(samples.flatten(0, 1))
-        laid = laid.reshape(len(moment.steps), 1, -1, *laid.shape[1:]).to(self.seen.dtype)
-        laid = laid.expand(-1, self.copies, *laid.shape[2:]).flatten(0, 2)
+        laid = laid.to(self.seen.dtype).repeat(self.copies, *[1] * (laid.dim() - 1))
         made = self._among_constants(laid, len(moment.steps))
         return list(made.unbind()) if self.listed else made
 
     def _among_constants(self, laid: Tensor, count: int) -> Tensor:
         if laid.shape[1:] == self.seen.shape[1:] and self.mask is None:
             return laid
-        whole = self.seen.repeat(count, *[1] * (self.seen.dim() - 1))
+        whole = spread(self.seen, self.copies, count).clone()
         if self.mask is not None:
-            return torch.where(self.mask.repeat(count, *[1] * (self.seen.dim() - 1)), laid, whole)
+            return torch.where(spread(self.mask, self.copies, count), laid, whole)
         whole.narrow(self.axis, self.offset, laid.shape[self.axis]).copy_(laid)
         return whole
+
+
+def spread(rows: Tensor, copies: int, count: int) -> Tensor:
+    """Rows `(copies * B, ...)` of one step for `count` steps, `(copies, count, B, ...)` with the first three as one."""
+    branches = rows.reshape(copies, 1, -1, *rows.shape[1:])
+    return branches.expand(copies, count, *branches.shape[2:]).flatten(0, 2).contiguous()
 
 
 def find_sample(seen: Any, sample: Tensor, scales: Tensor, moment: Moment) -> Sample | None:
@@ -154,26 +181,26 @@ def find_sample(seen: Any, sample: Tensor, scales: Tensor, moment: Moment) -> Sa
     plain = torch.ones_like(scales)
     for scale in (scales, plain) if bool((scales != 1).any()) else (plain,):
         for layout in layouts(sample, seen):
-            found = _placed(seen, sample, scale, layout, listed)
+            found = _placed(seen, sample, scale, layout)
             if found is not None and _equal(found, seen, moment):
-                return found
+                return replace(found, listed=listed)
     return None
 
 
-def _placed(seen: Tensor, sample: Tensor, scales: Tensor, layout: Layout, listed: bool) -> Sample | None:
+def _placed(seen: Tensor, sample: Tensor, scales: Tensor, layout: Layout) -> Sample | None:
     """Where the laid out samples would stand in `seen`, by shapes and, within an axis that is longer, by values."""
     laid = layout.there(sample * scales[0].to(sample))
     if laid.dim() != seen.dim() or seen.shape[0] % laid.shape[0]:
         return None
     copies = seen.shape[0] // laid.shape[0]
     longer = [axis for axis in range(1, seen.dim()) if seen.shape[axis] != laid.shape[axis]]
-    found = Sample(layout, copies, scales, seen, listed=listed)
+    found = Sample(layout, copies, scales, seen)
     if not longer:
         rows = laid.repeat(copies, *[1] * (laid.dim() - 1))
         mask = _close(rows, seen)
         if bool(mask.all()) or float(mask.double().mean()) < PARTLY:
             return found
-        return Sample(layout, copies, scales, seen, mask=mask, listed=listed)
+        return Sample(layout, copies, scales, seen, mask=mask)
     axis = longer[0]
     if len(longer) > 1 or seen.shape[axis] < laid.shape[axis]:
         return None
@@ -181,13 +208,12 @@ def _placed(seen: Tensor, sample: Tensor, scales: Tensor, layout: Layout, listed
     size = laid.shape[axis]
     for offset in (0, seen.shape[axis] - size):
         if bool(_close(rows, seen.narrow(axis, offset, size)).all()):
-            return Sample(layout, copies, scales, seen, axis=axis, offset=offset, listed=listed)
+            return Sample(layout, copies, scales, seen, axis=axis, offset=offset)
     return None
 
 
 def _equal(found: Sample, seen: Tensor, moment: Moment) -> bool:
     made = found.make(moment)
-    made = torch.stack(made) if isinstance(made, list) else made
     return made.shape == seen.shape and bool(_close(made, seen).all())
 
 
@@ -196,7 +222,7 @@ def _close(made: Tensor, seen: Tensor) -> Tensor:
     return (made.to(seen.dtype) - seen).abs() <= unit * seen.abs().clamp_min(1e-3)
 
 
-def find_time(seen: Any, rows: int, tables: Sequence[Tensor]) -> Time | None:
+def find_time(seen: Any, batch: Batch, tables: Sequence[Tensor]) -> Time | None:
     """Which table of numbers an argument is taken from, judged by the first entry; None where by none."""
     if isinstance(seen, bool) or not isinstance(seen, Tensor | int | float):
         return None
@@ -204,8 +230,5 @@ def find_time(seen: Any, rows: int, tables: Sequence[Tensor]) -> Time | None:
     precision = torch.finfo(seen.dtype).eps if isinstance(seen, Tensor) and seen.is_floating_point() else 1e-7
     for table in tables:
         if abs(float(table[0]) - value) <= 4 * precision * max(abs(value), 1e-3):
-            return Time(table, seen, rows)
+            return Time(table, seen, batch)
     return None
-
-
-__all__ = ["SAME", "Constant", "Leaf", "Moment", "Output", "Rows", "Sample", "Time", "find_sample", "find_time"]

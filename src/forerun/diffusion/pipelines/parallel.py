@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from forerun.diffusion.pipelines.ahead import Ahead, Settings
+from forerun.diffusion.pipelines.ahead import Ahead
+from forerun.diffusion.pipelines.loop import Settings
 from forerun.diffusion.pipelines.watch import watching
 from forerun.engine.backends import Backend, Local
 from forerun.engine.check import Check

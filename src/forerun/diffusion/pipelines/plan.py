@@ -9,8 +9,11 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from forerun.diffusion.pipelines.leaves import Moment, Sample
-from forerun.diffusion.pipelines.recipe import Call, Known, NotUnderstood, Part, Recipe, learn
+from forerun.diffusion.pipelines.blend import Blend
+from forerun.diffusion.pipelines.compare import differing
+from forerun.diffusion.pipelines.guidance import Named
+from forerun.diffusion.pipelines.leaves import Moment
+from forerun.diffusion.pipelines.recipe import Call, Known, NotUnderstood, Part, learn, returned
 from forerun.diffusion.schedulers.sampling import Sampling
 from forerun.engine.tree import Tree
 
@@ -32,7 +35,8 @@ class Taken:
         timesteps: from this step's on, of the whole loop.
         options: further arguments of the step.
         generator: as it was before the step.
-        guidance_scales: that the pipeline names.
+        named: what the pipeline says of its guidance.
+        blend: what it does to the samples between two steps.
     """
 
     calls: Sequence[Call]
@@ -43,7 +47,8 @@ class Taken:
     timesteps: Sequence[Any]
     options: Mapping[str, Any]
     generator: Any
-    guidance_scales: Sequence[float]
+    named: Named
+    blend: Blend | None = None
 
 
 @dataclass(frozen=True)
@@ -79,10 +84,11 @@ class Plan:
             generator=taken.generator,
             channels=channels,
             options=taken.options,
+            revise=self._revised if taken.blend is not None else None,
         )
         self.recipe = learn(
             taken.calls,
-            Known(taken.sample, taken.received, self.process.scales, self._tables(), taken.guidance_scales),
+            Known(taken.sample, taken.received, self.process.scales, self._tables(), taken.named),
         )
         self.records: dict[int, Record] = {}
         self._controlled = False
@@ -109,20 +115,44 @@ class Plan:
         record = self.records[index]
         return part.make(Moment(torch.tensor([index]), record.sample.unsqueeze(0), record.outputs))
 
+    def foretold(self, calls: Sequence[Call], sample: Tensor, received: Tensor) -> bool:
+        """Whether the next step of the pipeline was as this plan has it."""
+        parts, outputs = self.recipe.parts, list[list[Tensor]]()
+        if len(calls) != len(parts) or self.length < 2 or not self._near(self.process.sample(self.state), sample):
+            return False
+        for part, call in zip(parts, calls, strict=True):
+            moment = Moment(torch.ones(1, dtype=torch.long), sample.to(self._sample.dtype)[None], outputs)
+            if part.call.network is not call.network:
+                return False
+            if differing(part, part.make(moment), call.asked, limit=0.0) is not None:
+                return False
+            outputs.append(returned(call.output, listed=part.listed))
+        return self._near(self.recipe.combine(outputs, 1, len(sample))[0], received)
+
+    def _near(self, ours: Tensor, own: Tensor) -> bool:
+        unit = FOLLOWS * torch.finfo(own.dtype).eps * self._amplified()
+        return ours.shape == own.shape and bool((ours - own).abs().max() <= unit * float(own.abs().max()))
+
+    def _revised(self, step: int, sample: Tensor) -> Tensor:
+        """The sample after a step, as the pipeline changes it before the next."""
+        blend = self._taken.blend
+        return sample if blend is None else blend.at(self.process.script, step, sample)
+
     def _followed(self) -> Tree:
         """The state after the step that was taken, which must lead where the pipeline's own went."""
-        state = self.process.advance(0, self.process.state(self._sample), self.denoised)
+        state = self.process.advance(0, self.process.state(self._sample), self.denoised, revised=False)
         ours, own = self.process.sample(state), self._taken.following
+        name = type(self._taken.scheduler).__name__
         if ours.shape != own.shape:
-            raise NotUnderstood(f"the step of {type(self._taken.scheduler).__name__} returned another shape than it got")
+            raise NotUnderstood(f"the step of {name} returned another shape than it got")
         unit = max(float(own.abs().max()), float(self._taken.sample.abs().max()), 1e-6)
         rounding = torch.finfo(own.dtype).eps
         if not bool((ours - own).abs().max() <= FOLLOWS * rounding * unit):
-            raise NotUnderstood(f"a step of {type(self._taken.scheduler).__name__} could not be repeated on a copy of it")
-        return self.process.replaced(state, own.to(ours.dtype))
+            raise NotUnderstood(f"a step of {name} could not be repeated on a copy of it")
+        return self.process.replaced(state, self._revised(0, own.to(ours.dtype)))
 
     def _network(self, steps: Tensor, samples: Tensor) -> Tensor:
-        """Model outputs of some steps in one call of the recipe; with the first, the step that was taken as a control."""
+        """Model outputs of some steps in one call of the recipe; in the first, the step that was taken as a control."""
         if self._controlled:
             return self._evaluated(steps, samples)
         first = self._sample.unsqueeze(0).to(samples.dtype)
@@ -134,10 +164,14 @@ class Plan:
     def _evaluated(self, steps: Tensor, samples: Tensor) -> Tensor:
         received, outputs = self.recipe(Moment(steps, samples))
         count = len(steps)
-        split = [[leaf.reshape(count, -1, *leaf.shape[1:]) for leaf in leaves] for leaves in outputs]
+        parts = self.recipe.parts
+        split = [
+            [leaf.reshape(part.copies, count, -1, *leaf.shape[1:]) for leaf in leaves]
+            for part, leaves in zip(parts, outputs, strict=True)
+        ]
         for row, step in enumerate(steps.tolist()):
-            # clones, as a slice would keep the whole batch
-            kept = [[leaf[row].clone() for leaf in leaves] for leaves in split]
+            # copies, as a slice would keep the whole batch
+            kept = [[leaf[:, row].flatten(0, 1).clone() for leaf in leaves] for leaves in split]
             self.records[step] = Record(samples[row].clone(), kept)
         return received.to(samples.dtype)
 
@@ -166,8 +200,3 @@ class Plan:
         if sigmas is not None and all(place is not None and 0 <= place < len(sigmas) for place in places):
             tables.append(torch.tensor([float(sigmas[place]) for place in places], dtype=torch.float64))
         return tables
-
-
-def sample_leaf(part: Part) -> Sample | None:
-    """The argument of a call that is the samples."""
-    return next((leaf for leaf in part.leaves if isinstance(leaf, Sample)), None)

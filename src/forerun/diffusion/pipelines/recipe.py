@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from forerun.diffusion.pipelines import guidance
-from forerun.diffusion.pipelines.guidance import Guidance
+from forerun.diffusion.pipelines.guidance import Guidance, Named
 from forerun.diffusion.pipelines.leaves import (
+    Batch,
     Constant,
     Leaf,
     Moment,
@@ -22,23 +23,23 @@ from forerun.diffusion.pipelines.leaves import (
     find_sample,
     find_time,
 )
+from forerun.diffusion.pipelines.watch import Asked
 
 TIME = ("timestep", "timesteps", "t", "r", "sigma", "sigmas", "noise_level", "time")  # names of arguments
+PLACES = ("rotary", "freqs", "img_ids", "txt_ids")  # names of positions, which all rows share
 
 
 class NotUnderstood(Exception):
     """A step of the pipeline does something that the adapter cannot repeat; the message says what."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Call:
     """A call of a network that a pipeline made."""
 
     name: str
-    module: nn.Module
-    call: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+    network: nn.Module
+    asked: Asked
     output: Any
 
 
@@ -51,14 +52,14 @@ class Known:
         received: the model output that it received.
         scales: of the scheduler for each step from this one on.
         tables: numbers that an argument of time may be, one each step from this one on.
-        guidance_scales: that the pipeline names.
+        named: what the pipeline says of its guidance.
     """
 
     sample: Tensor
     received: Tensor
     scales: Tensor
     tables: Sequence[Tensor]
-    guidance_scales: Sequence[float]
+    named: Named
 
     @property
     def moment(self) -> Moment:
@@ -76,6 +77,16 @@ class Part:
     rows: int  # of one step
     sample: Sample | None
 
+    @property
+    def copies(self) -> int:
+        """Branches along the batch."""
+        return 1 if self.sample is None else self.sample.copies
+
+    @property
+    def listed(self) -> bool:
+        """Whether rows are handed over as lists."""
+        return self.sample is not None and self.sample.listed
+
     def make(self, moment: Moment) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments for the steps of a moment."""
         made = pytree.tree_unflatten([leaf.make(moment) for leaf in self.leaves], self.spec)
@@ -90,23 +101,20 @@ class Recipe:
     parts: tuple[Part, ...]
     branching: tuple[int, ...]  # the parts whose outputs are branches of the guidance
     guide: Guidance
+    halved: bool = False  # the branches are halves of the samples, which are twice the same
 
     def __call__(self, moment: Moment) -> tuple[Tensor, list[list[Tensor]]]:
         """Model outputs `(W, B, C, ...)` of the steps of a moment; and of every part the tensors it returned."""
         outputs: list[list[Tensor]] = []
         for part in self.parts:
             args, kwargs = part.make(Moment(moment.steps, moment.samples, outputs))
-            outputs.append(returned(part.call.call(*args, **kwargs), part.rows * len(moment.steps)))
+            outputs.append(returned(part.call.asked.function(*args, **kwargs), listed=part.listed))
         return self.combine(outputs, len(moment.steps), moment.samples.shape[1]), outputs
 
     def combine(self, outputs: Sequence[Sequence[Tensor]], steps: int, batch: int) -> Tensor:
         """Model outputs `(W, B, C, ...)` from what the parts returned for `steps` steps of `batch` samples."""
-        branches = [
-            branch
-            for index in self.branching
-            for branch in _branches(self.parts[index], outputs[index][0], steps)
-        ]
-        guided = self.guide(branches)
+        branches = [branch for index in self.branching for branch in _branches(self.parts[index], outputs[index][0])]
+        guided = self.guide(_halves(branches, steps) if self.halved else branches)
         return guided.reshape(steps, batch, *guided.shape[1:])
 
 
@@ -124,15 +132,16 @@ def learn(calls: Sequence[Call], known: Known) -> Recipe:
             f"what the scheduler's step received does not follow from the output of {calls[-1].name} by guidance that "
             "is known: a fixed sum of branches, rescaled or not"
         )
-    chosen, guide = found
-    needed = _needed(calls, chosen)
+    chosen, guide, halved = found
+    seeing = [index for index, call in enumerate(calls) if _sample_of(call, known) is not None]
+    needed = _needed(calls, [*chosen, *seeing])  # those that tell nothing are made all the same
     parts: list[Part] = []
     for index in needed:
         parts.append(_part(calls[index], [calls[earlier] for earlier in needed[: len(parts)]], known))
-    return Recipe(tuple(parts), tuple(needed.index(index) for index in chosen), guide)
+    return Recipe(tuple(parts), tuple(needed.index(index) for index in chosen), guide, halved)
 
 
-def _branching(calls: Sequence[Call], known: Known) -> tuple[list[int], Guidance] | None:
+def _branching(calls: Sequence[Call], known: Known) -> tuple[list[int], Guidance, bool] | None:
     """The last calls whose outputs explain the model output, as few as do."""
     direct = [index for index, call in enumerate(calls) if _sample_of(call, known) is not None]
     for count in range(1, len(direct) + 1):
@@ -140,13 +149,14 @@ def _branching(calls: Sequence[Call], known: Known) -> tuple[list[int], Guidance
         branches: list[Tensor] = []
         for index in chosen:
             sample = _sample_of(calls[index], known)
-            found = [] if sample is None else returned(calls[index].output, len(sample.seen))
+            found = [] if sample is None else returned(calls[index].output, listed=sample.listed)
             if sample is None or not found or found[0].dim() < 2 or len(found[0]) != len(sample.seen):
                 return None
-            branches.extend(_split(sample, found[0], 1))
-        guide = guidance.learn(branches, known.received, known.guidance_scales)
-        if guide is not None:
-            return chosen, guide
+            branches.extend(_split(sample, found[0]))
+        for halved in (False, True) if not len(known.sample) % 2 else (False,):
+            guide = guidance.learn(_halves(branches, 1) if halved else branches, known.received, known.named)
+            if guide is not None:
+                return chosen, guide, halved
     return None
 
 
@@ -155,51 +165,63 @@ def _needed(calls: Sequence[Call], chosen: Sequence[int]) -> list[int]:
     needed = set(chosen)
     for index in range(len(calls) - 1, -1, -1):
         if index in needed:
-            inputs = {id(leaf) for leaf in tensors((calls[index].args, calls[index].kwargs))}
-            needed |= {
-                earlier for earlier in range(index) if inputs & {id(leaf) for leaf in tensors(calls[earlier].output)}
-            }
+            inputs = tensors((calls[index].asked.args, calls[index].asked.kwargs))
+            needed |= {link.call for link in (_link(value, calls[:index]) for value in inputs) if link is not None}
     return sorted(needed)
+
+
+def _link(value: Any, before: Sequence[Call]) -> Output | None:
+    """The output of an earlier call that an argument is."""
+    if not isinstance(value, Tensor) or value.dim() < 2:
+        return None
+    for index in range(len(before) - 1, -1, -1):
+        for place, leaf in enumerate(tensors(before[index].output)):
+            if value is leaf:
+                return Output(index, place)
+            found = Output(index, place, behind_zeros=True)
+            if value.shape == (2 * len(leaf), *leaf.shape[1:]) and torch.equal(found.of(leaf), value):
+                return found
+    return None
 
 
 def _part(call: Call, before: Sequence[Call], known: Known) -> Part:
     sample = _sample_of(call, known)
     rows = len(sample.seen) if sample is not None else len(known.sample)
-    outputs = {
-        id(leaf): Output(index, place)
-        for index, earlier in enumerate(before)
-        for place, leaf in enumerate(tensors(earlier.output))
-    }
-    flat, spec = flatten(call.args, call.kwargs)
-    leaves = []
-    for path, value in flat:
-        if isinstance(value, Tensor) and id(value) in outputs:
-            leaves.append(outputs[id(value)])
-            continue
-        leaves.append(_leaf(path, value, rows, known))
+    copies = 1 if sample is None else sample.copies
+    flat, spec = flatten(call.asked.args, call.asked.kwargs, listed=sample is not None and sample.listed)
+    leaves = [_link(value, before) or _leaf(path, value, Batch(rows, copies), known) for path, value in flat]
     return Part(call, tuple(leaves), spec, rows, sample)
 
 
-def _leaf(path: str, value: Any, rows: int, known: Known) -> Leaf:
+def _leaf(path: str, value: Any, batch: Batch, known: Known) -> Leaf:
     seen = find_sample(value, known.sample, known.scales, known.moment)
     if seen is not None:
         return seen
     if path.split(".")[-1] in TIME or path == "args.1":
-        time = find_time(value, rows, known.tables)
+        time = find_time(value, batch, known.tables)
         if time is not None:
             return time
         if _numeric(value) and path.split(".")[-1] in TIME[:3]:
             raise NotUnderstood(f"the argument {path} of the network is {value!r}, which is no known function of time")
-    if (isinstance(value, Tensor) and value.dim() and len(value) == rows) or (
-        isinstance(value, list) and len(value) == rows
-    ):
-        return Rows(value)
-    return Constant(value)
+    if any(word in path for word in PLACES):
+        return Constant(value)
+    rows = isinstance(value, list) and not _weights(value) if not isinstance(value, Tensor) else value.dim() > 0
+    return Rows(value, batch.copies) if rows and len(value) == batch.rows else Constant(value)
 
 
-def flatten(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[tuple[str, Any]], pytree.TreeSpec]:
-    """Arguments as leaves with their paths; a list of rows is one leaf."""
-    tree = ([_held(arg) for arg in args], {name: _held(arg) for name, arg in kwargs.items()})
+def _weights(value: list[Any]) -> bool:
+    """Whether a list is of weights, one for each of several networks, rather than of rows."""
+    return all(isinstance(each, float) for each in value)
+
+
+def flatten(
+    args: Sequence[Any], kwargs: Mapping[str, Any], *, listed: bool
+) -> tuple[list[tuple[str, Any]], pytree.TreeSpec]:
+    """Arguments as leaves with their paths.
+
+    A list without tensors is one leaf; so is any list where rows are handed over as lists (`listed`).
+    """
+    tree = ([_held(arg, listed) for arg in args], {name: _held(arg, listed) for name, arg in kwargs.items()})
     with_paths, spec = pytree.tree_flatten_with_path(tree, is_leaf=lambda node: isinstance(node, _Whole))
     flat = []
     for path, leaf in with_paths:
@@ -216,31 +238,38 @@ class _Whole:
     value: list[Any]
 
 
-def _held(argument: Any) -> Any:
-    if type(argument) is not list or not argument:
-        return argument
-    shapes = {each.shape for each in argument if isinstance(each, Tensor)}
-    return argument if len(shapes) > 1 else _Whole(argument)
+def _held(argument: Any, listed: bool) -> Any:
+    whole = type(argument) is list and argument and (listed or not tensors(argument))
+    return _Whole(argument) if whole else argument
 
 
 def _sample_of(call: Call, known: Known) -> Sample | None:
     """The first argument that is the samples."""
-    for _, value in flatten(call.args, call.kwargs)[0]:
-        found = find_sample(value, known.sample, known.scales, known.moment)
-        if found is not None:
-            return found
+    for listed in (False, True):
+        for _, value in flatten(call.asked.args, call.asked.kwargs, listed=listed)[0]:
+            found = find_sample(value, known.sample, known.scales, known.moment)
+            if found is not None:
+                return found
     return None
 
 
-def _branches(part: Part, output: Tensor, steps: int) -> list[Tensor]:
+def _branches(part: Part, output: Tensor) -> list[Tensor]:
     assert part.sample is not None, "a branch is an output of a call that saw the sample"
-    return _split(part.sample, output, steps)
+    return _split(part.sample, output)
 
 
-def _split(sample: Sample, output: Tensor, steps: int) -> list[Tensor]:
-    """The branches `(W * B, C, ...)` of an output `(W * n, C, ...)`, in the axes of the samples."""
-    each = output.reshape(steps, sample.copies, -1, *output.shape[1:])
-    return [sample.layout.back(each[:, copy].flatten(0, 1)) for copy in range(sample.copies)]
+def _split(sample: Sample, output: Tensor) -> list[Tensor]:
+    """The branches `(W * B, C, ...)` of an output `(n * W, C, ...)`, in the axes of the samples."""
+    return [sample.layout.back(branch) for branch in output.chunk(sample.copies)]
+
+
+def _halves(branches: Sequence[Tensor], steps: int) -> list[Tensor]:
+    """Each half `(W, B/2)` of every branch `(W * B, ...)`, twice."""
+    found = []
+    for branch in branches:
+        split = branch.reshape(steps, 2, -1, *branch.shape[1:])
+        found += [split[:, half].repeat(1, 2, *[1] * (branch.dim() - 1)).flatten(0, 1) for half in (0, 1)]
+    return found
 
 
 def tensors(tree: Any) -> list[Tensor]:
@@ -248,27 +277,16 @@ def tensors(tree: Any) -> list[Tensor]:
     return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
-def returned(output: Any, rows: int) -> list[Tensor]:
-    """The tensors of what a network returned; a list of `rows` tensors of one shape is stacked to one."""
-    listed = _listed(output, rows)
-    return tensors(output) if listed is None else [torch.stack(listed)]
+def returned(output: Any, *, listed: bool) -> list[Tensor]:
+    """The tensors of what a network returned; a list of rows is stacked to one."""
+    found = tensors(output)
+    return [torch.stack(found)] if listed else found
 
 
-def like(output: Any, found: Sequence[Tensor], rows: int) -> Any:
+def like(output: Any, found: Sequence[Tensor], *, listed: bool) -> Any:
     """What a network returned once, with other tensors in it."""
-    given = iter(found if _listed(output, rows) is None else found[0].unbind())
+    given = iter(found[0].unbind() if listed else found)
     return pytree.tree_map_only(Tensor, lambda leaf: next(given), output)
-
-
-def _listed(output: Any, rows: int) -> list[Tensor] | None:
-    inner = next(iter(output.values() if isinstance(output, dict) else output), None) if _holds(output) else output
-    found = tensors(inner) if isinstance(inner, list) else []
-    one_shape = len({leaf.shape for leaf in found}) == 1 and len(found) == rows == len(tensors(output))
-    return found if one_shape else None
-
-
-def _holds(output: Any) -> bool:
-    return isinstance(output, tuple | dict) and len(output) > 0
 
 
 def _numeric(value: Any) -> bool:

@@ -7,35 +7,51 @@ a subclass of its own class; leaving the watch puts both back, also after an exc
 from __future__ import annotations
 
 import functools
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any, final
 
 from torch import nn
 
+from forerun.diffusion.pipelines.blend import Noised
 from forerun.diffusion.schedulers.history import ORIGINAL
 
 ABSENT = object()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A function that a pipeline calls, and with what."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    def __call__(self) -> Any:
+        """Call it."""
+        return self.function(*self.args, **self.kwargs)
 
 
 class Observer(ABC):
     """What is told of a pipeline while it runs, and may answer in its place."""
 
     @abstractmethod
-    def called(self, name: str, module: nn.Module, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        """A network is called; `call(*args, **kwargs)` is the real one."""
+    def called(self, name: str, network: nn.Module, asked: Asked) -> Any:
+        """A network is called; the return value is its output."""
 
     @abstractmethod
-    def stepped(self, scheduler: Any, step: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        """The scheduler is stepped; `step(*args, **kwargs)` is the real one."""
+    def stepped(self, scheduler: Any, asked: Asked) -> Any:
+        """The scheduler is stepped; the return value is what its step returns."""
 
     @abstractmethod
     def began(self, scheduler: Any) -> None:
         """The scheduler was given timesteps: a loop begins."""
 
     @abstractmethod
-    def noised(self, args: Any, kwargs: Any, result: Any) -> None:
+    def noised(self, noised: Noised) -> None:
         """The scheduler added noise to a sample, as inpainting does."""
 
 
@@ -74,7 +90,7 @@ def _watched_network(name: str, network: nn.Module, observer: Observer) -> Itera
 
     @functools.wraps(real)
     def forward(*args: Any, **kwargs: Any) -> Any:
-        return observer.called(name, network, real, args, kwargs)
+        return observer.called(name, network, Asked(real, args, kwargs))
 
     vars(network)[attribute] = forward
     try:
@@ -99,29 +115,32 @@ def _watched_scheduler(scheduler: Any, observer: Observer) -> Iterator[None]:
 def _watched_class(kind: type, watched: Any, observer: Observer) -> type:
     """A subclass that tells the observer of `watched`, and of no copy of it."""
 
-    def telling(name: str, tell: Callable[[Callable[..., Any], Any, Any], Any]) -> Any:
+    def telling(name: str, tell: Callable[[Asked], Any]) -> Any:
         method = getattr(kind, name)
 
         @functools.wraps(method)
         def told(self: Any, *args: Any, **kwargs: Any) -> Any:
-            real = functools.partial(method, self)
-            return tell(real, args, kwargs) if self is watched else real(*args, **kwargs)
+            asked = Asked(functools.partial(method, self), args, kwargs)
+            return tell(asked) if self is watched else asked()
 
         return told
 
-    def stepped(real: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        return observer.stepped(watched, real, args, kwargs)
-
-    def began(real: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        result = real(*args, **kwargs)
+    def began(asked: Asked) -> Any:
+        result = asked()
         observer.began(watched)
         return result
 
-    def noised(real: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        result = real(*args, **kwargs)
-        observer.noised(args, kwargs, result)
+    def noised(name: str, asked: Asked) -> Any:
+        result = asked()
+        given = inspect.signature(getattr(kind, name)).bind(watched, *asked.args, **asked.kwargs).arguments
+        observer.noised(Noised(name, {key: value for key, value in given.items() if key != "self"}, result))
         return result
 
-    tellers = {"step": stepped, "set_timesteps": began, "add_noise": noised, "scale_noise": noised}
+    tellers: dict[str, Callable[[Asked], Any]] = {
+        "step": functools.partial(observer.stepped, watched),
+        "set_timesteps": began,
+        "add_noise": functools.partial(noised, "add_noise"),
+        "scale_noise": functools.partial(noised, "scale_noise"),
+    }
     members = {name: telling(name, tell) for name, tell in tellers.items() if hasattr(kind, name)}
     return final(type(kind.__name__, (kind,), {**members, ORIGINAL: kind, "__module__": kind.__module__}))

@@ -52,7 +52,7 @@ class Skeleton:
 
     def fill(self, history: Sequence[Tensor]) -> Any:
         """A scheduler with this history, free to be stepped: nothing that `step` changes is shared."""
-        scheduler = object.__new__(self.kind)
+        scheduler: Any = object.__new__(self.kind)
         filled = {
             name: _mapped(lambda leaf: history[leaf.index] if isinstance(leaf, Slot) else leaf, value)
             for name, value in self.attributes.items()
@@ -95,13 +95,11 @@ class Script:
         """The state of the first step: the sample, then the history, in the sample's dtype."""
         return (sample, *self._padded(self.history, sample))
 
-    def step(
-        self, index: int, state: Sequence[Tensor], output: Tensor, generator: Any = None
-    ) -> tuple[Tensor, ...]:
+    def step(self, index: int, state: Sequence[Tensor], output: Tensor, generator: Any = None) -> tuple[Tensor, ...]:
         """The state after the step `index`, from a model output; nothing that is passed in is modified."""
         sample, *history = state
         scheduler = self.skeletons[index].fill(history)
-        following = take(scheduler, output, self.timesteps[index], sample, self.arguments(generator))
+        following = take(scheduler, output, self.timesteps[index], sample, options=self.arguments(generator))
         kept = self.collect(scheduler, index + 1)
         return (following.to(sample.dtype), *self._padded(kept, following))
 
@@ -133,7 +131,7 @@ class Script:
         generator = torch.Generator().manual_seed(0)
         before, everywhere = generator.get_state(), torch.get_rng_state()
         for timestep in self.timesteps:
-            sample = take(scheduler, output, timestep, sample, self.arguments(generator))
+            sample = take(scheduler, output, timestep, sample, options=self.arguments(generator))
             found.append(Skeleton.of(scheduler, TINY)[0])
         self.random = not torch.equal(before, generator.get_state())
         if not torch.equal(everywhere, torch.get_rng_state()):
@@ -157,13 +155,12 @@ class Script:
         return kept + [torch.zeros_like(like, dtype=self.dtype)] * (self.slots - len(kept))
 
 
-def original(scheduler: Any) -> type:
+def original(scheduler: Any) -> Any:
     """The class that a scheduler is of, watched or not."""
-    found: type = getattr(type(scheduler), ORIGINAL, type(scheduler))
-    return found
+    return getattr(type(scheduler), ORIGINAL, type(scheduler))
 
 
-def take(scheduler: Any, output: Tensor, timestep: Any, sample: Tensor, options: Mapping[str, Any]) -> Tensor:
+def take(scheduler: Any, output: Tensor, timestep: Any, sample: Tensor, *, options: Mapping[str, Any]) -> Tensor:
     """The next sample, by the class's own `step`."""
     result = type(scheduler).step(scheduler, output, timestep, sample, **options)
     following: Tensor = result[0] if isinstance(result, tuple) else result.prev_sample

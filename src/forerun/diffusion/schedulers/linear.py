@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -73,7 +74,7 @@ def _compact(state: Tensor, output: Tensor) -> Matrices:
         live.insert(0, [0, *(slot for slot in range(1, len(matrix)) if needed[slot])])
     size = max(map(len, live))
     lean, gains = state.new_zeros(len(state), size, size), state.new_zeros(len(state), size)
-    for index, (before, after) in enumerate(zip(live[:-1], live[1:], strict=True)):
+    for index, (before, after) in enumerate(pairwise(live)):
         lean[index, : len(after), : len(before)] = state[index][after][:, before]
         gains[index, : len(after)] = output[index][after]
     return Matrices(lean, gains, live)
@@ -96,10 +97,10 @@ def _rows(script: Script, index: int) -> Tensor | None:
 
 
 def _stepped(script: Script, skeleton: Skeleton, index: int, vectors: Tensor) -> Tensor:
-    """One step from (output, sample, history), each a row of `vectors` `(2 + m, K)`; the rows `(1 + m', K)` after it."""
+    """The rows `(1 + m', K)` after a step from (output, sample, history), the rows of `vectors` `(2 + m, K)`."""
     output, sample, *history = vectors.reshape(len(vectors), 1, -1, 1, 1)
     scheduler: Any = skeleton.fill(history)
     options = script.arguments(torch.Generator().manual_seed(0))
-    following = take(scheduler, output, script.timesteps[index], sample, options)
+    following = take(scheduler, output, script.timesteps[index], sample, options=options)
     kept = script.collect(scheduler, index + 1)
     return torch.stack([each.reshape(-1).double() for each in (following, *kept)])

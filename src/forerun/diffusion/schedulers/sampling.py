@@ -36,6 +36,7 @@ class Sampling(Process):
         generator: of the noise, as it is handed to `step`. Left alone.
         channels: of the model output over those of the sample.
         options: further keyword arguments of `step`.
+        revise: what becomes of the sample after a step, before the next.
     """
 
     batch_dims = 1
@@ -50,6 +51,7 @@ class Sampling(Process):
         generator: Generators = None,
         channels: int = 1,
         options: Mapping[str, Any] = MappingProxyType({}),
+        revise: Callable[[int, Tensor], Tensor] | None = None,
     ) -> None:
         self.script = Script(scheduler, sample, timesteps, channels=channels, options=options)
         self.length = len(self.script)
@@ -58,6 +60,7 @@ class Sampling(Process):
         self.scales = torch.tensor([self.script.scale(step) for step in range(self.length)], dtype=torch.float64)
         self._alone = (self.script.slots if self.matrices is None else self.matrices.width - 1) == 0
         self._network = network
+        self._revise = revise
         self._channels = channels
         self._noises = StepNoises(self.script, generator, sample, channels=channels) if self.script.random else None
         self._rows = [] if self.matrices is None else self.matrices.rows()
@@ -110,18 +113,15 @@ class Sampling(Process):
         denoised = p * inputs + q * predicted
         return (denoised, *variance) if variance else denoised
 
-    def advance(self, step: int, state: Tree, output: Tree) -> Tree:
-        if self.matrices is not None:
-            return self._linear(step, state, output)
-        denoised, *variance = output if isinstance(output, tuple) else (output,)
-        split = self.splits[step]
-        predicted = torch.cat([(denoised - split.p * self.sample(state)) / split.q, *variance], 1)
-        generator = None if self._noises is None else self._noises.generator(step)
-        return self._pack(self.script.step(step, self._unpack(state), predicted, generator))
+    def advance(self, step: int, state: Tree, output: Tree, *, revised: bool = True) -> Tree:
+        following = self._stepped(step, state, output) if self.matrices is None else self._linear(step, state, output)
+        if self._revise is None or not revised:
+            return following
+        return self.replaced(following, self._revise(step, self.sample(following)))
 
     def affine(self, steps: Tensor) -> Affine | None:
         """See `Process.affine`: for a linear scheduler without history."""
-        if self.matrices is None or not self._alone:
+        if self.matrices is None or not self._alone or self._revise is not None:
             return None
         found = steps.to("cpu")
         shift = None if self._noises is None else torch.stack([self._noises(step)[0] for step in found.tolist()])
@@ -135,6 +135,13 @@ class Sampling(Process):
         """Put the user's generators where the sequential run leaves them."""
         if self._noises is not None:
             self._noises.finish()
+
+    def _stepped(self, step: int, state: Tree, output: Tree) -> Tree:
+        denoised, *variance = output if isinstance(output, tuple) else (output,)
+        split = self.splits[step]
+        predicted = torch.cat([(denoised - split.p * self.sample(state)) / split.q, *variance], 1)
+        generator = None if self._noises is None else self._noises.generator(step)
+        return self._pack(self.script.step(step, self._unpack(state), predicted, generator))
 
     def _linear(self, step: int, state: Tree, output: Tensor) -> Tree:
         before = (*self._unpack(state), output)

@@ -1,0 +1,51 @@
+"""What a pipeline's scheduler was before a step, and what is left of the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+from forerun.diffusion.pipelines.guidance import Named
+from forerun.diffusion.schedulers.history import Skeleton
+from forerun.diffusion.schedulers.noise import copied, originals
+
+SCALES = ("guidance_scale", "_guidance_scale", "true_cfg_scale", "_true_cfg_scale")
+RESCALES = ("guidance_rescale", "_guidance_rescale")
+
+
+@final
+class Before:
+    """A scheduler and its generator just before a step, free to be stepped; and the arguments of that step."""
+
+    def __init__(self, scheduler: Any, given: Mapping[str, Any]) -> None:
+        self.given = given
+        skeleton, history = Skeleton.of(scheduler, given["sample"].shape)
+        self.scheduler = skeleton.fill(history)
+        generator = given.get("generator")
+        own = [copied(each) for each in originals(generator, given["sample"].device)]
+        self.generator: Any = own if isinstance(generator, Sequence) else own[0]
+
+
+def remaining(pipe: Any, before: Before, steps: int) -> list[Any]:
+    """The timesteps of a loop from the step `before` on, `steps` of it being taken."""
+    timestep = float(before.given["timestep"])
+    known = list(before.scheduler.timesteps)
+    places = (getattr(before.scheduler, name, None) for name in ("_step_index", "_begin_index"))
+    place = next((int(place) for place in places if place is not None), None)
+    if place is None or place >= len(known) or float(known[place]) != timestep:
+        place = next((index for index, t in enumerate(known) if float(t) == timestep), len(known))
+    rest = known[place:]
+    total = getattr(pipe, "_num_timesteps", None)
+    left = total - steps if isinstance(total, int) else len(rest)
+    return rest[:left] if 0 < left <= len(rest) else rest
+
+
+def named(pipe: Any) -> Named:
+    """What a pipeline says of its guidance."""
+    holders = [pipe, getattr(pipe, "guider", None)]
+
+    def numbers(names: Sequence[str]) -> tuple[float, ...]:
+        found = [getattr(holder, name, None) for holder in holders for name in names]
+        return tuple(float(each) for each in found if isinstance(each, int | float) and not isinstance(each, bool))
+
+    return Named(numbers(SCALES), tuple(share for share in numbers(RESCALES) if share))

@@ -1,0 +1,1 @@
+"""Any diffusers scheduler, unmodified, as a Process."""
