@@ -15,7 +15,7 @@ from forerun.diffusion.pipelines.compare import differing
 from forerun.diffusion.pipelines.loop import Account, Settings, solved
 from forerun.diffusion.pipelines.plan import Plan, Taken
 from forerun.diffusion.pipelines.recipe import Call, NotUnderstood, like
-from forerun.diffusion.pipelines.schedule import Before, named, remaining
+from forerun.diffusion.pipelines.schedule import Before, named, options, remaining
 from forerun.diffusion.pipelines.watch import Asked, Observer
 from forerun.diffusion.schedulers.history import original
 from forerun.engine.solution import Solution, Status
@@ -23,7 +23,6 @@ from forerun.engine.solution import Solution, Status
 RESTARTS = 3  # times that the pipeline may leave the path in one loop
 SLACK = 4.0  # of the tolerance, that an input may lie off the one that was evaluated
 WORTH = 3  # steps that are left, the one taken included, from which on there is anything to gain
-NOT_OPTIONS = {"self", "model_output", "timestep", "sample", "generator", "return_dict"}
 
 
 @final
@@ -83,7 +82,8 @@ class Ahead(Observer):
                 output = asked()
             finally:
                 self._inside = False
-        self._calls.append(Call(name, network, Asked(asked.function, args, kwargs), output))
+        kept = pytree.tree_map_only(Tensor, torch.clone, output)  # pipelines may change theirs in place
+        self._calls.append(Call(name, network, Asked(asked.function, args, kwargs), kept, output))
         return output
 
     def _answer(self, network: nn.Module, asked: Asked) -> Any:
@@ -161,7 +161,7 @@ class Ahead(Observer):
             received=given["model_output"],
             following=following,
             timesteps=timesteps,
-            options={name: value for name, value in given.items() if name not in NOT_OPTIONS},
+            options=options(before, timesteps),
             generator=before.generator,
             named=named(self._pipe),
             blend=self._blend,

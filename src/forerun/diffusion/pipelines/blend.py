@@ -64,13 +64,16 @@ def find_blend(noised: Noised | None, stepped: Tensor, given: Tensor) -> Blend |
         return None
     known = noised.result.to(given).float()
     ours, theirs = stepped.float(), given.float()
-    apart = ours - known
-    told = apart.abs() > ALIKE * ours.abs().max()
-    mask = torch.where(told, (theirs - known) / torch.where(told, apart, 1.0), 1.0)
     rounding = 16 * torch.finfo(given.dtype).eps
-    # a mask that is all or nothing is so exactly
-    mask = torch.where(mask.abs() < 100 * rounding, 0.0, torch.where((mask - 1).abs() < 100 * rounding, 1.0, mask))
-    if not bool(((mask >= 0) & (mask <= 1)).all()):
-        return None
-    made = mask * ours + (1 - mask) * known
-    return Blend(mask, noised) if bool((made - theirs).abs().max() <= rounding * theirs.abs().max()) else None
+    limit = rounding * theirs.abs().max()
+    mask = ((theirs - ours).abs() <= (theirs - known).abs()).float()  # all or nothing, as masks usually are
+    if not _within(mask, (ours, known, theirs), limit):
+        apart = ours - known
+        told = apart.abs() > ALIKE * ours.abs().max()
+        mask = torch.where(told, (theirs - known) / torch.where(told, apart, 1.0), 1.0).clamp(0, 1)
+    return Blend(mask, noised) if _within(mask, (ours, known, theirs), limit) else None
+
+
+def _within(mask: Tensor, samples: tuple[Tensor, Tensor, Tensor], limit: Tensor) -> bool:
+    ours, known, theirs = samples
+    return bool((mask * ours + (1 - mask) * known - theirs).abs().max() <= limit)

@@ -11,6 +11,7 @@ from forerun.diffusion.pipelines.leaves import Output, Sample, Time
 from forerun.diffusion.pipelines.recipe import Part, flatten
 from forerun.diffusion.pipelines.watch import Asked
 
+SINGLE = 4  # bytes
 ROUNDINGS = 8  # of half precision, beyond the tolerance
 
 
@@ -37,7 +38,9 @@ def _same(leaf: Any, ours: Any, theirs: Any, limit: float) -> bool:
         return _near(leaf, ours, theirs, limit)
     if isinstance(leaf, Time):
         made, seen = (torch.as_tensor(each).double() for each in (ours, theirs))
-        return made.shape == seen.shape and torch.allclose(made, seen, rtol=1e-5, atol=1e-6)
+        half = isinstance(theirs, Tensor) and theirs.is_floating_point() and theirs.dtype.itemsize < SINGLE
+        close = 2 * torch.finfo(theirs.dtype).eps if half else 1e-5
+        return made.shape == seen.shape and torch.allclose(made, seen, rtol=close, atol=1e-6)
     return _equal(ours, theirs)
 
 

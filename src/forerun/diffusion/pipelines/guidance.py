@@ -7,13 +7,16 @@ scaled to another standard deviation. What fits neither is not understood.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 ENOUGH = 1 << 16  # elements that a fit looks at
+FRAMES = 5  # axes of samples of video, whose guidance may grow from frame to frame
 TELLING = 1e-6  # how far a ratio must be from one to tell a share from
 WHOLE = 1e-2  # how far the sum of weights may be from one
 ROUNDINGS = 16  # of the network's dtype, that a fit may be off
@@ -57,6 +60,11 @@ class Guidance:
 
     parts: tuple[Weights, ...]
 
+    @property
+    def gain(self) -> float:
+        """How much differences between branches are multiplied by."""
+        return max(1.0, *(sum(abs(weight) for weight in part.weights) for part in self.parts))
+
     def __call__(self, branches: Sequence[Tensor]) -> Tensor:
         """What step receives, `(N, C, ...)`, from branches `(N, C', ...)` of the samples."""
         found = [part(branches) for part in self.parts]
@@ -64,14 +72,33 @@ class Guidance:
 
 
 @dataclass(frozen=True)
+class Guider:
+    """A guider object of a modular pipeline, as it was in the step that was learnt."""
+
+    guider: Any
+    names: tuple[str, ...]  # of the branches, in the order of the calls
+
+    @property
+    def gain(self) -> float:
+        """How much differences between branches may be multiplied by."""
+        return 1 + 2 * abs(float(getattr(self.guider, "guidance_scale", 1.0)))
+
+    def __call__(self, branches: Sequence[Tensor]) -> Tensor:
+        """What step receives, `(N, C, ...)`."""
+        found: Tensor = copy.copy(self.guider).forward(**dict(zip(self.names, branches, strict=True))).pred
+        return _wide(found)
+
+
+@dataclass(frozen=True)
 class Named:
-    """What a pipeline says of its guidance: scales and shares of rescaling, tried before any fit."""
+    """What a pipeline says of its guidance: scales and shares of rescaling, tried before any fit; its guider."""
 
     scales: tuple[float, ...] = ()
     rescales: tuple[float, ...] = ()
+    guider: Any = None
 
 
-def learn(branches: Sequence[Tensor], received: Tensor, named: Named = Named()) -> Guidance | None:
+def learn(branches: Sequence[Tensor], received: Tensor, named: Named = Named()) -> Guidance | Guider | None:
     """The guidance that made `received` `(B, C, ...)` of the branches `(B, C', ...)`; None where none fits."""
     if any(branch.shape[0] != received.shape[0] or branch.shape[2:] != received.shape[2:] for branch in branches):
         return None
@@ -87,7 +114,22 @@ def learn(branches: Sequence[Tensor], received: Tensor, named: Named = Named()) 
         second = _part(branches, received[:, half:], slice(half, channels), named)
         if first is not None and second is not None:
             return Guidance((first, second))
-    return None
+    if received.dim() == FRAMES and channels == min(wide):
+        each = [_part(branches, received[:, i : i + 1], slice(i, i + 1), named) for i in range(channels)]
+        if all(part is not None for part in each):
+            return Guidance(tuple(part for part in each if part is not None))
+    return _guider(branches, received, named.guider)
+
+
+def _guider(branches: Sequence[Tensor], received: Tensor, guider: Any) -> Guider | None:
+    """The pipeline's own guider, where it gave what was received and keeps nothing from step to step."""
+    names = tuple(getattr(guider, "_input_predictions", None) or ())
+    if len(branches) != getattr(guider, "num_conditions", 0) or len(names) < len(branches):
+        return None
+    found = Guider(copy.copy(guider), names[: len(branches)])
+    off = (found(branches) - received).abs().max()
+    size = found.gain * max(float(branch.abs().max()) for branch in branches)
+    return found if bool(off <= ROUNDINGS * torch.finfo(received.dtype).eps * size) else None
 
 
 def _part(branches: Sequence[Tensor], received: Tensor, channels: slice, named: Named) -> Weights | None:

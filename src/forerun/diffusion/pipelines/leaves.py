@@ -7,7 +7,7 @@ constant that goes with the rows of the batch, or a constant of the whole call.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -42,6 +42,18 @@ class Batch:
     def spread(self, values: Tensor) -> Tensor:
         """Numbers of steps `(W,)`, one for every row of their batch."""
         return values.repeat_interleave(self.rows // self.copies).repeat(self.copies)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Numbers of the steps `(length,)`, float64, and what is made of them."""
+
+    numbers: Tensor
+    change: Callable[[Tensor], Tensor]
+
+    def of(self, dtype: torch.dtype) -> list[Tensor]:
+        """The numbers changed: those of a dtype, and as they are; float64."""
+        return [self.change(self.numbers.to(dtype)).double(), self.change(self.numbers)]
 
 
 class Leaf(ABC):
@@ -222,13 +234,14 @@ def _close(made: Tensor, seen: Tensor) -> Tensor:
     return (made.to(seen.dtype) - seen).abs() <= unit * seen.abs().clamp_min(1e-3)
 
 
-def find_time(seen: Any, batch: Batch, tables: Sequence[Tensor]) -> Time | None:
+def find_time(seen: Any, batch: Batch, tables: Sequence[Table]) -> Time | None:
     """Which table of numbers an argument is taken from, judged by the first entry; None where by none."""
     if isinstance(seen, bool) or not isinstance(seen, Tensor | int | float):
         return None
     value = float(seen.double().flatten()[seen.double().abs().argmax()]) if isinstance(seen, Tensor) else float(seen)
-    precision = torch.finfo(seen.dtype).eps if isinstance(seen, Tensor) and seen.is_floating_point() else 1e-7
-    for table in tables:
-        if abs(float(table[0]) - value) <= 4 * precision * max(abs(value), 1e-3):
-            return Time(table, seen, batch)
-    return None
+    dtype = seen.dtype if isinstance(seen, Tensor) and seen.is_floating_point() else torch.float32
+    close = 4 * torch.finfo(dtype).eps * max(abs(value), 1e-3)
+    candidates = [values for table in tables for values in table.of(dtype)]
+    # in half precision pipelines round the time before they scale it: so these come first
+    best = min(candidates, key=lambda values: abs(float(values[0]) - value))
+    return Time(best, seen, batch) if abs(float(best[0]) - value) <= close else None

@@ -12,7 +12,7 @@ from torch import Tensor
 from forerun.diffusion.pipelines.blend import Blend
 from forerun.diffusion.pipelines.compare import differing
 from forerun.diffusion.pipelines.guidance import Named
-from forerun.diffusion.pipelines.leaves import Moment
+from forerun.diffusion.pipelines.leaves import Moment, Table
 from forerun.diffusion.pipelines.recipe import Call, Known, NotUnderstood, Part, learn, returned
 from forerun.diffusion.schedulers.sampling import Sampling
 from forerun.engine.tree import Tree
@@ -130,7 +130,8 @@ class Plan:
         return self._near(self.recipe.combine(outputs, 1, len(sample))[0], received)
 
     def _near(self, ours: Tensor, own: Tensor) -> bool:
-        unit = FOLLOWS * torch.finfo(own.dtype).eps * self._amplified()
+        rounding = max(torch.finfo(each.dtype).eps for each in (own, self._taken.sample, self._taken.received))
+        unit = FOLLOWS * rounding * self.recipe.guide.gain
         return ours.shape == own.shape and bool((ours - own).abs().max() <= unit * float(own.abs().max()))
 
     def _revised(self, step: int, sample: Tensor) -> Tensor:
@@ -146,7 +147,7 @@ class Plan:
         if ours.shape != own.shape:
             raise NotUnderstood(f"the step of {name} returned another shape than it got")
         unit = max(float(own.abs().max()), float(self._taken.sample.abs().max()), 1e-6)
-        rounding = torch.finfo(own.dtype).eps
+        rounding = max(torch.finfo(each.dtype).eps for each in (own, self._taken.sample, self._taken.received))
         if not bool((ours - own).abs().max() <= FOLLOWS * rounding * unit):
             raise NotUnderstood(f"a step of {name} could not be repeated on a copy of it")
         return self.process.replaced(state, self._revised(0, own.to(ours.dtype)))
@@ -179,24 +180,22 @@ class Plan:
         own = self._taken.received
         precision = max(torch.finfo(leaf.dtype).eps for leaf in (own, *self.records[0].outputs[-1]))
         unit = max(float(own.abs().max()), 1e-6)
-        if not bool((found - own).abs().max() <= AGREES * precision * unit * self._amplified()):
+        if not bool((found - own).abs().max() <= AGREES * precision * unit * self.recipe.guide.gain):
             raise NotUnderstood(
                 "the networks gave another output for the step that was taken when it was repeated in a batch: "
                 "an argument is not known to belong to the batch, or the networks are not deterministic"
             )
 
-    def _amplified(self) -> float:
-        """How much guidance multiplies differences between branches by."""
-        return max(1.0, *(sum(abs(weight) for weight in part.weights) for part in self.recipe.guide.parts))
-
-    def _tables(self) -> list[Tensor]:
-        """Numbers that an argument of time may be."""
+    def _tables(self) -> list[Table]:
+        """What an argument of time may be."""
         script, scheduler = self.process.script, self._taken.scheduler
         times = torch.tensor([float(t) for t in script.timesteps], dtype=torch.float64)
         train = float(scheduler.config.get("num_train_timesteps", 1000))
-        tables = [times, times / train, 1 - times / train, train - times]
+        tables = [Table(times, change) for change in (lambda t: t, lambda t: t / train)]
+        tables += [Table(times, change) for change in (lambda t: 1 - t / train, lambda t: train - t)]
         sigmas = getattr(scheduler, "sigmas", None)
         places = [script.position(index) for index in range(self.length)]
         if sigmas is not None and all(place is not None and 0 <= place < len(sigmas) for place in places):
-            tables.append(torch.tensor([float(sigmas[place]) for place in places], dtype=torch.float64))
+            levels = torch.tensor([float(sigmas[place]) for place in places], dtype=torch.float64)
+            tables.append(Table(levels, lambda sigma: sigma))
         return tables

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from forerun.diffusion.pipelines import guidance
-from forerun.diffusion.pipelines.guidance import Guidance, Named
+from forerun.diffusion.pipelines.guidance import Guidance, Guider, Named
 from forerun.diffusion.pipelines.leaves import (
     Batch,
     Constant,
@@ -20,6 +20,7 @@ from forerun.diffusion.pipelines.leaves import (
     Output,
     Rows,
     Sample,
+    Table,
     find_sample,
     find_time,
 )
@@ -35,12 +36,13 @@ class NotUnderstood(Exception):
 
 @dataclass(frozen=True)
 class Call:
-    """A call of a network that a pipeline made."""
+    """A call of a network that a pipeline made: its output as it was, and as the pipeline got it, free to change."""
 
     name: str
     network: nn.Module
     asked: Asked
     output: Any
+    handed: Any
 
 
 @dataclass(frozen=True)
@@ -51,14 +53,14 @@ class Known:
         sample: that the scheduler's step received, `(B, *shape)`.
         received: the model output that it received.
         scales: of the scheduler for each step from this one on.
-        tables: numbers that an argument of time may be, one each step from this one on.
+        tables: what an argument of time may be.
         named: what the pipeline says of its guidance.
     """
 
     sample: Tensor
     received: Tensor
     scales: Tensor
-    tables: Sequence[Tensor]
+    tables: Sequence[Table]
     named: Named
 
     @property
@@ -100,7 +102,7 @@ class Recipe:
 
     parts: tuple[Part, ...]
     branching: tuple[int, ...]  # the parts whose outputs are branches of the guidance
-    guide: Guidance
+    guide: Guidance | Guider
     halved: bool = False  # the branches are halves of the samples, which are twice the same
 
     def __call__(self, moment: Moment) -> tuple[Tensor, list[list[Tensor]]]:
@@ -126,6 +128,8 @@ def learn(calls: Sequence[Call], known: Known) -> Recipe:
     """
     if not calls:
         raise NotUnderstood("no network was called between two steps of the scheduler")
+    if getattr(known.named.guider, "momentum_buffer", None) is not None:
+        raise NotUnderstood("the guider has a momentum, which it carries from step to step")
     found = _branching(calls, known)
     if found is None:
         raise NotUnderstood(
@@ -135,13 +139,16 @@ def learn(calls: Sequence[Call], known: Known) -> Recipe:
     chosen, guide, halved = found
     seeing = [index for index, call in enumerate(calls) if _sample_of(call, known) is not None]
     needed = _needed(calls, [*chosen, *seeing])  # those that tell nothing are made all the same
+    known_networks = {id(calls[index].network) for index in needed}
+    if any(id(call.network) in known_networks for index, call in enumerate(calls) if index not in needed):
+        raise NotUnderstood(f"{calls[chosen[0]].name} is also called with something that does not follow from the samples")
     parts: list[Part] = []
     for index in needed:
         parts.append(_part(calls[index], [calls[earlier] for earlier in needed[: len(parts)]], known))
     return Recipe(tuple(parts), tuple(needed.index(index) for index in chosen), guide, halved)
 
 
-def _branching(calls: Sequence[Call], known: Known) -> tuple[list[int], Guidance, bool] | None:
+def _branching(calls: Sequence[Call], known: Known) -> tuple[list[int], Guidance | Guider, bool] | None:
     """The last calls whose outputs explain the model output, as few as do."""
     direct = [index for index, call in enumerate(calls) if _sample_of(call, known) is not None]
     for count in range(1, len(direct) + 1):
@@ -175,8 +182,9 @@ def _link(value: Any, before: Sequence[Call]) -> Output | None:
     if not isinstance(value, Tensor) or value.dim() < 2:
         return None
     for index in range(len(before) - 1, -1, -1):
-        for place, leaf in enumerate(tensors(before[index].output)):
-            if value is leaf:
+        leaves = zip(tensors(before[index].output), tensors(before[index].handed), strict=True)
+        for place, (leaf, handed) in enumerate(leaves):
+            if value is handed:
                 return Output(index, place)
             found = Output(index, place, behind_zeros=True)
             if value.shape == (2 * len(leaf), *leaf.shape[1:]) and torch.equal(found.of(leaf), value):
@@ -197,14 +205,22 @@ def _leaf(path: str, value: Any, batch: Batch, known: Known) -> Leaf:
     seen = find_sample(value, known.sample, known.scales, known.moment)
     if seen is not None:
         return seen
-    if path.split(".")[-1] in TIME or path == "args.1":
+    name = path.split(".")[-1]
+    if name in TIME or name.startswith("timestep") or path == "args.1":
         time = find_time(value, batch, known.tables)
         if time is not None:
             return time
-        if _numeric(value) and path.split(".")[-1] in TIME[:3]:
+        if _numeric(value) and name in TIME[:3]:
             raise NotUnderstood(f"the argument {path} of the network is {value!r}, which is no known function of time")
     if any(word in path for word in PLACES):
         return Constant(value)
+    if (
+        isinstance(value, Tensor)
+        and "encoder_hidden_states" in path
+        and value.dim() > 1
+        and not len(value) % batch.rows
+    ):
+        return Rows(value, batch.copies)  # perhaps several for each row, one a frame
     rows = isinstance(value, list) and not _weights(value) if not isinstance(value, Tensor) else value.dim() > 0
     return Rows(value, batch.copies) if rows and len(value) == batch.rows else Constant(value)
 

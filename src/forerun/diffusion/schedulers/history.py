@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 ORIGINAL = "_forerun_original"  # on the class of a watched scheduler: the class that it is of
+USUAL = ("model_output", "timestep", "sample")
 TINY = (1, 3, 5, 7)  # a shape that nothing else in a scheduler has
 
 
@@ -58,7 +59,16 @@ class Skeleton:
             for name, value in self.attributes.items()
         }
         vars(scheduler).update(filled)
+        if hasattr(scheduler, "is_scale_input_called"):
+            scheduler.is_scale_input_called = True  # which `step` would warn of; scaling is left to the caller
         return scheduler
+
+
+@dataclass(frozen=True)
+class Varying:
+    """An argument of `step` that is another in every step."""
+
+    values: Sequence[Any]
 
 
 @final
@@ -70,7 +80,7 @@ class Script:
         sample: the sample `(B, *shape)` that its next step will get.
         timesteps: the timesteps of the steps to come.
         channels: of the model output over those of the sample; 2 where a variance comes with it.
-        options: further keyword arguments of `step`, the same at every step; no generator.
+        options: further keyword arguments of `step`, the same at every step or `Varying`; no generator.
 
     Raises:
         ValueError: the scheduler cannot be stepped with these arguments.
@@ -81,6 +91,7 @@ class Script:
     ) -> None:
         self.timesteps = list(timesteps)
         self.options = dict(options)
+        _refuse_missing(scheduler, self.options)
         self._takes_generator = "generator" in inspect.signature(original(scheduler).step).parameters
         self.random = False  # whether a step draws noise; the rehearsal tells
         self.dtype = sample.dtype
@@ -99,13 +110,16 @@ class Script:
         """The state after the step `index`, from a model output; nothing that is passed in is modified."""
         sample, *history = state
         scheduler = self.skeletons[index].fill(history)
-        following = take(scheduler, output, self.timesteps[index], sample, options=self.arguments(generator))
+        following = take(scheduler, output, self.timesteps[index], sample, options=self.arguments(index, generator))
         kept = self.collect(scheduler, index + 1)
         return (following.to(sample.dtype), *self._padded(kept, following))
 
-    def arguments(self, generator: Any) -> dict[str, Any]:
-        """The keyword arguments of `step`."""
-        return {**self.options, "generator": generator} if self._takes_generator else self.options
+    def arguments(self, index: int, generator: Any) -> dict[str, Any]:
+        """The keyword arguments of the step `index`."""
+        options = {
+            name: value.values[index] if isinstance(value, Varying) else value for name, value in self.options.items()
+        }
+        return {**options, "generator": generator} if self._takes_generator else options
 
     def position(self, index: int) -> int | None:
         """The place of a step in the scheduler's own lists, such as `sigmas`; None where it keeps no index."""
@@ -130,8 +144,8 @@ class Script:
         found = [Skeleton.of(scheduler, TINY)[0]]
         generator = torch.Generator().manual_seed(0)
         before, everywhere = generator.get_state(), torch.get_rng_state()
-        for timestep in self.timesteps:
-            sample = take(scheduler, output, timestep, sample, options=self.arguments(generator))
+        for index, timestep in enumerate(self.timesteps):
+            sample = take(scheduler, output, timestep, sample, options=self.arguments(index, generator))
             found.append(Skeleton.of(scheduler, TINY)[0])
         self.random = not torch.equal(before, generator.get_state())
         if not torch.equal(everywhere, torch.get_rng_state()):
@@ -153,6 +167,19 @@ class Script:
     def _padded(self, history: Sequence[Tensor], like: Tensor) -> list[Tensor]:
         kept = [tensor.to(self.dtype) for tensor in history]
         return kept + [torch.zeros_like(like, dtype=self.dtype)] * (self.slots - len(kept))
+
+
+def _refuse_missing(scheduler: Any, options: Mapping[str, Any]) -> None:
+    """Refuse a step with arguments of its own that change from step to step."""
+    parameters = list(inspect.signature(original(scheduler).step).parameters.values())[1:]
+    missing = [p.name for p in parameters if p.default is p.empty and p.name not in {*USUAL, *options}]
+    if [p.name for p in parameters[:3]] != list(USUAL):
+        missing = missing or [p.name for p in parameters if p.default is p.empty and p.name not in USUAL]
+    if missing or any(isinstance(value, Tensor) and value.dim() > 1 for value in options.values()):
+        raise ValueError(
+            f"the step of {original(scheduler).__name__} takes {', '.join(missing) or 'tensors'} besides the usual "
+            "arguments, which its own pipeline carries from step to step; use another scheduler"
+        )
 
 
 def original(scheduler: Any) -> Any:

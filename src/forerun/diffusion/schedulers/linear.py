@@ -100,7 +100,7 @@ def _stepped(script: Script, skeleton: Skeleton, index: int, vectors: Tensor) ->
     """The rows `(1 + m', K)` after a step from (output, sample, history), the rows of `vectors` `(2 + m, K)`."""
     output, sample, *history = vectors.reshape(len(vectors), 1, -1, 1, 1)
     scheduler: Any = skeleton.fill(history)
-    options = script.arguments(torch.Generator().manual_seed(0))
+    options = script.arguments(index, torch.Generator().manual_seed(0))
     following = take(scheduler, output, script.timesteps[index], sample, options=options)
     kept = script.collect(scheduler, index + 1)
     return torch.stack([each.reshape(-1).double() for each in (following, *kept)])

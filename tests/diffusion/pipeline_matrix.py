@@ -1,0 +1,95 @@
+"""Every pipeline of the zoo, as it is and ahead of order."""
+
+import warnings
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+import forerun
+from diffusion.zoo.entry import Entry
+from forerun.diffusion.pipelines.parallel import parallel
+
+# Pipelines whose loop does what cannot be repeated for many steps together, and why they run in order.
+CHANGES = "its guidance changes from step to step"
+IN_ORDER = {
+    "pag-adaptive": CHANGES,
+    "cogvideox-dynamic": CHANGES,
+    "sag": "it calls its network with samples that it blurs by the attention of the step",
+    "panorama": "it steps many crops of one picture, each with a scheduler of its own",
+    "modular-sdxl-projected": "its guider carries a momentum from step to step",
+    "cogvideox-dpm": "it carries an output from step to step, and hands it to step",
+    "ltx-i2v": "it steps a part of its samples, and keeps the first frame",
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """How a pipeline is asked."""
+
+    guidance: bool = True
+    batch: int = 1
+    images: int = 1
+    dtype: torch.dtype = torch.float32
+
+    def __str__(self) -> str:
+        kind = "bf16" if self.dtype == torch.bfloat16 else "f32"
+        return f"{kind}-{'guided' if self.guidance else 'plain'}-{self.batch}x{self.images}"
+
+
+CASES = (
+    Case(),
+    Case(guidance=False),
+    Case(batch=3),
+    Case(images=2),
+    Case(dtype=torch.bfloat16),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of it: outputs, rounds for how many steps, and why it ran in order."""
+
+    own: Tensor
+    ahead: Tensor
+    rounds: int
+    steps: int
+    note: str
+
+    @property
+    def deviation(self) -> float:
+        """Root mean square, over the root mean square of the output."""
+        size = self.own.float().pow(2).mean().sqrt().clamp_min(1e-6)
+        return float((self.ahead.float() - self.own.float()).pow(2).mean().sqrt() / size)
+
+
+def applies(entry: Entry, case: Case) -> bool:
+    """Whether a family can be asked so."""
+    return (
+        (case.guidance or entry.guides)
+        and (case.batch == 1 or entry.batches)
+        and (case.images == 1 or entry.several)
+        and (case.dtype == torch.float32 or entry.half)
+    )
+
+
+def compare(entry: Entry, case: Case, *, steps: int = 12, tolerance: float | None = 1e-4) -> Row:
+    """Run a pipeline both ways."""
+    pipe = entry.build(case.dtype)
+    asked = {"steps": steps, "guidance": case.guidance, "batch": case.batch, "images": case.images}
+    own = entry.run(pipe, **asked)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with parallel(pipe, window=forerun.Full(), tolerance=tolerance) as run:
+            ahead = entry.run(pipe, **asked)
+    solution = run.solution
+    assert solution is not None
+    notes = [str(each.message) for each in told if "forerun" in str(each.message)]
+    return Row(own, ahead, solution.rounds, solution.length, " ".join(notes))
+
+
+def fingerprint(pipe: object) -> dict[str, object]:
+    """All that watching may not leave behind."""
+    components = pipe.components  # type: ignore[attr-defined]
+    networks = {name: set(vars(each)) for name, each in components.items() if isinstance(each, nn.Module)}
+    return {**networks, "scheduler": type(components["scheduler"])}

@@ -1,0 +1,223 @@
+"""Any pipeline of diffusers, driven by its own call, gives its own sample."""
+
+import copy
+import inspect
+from collections.abc import Iterator
+
+import diffusers
+import pytest
+import torch
+from diffusers import DDIMScheduler, UniPCMultistepScheduler
+
+import forerun
+from diffusion import pipeline_matrix as matrix
+from diffusion.pipeline_matrix import CASES, Case, Entry
+from diffusion.zoo.catalogue import ENTRIES, ZOO
+from forerun.diffusion.pipelines.parallel import parallel
+from forerun.diffusion.pipelines.recipe import NotUnderstood
+
+EXACT, HALF = 2e-4, 0.08  # relative root mean square; half precision rounds as much by itself
+STEPS = 12
+
+
+@pytest.fixture(autouse=True)
+def silent() -> Iterator[None]:
+    before = diffusers.logging.get_verbosity()
+    diffusers.logging.set_verbosity_error()
+    yield
+    diffusers.logging.set_verbosity(before)
+
+
+@pytest.fixture
+def sd() -> Iterator[diffusers.StableDiffusionPipeline]:
+    pipe = ZOO["sd"].build()
+    scheduler = pipe.scheduler
+    yield pipe
+    pipe.scheduler = scheduler
+
+
+def call(pipe: object, **more: object) -> torch.Tensor:
+    return ZOO["sd"].run(pipe, steps=more.pop("steps", STEPS), **more)
+
+
+@pytest.mark.parametrize(
+    "entry, case",
+    [(entry, case) for entry in ENTRIES for case in CASES if matrix.applies(entry, case)],
+    ids=lambda each: str(each) if isinstance(each, Case) else repr(each),
+)
+def test_gives_its_own_sample(entry: Entry, case: Case) -> None:
+    before = matrix.fingerprint(entry.build(case.dtype))
+    half = case.dtype == torch.bfloat16
+    row = matrix.compare(entry, case, tolerance=None if half else 1e-4)
+    assert row.deviation <= (HALF if half else EXACT)
+    assert matrix.fingerprint(entry.build(case.dtype)) == before
+    if entry.name not in matrix.IN_ORDER:
+        assert not row.note
+        assert row.rounds < 2 * row.steps
+
+
+def test_few_run_in_order() -> None:
+    assert set(matrix.IN_ORDER) <= set(ZOO)
+    assert len(matrix.IN_ORDER) < len(ENTRIES) / 8
+
+
+def test_rounds_evaluations_and_status_are_told(sd: diffusers.StableDiffusionPipeline) -> None:
+    own = call(sd, steps=30)
+    with parallel(sd, window=forerun.Full()) as run:
+        assert run.solution is None
+        ahead = call(sd, steps=30)
+    found = run.solution
+    assert found.status is forerun.Status.CHECKED
+    assert found.length == found.step == 30
+    assert found.rounds < 15 < found.evaluations
+    assert torch.equal(found.state, ahead)
+    assert found.deviation_estimate < 1e-3
+    assert float((ahead - own).pow(2).mean().sqrt()) < 1e-3 * 20
+    assert found.log[0].start == 1
+
+
+def test_several_calls_in_one_context(sd: diffusers.StableDiffusionPipeline) -> None:
+    own = [call(sd, seed=seed) for seed in (0, 1)]
+    with parallel(sd, window=forerun.Full(), tolerance=1e-5) as run:
+        ahead = [call(sd, seed=seed) for seed in (0, 1)]
+    assert len(run.solutions) == 2
+    assert all(torch.allclose(*pair, atol=1e-3) for pair in zip(own, ahead, strict=True))
+
+
+def test_auto_declines_where_there_is_nothing_to_gain(sd: diffusers.StableDiffusionPipeline) -> None:
+    own = call(sd, steps=4)
+    with parallel(sd) as run:
+        ahead = call(sd, steps=4)
+    assert torch.allclose(own, ahead, atol=1e-3)
+    assert run.solution.evaluations <= 12
+
+
+def test_a_callback_that_changes_the_latents_is_noticed(sd: diffusers.StableDiffusionPipeline) -> None:
+    def shift(pipe: object, step: int, t: object, given: dict) -> dict:
+        return {"latents": given["latents"] + 0.5} if step == 5 else {}
+
+    own = call(sd, callback_on_step_end=shift)
+    with parallel(sd, window=forerun.Full(), tolerance=1e-5) as run:
+        ahead = call(sd, callback_on_step_end=shift)
+    assert torch.allclose(own, ahead, atol=1e-3)
+    assert not torch.allclose(own, call(sd), atol=1e-1)
+    assert run.solution.step == STEPS
+
+
+def test_callbacks_see_every_step_once_with_the_usual_latents(sd: diffusers.StableDiffusionPipeline) -> None:
+    seen: dict[bool, list] = {False: [], True: []}
+
+    def watching(ahead: bool):
+        return lambda pipe, step, t, given: seen[ahead].append((step, int(t), given["latents"].clone())) or {}
+
+    call(sd, callback_on_step_end=watching(False))
+    with parallel(sd, window=forerun.Full(), tolerance=1e-5):
+        call(sd, callback_on_step_end=watching(True))
+    assert [entry[:2] for entry in seen[False]] == [entry[:2] for entry in seen[True]]
+    assert all(torch.allclose(a[2], b[2], atol=1e-3) for a, b in zip(seen[False], seen[True], strict=True))
+
+
+def test_a_pipeline_that_is_interrupted_stops(sd: diffusers.StableDiffusionPipeline) -> None:
+    def stop(pipe: object, step: int, t: object, given: dict) -> dict:
+        pipe._interrupt = step >= 3
+        return {}
+
+    own = call(sd, callback_on_step_end=stop)
+    with parallel(sd, window=forerun.Full(), tolerance=1e-5) as run:
+        ahead = call(sd, callback_on_step_end=stop)
+    assert torch.allclose(own, ahead, atol=1e-3)
+    assert run.solution.step == 4
+
+
+def test_guidance_that_ends_half_way(sd: diffusers.StableDiffusionPipeline) -> None:
+    def end(pipe: object, step: int, t: object, given: dict) -> dict:
+        if step == 5:
+            pipe._guidance_scale = 1.0
+            return {"prompt_embeds": given["prompt_embeds"].chunk(2)[-1]}
+        return {}
+
+    inputs = {"callback_on_step_end": end, "callback_on_step_end_tensor_inputs": ["prompt_embeds"]}
+    own = call(sd, **inputs)
+    with parallel(sd, window=forerun.Full(), tolerance=1e-5) as run:
+        ahead = call(sd, **inputs)
+    assert torch.allclose(own, ahead, atol=1e-3)
+    assert run.solution.rounds < 30
+
+
+def test_another_scheduler_is_set_by_the_user(sd: diffusers.StableDiffusionPipeline) -> None:
+    sd.scheduler = UniPCMultistepScheduler.from_config(sd.scheduler.config)
+    own = call(sd, steps=30)
+    with parallel(sd, window=forerun.Full(), tolerance=1e-5) as run:
+        ahead = call(sd, steps=30)
+    assert torch.allclose(own, ahead, atol=2e-3)
+    assert run.solution.rounds < 15
+
+
+def test_everything_is_put_back_after_an_exception(sd: diffusers.StableDiffusionPipeline) -> None:
+    before, signature = matrix.fingerprint(sd), inspect.signature(sd.scheduler.step)
+
+    def fail(pipe: object, step: int, t: object, given: dict) -> dict:
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"), parallel(sd):
+        assert inspect.signature(sd.scheduler.step) == signature
+        call(sd, callback_on_step_end=fail)
+    assert matrix.fingerprint(sd) == before
+
+
+def test_a_copy_of_the_scheduler_steps_by_itself(sd: diffusers.StableDiffusionPipeline) -> None:
+    """Pipelines that copy their scheduler for a second stream of samples."""
+    with parallel(sd):
+        own, other = sd.scheduler, copy.deepcopy(sd.scheduler)
+        own.set_timesteps(5)
+        other.set_timesteps(7)
+        assert len(own.timesteps) == 5
+        assert isinstance(own, DDIMScheduler)
+
+
+def test_what_is_not_understood_runs_in_order_with_one_warning() -> None:
+    entry = ZOO["cogvideox-dpm"]
+    own = entry.run(steps=6)
+    with pytest.warns(RuntimeWarning, match="Sequential from step 1 on") as told, parallel(entry.build()) as run:
+        ahead = entry.run(steps=6)
+    assert len([each for each in told if each.category is RuntimeWarning]) == 1
+    assert torch.equal(own, ahead)
+    assert run.solution.status is forerun.Status.SEQUENTIAL
+    assert run.solution.rounds == run.solution.length
+    assert "Sequential" in str(run.solution)
+
+
+def test_strict_makes_it_an_error() -> None:
+    entry = ZOO["modular-sdxl-projected"]
+    with pytest.raises(NotUnderstood, match="momentum"), parallel(entry.build(), strict=True):
+        entry.run(steps=6)
+
+
+def test_a_network_that_is_not_deterministic_is_noticed(sd: diffusers.StableDiffusionPipeline) -> None:
+    handle = sd.unet.register_forward_hook(
+        lambda module, args, output: (output[0] + 0.3 * torch.randn(output[0].shape),)
+    )
+    try:
+        with pytest.warns(RuntimeWarning, match="not deterministic"), parallel(sd, window=forerun.Full()) as run:
+            call(sd)
+    finally:
+        handle.remove()
+    assert run.solution.step == STEPS
+
+
+def test_bad_input(sd: diffusers.StableDiffusionPipeline) -> None:
+    with pytest.raises(TypeError, match="no scheduler with a step"), parallel(Loopless()):
+        pass
+    with pytest.raises(RuntimeError, match="already"), parallel(sd), parallel(sd):
+        pass
+    assert "_forerun_original" not in vars(type(sd.scheduler))
+    with pytest.raises(ValueError, match="Sliding"), parallel(sd, window=forerun.Sliding(0)):
+        pass
+    latents = torch.full((1, 4, 16, 16), torch.nan)
+    with pytest.warns(RuntimeWarning), parallel(sd, window=forerun.Full()):
+        found = call(sd, latents=latents)
+    assert found.isnan().all()
+
+
+class Loopless:
+    components: dict = {}  # noqa: RUF012
