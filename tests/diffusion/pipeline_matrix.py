@@ -4,10 +4,10 @@ import warnings
 from dataclasses import dataclass
 
 import torch
+from diffusion.zoo.entry import Entry
 from torch import Tensor, nn
 
 import forerun
-from diffusion.zoo.entry import Entry
 from forerun.diffusion.pipelines.parallel import parallel
 
 # Pipelines whose loop does what cannot be repeated for many steps together, and why they run in order.

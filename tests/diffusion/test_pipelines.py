@@ -8,11 +8,11 @@ import diffusers
 import pytest
 import torch
 from diffusers import DDIMScheduler, UniPCMultistepScheduler
-
-import forerun
 from diffusion import pipeline_matrix as matrix
 from diffusion.pipeline_matrix import CASES, Case, Entry
 from diffusion.zoo.catalogue import ENTRIES, ZOO
+
+import forerun
 from forerun.diffusion.pipelines.parallel import parallel
 from forerun.diffusion.pipelines.recipe import NotUnderstood
 
@@ -159,9 +159,11 @@ def test_everything_is_put_back_after_an_exception(sd: diffusers.StableDiffusion
     def fail(pipe: object, step: int, t: object, given: dict) -> dict:
         raise KeyError("mine")
 
-    with pytest.raises(KeyError, match="mine"), parallel(sd):
+    run = parallel(sd)
+    with run:
         assert inspect.signature(sd.scheduler.step) == signature
-        call(sd, callback_on_step_end=fail)
+        with pytest.raises(KeyError, match="mine"):
+            call(sd, callback_on_step_end=fail)
     assert matrix.fingerprint(sd) == before
 
 

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, final
 
+import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 

@@ -141,7 +141,9 @@ def learn(calls: Sequence[Call], known: Known) -> Recipe:
     needed = _needed(calls, [*chosen, *seeing])  # those that tell nothing are made all the same
     known_networks = {id(calls[index].network) for index in needed}
     if any(id(call.network) in known_networks for index, call in enumerate(calls) if index not in needed):
-        raise NotUnderstood(f"{calls[chosen[0]].name} is also called with something that does not follow from the samples")
+        raise NotUnderstood(
+            f"{calls[chosen[0]].name} is also called with something that does not follow from the samples"
+        )
     parts: list[Part] = []
     for index in needed:
         parts.append(_part(calls[index], [calls[earlier] for earlier in needed[: len(parts)]], known))

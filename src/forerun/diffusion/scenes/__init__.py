@@ -1,0 +1,1 @@
+"""Pictures of coloured solids and what is said of them: renderer, captions, a trained pipeline, a classifier."""

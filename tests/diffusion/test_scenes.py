@@ -1,0 +1,102 @@
+"""The scenes: drawn the same from the same seed, said and understood, read back, and drawn by the shipped pipeline."""
+
+import random
+
+import pytest
+import torch
+
+from forerun.diffusion.scenes.captions import Scene, Thing, caption, draw_scene, parse, unknown_words, words
+from forerun.diffusion.scenes.classifier import agreement, load_scene_classifier
+from forerun.diffusion.scenes.render import render
+
+RED_TORUS, BLUE_CUBE = Thing("red", "torus"), Thing("blue", "cube")
+
+
+def scenes(count, seed):
+    dice = random.Random(seed)
+    return [draw_scene(dice) for _ in range(count)]
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    pytest.importorskip("diffusers")
+    from forerun.diffusion.scenes.load import load_scenes_pipeline
+
+    loaded = load_scenes_pipeline()
+    loaded.set_progress_bar_config(disable=True)
+    return loaded
+
+
+def test_the_same_seed_gives_the_same_pictures():
+    pictures = render(scenes(8, seed=1), seed=2)
+    assert pictures.shape == (8, 3, 64, 64)
+    assert pictures.dtype == torch.uint8
+    assert torch.equal(pictures, render(scenes(8, seed=1), seed=2))
+    assert not torch.equal(pictures, render(scenes(8, seed=1), seed=3))
+
+
+@pytest.mark.parametrize(
+    "relation, halves", [("left of", (2, 0)), ("right of", (2, 1)), ("above", (1, 0)), ("below", (1, 1))]
+)
+def test_a_relation_is_seen_in_the_picture(relation, halves):
+    red, _, blue = render([Scene(RED_TORUS, relation, BLUE_CUBE)])[0].float()
+    axis, half = halves
+    first, second = (red - blue).clamp(min=0).chunk(2, axis - 1)
+    assert (first.sum() > 20 * second.sum()) == (half == 0)
+
+
+def test_every_caption_is_understood_as_its_scene():
+    dice = random.Random(0)
+    for scene in scenes(500, seed=5):
+        understood = parse(caption(scene, dice))
+        assert set(understood.things) == set(scene.things)
+        assert understood.layout == scene.layout
+        assert understood.relation == "beside" or understood.things == scene.things
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a red torus left of a blue cube",
+        "The blue box on the right of a red ring.",
+        "RED TORUS to the left of blue cube",
+    ],
+)
+def test_one_scene_has_many_captions(prompt):
+    assert parse(prompt).things == (RED_TORUS, BLUE_CUBE)
+
+
+def test_unknown_words_are_named_and_refused():
+    assert unknown_words("a red torus, left of a blue cube") == []
+    assert unknown_words("a photo of a Red horse, a photo") == ["photo", "horse"]
+    with pytest.raises(ValueError, match=r"unknown words .*: horse"):
+        parse("a red horse")
+    with pytest.raises(ValueError, match="does not name a thing"):
+        parse("a cube red")
+
+
+def test_the_classifier_reads_what_was_rendered():
+    asked = scenes(256, seed=1234)
+    right = agreement(asked, load_scene_classifier().facts(render(asked, seed=99).float() / 255))
+    assert right["all"] > 0.97, right
+    assert right["size"] > 0.95, right
+
+
+def test_features_have_one_row_for_each_picture():
+    assert load_scene_classifier().features(torch.rand(3, 3, 64, 64)).shape == (3, 128)
+
+
+def test_every_word_is_one_token(pipeline):
+    for word in words():
+        assert len(pipeline.tokenizer(word).input_ids) == 3, word
+
+
+def test_the_pipeline_draws_what_is_asked(pipeline):
+    prompts = ["a red torus left of a blue cube", "a large yellow cone", "a green sphere above a purple pyramid"]
+    generator = torch.Generator().manual_seed(0)
+    drawn = pipeline(prompts, num_inference_steps=20, guidance_scale=3.0, generator=generator, output_type="pt").images
+    assert drawn.shape == (3, 3, 64, 64)
+    assert drawn.dtype == torch.float32
+    right = agreement([parse(prompt) for prompt in prompts], load_scene_classifier().facts(drawn))
+    assert right["colour"] == 1
+    assert right["layout"] == 1
