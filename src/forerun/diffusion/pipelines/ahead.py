@@ -140,6 +140,9 @@ class Ahead(Observer):
         if self._failures > RESTARTS:
             what = self._differed or "a call of a network"
             return self._give_up(f"{what} was not as the steps before foretold, {self._failures} times")
+        if self._failures and not self._account.pays(len(timesteps) - 1):
+            what = self._differed or "what a step calls"
+            return self._give_up(f"{what} has changed, and too few steps are left to gain by solving them again")
         if self._last is not None:
             self._blend = find_blend(self._noised, self._last, sample)
         try:

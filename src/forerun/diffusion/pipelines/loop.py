@@ -22,6 +22,8 @@ from forerun.engine.solve import Event, solve
 from forerun.engine.tolerance import PerStep, Tolerance
 from forerun.engine.window import Window
 
+WORTH = 0.5  # rounds for each step, at most, to solve again after the pipeline has left the path
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -74,10 +76,10 @@ class Account:
     def __init__(self) -> None:
         self.steps = 0
         self.notes: list[str] = []
+        self._rounds = 0  # of the last solve
         self._single = 0  # steps with calls of their own, since the last solve
         self._total = 0
         self._last: Tensor | None = None
-        self._begun = 0  # the step from which the last solve went on
         self._solution: Solution | None = None
         self._log: list[Round] = []
 
@@ -86,6 +88,10 @@ class Account:
         """Rounds and evaluations so far."""
         before = (0, 0) if self._solution is None else (self._solution.rounds, self._solution.evaluations)
         return before[0] + self._single, before[1] + self._single
+
+    def pays(self, left: int) -> bool:
+        """Whether solving so many steps again is likely to take fewer rounds than steps, by what it took before."""
+        return self._solution is None or min(self._rounds, left) <= WORTH * left
 
     def single(self) -> None:
         """A step is taken by calls of its own."""
@@ -105,6 +111,7 @@ class Account:
         self._log += [
             replace(entry, start=entry.start + self.steps, stop=entry.stop + self.steps) for entry in solution.log
         ]
+        self._rounds = solution.rounds - self.spent[0]
         self._solution = solution
         self._single = 0
 

@@ -130,6 +130,8 @@ def learn(calls: Sequence[Call], known: Known) -> Recipe:
         raise NotUnderstood("no network was called between two steps of the scheduler")
     if getattr(known.named.guider, "momentum_buffer", None) is not None:
         raise NotUnderstood("the guider has a momentum, which it carries from step to step")
+    for call in calls:
+        _forgets(call)
     found = _branching(calls, known)
     if found is None:
         raise NotUnderstood(
@@ -148,6 +150,15 @@ def learn(calls: Sequence[Call], known: Known) -> Recipe:
     for index in needed:
         parts.append(_part(calls[index], [calls[earlier] for earlier in needed[: len(parts)]], known))
     return Recipe(tuple(parts), tuple(needed.index(index) for index in chosen), guide, halved)
+
+
+def _forgets(call: Call) -> None:
+    """Refuse a network whose attention keeps what it saw for the pipeline, which would see another call's."""
+    processors = getattr(call.network, "attn_processors", {})
+    for processor in {id(each): each for each in processors.values()}.values():
+        if any(isinstance(value, Tensor) for value in vars(processor).values()):
+            kind = type(processor).__name__
+            raise NotUnderstood(f"{call.name} keeps a tensor of every call, in its attention processor {kind}")
 
 
 def _branching(calls: Sequence[Call], known: Known) -> tuple[list[int], Guidance | Guider, bool] | None:
