@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from forerun.diffusion.pipelines.plan import Plan
+from forerun.diffusion.pipelines.shared import share
 from forerun.engine.backends import Backend
 from forerun.engine.check import Check
 from forerun.engine.checkpoint import Checkpoint
@@ -48,7 +49,12 @@ class Settings:
 
 def solved(plan: Plan, settings: Settings, spent: tuple[int, int]) -> Solution:
     """The steps of a plan after the one that was taken; `spent` are the rounds and evaluations of the loop before."""
-    return solve(
+
+    def told(event: Event) -> Any:
+        plan.rounds += 1
+        return settings.callback(event)
+
+    solution = solve(
         plan.process,
         plan.state,
         method=settings.method,
@@ -58,10 +64,13 @@ def solved(plan: Plan, settings: Settings, spent: tuple[int, int]) -> Solution:
         guess=settings.guess or Hold(plan.denoised),
         backend=settings.backend,
         progress=settings.progress,
-        callback=settings.callback,
+        callback=told,
         resume=Checkpoint(1, plan.length, plan.state, rounds=spent[0], evaluations=spent[1]),
         throw=False,
     )
+    if solution.status.done:
+        share(plan.records, settings.backend, plan.device)
+    return solution
 
 
 @final

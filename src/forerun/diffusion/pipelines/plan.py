@@ -53,10 +53,11 @@ class Taken:
 
 @dataclass(frozen=True)
 class Record:
-    """The last evaluation of a step: its samples `(B, *shape)`, and what every call returned for them."""
+    """The last evaluation of a step: its samples `(B, *shape)`, what every call returned for them, and when."""
 
     sample: Tensor
     outputs: Sequence[Sequence[Tensor]]
+    made: int  # in the how manyth round; the same on all ranks
 
 
 @final
@@ -91,6 +92,7 @@ class Plan:
             Known(taken.sample, taken.received, self.process.scales, self._tables(), taken.named),
         )
         self.records: dict[int, Record] = {}
+        self.rounds = 0  # that the solver has told of
         self._controlled = False
         self.state = self._followed()
 
@@ -98,6 +100,11 @@ class Plan:
     def length(self) -> int:
         """Steps of the plan, the one that was taken included."""
         return self.process.length
+
+    @property
+    def device(self) -> torch.device:
+        """Of the samples."""
+        return self._sample.device
 
     @property
     def precision(self) -> float:
@@ -173,7 +180,7 @@ class Plan:
         for row, step in enumerate(steps.tolist()):
             # copies, as a slice would keep the whole batch
             kept = [[leaf[:, row].flatten(0, 1).clone() for leaf in leaves] for leaves in split]
-            self.records[step] = Record(samples[row].clone(), kept)
+            self.records[step] = Record(samples[row].clone(), kept, self.rounds)
         return received.to(samples.dtype)
 
     def _control(self, found: Tensor) -> None:
