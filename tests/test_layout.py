@@ -43,17 +43,17 @@ UPWARD = {("engine.solution", "view")}  # Solution.plot() hands itself to the dr
 ENGINE_LIBRARIES = {"torch", "tqdm", "safetensors"}
 LIBRARIES = {  # what a part may import besides
     "engine": set(),
-    "view": {"matplotlib", "numpy"},
-    "diffusion": {"sklearn", "diffusers"},
+    "view": {"matplotlib", "numpy", "PIL"},
+    "diffusion": {"sklearn", "diffusers", "transformers"},
     "optim": set(),
     "policy": set(),
     "sequence": set(),
     "": set(),
-    "cli": {"typer", "rich"},
+    "cli": {"typer", "rich", "diffusers", "PIL"},
     "__main__": set(),
 }
-PACKAGE = {"sklearn": "scikit-learn"}  # the name to install, where it is not the name to import
-LAZY = {"matplotlib", "sklearn", "diffusers", "typer", "rich"}  # never imported by `import forerun` alone
+PACKAGE = {"sklearn": "scikit-learn", "PIL": "pillow"}  # the name to install, where it is not the name to import
+LAZY = {"matplotlib", "sklearn", "diffusers", "transformers", "typer", "rich"}  # not imported by `import forerun` alone
 
 NAMES, FILE_LINES, METHOD_FILE_LINES, FUNCTION_LINES = 25, 300, 150, 60
 

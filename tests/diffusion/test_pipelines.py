@@ -13,8 +13,8 @@ from diffusion.pipeline_matrix import CASES, Case, Entry
 from diffusion.zoo.catalogue import ENTRIES, ZOO
 
 import forerun
+from forerun.diffusion.pipelines.calls import NotUnderstood
 from forerun.diffusion.pipelines.parallel import parallel
-from forerun.diffusion.pipelines.recipe import NotUnderstood
 
 EXACT, ROUNDED = 2e-4, 0.03  # relative root mean square; in half precision besides what it rounds by itself
 STEPS, LONG = 12, 40

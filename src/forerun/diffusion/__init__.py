@@ -1,4 +1,4 @@
-"""Diffusion models: sampling as a Process."""
+"""Diffusion models: any diffusers pipeline, any scheduler of theirs, or a bare denoiser, ahead of order."""
 
 from forerun.diffusion.denoising import (
     Coefficients,
@@ -10,6 +10,8 @@ from forerun.diffusion.denoising import (
     from_velocity,
 )
 from forerun.diffusion.digits import DigitsDenoiser, ExactDenoiser, load_digits, load_digits_denoiser
+from forerun.diffusion.pipelines.parallel import parallel
+from forerun.diffusion.schedulers.sample import sample
 
 __all__ = [
     "Coefficients",
@@ -23,4 +25,6 @@ __all__ = [
     "from_velocity",
     "load_digits",
     "load_digits_denoiser",
+    "parallel",
+    "sample",
 ]

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from forerun.diffusion.pipelines.blend import Blend, Noised, find_blend
+from forerun.diffusion.pipelines.calls import Call, NotUnderstood, like
 from forerun.diffusion.pipelines.compare import differing
 from forerun.diffusion.pipelines.loop import Account, Settings, solved
 from forerun.diffusion.pipelines.plan import Plan, Taken
-from forerun.diffusion.pipelines.recipe import Call, NotUnderstood, like
 from forerun.diffusion.pipelines.schedule import Before, named, options, remaining
 from forerun.diffusion.pipelines.watch import Asked, Observer
 from forerun.diffusion.schedulers.history import original

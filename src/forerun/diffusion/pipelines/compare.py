@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from forerun.diffusion.pipelines.calls import flatten
 from forerun.diffusion.pipelines.leaves import Output, Sample, Time
-from forerun.diffusion.pipelines.recipe import Part, flatten
+from forerun.diffusion.pipelines.recipe import Part
 from forerun.diffusion.pipelines.watch import Asked
 
 SINGLE = 4  # bytes

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from forerun.diffusion.pipelines.blend import Blend
+from forerun.diffusion.pipelines.calls import Call, NotUnderstood, returned
 from forerun.diffusion.pipelines.compare import differing
 from forerun.diffusion.pipelines.guidance import Named
 from forerun.diffusion.pipelines.leaves import Moment, Table
-from forerun.diffusion.pipelines.recipe import Call, Known, NotUnderstood, Part, learn, returned
+from forerun.diffusion.pipelines.recipe import Known, Part, learn
 from forerun.diffusion.schedulers.sampling import Sampling
 from forerun.engine.tree import Tree
 

@@ -1,5 +1,4 @@
 """One training loop for every network of the scenes: AdamW, warm-up and cosine, averaged weights, resumable."""
-# ruff: noqa: T201
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 Pictures are rendered; then, one after the other, the autoencoder, the classifier, the text encoder and the UNet.
 Every stage keeps its state in the work folder: the same command after an interruption goes on where it stopped.
 """
-# ruff: noqa: T201
 
 from __future__ import annotations
 
