@@ -1,4 +1,4 @@
-# make demo     digits drawn in order and ahead, side by side, in forerun-out/
+# make demo     an image of a prompt, in order and ahead, and a page of the run: forerun-out/run.html
 # make test     linter, formatter, type checker; then the tests, which run every example
 # make bench    every benchmark; results in benchmarks/results/
 # make docs     the documentation, warnings as errors, in site/
@@ -19,7 +19,7 @@ export NO_MKDOCS_2_WARNING := 1
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed-demo
-	$(BIN)/forerun sample --out forerun-out
+	$(BIN)/forerun sample "a red torus left of a blue cube" --out forerun-out --report forerun-out/run.html
 
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check

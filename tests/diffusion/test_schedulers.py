@@ -173,6 +173,10 @@ def test_bad_input() -> None:
         sample(matrix.network, scheduler, matrix.start())
     with pytest.raises(ValueError, match="not finite"):
         sample(matrix.network, scheduler, torch.full(matrix.SHAPE, torch.nan), steps=10)
+    with pytest.raises(ValueError, match="unsqueeze"):
+        sample(matrix.network, scheduler, torch.zeros(4), steps=10)
+    with pytest.raises(ValueError, match=r"unet\(x, t\)\.sample"):
+        sample(lambda x, t: x[:1], scheduler, matrix.start(), steps=10)
     with pytest.raises(TypeError, match="DDIMScheduler"):
         sample(matrix.network, torch.nn.Linear(2, 2), matrix.start(), steps=10)
     scheduler = diffusers.CogVideoXDPMScheduler()

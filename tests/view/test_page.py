@@ -128,7 +128,7 @@ def test_small_pictures_are_kept_bit_by_bit(shape):
 
 
 def test_large_pictures_find_room(monkeypatch):
-    monkeypatch.setattr(sys.modules["forerun.view.page"], "ROOM", 60_000)
+    monkeypatch.setattr("forerun.view.pictures.ROOM", 60_000)
     big = [picture(seed, 3, 384, 480) for seed in range(2)]
     html = page(replace(PAGE, pictures=big, frames=[Frame(1, big), Frame(2, big), Frame(3, big)]))
     sources = [found["src"] for found in Reader(html).all("img")]
@@ -152,12 +152,12 @@ def test_of_many_rounds_steps_frames_and_samples_some_are_left_out():
 
 
 @pytest.mark.parametrize("wrong", [torch.zeros(3, 4, 4), picture(0, 4, 4, 4), picture(0, 1, 3, 4, 4)])
-def test_what_is_no_picture_is_refused_like_a_missing_matplotlib(monkeypatch, wrong):
+def test_what_is_no_picture_is_refused_like_a_missing_pillow(monkeypatch, wrong):
     with pytest.raises(ValueError, match="a picture is uint8"):
         page(replace(PAGE, pictures=[wrong], frames=[]))
     with pytest.raises(ValueError, match="round 0 has 1 pictures for 2 samples"):
         page(replace(PAGE, pictures=[picture(0)] * 2))
-    monkeypatch.setitem(sys.modules, "matplotlib.image", None)
+    monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(ImportError, match=r"pip install 'forerun\[plot\]'"):
         page(PAGE)
 
@@ -203,9 +203,31 @@ def test_time_and_deviation_are_told_as_they_are(run, in_order, word, number):
     assert told.highlights[f"{word} than in order"] == number
     assert told.highlights["largest deviation from the run in order"] == "1.2×10⁻⁴"
     assert list(told.figures["Deviation"].values())[:2] == ["1.2×10⁻⁴", "0"]
-    rest = Page.of(replace(solution, log=solution.log[1:]), pictures, title="Points", in_order=in_order)
-    assert (rest.rounds_before, list(rest.figures["Time"])) == (solution.log[0].rounds, ["in order"])
-    assert not [words for words in rest.highlights if "than in order" in words]
+
+
+def test_a_resumed_run_claims_no_time_unless_it_was_measured(run):
+    solution, pictures, _ = run
+    rest = replace(solution, log=[entry for entry in solution.log if entry.start > 6])
+    told = Page.of(rest, pictures, title="Points", in_order=0.1)
+    assert told.rounds_before == solution.rounds - len(rest.log) < rest.log[0].start
+    assert list(told.figures["Time"]) == ["in order"]
+    assert not [words for words in told.highlights if "than in order" in words]
+    measured = Page.of(rest, pictures, title="Points", in_order=0.1, ahead=0.2)
+    assert measured.figures["Time"] == {"in order": "100 ms", "ahead": "200 ms"}
+    assert measured.seconds.total == pytest.approx(0.2)
+    assert measured.seconds.evaluate == solution.seconds.evaluate
+
+
+def test_steps_taken_alone_before_the_log_are_its_first_rounds(run):
+    solution, pictures, _ = run
+    log = [replace(entry, start=entry.start + 2, stop=entry.stop + 2) for entry in solution.log]
+    end = replace(solution.checkpoint, rounds=solution.rounds + 2, step=32)
+    told = Page.of(replace(solution, log=log, length=32, checkpoint=end), pictures, title="Points")
+    assert (told.log[0].start, told.log[0].stop, told.log[0].rounds) == (0, 2, 2)
+    assert (told.rounds_before, told.rounds) == (0, solution.rounds + 2)
+    in_order = replace(end, rounds=32)
+    alone = Page.of(replace(solution, log=[], length=32, checkpoint=in_order), pictures, title="Points")
+    assert [(entry.start, entry.stop, entry.accepted) for entry in alone.log] == [(0, 32, 32)]
 
 
 @browsed

@@ -1,4 +1,4 @@
-"""The command `forerun`: `sample` draws digits in order and ahead, `info` says what this machine can do."""
+"""The command `forerun`: `sample` turns text into images, `digits` draws digits, `info` tells about this machine."""
 
 from forerun.cli.app import main
 

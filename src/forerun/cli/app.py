@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
+from forerun.cli.digits.command import digits
 from forerun.cli.info import info
 from forerun.cli.machine import package
-from forerun.cli.sample import sample
+from forerun.cli.sample.command import sample
 from forerun.cli.terminal import console
 
 app = typer.Typer(
@@ -18,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(sample)
+app.command()(digits)
 app.command()(info)
 
 

@@ -49,7 +49,7 @@ def _advice(costs: dict[int, float]) -> str:
         f"A call of {best} steps takes as long as {price:.1f} calls of one step: a batch efficiency of "
         f"{best / price:.0f}. Running one sample ahead can be faster by that over its inflation, the evaluations per "
         "step (mostly 2 to 4), less what forerun itself takes; several samples fill a batch by themselves. "
-        "`forerun sample` shows the outcome."
+        "`forerun digits` shows the outcome."
     )
 
 

@@ -11,7 +11,11 @@ from pathlib import Path
 import torch
 from torch import distributed
 
-EXTRAS = {"plot": ("matplotlib", "matplotlib"), "digits": ("sklearn", "scikit-learn")}  # extra: import, distribution
+EXTRAS = {  # extra: import, distribution
+    "plot": ("matplotlib", "matplotlib"),
+    "digits": ("sklearn", "scikit-learn"),
+    "diffusers": ("diffusers", "diffusers"),
+}
 
 
 def package(name: str) -> str:

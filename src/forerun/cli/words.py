@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -54,6 +55,29 @@ METHODS: dict[str, Method] = {
     "sequential": Sequential(),
 }
 WINDOWS: dict[str, Window] = {"auto": Auto(), "full": Full()}
+DTYPES: dict[str, torch.dtype] = {each: getattr(torch, each) for each in ("float32", "float16", "bfloat16")}
+SCHEDULERS: dict[str, str] = {  # the class of diffusers
+    "DDIM": "DDIMScheduler",
+    "DDPM": "DDPMScheduler",
+    "DEIS": "DEISMultistepScheduler",
+    "DPM++ 2M": "DPMSolverMultistepScheduler",
+    "DPM++ 2S": "DPMSolverSinglestepScheduler",
+    "DPM++ SDE": "DPMSolverSDEScheduler",
+    "DPM2": "KDPM2DiscreteScheduler",
+    "DPM2 a": "KDPM2AncestralDiscreteScheduler",
+    "Euler": "EulerDiscreteScheduler",
+    "Euler a": "EulerAncestralDiscreteScheduler",
+    "Flow Euler": "FlowMatchEulerDiscreteScheduler",
+    "Flow Heun": "FlowMatchHeunDiscreteScheduler",
+    "Heun": "HeunDiscreteScheduler",
+    "iPNDM": "IPNDMScheduler",
+    "LCM": "LCMScheduler",
+    "LMS": "LMSDiscreteScheduler",
+    "PNDM": "PNDMScheduler",
+    "SA-Solver": "SASolverScheduler",
+    "TCD": "TCDScheduler",
+    "UniPC": "UniPCMultistepScheduler",
+}
 
 
 def choose(word: str, known: Mapping[str, Thing], option: str) -> Thing:
@@ -78,6 +102,28 @@ def window(word: str) -> Window:
     if word not in WINDOWS:
         raise ValueError(f"--window {word} is not known; choose from {', '.join(WINDOWS)}, or a number such as 100")
     return WINDOWS[word]
+
+
+def scheduler(word: str) -> str:
+    """The name of the scheduler class that a word stands for; a name of a class stands for itself.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if re.fullmatch(r"[A-Za-z]\w*Scheduler", word):
+        return word
+    known = {_bare(name): found for name, found in SCHEDULERS.items()}
+    if _bare(word) not in known:
+        raise ValueError(
+            f"--scheduler {word!r} is not known; choose from {', '.join(SCHEDULERS)}, or name a scheduler class of "
+            "diffusers, such as DDIMScheduler"
+        )
+    return known[_bare(word)]
+
+
+def _bare(word: str) -> str:
+    """Without case, spaces and dashes, which everyone writes in another way."""
+    return re.sub(r"[\s_-]", "", word).lower()
 
 
 def device(word: str) -> torch.device:

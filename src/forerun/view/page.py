@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from html import escape
 from importlib import resources
-from io import BytesIO
 from pathlib import Path
 from string import Template
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
-from forerun.engine.rounds import Round
+from forerun.engine.rounds import Lap, Round
 from forerun.engine.solution import Seconds, Solution
 from forerun.view.deviation import Deviation
+from forerun.view.pictures import inlined, rgb
 from forerun.view.report import duration, gain
 
 PICTURES, FRAMES, ROWS, CELLS = 16, 48, 2000, 40_000  # shown at most: samples, frames, iterations, slots
-ROOM = 4 << 20  # characters of all final pictures, and of all frames
-# largest side, and quality of WebP or None for PNG; tried in turn until all pictures fit, which in the last they do
-LADDER = ((4096, None), (1024, 90), (768, 85), (512, 80), (384, 75), (256, 70), (128, 70), (64, 70), (32, 70))
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -95,6 +89,7 @@ class Page:
         prompt: str | None = None,
         command: str | None = None,
         in_order: float | None = None,
+        ahead: float | None = None,
         deviation: Deviation | None = None,
         about: Mapping[str, str] | None = None,
     ) -> Page:
@@ -105,11 +100,13 @@ class Page:
             pictures: its final pictures.
             title: see `Page`, like `frames`, `prompt` and `command`.
             in_order: seconds of the sequential run, where it was timed.
+            ahead: seconds of this run, where they were measured from outside; else those of the solution.
             deviation: from the sequential run, where it was measured.
             about: device, versions, date and the like.
         """
-        before = solution.rounds - sum(max(entry.rounds, 1) for entry in solution.log)
-        seconds = None if before else solution.seconds  # of a resumed run, only the rest was timed
+        log = _whole(solution)
+        before = solution.rounds - sum(max(entry.rounds, 1) for entry in log)
+        seconds = _timed(solution, ahead)
         total = None if seconds is None else seconds.total
         ratio = in_order / total if in_order and total else None
         work = {"rounds": solution.rounds, "evaluations": solution.evaluations, "inflation": solution.inflation}
@@ -118,7 +115,7 @@ class Page:
             title=title,
             pictures=pictures,
             length=solution.length,
-            log=solution.log,
+            log=log,
             status=solution.status.value,
             frames=frames,
             prompt=prompt,
@@ -149,7 +146,7 @@ def page(run: Page) -> str:
     samples, frames or rounds, some are left out.
 
     Raises:
-        ImportError: matplotlib is not installed.
+        ImportError: Pillow is not installed.
         ValueError: something is no picture, or a frame has not one picture a sample.
     """
     for frame in run.frames:
@@ -177,6 +174,24 @@ def page(run: Page) -> str:
     }
     template = resources.files("forerun.view").joinpath("page.html").read_text(encoding="utf-8")
     return Template(template).substitute(blocks)
+
+
+def _whole(solution: Solution) -> list[Round]:
+    """The log, with the steps before its first entry that were taken one by one."""
+    log = list(solution.log)
+    begun, told = log[0].start if log else solution.step, sum(max(entry.rounds, 1) for entry in log)
+    if 0 < begun <= solution.rounds - told:
+        limit = log[0].limit if log else 1.0
+        log.insert(0, Round(0, begun, begun, (0.0,) * begun, limit, begun, begun, Lap()))
+    return log
+
+
+def _timed(solution: Solution, total: float | None) -> Seconds | None:
+    """Where the time went, what was spent around the solution included; None where it is not known."""
+    if total is not None:
+        return replace(solution.seconds, rest=solution.seconds.rest + max(total - solution.seconds.total, 0.0))
+    resumed = solution.rounds > sum(max(entry.rounds, 1) for entry in solution.log)
+    return None if resumed else solution.seconds  # of a resumed run, only the rest was timed
 
 
 def _highlights(solution: Solution, deviation: Deviation | None, ratio: float | None) -> dict[str, str]:
@@ -217,8 +232,8 @@ def _terms(rows: Mapping[str, str]) -> str:
 def _pictures(run: Page) -> str:
     """The final pictures as `img` elements."""
     count, name = len(run.pictures), escape(run.prompt or run.title)
-    shown, found = [_rgb(picture) for picture in run.pictures[:PICTURES]], []
-    for index, (picture, source) in enumerate(zip(shown, _inlined(shown), strict=True), 1):
+    shown, found = [rgb(picture) for picture in run.pictures[:PICTURES]], []
+    for index, (picture, source) in enumerate(zip(shown, inlined(shown), strict=True), 1):
         high, wide, _ = picture.shape
         alt = name if count == 1 else f"{name}, sample {index} of {count}"
         size = f'width="{wide}" height="{high}" style="--aspect: {wide / high:.4g}"'
@@ -236,7 +251,7 @@ def _data(run: Page) -> dict[str, Any]:
         before += max(entry.rounds, 1)
     frames = [frame for frame in run.frames if frame.round < run.rounds]
     frames = frames[:: _stride(len(frames), FRAMES)]
-    sources = iter(_inlined([_rgb(picture) for frame in frames for picture in frame.pictures[:PICTURES]]))
+    sources = iter(inlined([rgb(picture) for frame in frames for picture in frame.pictures[:PICTURES]]))
     moving = [{"round": frame.round, "sources": [next(sources) for _ in frame.pictures[:PICTURES]]} for frame in frames]
     told = {name: getattr(run, name) for name in ("length", "rounds", "rounds_before", "in_order")}
     seconds = None if run.seconds is None else asdict(run.seconds)
@@ -250,51 +265,3 @@ def _stride(count: int, most: int) -> int:
 def _short(number: float) -> float | None:
     """Three digits; None where it is not finite."""
     return float(f"{number:.3g}") if math.isfinite(number) else None
-
-
-def _rgb(picture: Tensor) -> Tensor:
-    """A picture as uint8 `(H, W, 3)` on the CPU."""
-    if picture.dim() == 2:
-        picture = picture.expand(3, *picture.shape)
-    if picture.dim() == 3 and picture.shape[0] == 3:
-        picture = picture.permute(1, 2, 0)
-    if picture.dtype != torch.uint8 or picture.dim() != 3 or picture.shape[2] != 3 or not picture.numel():
-        raise ValueError(
-            f"a picture is uint8 (3, H, W), (H, W, 3) or (H, W), got {picture.dtype} {list(picture.shape)}; of a "
-            "sample in -1 .. 1 make ((x.float().clamp(-1, 1) + 1) * 127.5).round().byte()"
-        )
-    return picture.detach().cpu().contiguous()
-
-
-def _inlined(pictures: Sequence[Tensor]) -> list[str]:
-    """Addresses that hold pictures, of the best quality with which all of them have room."""
-    for side, quality in LADDER:
-        found, size = [], 0
-        for picture in pictures:
-            found.append(_address(_shrunk(picture, side), quality))
-            size += len(found[-1])
-            if size > ROOM:
-                break
-        else:
-            break
-    return found
-
-
-def _shrunk(picture: Tensor, side: int) -> Tensor:
-    if max(picture.shape) <= side:
-        return picture
-    size = [max(round(each * side / max(picture.shape)), 1) for each in picture.shape[:2]]
-    smaller = interpolate(picture.permute(2, 0, 1)[None].float(), size=size, mode="bilinear", antialias=True)[0]
-    return smaller.round().clamp(0, 255).byte().permute(1, 2, 0).contiguous()
-
-
-def _address(picture: Tensor, quality: int | None) -> str:
-    """A picture as a `data:` address."""
-    try:
-        from matplotlib.image import imsave
-    except ImportError as error:
-        raise ImportError("pictures are written by matplotlib: pip install 'forerun[plot]'") from error
-    kind, options = ("png", {"optimize": True}) if quality is None else ("webp", {"quality": quality})
-    file = BytesIO()
-    imsave(file, picture.numpy(), format=kind, pil_kwargs=options)
-    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"

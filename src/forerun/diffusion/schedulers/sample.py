@@ -78,7 +78,7 @@ def sample(
     def network(steps: Tensor, samples: Tensor) -> Tensor:
         times = torch.stack([torch.as_tensor(timesteps[step]) for step in steps.tolist()]).to(samples.device)
         scaled = process.scaled(steps, samples).flatten(0, 1)
-        return denoiser(scaled, times.repeat_interleave(samples.shape[1])).reshape(samples.shape)
+        return _shaped(denoiser(scaled, times.repeat_interleave(samples.shape[1])), scaled).reshape(samples.shape)
 
     process = Sampling(network, scheduler, first, timesteps, generator=generator, options=options)
     solution = solve(
@@ -98,6 +98,17 @@ def sample(
     return replace(solution, state=process.sample(solution.state))
 
 
+def _shaped(predicted: Any, samples: Tensor) -> Tensor:
+    """What the denoiser returned, if it is one prediction a sample."""
+    if not isinstance(predicted, Tensor) or predicted.shape != samples.shape:
+        came = list(predicted.shape) if isinstance(predicted, Tensor) else type(predicted).__name__
+        raise ValueError(
+            f"the denoiser was given samples {list(samples.shape)} and returned {came}; return a tensor of the same "
+            "shape, such as unet(x, t).sample"
+        )
+    return predicted
+
+
 def _prepared(scheduler: Any, steps: int | None, noise: Tensor) -> Any:
     """A copy of the scheduler with its timesteps, if they and the noise make sense."""
     name = type(scheduler).__name__
@@ -106,6 +117,11 @@ def _prepared(scheduler: Any, steps: int | None, noise: Tensor) -> Any:
     train = scheduler.config.get("num_train_timesteps")
     if steps is not None and (steps < 1 or (train is not None and steps > train)):
         raise ValueError(f"steps = {steps}, but {name} takes 1 .. {train}; pass one of these, such as steps=50")
+    if noise.dim() < 2:
+        raise ValueError(
+            f"the noise has shape {list(noise.shape)}; its first axis is the batch: torch.randn(batch, *shape), of one "
+            "sample noise.unsqueeze(0)"
+        )
     if not torch.isfinite(noise).all():
         raise ValueError("the noise holds values that are not finite; draw it with torch.randn(batch, *shape)")
     scheduler = copy.deepcopy(scheduler)

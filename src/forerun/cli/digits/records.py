@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from forerun.cli.job import Interrupted, Options, Outcome
+from forerun.cli.digits.job import Interrupted, Options, Outcome
 from forerun.view import report, side_by_side, wavefront
 from forerun.view.report import gain
 

@@ -1,4 +1,4 @@
-"""`forerun sample`: handwritten digits drawn in order and ahead, compared."""
+"""`forerun digits`: handwritten digits drawn in order and ahead, compared."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import torch
 import typer
 
 from forerun.cli import words
-from forerun.cli.job import Interrupted, Job, Options, Settings, prepare, run
+from forerun.cli.digits.job import Interrupted, Job, Options, Settings, prepare, run
+from forerun.cli.digits.records import Plan, Record, keep, write
+from forerun.cli.digits.show import show_begin, show_digits, show_end, show_table
 from forerun.cli.machine import environment
-from forerun.cli.records import Plan, Record, keep, write
-from forerun.cli.show import show_begin, show_digits, show_end, show_table
 from forerun.cli.terminal import console, errors, refuse, refusing
 from forerun.engine.progress import Bar, Silent
 from forerun.engine.solution import NotConverged
@@ -22,7 +22,7 @@ STOPPED = 130  # what a shell expects after Ctrl-C
 FREE = {"out", "threads", "resume"}  # options that a resumed run may be given; the others are in its plan
 
 
-def sample(
+def digits(
     context: typer.Context,
     *,
     out: Annotated[Path, typer.Option(help="Folder for the pictures and the figures.")] = Path("forerun-out"),
@@ -89,7 +89,7 @@ def _stop(interrupted: Interrupted, path: Path) -> None:
         f"[yellow]Interrupted[/yellow] in {interrupted.job.name}: {solution.step} of {solution.length} steps are "
         f"accepted, after {solution.rounds} rounds. To go on:"
     )
-    console.print(f"  forerun sample --resume {path} --out {path.parent}", soft_wrap=True)
+    console.print(f"  forerun digits --resume {path} --out {path.parent}", soft_wrap=True)
     raise typer.Exit(STOPPED)
 
 

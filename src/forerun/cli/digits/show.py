@@ -1,25 +1,20 @@
-"""What `forerun sample` prints."""
+"""What `forerun digits` prints."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from rich import box
 from rich.style import Style
-from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from forerun.cli.job import Options, Outcome
+from forerun.cli.digits.job import Options, Outcome
+from forerun.cli.digits.records import headline, images
 from forerun.cli.machine import environment
-from forerun.cli.records import headline, images
+from forerun.cli.table import Figures, compared, verdict
 from forerun.cli.terminal import console
-from forerun.view.report import duration, gain, times
-
-Figures = Mapping[str, Any]
 
 LEGEND = """\
 rounds       calls of the network, one after another: what time pays for
@@ -55,27 +50,8 @@ def show_digits(outcome: Outcome) -> None:
 
 
 def show_table(jobs: Sequence[Figures]) -> None:
-    """All jobs, a row in order and a row ahead for each."""
-    table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, header_style="")
-    table.add_column("")
-    for heading in ("rounds", "evaluations", "largest\ndeviation", "rms", "estimate", "time", "speed-up"):
-        table.add_column(heading, justify="right", vertical="bottom", no_wrap=True)
-    for job in jobs:
-        order, ahead, deviation = job["in_order"], job["ahead"], job["deviation"]
-        table.add_row(f"[bold]{job['job'].removesuffix(' steps')}[/bold]")
-        table.add_row(
-            "  in order", str(order["rounds"]), str(order["evaluations"]), "", "", "", duration(order["seconds"])
-        )
-        table.add_row(
-            "  ahead",
-            f"[bold green]{ahead['rounds']}[/bold green]",
-            str(ahead["evaluations"]),
-            *(f"{deviation[name]:.1e}" for name in ("largest", "rms", "estimate")),
-            "-" if ahead["seconds"] is None else duration(ahead["seconds"]),
-            _speed(job["speed_up"]["time"]),
-            end_section=True,
-        )
-    console.print(table)
+    """All jobs, a row in order and a row ahead for each, and what the columns mean."""
+    console.print(compared(jobs))
     console.print(LEGEND, style="dim")
 
 
@@ -93,20 +69,6 @@ def show_end(jobs: Sequence[Figures], out: Path) -> None:
     for job in jobs:
         console.print(f"  {job['pictures']['digits']}, {job['pictures']['wavefront']}", soft_wrap=True)
     console.print("  report.md, summary.json")
-
-
-def verdict(job: Figures) -> str:
-    """Rounds and time in words, with the price of a round that lies between them."""
-    order, ahead, ratio = job["in_order"], job["ahead"], job["speed_up"]
-    price = (ahead["seconds"] / max(ahead["rounds"], 1)) / (order["seconds"] / max(order["rounds"], 1))
-    fewer, faster = gain(ratio["rounds"], "fewer", "more"), gain(ratio["time"], "faster", "slower")
-    return f"{fewer} rounds, {faster}; a round took as long as {price:.1f} single steps."
-
-
-def _speed(ratio: float | None) -> str:
-    if ratio is None:
-        return "-"
-    return f"[bold green]{times(ratio)}[/bold green]" if ratio >= 1 else times(ratio)
 
 
 def _strip(pictures: Tensor, width: int) -> Text:

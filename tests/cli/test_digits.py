@@ -12,12 +12,12 @@ from typer.testing import CliRunner
 import forerun
 from forerun.cli import words
 from forerun.cli.app import app
-from forerun.cli.job import Interrupted, Options, Settings, in_order, prepare, run
+from forerun.cli.digits.job import Interrupted, Options, Settings, in_order, prepare, run
 from forerun.engine.progress import Progress, Silent
 
 pytest.importorskip("matplotlib")
 
-COMMAND = [sys.executable, "-m", "forerun.cli"]
+COMMAND = [sys.executable, "-m", "forerun"]
 SMALL = ("--sampler", "ddim", "--steps", "20", "--samples", "3")
 
 
@@ -29,7 +29,7 @@ def forerun_(*arguments):
 def once():
     """One timed run of each rival is enough here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("forerun.cli.job.REPEATS", 1)
+        patch.setattr("forerun.cli.digits.job.REPEATS", 1)
         yield
 
 
@@ -37,7 +37,7 @@ def once():
 def whole(tmp_path_factory):
     """The command without arguments, but for its folder."""
     out = tmp_path_factory.mktemp("whole")
-    result = forerun_("sample", "--out", out)
+    result = forerun_("digits", "--out", out)
     assert result.exit_code == 0, result.output
     return out, result.output
 
@@ -106,7 +106,7 @@ def test_every_word_for_a_method_runs(method):
 
 @pytest.mark.parametrize("window", ["auto", "full", "1"])
 def test_every_word_for_a_window_runs(window, tmp_path):
-    assert forerun_("sample", *SMALL, "--window", window, "--out", tmp_path).exit_code == 0
+    assert forerun_("digits", *SMALL, "--window", window, "--out", tmp_path).exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_every_word_for_a_window_runs(window, tmp_path):
     ],
 )
 def test_an_error_is_one_line_and_says_what_exists(arguments, words_, tmp_path):
-    result = forerun_("sample", *arguments, "--out", tmp_path)
+    result = forerun_("digits", *arguments, "--out", tmp_path)
     assert result.exit_code == 2
     assert result.stderr.startswith("error: ")
     assert result.stderr.count("\n") == 1
@@ -132,8 +132,8 @@ def test_an_error_is_one_line_and_says_what_exists(arguments, words_, tmp_path):
 
 
 def test_a_missing_extra_is_named_before_the_work(monkeypatch, tmp_path):
-    monkeypatch.setattr("forerun.cli.sample.find_spec", lambda name: None)
-    result = forerun_("sample", "--out", tmp_path)
+    monkeypatch.setattr("forerun.cli.digits.command.find_spec", lambda name: None)
+    result = forerun_("digits", "--out", tmp_path)
     assert result.exit_code == 2
     assert "pip install 'forerun[plot]'" in result.stderr
 
@@ -147,7 +147,7 @@ def test_info_says_what_there_is():
 
 def test_version_and_no_arguments():
     assert forerun_("--version").stdout.startswith("forerun ")
-    assert "sample" in forerun_().output
+    assert "digits" in forerun_().output
 
 
 class Impatient(Progress):
@@ -168,14 +168,14 @@ class Impatient(Progress):
 
 
 def test_an_interrupted_job_goes_on_to_the_same_digits(monkeypatch, tmp_path):
-    monkeypatch.setattr("forerun.cli.sample.Silent", lambda: Impatient(3 + 11))
-    stopped = forerun_("sample", "--samples", "2", "--out", tmp_path)
+    monkeypatch.setattr("forerun.cli.digits.command.Silent", lambda: Impatient(3 + 11))
+    stopped = forerun_("digits", "--samples", "2", "--out", tmp_path)
     assert stopped.exit_code == 130
     told = " ".join(stopped.stdout.split())
-    arguments = re.search(r"forerun sample --resume (\S+) --out (\S+)", told)
+    arguments = re.search(r"forerun digits --resume (\S+) --out (\S+)", told)
     assert arguments, told
     monkeypatch.undo()
-    resumed = forerun_("sample", "--resume", arguments[1], "--out", arguments[2])
+    resumed = forerun_("digits", "--resume", arguments[1], "--out", arguments[2])
     assert resumed.exit_code == 0, resumed.output
     jobs = json.loads((tmp_path / "summary.json").read_text())["jobs"]
     assert [job["job"] for job in jobs] == ["DDIM, 100 steps", "DDPM, 1000 steps"]
@@ -195,7 +195,7 @@ def test_an_interrupt_keeps_what_is_accepted():
 
 def test_control_c_in_a_terminal(tmp_path):
     """The real thing: a process, a signal, a checkpoint."""
-    arguments = ["sample", "--sampler", "ddpm", "--samples", "256", "--out", str(tmp_path)]
+    arguments = ["digits", "--sampler", "ddpm", "--samples", "256", "--out", str(tmp_path)]
     with subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
             if line.startswith("DDPM"):

@@ -1,0 +1,188 @@
+"""Claim: forerun needs fewer rounds and evaluations than diffusers' own ParaDiGMS pipeline at the same deviation.
+
+The rival is `StableDiffusionParadigmsPipeline` with `DDPMParallelScheduler` and `DDIMParallelScheduler`, as diffusers
+ships it; forerun runs the ordinary `StableDiffusionPipeline` with the same scheduler ahead of order. Both are built
+from the components of the shipped text-to-image pipeline, with guidance 3, and get the same prompts and seeds.
+
+The deviation is the root mean square of the latents' difference from the sequential run of the same scheduler over
+that of the latents, the largest of all seeds; beside it the largest single difference. ParaDiGMS draws its noise
+before its loop, here in the same order as the sequential run does; its own limit (a window of one step) is compared
+with the sequential run in a table of its own, and all deviations are from the latter. Rounds are calls of the UNet and
+evaluations are steps of one sample with both guidance branches, counted at the UNet; means over the seeds.
+
+Each gets the loosest tolerance, of a grid of ratio 0.7 and common to all seeds, that keeps the bound. The default
+takes no tuning: `parallel(pipe)` as it is; on a CPU core its window is as narrow as the core's time suggests.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from _pipelines import Counted, built, counted, distance, loosest, prompts, weights
+from diffusers import DDIMParallelScheduler, DDPMParallelScheduler, StableDiffusionPipeline
+from diffusers.pipelines.deprecated.stable_diffusion_variants.pipeline_stable_diffusion_paradigms import (
+    StableDiffusionParadigmsPipeline,
+)
+from harness import table, write_result
+
+from forerun import Sliding
+
+THEIRS = [4 * 0.7**power for power in range(32)]
+OURS = [2 * 0.7**power for power in range(32)]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A scheduler, its steps, and what is tried with it."""
+
+    name: str
+    scheduler: type
+    steps: int
+    windows: Sequence[int]
+    bounds: Sequence[float] = (1e-1, 1e-2, 1e-3)
+    seeds: int = 3
+    target: str = ""
+
+
+CASES = [
+    Case("DDIM 50", DDIMParallelScheduler, 50, (12, 25, 50), target="rounds 0.8"),
+    Case("DDIM 100", DDIMParallelScheduler, 100, (25, 50, 100), target="rounds 0.8"),
+    Case("DDPM 100", DDPMParallelScheduler, 100, (25, 50, 100), target="rounds 0.6, evaluations 0.7"),
+    Case(
+        "DDPM 1000", DDPMParallelScheduler, 1000, (100,), (1e-1, 1e-2), seeds=2, target="rounds 0.6, evaluations 0.7"
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Found:
+    """Means over the seeds, and the largest deviations."""
+
+    tolerance: float | None
+    rounds: float
+    evaluations: float
+    seconds: float
+    deviation: float
+    largest: float
+
+    def row(self, run: str, window: object) -> dict[str, object]:
+        """A row of a table."""
+        return {
+            "run": run, "window": str(window), "tolerance": self.tolerance, "rounds": round(self.rounds, 1),
+            "evaluations": round(self.evaluations), "deviation, rms": self.deviation,
+            "deviation, largest": self.largest, "seconds": self.seconds,
+        }  # fmt: skip
+
+
+class Contest:
+    """Both rivals on one case."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        self.prompts = prompts(case.seeds)
+        self.rival = built(StableDiffusionParadigmsPipeline, case.scheduler)
+        self.pipe = built(StableDiffusionPipeline, case.scheduler)
+        self.truth = [self._run(self.pipe, seed) for seed in range(case.seeds)]
+
+    def _run(self, pipe: Any, seed: int, **options: Any) -> Counted:
+        return counted(pipe, self.prompts[seed], seed, num_inference_steps=self.case.steps, **options)
+
+    def found(self, run: Callable[[int], Counted], tolerance: float | None) -> Found:
+        """All seeds."""
+        runs = [run(seed) for seed in range(self.case.seeds)]
+        pairs = list(zip(runs, self.truth, strict=True))
+        rounds, evaluations, seconds = (
+            sum(getattr(each, name) for each in runs) / len(runs) for name in ("rounds", "evaluations", "seconds")
+        )
+        away = max(distance(one.latents, truth.latents) for one, truth in pairs)
+        largest = max(float((one.latents - truth.latents).abs().max()) for one, truth in pairs)
+        return Found(tolerance, rounds, evaluations, seconds, away, largest)
+
+    def sequential(self) -> Found:
+        """The sequential runs, timed once more now that all is warm."""
+        return self.found(lambda seed: self._run(self.pipe, seed), None)
+
+    def theirs(self, window: int, tolerance: float) -> Found:
+        """ParaDiGMS."""
+        return self.found(lambda seed: self._run(self.rival, seed, parallel=window, tolerance=tolerance), tolerance)
+
+    def ours(self, tolerance: float | None, **options: Any) -> Found:
+        """The ordinary pipeline, ahead."""
+        ahead = {"tolerance": tolerance, **options}
+        return self.found(lambda seed: self._run(self.pipe, seed, ahead=ahead), tolerance)
+
+    def cheapest(self, run: Callable[[float], Found], grid: Sequence[float]) -> list[Found | None]:
+        """At each bound the loosest tolerance that keeps it."""
+        kept = cache(run)
+        sizes = [loosest(lambda size, b=bound: kept(size).deviation <= b, grid) for bound in self.case.bounds]
+        return [None if size is None else kept(size) for size in sizes]
+
+
+def compare(case: Case) -> dict[str, str]:
+    """The tables of one case: all runs, and the ratios."""
+    contest = Contest(case)
+    limit, sequential = contest.theirs(1, 0.0), contest.sequential()
+    rows = [sequential.row("in order", 1), limit.row("ParaDiGMS, its own limit", 1)]
+    rows.append(contest.ours(None).row("forerun, as it is", "auto"))
+    ratios: list[Mapping[str, object]] = []
+    best: dict[float, list[tuple[Found | None, Found | None]]] = {bound: [] for bound in case.bounds}
+    for window in case.windows:
+        theirs = contest.cheapest(lambda size, w=window: contest.theirs(w, size), THEIRS)
+        ours = contest.cheapest(lambda size, w=window: contest.ours(size, window=Sliding(w)), OURS)
+        for bound, one, two in zip(case.bounds, theirs, ours, strict=True):
+            best[bound].append((one, two))
+            for run, found in (("ParaDiGMS", one), ("forerun", two)):
+                if found is not None:
+                    rows.append({"bound": bound, **found.row(run, window)})
+            ratios.append(ratio(bound, str(window), one, two))
+            print(case.name, ratios[-1], flush=True)
+    for bound, pairs in best.items():
+        ratios.append(apart(bound, pairs))
+    rows.sort(key=lambda row: -float(row.get("bound", 1)))
+    columns = {"bound": None}
+    heading = f"{case.name}: forerun over ParaDiGMS (target: {case.target})"
+    return {f"{case.name}": table([{**columns, **row} for row in rows]), heading: table(ratios)}
+
+
+def ratio(bound: float, window: str, theirs: Found | None, ours: Found | None) -> Mapping[str, object]:
+    """Ours over theirs at one bound."""
+    row: dict[str, object] = {"bound": bound, "window": window}
+    if theirs is None or ours is None:
+        return row
+    return {
+        **row, "rounds": ours.rounds / theirs.rounds, "evaluations": ours.evaluations / theirs.evaluations,
+        "seconds": ours.seconds / theirs.seconds,
+    }  # fmt: skip
+
+
+def apart(bound: float, pairs: Sequence[tuple[Found | None, Found | None]]) -> Mapping[str, object]:
+    """The same where each may take another window for its fewest rounds, and another for its fewest evaluations."""
+    least = {
+        name: [min((getattr(pair[k], name) for pair in pairs if pair[k]), default=float("nan")) for k in (0, 1)]
+        for name in ("rounds", "evaluations", "seconds")
+    }
+    return {"bound": bound, "window": "each its best", **{name: two / one for name, (one, two) in least.items()}}
+
+
+def main() -> None:
+    """All cases, or with --quick those of a few minutes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="leave out DDPM 1000")
+    parser.add_argument("--only", help="one case, by its name; writes no result")
+    given = parser.parse_args()
+    cases = [case for case in CASES if not (given.quick and case.steps > 100) and given.only in {None, case.name}]
+    sections = {"What is measured": f"{__doc__ or ''}\n{weights()}"}
+    for case in cases:
+        sections |= compare(case)
+    if given.only:
+        print("\n\n".join(f"{heading}\n{text}" for heading, text in sections.items()))
+    else:
+        write_result("fewer_rounds_than_paradigms", sections)
+
+
+if __name__ == "__main__":
+    main()

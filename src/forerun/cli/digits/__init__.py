@@ -1,0 +1,1 @@
+"""`forerun digits`: handwritten digits drawn in order and ahead, compared."""

@@ -1,0 +1,1 @@
+"""`forerun sample`: text to image with a pipeline of diffusers, in order and ahead."""
