@@ -52,9 +52,7 @@ CASES = [
     Case("DDIM 50", DDIMParallelScheduler, 50, (12, 25, 50), target="rounds 0.8"),
     Case("DDIM 100", DDIMParallelScheduler, 100, (25, 50, 100), target="rounds 0.8"),
     Case("DDPM 100", DDPMParallelScheduler, 100, (25, 50, 100), target="rounds 0.6, evaluations 0.7"),
-    Case(
-        "DDPM 1000", DDPMParallelScheduler, 1000, (100,), (1e-1, 1e-2), seeds=2, target="rounds 0.6, evaluations 0.7"
-    ),
+    Case("DDPM 1000", DDPMParallelScheduler, 1000, (100,), (1e-1, 1e-2), seeds=2, target="rounds 0.6, evaluations 0.7"),
 ]
 
 
