@@ -121,6 +121,11 @@ def distance(found: Tensor, truth: Tensor) -> float:
     return float(away.max().sqrt())
 
 
+def furthest(found: Tensor, truth: Tensor) -> float:
+    """The largest difference, over the root mean square of the truth."""
+    return float((found - truth).abs().max() / truth.square().mean().sqrt())
+
+
 def loosest(kept: Callable[[float], bool], grid: Sequence[float], *, look: int = 2) -> float | None:
     """The largest tolerance of a falling grid that is kept: bisection, then a look at a few looser ones."""
     low, high = 0, len(grid) - 1

@@ -4,11 +4,11 @@ The rival is `StableDiffusionParadigmsPipeline` with `DDPMParallelScheduler` and
 ships it; forerun runs the ordinary `StableDiffusionPipeline` with the same scheduler ahead of order. Both are built
 from the components of the shipped text-to-image pipeline, with guidance 3, and get the same prompts and seeds.
 
-The deviation is the root mean square of the latents' difference from the sequential run of the same scheduler over
-that of the latents, the largest of all seeds; beside it the largest single difference. ParaDiGMS draws its noise
-before its loop, here in the same order as the sequential run does; its own limit (a window of one step) is compared
-with the sequential run in a table of its own, and all deviations are from the latter. Rounds are calls of the UNet and
-evaluations are steps of one sample with both guidance branches, counted at the UNet; means over the seeds.
+The deviation is the largest difference of any number of the latents from those of the sequential run of the same
+scheduler, in units of the latents' root mean square, the largest of all seeds; the root mean square stands beside it.
+ParaDiGMS draws its noise before its loop, here in the same order as the sequential run does; its own limit is its run
+with a window of one step. Rounds are calls of the UNet and evaluations are steps of one sample with both guidance
+branches, counted at the UNet; means over the seeds.
 
 Each gets the loosest tolerance, of a grid of ratio 0.7 and common to all seeds, that keeps the bound. The default
 takes no tuning: `parallel(pipe)` as it is; on a CPU core its window is as narrow as the core's time suggests.
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from _pipelines import Counted, built, counted, distance, loosest, prompts, weights
+from _pipelines import Counted, built, counted, distance, furthest, loosest, prompts, weights
 from diffusers import DDIMParallelScheduler, DDPMParallelScheduler, StableDiffusionPipeline
 from diffusers.pipelines.deprecated.stable_diffusion_variants.pipeline_stable_diffusion_paradigms import (
     StableDiffusionParadigmsPipeline,
@@ -44,15 +44,15 @@ class Case:
     steps: int
     windows: Sequence[int]
     bounds: Sequence[float] = (1e-1, 1e-2, 1e-3)
-    seeds: int = 3
+    seeds: int = 2
     target: str = ""
 
 
 CASES = [
-    Case("DDIM 50", DDIMParallelScheduler, 50, (12, 25, 50), target="rounds 0.8"),
-    Case("DDIM 100", DDIMParallelScheduler, 100, (25, 50, 100), target="rounds 0.8"),
-    Case("DDPM 100", DDPMParallelScheduler, 100, (25, 50, 100), target="rounds 0.6, evaluations 0.7"),
-    Case("DDPM 1000", DDPMParallelScheduler, 1000, (100,), (1e-1, 1e-2), seeds=2, target="rounds 0.6, evaluations 0.7"),
+    Case("DDIM 50", DDIMParallelScheduler, 50, (25, 50), target="rounds 0.8"),
+    Case("DDIM 100", DDIMParallelScheduler, 100, (50, 100), target="rounds 0.8"),
+    Case("DDPM 100", DDPMParallelScheduler, 100, (50, 100), target="rounds 0.6, evaluations 0.7"),
+    Case("DDPM 1000", DDPMParallelScheduler, 1000, (100,), (1e-1, 1e-2), target="rounds 0.6, evaluations 0.7"),
 ]
 
 
@@ -71,8 +71,8 @@ class Found:
         """A row of a table."""
         return {
             "run": run, "window": str(window), "tolerance": self.tolerance, "rounds": round(self.rounds, 1),
-            "evaluations": round(self.evaluations), "deviation, rms": self.deviation,
-            "deviation, largest": self.largest, "seconds": self.seconds,
+            "evaluations": round(self.evaluations), "deviation": self.largest, "rms": self.deviation,
+            "seconds": self.seconds,
         }  # fmt: skip
 
 
@@ -97,7 +97,7 @@ class Contest:
             sum(getattr(each, name) for each in runs) / len(runs) for name in ("rounds", "evaluations", "seconds")
         )
         away = max(distance(one.latents, truth.latents) for one, truth in pairs)
-        largest = max(float((one.latents - truth.latents).abs().max()) for one, truth in pairs)
+        largest = max(furthest(one.latents, truth.latents) for one, truth in pairs)
         return Found(tolerance, rounds, evaluations, seconds, away, largest)
 
     def sequential(self) -> Found:
@@ -116,7 +116,7 @@ class Contest:
     def cheapest(self, run: Callable[[float], Found], grid: Sequence[float]) -> list[Found | None]:
         """At each bound the loosest tolerance that keeps it."""
         kept = cache(run)
-        sizes = [loosest(lambda size, b=bound: kept(size).deviation <= b, grid) for bound in self.case.bounds]
+        sizes = [loosest(lambda size, b=bound: kept(size).largest <= b, grid) for bound in self.case.bounds]
         return [None if size is None else kept(size) for size in sizes]
 
 

@@ -1,6 +1,7 @@
 """The check: what it estimates, when it goes back, and what it says about it."""
 
-from dataclasses import replace
+import re
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -26,6 +27,7 @@ from forerun.engine.jacobian import SMALL, WIDE, estimate
 from forerun.engine.methods import Evaluated, Jacobi
 from forerun.engine.sweep import Problem
 from forerun.engine.tolerance import rms
+from forerun.engine.window import Window
 
 DOUBLE = torch.float64
 
@@ -220,3 +222,36 @@ def test_going_back_takes_the_last_place_that_was_good_enough():
     # kept where drift * excess <= asked^2 / 4
     for excess, step in ((1e-3, 6), (1.0, 3), (1e6, 0), (float("inf"), 0)):
         assert trail.back(problem, tolerance, excess, 1e-3).anchors[-1].step == step
+
+
+@dataclass(frozen=True)
+class Declining(Window):
+    """Wide up to a step, then sequential."""
+
+    step: int
+
+    def width(self, log, length):
+        return 0 if log and log[-1].start + log[-1].accepted >= self.step else 8
+
+    def note(self, log, length):
+        return "no gain"
+
+
+def steep(length):
+    """States that grow in the first 15 steps and shrink from then on."""
+
+    def step(i, x):
+        return torch.where(i < 15, 1.4, 0.8) * torch.sin(x) + 0.1 * torch.cos(3 * x.roll(1))
+
+    return Process.from_step(step, length), torch.linspace(-1, 1, 64, dtype=DOUBLE)
+
+
+def test_steps_in_order_after_a_window_that_declined_carry_the_drift_as_it_is():
+    process, state = steep(100)
+    truth = solve(process, state, method=Sequential())
+    found = solve(process, state, window=Declining(20), tolerance=Absolute(1e-3))
+    assert found.status is Status.CHECKED
+    off = float(rms(found.state - truth.state))
+    assert off / 3 < found.deviation_estimate < 3 * off
+    assert found.notes[0] == "no gain"
+    assert re.search(r"drift of 9e-05 up to step 20 is carried on", found.notes[1])

@@ -14,6 +14,7 @@ the evaluations that were made anyway (`engine/jacobian.py`), so that no evaluat
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -92,19 +93,25 @@ class Trail:
         if exact:
             shadow, last = state, None
         else:
-            slopes = None if iterate.slopes is None else iterate.slopes[:accepted]
-            jacobian = estimate(seen, front.start, accepted, base=slopes, before=self.jacobian)
-            if jacobian is None and not still:
-                jacobian = Jacobian.without(slopes, iterate.evaluated)
-            if jacobian is None:
+            told = min(_twice(seen, front.start), accepted) if still else accepted
+            shadow, last = self._followed(front, iterate, seen, told)
+            if told < accepted:
                 # steps taken one by one tell nothing of their Jacobian: the distance is carried on as it is
-                shadow, last = _carried(self.shadow, front.state, state), self.jacobian
-            else:
-                outputs = iterate.outputs[:accepted] + self._defects(iterate, accepted, front.problem.sloped)
-                shadow = _advance(front, iterate, self.shadow, outputs=outputs, jacobian=jacobian)
-                last = jacobian.last()
+                shadow = _carried(shadow, iterate.states[told - 1] if told else front.state, state)
         anchors = self._anchored(front, state, accepted, shadow=shadow, jacobian=last)
         return Trail(shadow, anchors, last, seen, replace(iterate.evaluated, outputs=iterate.outputs))
+
+    def _followed(
+        self, front: Front, iterate: Iterate, seen: Sequence[Evaluated], count: int
+    ) -> tuple[Tree, Jacobian | None]:
+        """The shadow after the first `count` steps of the window, and the last Jacobian that is known."""
+        if not count:
+            return self.shadow, self.jacobian
+        slopes = None if iterate.slopes is None else iterate.slopes[:count]
+        jacobian = estimate(seen, front.start, count, base=slopes, before=self.jacobian)
+        jacobian = jacobian or Jacobian.without(slopes, iterate.evaluated)
+        outputs = iterate.outputs[:count] + self._defects(iterate, count, front.problem.sloped)
+        return _advance(front, iterate, self.shadow, outputs=outputs, jacobian=jacobian), jacobian.last()
 
     def back(self, problem: Problem, tolerance: Tolerance, excess: float, asked: float) -> Trail:
         """The trail at the first step to blame for a deviation `excess` times what was asked.
@@ -151,6 +158,11 @@ class Trail:
     def _drift(self, problem: Problem, tolerance: Tolerance, anchor: Anchor) -> float:
         here = replace(self, shadow=anchor.shadow)
         return worst(here.deviation(problem, tolerance, anchor.step, anchor.state))
+
+
+def _twice(seen: Sequence[Evaluated], start: int) -> int:
+    """Steps from `start` on that were evaluated twice."""
+    return 0 if len(seen) < 2 else min(len(each.since(start, len(each))) for each in seen[:2])
 
 
 def worst(sizes: Tensor) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -23,6 +23,9 @@ from forerun.engine.tree import Tree, tree_map
 from forerun.engine.window import Window
 
 UNKNOWN = "Nothing was checked up to step {}, where this run was resumed: the deviation is estimated from there on."
+CARRIED = (
+    "The drift of {:.1g} up to step {} is carried on as it is: steps taken in order do not tell what they make of it."
+)
 
 
 @dataclass(frozen=True)
@@ -133,13 +136,15 @@ class Run:
         declined = width < 1 and not isinstance(place.method, Sequential)
         method = Sequential() if declined else place.method
         stop = method.stop(front.start + accepted, min(front.start + accepted + max(width, 1), self.problem.length))
-        note = self.setting.window.note(self.log, self.problem.length) if declined else None
+        notes = place.notes
+        if declined:
+            notes = (*notes, *self._declined(trail, front.start + accepted, iterate.states[accepted - 1], exact=exact))
         self.place = replace(
             place,
             front=self._slide(iterate, accepted, finite, stop),
             trail=trail,
             method=method,
-            notes=place.notes if note is None else (*place.notes, note),
+            notes=notes,
             limit=self.setting.tolerance.follow(place.limit, residuals),
             exact=exact,
             logged=len(self.log),
@@ -147,6 +152,14 @@ class Run:
             evaluations=place.evaluations + evaluations,
         )
         return entry
+
+    def _declined(self, trail: Trail, step: int, state: Tree, *, exact: bool) -> Iterator[str]:
+        """What there is to say where the window declines at a state."""
+        note = self.setting.window.note(self.log, self.problem.length)
+        if note is not None:
+            yield note
+            if self.setting.check and not exact:
+                yield CARRIED.format(worst(trail.deviation(self.problem, self.setting.tolerance, step, state)), step)
 
     def settle(self) -> Status:
         """At the end of the path: how it ended; or go back, where the deviation is more than was asked for."""
