@@ -77,11 +77,17 @@ def test_probe_asks_a_few_steps_and_interpolates_between():
         assert torch.equal(inputs, START.expand(len(steps), 2))
         return 10.0 * steps.to(inputs).unsqueeze(-1).expand(-1, 2)
 
-    # the outputs of the steps 3, 4, 5, 6 are 30, 40, 50, 60, of which 3, 5 (rounded from 4.5) and 6 are asked
-    assert slots(Probe(3), evaluate=evaluate) == [0.0, 30.0, 70.0, 120.0]
-    assert asked == [[3, 5, 6]]
+    # the outputs of the steps 3 .. 8 are 30 .. 80, of which 3, 5 (rounded from 5.5) and 8 are asked
+    assert slots(Probe(3), stop=9, evaluate=evaluate) == [0.0, 30.0, 70.0, 120.0, 180.0, 250.0]
+    assert asked == [[3, 5, 8]]
     assert slots(Probe(3), 5.0) == slots(Hold(), 5.0)
     assert slots(Probe(3), stop=4) == [0.0]
+
+
+def test_probe_asks_nothing_where_the_window_is_narrow():
+    known = Hold(torch.full((2,), 5.0))
+    assert slots(Probe(3), stop=8) == slots(Hold(), stop=8)
+    assert slots(Probe(3, known), stop=8) == slots(known, stop=8) == [0.0, 5.0, 10.0, 15.0, 20.0]
 
 
 def test_known_inputs_stand_in_their_slots():

@@ -65,17 +65,22 @@ class Hold(Guess):
 class Probe(Guess):
     """Before the first window, ask `count` steps spread over it for their outputs at the first state, in one round.
 
-    The outputs of the steps between are interpolated, and the path swept with them; afterwards like `Hold`. Pays where
-    the output depends on the step more than on the input, as in samplers without noise.
+    The outputs of the steps between are interpolated, and the path swept with them. Pays where the output depends on
+    the step more than on the input, as in samplers without noise.
+
+    Args:
+        count: of the steps to ask.
+        hold: fills the slots that enter later, and a first window that is not twice as wide as what would be asked.
     """
 
     count: int = 8
+    hold: Hold = Hold()
 
     def enter(self, edge: Edge, stop: int, evaluate: Evaluate) -> tuple[Sequence[Tree], Tensor]:
         width, problem = stop - edge.start, edge.problem
-        count = min(self.count, width)
-        if edge.outputs is not None or count < 2:
-            return Hold().enter(edge, stop, evaluate)
+        count = self.count
+        if edge.outputs is not None or count < 2 or width < 2 * count:
+            return self.hold.enter(edge, stop, evaluate)
         seen = problem.observe(edge.state)
         places = torch.linspace(0, width - 1, count, dtype=torch.float64, device=seen.device).round()
         outputs = evaluate(places.long() + edge.start, seen.expand(count, *seen.shape))

@@ -14,7 +14,7 @@ from forerun.diffusion.pipelines.shared import share
 from forerun.engine.backends import Backend
 from forerun.engine.check import Check
 from forerun.engine.checkpoint import Checkpoint
-from forerun.engine.guess import Guess, Hold
+from forerun.engine.guess import Guess
 from forerun.engine.methods import Method
 from forerun.engine.progress import Progress
 from forerun.engine.rounds import Round
@@ -61,7 +61,7 @@ def solved(plan: Plan, settings: Settings, spent: tuple[int, int]) -> Solution:
         window=settings.window,
         tolerance=settings.limit(plan),
         check=settings.check,
-        guess=settings.guess or Hold(plan.denoised),
+        guess=settings.guess or plan.guess,
         backend=settings.backend,
         progress=settings.progress,
         callback=told,

@@ -57,7 +57,8 @@ def parallel(
             its step; by default 1e-3, or four roundings of the samples' dtype where that is more (bfloat16: 0.031).
             Or a `Tolerance`, in the units of the samples themselves.
         check: see `forerun.solve`.
-        guess: what stands in a slot before its first evaluation; by default the last output, held.
+        guess: what stands in a slot before its first evaluation; by default the last output, held, and where a sampler
+            draws no noise, a few outputs over the first window, if that is wide (`forerun.engine.guess.Probe`).
         backend: where rounds are evaluated; `Local(max_batch=16)` bounds memory.
         progress: shown while a loop is solved; the pipeline's own bar goes on as well.
         callback: see `forerun.solve`.

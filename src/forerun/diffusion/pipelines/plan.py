@@ -16,6 +16,7 @@ from forerun.diffusion.pipelines.guidance import Named
 from forerun.diffusion.pipelines.leaves import Moment, Table
 from forerun.diffusion.pipelines.recipe import Known, Part, learn
 from forerun.diffusion.schedulers.sampling import Sampling
+from forerun.engine.guess import Guess, Hold, Probe
 from forerun.engine.tree import Tree
 
 AGREES = 200  # roundings of the network's dtype between one step alone and the same step in a batch
@@ -117,6 +118,12 @@ class Plan:
         """The output of the step that was taken."""
         received = self._taken.received.to(self._sample.dtype)
         return self.process.output(0, self._sample, received)
+
+    @property
+    def guess(self) -> Guess:
+        """The first path: with the output of the step that was taken; without noise, wide windows are probed."""
+        held = Hold(self.denoised)
+        return held if self.process.script.random else Probe(hold=held)
 
     def expected(self, part: Part, index: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments with which a call of the step `index` was evaluated."""
