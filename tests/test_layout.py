@@ -49,7 +49,7 @@ LIBRARIES = {  # what a part may import besides
     "policy": set(),
     "sequence": set(),
     "": set(),
-    "cli": {"typer", "rich", "diffusers", "PIL"},
+    "cli": {"typer", "rich", "diffusers", "transformers", "PIL"},
     "__main__": set(),
 }
 PACKAGE = {"sklearn": "scikit-learn", "PIL": "pillow"}  # the name to install, where it is not the name to import

@@ -193,10 +193,16 @@ def test_an_interrupt_keeps_what_is_accepted():
     assert (end.state - in_order(job).state).abs().max() < 1e-2
 
 
+def listening():
+    """To Ctrl-C, which a shell has its background jobs ignore."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_control_c_in_a_terminal(tmp_path):
     """The real thing: a process, a signal, a checkpoint."""
     arguments = ["digits", "--sampler", "ddpm", "--samples", "256", "--out", str(tmp_path)]
-    with subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, text=True) as process:
+    options = {"stdout": subprocess.PIPE, "text": True, "preexec_fn": listening}
+    with subprocess.Popen([*COMMAND, *arguments], **options) as process:
         for line in process.stdout:
             if line.startswith("DDPM"):
                 break

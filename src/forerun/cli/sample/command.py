@@ -67,23 +67,8 @@ def sample(
     torch.set_num_threads(threads)
     ranks.hush()
     with refusing():
-        options = Options(
-            prompt=prompt,
-            pipeline=pipeline,
-            scheduler=scheduler,
-            steps=steps,
-            guidance=guidance,
-            negative=negative,
-            images=images,
-            seed=seed,
-            tolerance=tolerance,
-            method=method,
-            window=window or ("full" if pipeline is None else "auto"),
-            max_batch=max_batch,
-            device=ranks.place(device),
-            dtype=dtype,
-            strict=strict,
-        )
+        usual = "full" if pipeline is None else "auto"
+        options = Options.of({**context.params, "window": window or usual, "device": ranks.place(device)})
         settings = Settings.of(options, ranks.count())
         for folder in (out, *([report.parent] if report else [])):
             folder.mkdir(parents=True, exist_ok=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -38,6 +40,11 @@ class Options:
     device: str
     dtype: str
     strict: bool
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Options:
+        """From all that the command was given, of which the rest is about its files."""
+        return cls(**{each.name: given[each.name] for each in fields(cls)})
 
 
 @dataclass(frozen=True)
