@@ -84,12 +84,15 @@ def test_several_calls_in_one_context(sd: diffusers.StableDiffusionPipeline) -> 
     assert all(torch.allclose(*pair, atol=1e-3) for pair in zip(own, ahead, strict=True))
 
 
-def test_auto_declines_where_there_is_nothing_to_gain(sd: diffusers.StableDiffusionPipeline) -> None:
-    own = call(sd, steps=4)
+@pytest.mark.parametrize("steps", [2, 4, 10])
+def test_auto_tries_nothing_where_there_is_nothing_to_gain(sd: diffusers.StableDiffusionPipeline, steps: int) -> None:
+    own = call(sd, steps=steps)
     with parallel(sd) as run:
-        ahead = call(sd, steps=4)
-    assert torch.allclose(own, ahead, atol=1e-3)
-    assert run.solution.evaluations <= 12
+        ahead = call(sd, steps=steps)
+    assert torch.equal(own, ahead)
+    assert (run.solution.rounds, run.solution.evaluations) == (steps, steps)
+    assert run.solution.status is forerun.Status.SEQUENTIAL
+    assert steps < 3 or "too few to gain" in run.solution.notes[0]
 
 
 def test_a_callback_that_changes_the_latents_is_noticed(sd: diffusers.StableDiffusionPipeline) -> None:
@@ -190,9 +193,9 @@ def test_a_copy_of_the_scheduler_steps_by_itself(sd: diffusers.StableDiffusionPi
 
 def test_what_is_not_understood_runs_in_order_with_one_warning() -> None:
     entry = ZOO["cogvideox-dpm"]
-    own = entry.run(steps=6)
+    own = entry.run(steps=STEPS)
     with pytest.warns(RuntimeWarning, match="Sequential from step 1 on") as told, parallel(entry.build()) as run:
-        ahead = entry.run(steps=6)
+        ahead = entry.run(steps=STEPS)
     assert len([each for each in told if each.category is RuntimeWarning]) == 1
     assert torch.equal(own, ahead)
     assert run.solution.status is forerun.Status.SEQUENTIAL
@@ -203,7 +206,7 @@ def test_what_is_not_understood_runs_in_order_with_one_warning() -> None:
 def test_strict_makes_it_an_error() -> None:
     entry = ZOO["modular-sdxl-projected"]
     with pytest.raises(NotUnderstood, match="momentum"), parallel(entry.build(), strict=True):
-        entry.run(steps=6)
+        entry.run(steps=STEPS)
 
 
 def test_a_network_that_is_not_deterministic_is_noticed(sd: diffusers.StableDiffusionPipeline) -> None:

@@ -31,6 +31,10 @@ class Window(ABC):
         """Why it declined, asked when it does; None where there is nothing to say."""
         return None
 
+    def declines(self, length: int) -> str | None:
+        """Why a path of this length is not worth setting anything up for; None where it may be."""
+        return None
+
 
 @dataclass(frozen=True)
 class Full(Window):
@@ -65,20 +69,31 @@ class Auto(Window):
 
     Args:
         limit: largest width.
+        fewest: steps of the shortest path that is tried. Samplers of ten steps take seven to ten rounds
+            (`benchmarks/fewer_steps_is_the_rival.py`).
     """
 
     limit: int = 512
+    fewest: int = 12
 
     def __post_init__(self) -> None:
         if self.limit < 1:
             raise ValueError(f"Auto(limit={self.limit}) holds no step; pass a limit of 1 (sequential) or more")
 
     def width(self, log: Sequence[Round], length: int) -> int:
+        if length < self.fewest:
+            return 0
         if not any(entry.width > 1 for entry in log[-MEMORY:]):
             return 1 if 0 < len(log) <= _singles(length) else self._begin(length)
         return self._best(log, length)
 
+    def declines(self, length: int) -> str | None:
+        few = f"Sequential: {length} steps are too few to gain by running ahead; window=Full() tries all the same."
+        return few if length < self.fewest else None
+
     def note(self, log: Sequence[Round], length: int) -> str | None:
+        if length < self.fewest:
+            return self.declines(length)
         costs, gains, last = Costs.of(log), Gains.of(log), log[-1]
         if length - last.start - last.accepted < LAST * length:
             return None

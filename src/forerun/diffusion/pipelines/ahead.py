@@ -137,6 +137,11 @@ class Ahead(Observer):
         self._account.reaches(len(timesteps))
         if len(timesteps) < WORTH:
             return None
+        few = self._settings.window.declines(self._account.steps + len(timesteps))
+        if few is not None:
+            self._hopeless = True
+            self._account.notes.append(few)
+            return None
         if self._failures > RESTARTS:
             what = self._differed or "a call of a network"
             return self._give_up(f"{what} was not as the steps before foretold, {self._failures} times")

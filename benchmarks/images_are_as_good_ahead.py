@@ -1,0 +1,120 @@
+"""Claim: images made ahead of order are as good as those made in order: they are the same images.
+
+Prompts of the shipped text-to-image pipeline, one image each, DDIM with guidance 3, in batches; every prompt in order
+and ahead from the same noise, and in order from the noise of two other seeds. An independent classifier, which never
+saw the pipeline, reads every image: shares of right answers, `all` of images with every thing right. The Frechet
+distance is between Gaussians of the classifier's features of two sets of images (Heusel et al. 2017): in order against
+ahead, beside in order against other seeds, which is what two equally good sets are apart. Rendered scenes of the same
+prompts are the true images. Pixels are in 0 .. 255.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from _pipelines import GUIDANCE, shipped, weights
+from harness import table, write_result
+from torch import Tensor
+
+from forerun import Sliding
+from forerun.diffusion.pipelines.parallel import parallel
+from forerun.diffusion.scenes.captions import Scene, caption, draw_scene, parse
+from forerun.diffusion.scenes.classifier import agreement, load_scene_classifier
+from forerun.diffusion.scenes.render import render
+
+STEPS, BATCH, WINDOW = 50, 20, 12
+
+
+def drawn(prompts: Sequence[str], seed: int) -> Tensor:
+    """Images of prompts, `(N, 3, 64, 64)` in 0 .. 1, batch by batch."""
+    found = []
+    for number in range(0, len(prompts), BATCH):
+        generator = torch.Generator().manual_seed(1000 * seed + number)
+        options: dict[str, Any] = {"num_inference_steps": STEPS, "guidance_scale": GUIDANCE, "output_type": "pt"}
+        found.append(shipped()(list(prompts[number : number + BATCH]), generator=generator, **options).images)
+    return torch.cat(found)
+
+
+def ahead(prompts: Sequence[str], seed: int) -> tuple[Tensor, dict[str, float]]:
+    """The same ahead of order; and rounds and evaluations, means over the batches, with the largest estimate."""
+    with parallel(shipped(), window=Sliding(WINDOW)) as run:
+        images = drawn(prompts, seed)
+    found = run.solutions
+    rounds, evaluations = (
+        sum(getattr(each, name) for each in found) / len(found) for name in ("rounds", "evaluations")
+    )
+    estimate = max(float(each.deviation_estimate) for each in found)
+    return images, {"rounds": rounds, "evaluations": evaluations, "largest estimate": estimate}
+
+
+@cache
+def classifier() -> Any:
+    """The independent classifier."""
+    return load_scene_classifier()
+
+
+def right(scenes: Sequence[Scene], images: Tensor) -> dict[str, float]:
+    """Shares of right answers."""
+    facts = [scene for part in images.split(100) for scene in classifier().facts(part)]
+    return agreement(scenes, facts)
+
+
+@torch.no_grad()
+def frechet(one: Tensor, other: Tensor) -> float:
+    """`|m - m'|^2 + tr(C + C' - 2 (C C')^(1/2))` of the classifier's features."""
+    first, second = (classifier().features(images).double() for images in (one, other))
+    means = (first.mean(0) - second.mean(0)).square().sum()
+    left, right_ = first.T.cov(), second.T.cov()
+    roots = torch.linalg.eigvals(left @ right_).real.clamp(min=0).sqrt().sum()
+    return float(means + left.trace() + right_.trace() - 2 * roots)
+
+
+def main() -> None:
+    """All prompts, four sets."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--prompts", type=int, default=500)
+    count = parser.parse_args().prompts
+    dice = random.Random(11)
+    prompts = [caption(draw_scene(dice), dice) for _ in range(count)]
+    scenes = [parse(prompt) for prompt in prompts]
+    own = drawn(prompts, 0)
+    same, cost = ahead(prompts, 0)
+    others = [drawn(prompts, seed) for seed in (1, 2)]
+    truth = render(scenes, seed=5).float() / 255
+    sets = {"in order": own, "ahead": same, "in order, seed 1": others[0], "in order, seed 2": others[1]}
+    apart = [
+        {
+            "sets": f"in order, {name}",
+            "Frechet distance": frechet(own, images),
+            "to the rendered": frechet(images, truth),
+        }
+        for name, images in sets.items()
+    ]
+    off = (own - same).abs().flatten(1) * 255
+    pixels = {
+        "images": count,
+        "largest difference of a pixel, median image": float(off.amax(1).median()),
+        "worst image": float(off.max()),
+        "mean over all pixels": float(off.mean()),
+    }
+    answers = [{"set": name, **right(scenes, images)} for name, images in {**sets, "rendered": truth}.items()]
+    write_result(
+        Path(__file__).stem,
+        {
+            "What is measured": f"{__doc__ or ''}\n{weights()}",
+            "Answers of the classifier": table(answers),
+            "Distances of sets": table(apart),
+            "In order against ahead, pixel by pixel": table([pixels]),
+            f"DDIM {STEPS}, window {WINDOW}, batches of {BATCH}": table([cost]),
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
