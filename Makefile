@@ -19,7 +19,8 @@ export NO_MKDOCS_2_WARNING := 1
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed-demo
-	$(BIN)/forerun sample "a red torus left of a blue cube" --out forerun-out --report forerun-out/run.html
+	$(BIN)/forerun sample "a red torus left of a blue cube" --scheduler DDPM --steps 1000 --window auto \
+		--out forerun-out --report forerun-out/run.html
 
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check
