@@ -237,5 +237,28 @@ def test_bad_input(sd: diffusers.StableDiffusionPipeline) -> None:
     assert found.isnan().all()
 
 
+@pytest.mark.parametrize(
+    "wrong, words",
+    [
+        ({"generator": [torch.Generator(), torch.Generator()]}, "list of generators"),
+        ({"num_inference_steps": 2000}, "2000"),
+    ],
+)
+def test_what_the_pipeline_refuses_it_refuses_ahead_too(sd: diffusers.StableDiffusionPipeline, wrong, words) -> None:
+    before = matrix.fingerprint(sd)
+    with pytest.raises(ValueError, match=words), parallel(sd, window=forerun.Full()) as run:
+        sd("a cat", output_type="latent", **wrong)
+    assert run.solution is None
+    assert matrix.fingerprint(sd) == before
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_scheduler_with_no_step_to_run_ahead_runs_in_order(sd: diffusers.StableDiffusionPipeline, steps: int) -> None:
+    own = call(sd, steps=steps)
+    with parallel(sd, window=forerun.Full()) as run:
+        assert torch.equal(own, call(sd, steps=steps))
+    assert run.solution.rounds == steps
+
+
 class Loopless:
     components: dict = {}  # noqa: RUF012
