@@ -1,6 +1,6 @@
 """Claim: text is written in fewer passes of a language model, with the tokens of the ordinary loop.
 
-Two small Llamas (4 layers of 128, 0.8 M parameters), trained here in a minute on letters of captions of scenes. One has
+Two small Llamas (4 layers of 128, 0.8 M parameters), trained here in a minute or two on letters of captions of scenes. One has
 seen captions one after another, where every caption is new; the other has seen each of them twice, so that half of what
 it writes stood there before. Each continues four prompts of some 250 letters, one at a time, by 200 letters.
 
@@ -59,7 +59,7 @@ def text(times: int, letters: int, seed: int) -> Tensor:
     return torch.tensor([LETTERS.index(letter) for letter in said[:letters]])
 
 
-def trained(times: int, steps: int = 700) -> LlamaForCausalLM:
+def trained(times: int, steps: int = 350) -> LlamaForCausalLM:
     """A model of captions said `times` times."""
     torch.manual_seed(0)
     model = LlamaForCausalLM(

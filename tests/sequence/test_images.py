@@ -20,7 +20,7 @@ METHODS = [
 ]  # fmt: skip
 
 
-def noise(count=3, dtype=torch.float32):
+def noise(count=2, dtype=torch.float32):
     return torch.rand(count, 64, generator=torch.Generator().manual_seed(0), dtype=dtype)
 
 
@@ -49,7 +49,7 @@ def test_every_method_draws_the_pixels_of_the_loop(drawn, method):
 
 @pytest.mark.parametrize("guess", [Fill(-1.0), Repeat(8)], ids=repr)
 @pytest.mark.parametrize("window", [Sliding(1), Sliding(13), Full()], ids=repr)
-@pytest.mark.parametrize("method", [Sequential(), Picard(), GaussSeidel(8, Picard()), PicardGaussSeidel(4)], ids=repr)
+@pytest.mark.parametrize("method", [Sequential(), Picard(), GaussSeidel(8, Picard())], ids=repr)
 def test_rows_that_are_kept_change_nothing(window, guess, method):
     network = load_pixelcnn()
     found = sample(network, noise(), method=method, window=window, guess=guess, cached=True)

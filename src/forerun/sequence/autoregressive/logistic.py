@@ -14,8 +14,8 @@ STEEPEST: Final = -4.0  # logarithm of the smallest scale: a pixel of one level
 
 
 def to_values(levels: Tensor) -> Tensor:
-    """Levels 0 .. 16 as values in [-1, 1]."""
-    return levels.float() * 2 / (LEVELS - 1) - 1
+    """Levels 0 .. 16 as values in [-1, 1]; float32 where they are whole numbers."""
+    return (levels if levels.is_floating_point() else levels.float()) * 2 / (LEVELS - 1) - 1
 
 
 def cumulative(parameters: Tensor) -> Tensor:
@@ -28,12 +28,8 @@ def cumulative(parameters: Tensor) -> Tensor:
     Args:
         parameters: `(..., 9)`; logits of the weights, means, logarithms of the scales.
     """
-    weights, means, scales = parameters.unflatten(-1, (3, MIXTURE)).unbind(-2)
-    edges = (torch.arange(LEVELS - 1, dtype=parameters.dtype, device=parameters.device) + 0.5) * 2 / (LEVELS - 1) - 1
-    steep = torch.exp(-scales.clamp_min(STEEPEST)).unsqueeze(-2)
-    below = torch.sigmoid((edges.unsqueeze(-1) - means.unsqueeze(-2)) * steep)
-    found: Tensor = (weights.softmax(-1).unsqueeze(-2) * below).sum(-1)
-    return found
+    levels = torch.arange(LEVELS - 1, dtype=parameters.dtype, device=parameters.device)
+    return _below(_mixture(parameters.unsqueeze(-2)), levels)
 
 
 def bits(parameters: Tensor, levels: Tensor) -> Tensor:
@@ -49,4 +45,21 @@ def draw(parameters: Tensor, uniform: Tensor) -> Tensor:
 
     A small change of the parameters seldom changes the level, which is what makes guesses come true.
     """
-    return to_values((cumulative(parameters) < uniform.unsqueeze(-1)).sum(-1)).to(parameters.dtype)
+    mixture, level = _mixture(parameters), torch.zeros_like(uniform)
+    for span in (8, 4, 2, 1, 1):  # bisection, from 0 to 16
+        level = torch.where(_below(mixture, level + (span - 1)) < uniform, level + span, level)
+    return to_values(level)
+
+
+def _mixture(parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Weights, means and inverse scales, `(..., 3)`."""
+    weights, means, scales = parameters.unflatten(-1, (3, MIXTURE)).unbind(-2)
+    return weights.softmax(-1), means, torch.exp(-scales.clamp_min(STEEPEST))
+
+
+def _below(mixture: tuple[Tensor, Tensor, Tensor], levels: Tensor) -> Tensor:
+    """The probability of a level not above `levels` `(...)`."""
+    weights, means, steep = mixture
+    edges = ((levels + 0.5) * 2 / (LEVELS - 1) - 1).unsqueeze(-1)
+    found: Tensor = (weights * torch.sigmoid((edges - means) * steep)).sum(-1)
+    return found
