@@ -156,3 +156,15 @@ def test_training_writes_a_network_that_can_be_read(tmp_path, capsys):
     assert json.loads((tmp_path / "made.json").read_text())["steps"] == 3
     assert (tmp_path / "made.safetensors").exists()
     assert "bits a pixel" in capsys.readouterr().out
+
+
+def test_rows_that_are_kept_are_not_computed_again(monkeypatch):
+    network, computed = load_pixelcnn(), []
+    ordinary = PixelCNN.rows
+    monkeypatch.setattr(
+        PixelCNN, "rows", lambda self, images, rows: computed.append(images.shape[1] // 8 - rows.first) or ordinary(self, images, rows)
+    )  # fmt: skip
+    sample(network, noise(1), method=Sequential(), cached=True)
+    probe, *passes = computed
+    assert (probe, len(passes)) == (8, 64)
+    assert sum(passes) == 64 + 7  # a row each, and the one above once more where a row begins

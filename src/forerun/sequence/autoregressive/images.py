@@ -113,7 +113,7 @@ class CachedPixels(Filler):
         side = self._network.side
         first, stop = int(steps[0]) // side, int(steps[-1]) // side + 1
         first = min(first, self._agreeing(sequence, first * side) // side)
-        known = self._pass.first < first <= self._stop
+        known = first > 0 and self._pass.first <= first <= self._stop
         rows = Rows(first, self._pass.kept(first)) if known else Rows()
         parameters = self._network.rows(sequence[:, : stop * side], rows)
         self._pass, self._image, self._stop = rows, sequence.clone(), stop
