@@ -90,6 +90,23 @@ def test_a_round_is_one_call():
     assert filler.calls == found.rounds < found.evaluations
 
 
+@pytest.mark.parametrize("method", [Picard(), Reguess(Lookup()), Reguess(Repeat())], ids=repr)
+@pytest.mark.parametrize("guess", [Fill(), Lookup()], ids=repr)
+def test_a_round_stays_one_call_as_the_window_slides(method, guess):
+    filler = Hashes(slots=(1,) * 40)
+    found = solve(
+        Filling(filler),
+        start(filler),
+        method=method,
+        window=Sliding(6),
+        guess=guess,
+        tolerance=Absolute(0.0),
+        check=False,
+    )
+    assert filler.calls == found.rounds < found.evaluations
+    assert torch.equal(found.state, loop(filler, start(filler)))
+
+
 def test_lookup_finds_the_longest_and_last_place():
     known = torch.tensor([[5, 1, 2, 9, 7, 2, 8, 1, 2], [1, 2, 3, 4, 5, 6, 7, 8, 9]])
     otherwise = torch.zeros(2, 3, dtype=known.dtype)

@@ -31,6 +31,7 @@ class Continuation(Guess, ABC):
 
     @final
     def enter(self, edge: Edge, stop: int, evaluate: Evaluate) -> tuple[Sequence[Tree], Tensor]:
+        """The rows that `proceed` makes; see `Guess`."""
         row, bounds = edge.problem.observe(edge.state), _bounds(edge.problem)
         first, last = bounds[edge.start], bounds[stop - 1]
         rows = row.repeat(stop - edge.start, *[1] * row.dim())
