@@ -150,7 +150,7 @@ def test_new_slots_go_on_from_what_a_method_wants_evaluated():
         def iterate(self, front, evaluate):
             found = Picard().iterate(front, evaluate)
             guesses = found.inputs.clone()
-            guesses[2:] += 1e-13  # within the tolerance
+            guesses[2:] += 1e-4  # within the tolerance
             wanted.append(guesses[-1])
             return replace(found, guesses=guesses)
 
@@ -160,11 +160,11 @@ def test_new_slots_go_on_from_what_a_method_wants_evaluated():
                 begun.append((len(wanted), edge.state))
             return Copy().enter(edge, stop, evaluate)
 
-    process = Process.from_step(lambda i, x: torch.tanh(2 * x + 0.1 * i), 12)
+    process = Process.from_step(lambda i, x: torch.tanh(0.1 * x + 0.1 * i), 12)
     state = torch.ones(3, dtype=torch.float64)
-    options = {"window": Sliding(4), "tolerance": Absolute(1e-12), "check": False}
+    options = {"window": Sliding(4), "tolerance": Absolute(1e-3), "check": False}
     found = solve(process, state, method=Elsewhere(), guess=Watched(), **options)
     truth = solve(process, state, method=Sequential(), check=False)
-    torch.testing.assert_close(found.state, truth.state, rtol=0, atol=1e-10)
+    torch.testing.assert_close(found.state, truth.state, rtol=0, atol=1e-2)
     assert begun
     assert all(torch.equal(begin, wanted[place - 1]) for place, begin in begun)
