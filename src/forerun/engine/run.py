@@ -268,7 +268,7 @@ class Run:
             states, inputs = states[: stop - start], inputs[: stop - start]
         else:
             last = states[-1]
-            if iterate.guesses is not None and self.problem.process.observe(last) is last:
+            if known > 1 and iterate.guesses is not None and self.problem.process.observe(last) is last:
                 last = self.problem.inputs.unpack(inputs[-1])  # new slots go on from what will be evaluated
             edge = Edge(self.problem, start + known - 1, last, iterate.outputs[: finite - 1])
             entered, rows = self.setting.guess.enter(edge, stop, self.meter)
