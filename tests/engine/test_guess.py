@@ -160,9 +160,9 @@ def test_new_slots_go_on_from_what_a_method_wants_evaluated():
                 begun.append((len(wanted), edge.state))
             return Copy().enter(edge, stop, evaluate)
 
-    process = Process.from_step(lambda i, x: torch.tanh(0.1 * x + 0.1 * i), 12)
+    process = Process.from_step(lambda i, x: torch.tanh(0.5 * x + 0.1 * i), 40)
     state = torch.ones(3, dtype=torch.float64)
-    options = {"window": Sliding(4), "tolerance": Absolute(1e-3), "check": False}
+    options = {"window": Sliding(7), "tolerance": Absolute(1e-3), "check": False}
     found = solve(process, state, method=Elsewhere(), guess=Watched(), **options)
     truth = solve(process, state, method=Sequential(), check=False)
     torch.testing.assert_close(found.state, truth.state, rtol=0, atol=1e-2)
