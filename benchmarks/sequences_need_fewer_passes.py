@@ -8,7 +8,7 @@ PixelCNN, and a network whose layers read all earlier ones. Their names for the 
 `images` counts images that went through the network: one a sample and pass, but one a sample and block in
 `PicardGaussSeidel`, whose blocks do not share their image. `differ` counts pixels unlike those of the plain loop. The
 plain loop has no engine around it, and asks the network for one pixel at a time; `kept rows` computes one row of the
-PixelCNN a pixel. Time is the median of three to nine runs, all overheads counted.
+PixelCNN a pixel. Time is the median of three to nine runs in turn, all overheads counted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
-from harness import median_time, table, write_result
+from harness import medians_in_turn, table, write_result
 from torch import Tensor, nn
 
 from forerun import Absolute, Picard, Sequential
@@ -37,6 +37,8 @@ METHODS = {
     "JacobiGaussSeidel(8)": (JacobiGaussSeidel(8), Fill(-1.0)),
     "Sequential": (Sequential(), Fill(-1.0)),
 }
+SETTINGS = [(Picard(), tolerance) for tolerance in (0.0, 1e-6, 1e-4, 1e-2, 1e-1)]
+SETTINGS += [(method, 0.0) for method in (GaussSeidel(8, Picard()), PicardGaussSeidel(8), Jacobi(), Sequential())]
 BLOCKS = (PicardGaussSeidel, JacobiGaussSeidel)
 
 
@@ -71,30 +73,30 @@ def images(network: nn.Module, count: int, *, kept: bool, repeats: int) -> str:
     loops: dict[str, Callable[[], Tensor]] = {"plain loop": lambda: plain(network, uniform)}
     if isinstance(network, PixelCNN):
         loops["plain loop, kept rows"] = lambda: plain_kept(network, uniform)
-    rows: list[dict[str, object]] = []
-    best = float("inf")
-    for name, loop in loops.items():
-        seconds = median_time(loop, repeats)
-        best = min(best, seconds)
-        rows.append({
-            "method": name, "passes": PIXELS, "evaluations": PIXELS, "images": PIXELS * count,
-            "differ": int((loop() != truth).sum()), "ms": seconds * 1e3,
-        })  # fmt: skip
+    runs = {}
     for name, (method, guess) in METHODS.items():
         for cached in (False, True) if kept else (False,):
             run = partial(sample, network, uniform, method=method, guess=guess, cached=cached)
-            found = run()
-            slow = isinstance(method, BLOCKS)
-            seconds = median_time(run, 3 if slow else repeats)
-            solution = found.solution
-            rows.append({
-                "method": f"{name}, kept rows" if cached else name,
-                "passes": solution.rounds, "evaluations": solution.evaluations,
-                "images": count * (solution.evaluations if slow else solution.rounds),
-                "differ": int((found.images != truth).sum()), "ms": seconds * 1e3,
-                "times as fast as the best loop": best / seconds,
-            })  # fmt: skip
-            print(rows[-1], flush=True)
+            runs[f"{name}, kept rows" if cached else name] = run
+    seconds = medians_in_turn({**loops, **runs}, repeats)
+    best = min(seconds[name] for name in loops)
+    rows: list[dict[str, object]] = [
+        {
+            "method": name, "passes": PIXELS, "evaluations": PIXELS, "images": PIXELS * count,
+            "differ": int((loop() != truth).sum()), "ms": seconds[name] * 1e3,
+        }
+        for name, loop in loops.items()
+    ]  # fmt: skip
+    for name, run in runs.items():
+        found = run()
+        solution, apart = found.solution, isinstance(run.keywords["method"], BLOCKS)
+        rows.append({
+            "method": name, "passes": solution.rounds, "evaluations": solution.evaluations,
+            "images": count * (solution.evaluations if apart else solution.rounds),
+            "differ": int((found.images != truth).sum()), "ms": seconds[name] * 1e3,
+            "times as fast as the best loop": best / seconds[name],
+        })  # fmt: skip
+        print(rows[-1], flush=True)
     return table(rows)
 
 
@@ -148,22 +150,24 @@ def depth(layers: Sequence[nn.Linear], reader: nn.Linear, count: int) -> str:
     entry = logistic.to_values(digit_levels()[:count])
     truth = in_order(layers, entry)
     loops = {"plain pass": lambda: in_order(layers, entry), "plain pass, in place": lambda: in_place(layers, entry)}
-    times = {name: median_time(torch.no_grad()(loop), 9) for name, loop in loops.items()}
-    rows: list[dict[str, object]] = [
-        {"method": name, "rounds": DEPTH, "evaluations": DEPTH, "ms": seconds * 1e3} for name, seconds in times.items()
-    ]
     stacked = Stacked(layers, nn.functional.silu)
-    runs = [(Picard(), tolerance) for tolerance in (0.0, 1e-6, 1e-4, 1e-2, 1e-1)]
-    runs += [(method, 0.0) for method in (GaussSeidel(8, Picard()), PicardGaussSeidel(8), Jacobi(), Sequential())]
-    for method, tolerance in runs:
+    runs = {}
+    for method, tolerance in SETTINGS:
         run = partial(feedforward, stacked, entry, method=method, tolerance=Absolute(tolerance))
-        found, seconds = run(), median_time(run, 9)
+        runs[f"{method}, {tolerance}"] = run
+    seconds = medians_in_turn({**loops, **runs}, 9)
+    best = min(seconds[name] for name in loops)
+    rows: list[dict[str, object]] = [
+        {"method": name, "rounds": DEPTH, "evaluations": DEPTH, "ms": seconds[name] * 1e3} for name in loops
+    ]
+    for (method, tolerance), (name, run) in zip(SETTINGS, runs.items(), strict=True):
+        found = run()
         same = (reader(found.features).argmax(-1) == reader(truth).argmax(-1)).float().mean().item()
         rows.append({
             "method": repr(method), "tolerance": tolerance,
             "rounds": found.solution.rounds, "evaluations": found.solution.evaluations,
-            "largest deviation": float((found.features - truth).abs().max()), "same digit": same, "ms": seconds * 1e3,
-            "times as fast as the best pass": min(times.values()) / seconds,
+            "largest deviation": float((found.features - truth).abs().max()), "same digit": same,
+            "ms": seconds[name] * 1e3, "times as fast as the best pass": best / seconds[name],
         })  # fmt: skip
         print(rows[-1], flush=True)
     return table(rows)
@@ -173,7 +177,7 @@ def main() -> None:
     """All tables."""
     sections = {"What is measured": __doc__ or ""}
     for count in (1, 16, 100):
-        sections[f"MADE, {count} image(s)"] = images(load_made(), count, kept=False, repeats=7)
+        sections[f"MADE, {count} image(s)"] = images(load_made(), count, kept=False, repeats=5)
     for count in (1, 16):
         sections[f"PixelCNN, {count} image(s)"] = images(load_pixelcnn(), count, kept=True, repeats=3)
     layers, reader, accuracy = trained_layers()

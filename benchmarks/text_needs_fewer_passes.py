@@ -14,14 +14,13 @@ overheads counted. Rivals: `model.generate`, its `prompt_lookup_num_tokens`, and
 from __future__ import annotations
 
 import random
-import statistics
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
-from harness import table, write_result
+from harness import medians_in_turn, table, write_result
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, logging
 
@@ -127,17 +126,17 @@ def passes(model: Any, run: Callable[[Tensor], Tensor], given: list[Tensor]) -> 
     return len(seen) / len(given), positions / len(given), found
 
 
+def every(run: Callable[[Tensor], Tensor], given: list[Tensor]) -> None:
+    """All prompts, one after another."""
+    for ids in given:
+        run(ids)
+
+
 def measured(model: Any, runs: Mapping[str, Callable[[Tensor], Tensor]], given: list[Tensor], base: str) -> str:
     """One table; every run is compared with the run called `base`, in tokens and in time."""
     counted = {name: passes(model, run, given) for name, run in runs.items()}
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(REPEATS):
-        for name, run in runs.items():  # in turn, so that a slow spell of the machine hits all
-            begun = time.perf_counter()
-            for ids in given:
-                run(ids)
-            times[name].append(time.perf_counter() - begun)
-    seconds = {name: statistics.median(found) for name, found in times.items()}
+    each = {name: partial(every, run, given) for name, run in runs.items()}
+    seconds = medians_in_turn(each, REPEATS)
     rows = []
     for name, (calls, positions, found) in counted.items():
         equal = all(torch.equal(a, b) for a, b in zip(found, counted[base][2], strict=True))
