@@ -93,6 +93,20 @@ def median_time(function: Callable[[], object], repeats: int = 9) -> float:
     return statistics.median(_timed(function)[0] for _ in range(repeats))
 
 
+def medians_in_turn(rivals: Mapping[str, Callable[[], object]], repeats: int = 5) -> dict[str, float]:
+    """Median wall-clock seconds of each of several rivals, run in turn, so that a slow spell hits all of them.
+
+    Each is called once beforehand.
+    """
+    for rival in rivals.values():
+        _timed(rival)
+    times: dict[str, list[float]] = {name: [] for name in rivals}
+    for _ in range(repeats):
+        for name, rival in rivals.items():
+            times[name].append(_timed(rival)[0])
+    return {name: statistics.median(found) for name, found in times.items()}
+
+
 @dataclass(frozen=True)
 class Spread:
     """Smallest, median and largest of several measurements."""

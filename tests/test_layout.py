@@ -47,7 +47,7 @@ LIBRARIES = {  # what a part may import besides
     "diffusion": {"sklearn", "diffusers", "transformers"},
     "optim": set(),
     "policy": set(),
-    "sequence": set(),
+    "sequence": {"sklearn", "transformers"},
     "": set(),
     "cli": {"typer", "rich", "diffusers", "transformers", "PIL"},
     "__main__": set(),

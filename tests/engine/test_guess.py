@@ -1,12 +1,14 @@
 """What stands in a slot before its first evaluation."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from engine.problems import PROBLEMS
 
 from forerun import Absolute, Full, Hold, Known, Picard, Process, QuasiNewton, Secant, Sequential, Sliding, solve
-from forerun.engine.guess import Copy, Edge, Extrapolate, Probe
-from forerun.engine.methods import Jacobi
+from forerun.engine.guess import Copy, Edge, Extrapolate, Guess, Probe
+from forerun.engine.methods import Jacobi, Method
 from forerun.engine.sweep import Problem
 from forerun.engine.tree import tensors, tree_map
 
@@ -145,3 +147,30 @@ def test_garbage_costs_rounds_and_not_the_answer(problem, check, method):
     for one, other in zip(tensors(found.state), tensors(truth.state), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-7)
     assert found.rounds > 1
+
+
+def test_new_slots_go_on_from_what_a_method_wants_evaluated():
+    wanted, begun = [], []
+
+    class Elsewhere(Method):
+        def iterate(self, front, evaluate):
+            found = Picard().iterate(front, evaluate)
+            guesses = found.inputs.clone()
+            guesses[2:] += 1e-4  # within the tolerance
+            wanted.append(guesses[-1])
+            return replace(found, guesses=guesses)
+
+    class Watched(Guess):
+        def enter(self, edge, stop, evaluate):
+            if edge.outputs is not None:
+                begun.append((len(wanted), edge.state))
+            return Copy().enter(edge, stop, evaluate)
+
+    process = Process.from_step(lambda i, x: torch.tanh(0.5 * x + 0.1 * i), 40)
+    state = torch.ones(3, dtype=torch.float64)
+    options = {"window": Sliding(7), "tolerance": Absolute(1e-3), "check": False}
+    found = solve(process, state, method=Elsewhere(), guess=Watched(), **options)
+    truth = solve(process, state, method=Sequential(), check=False)
+    torch.testing.assert_close(found.state, truth.state, rtol=0, atol=1e-2)
+    # where the whole window is accepted, they go on from its exact end
+    assert any(torch.equal(begin, wanted[place - 1]) for place, begin in begun)

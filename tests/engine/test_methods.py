@@ -17,6 +17,7 @@ from forerun.engine.methods import (
     Newton,
     Parareal,
     Picard,
+    PicardGaussSeidel,
     QuasiNewton,
     Secant,
     Sequential,
@@ -37,6 +38,7 @@ METHODS = {
     "GaussSeidel": GaussSeidel(5),
     "GaussSeidel, Secant": GaussSeidel(5, Secant()),
     "JacobiGaussSeidel": JacobiGaussSeidel(4),
+    "PicardGaussSeidel": PicardGaussSeidel(4),
 }
 WINDOWS = {"1": Sliding(1), "3": Sliding(3), "8": Sliding(8), "full": Full(), "wider": Sliding(1000)}
 SMOOTH = set(PROBLEMS) - {"whole numbers"}
@@ -129,6 +131,7 @@ def test_anderson_forgets_slots_that_were_filled_anew():
         (lambda: Parareal(0), "1 or more"),
         (lambda: GaussSeidel(0), "1 or more"),
         (lambda: JacobiGaussSeidel(-1), "1 or more"),
+        (lambda: PicardGaussSeidel(0), "1 or more"),
         (lambda: Anderson(memory=0), "1 or more"),
         (lambda: QuasiNewton(probes=0), "Picard"),
         (lambda: Elk(damping=0.0), "positive"),
@@ -156,7 +159,9 @@ class Coast(Process):
 
 
 @pytest.mark.parametrize("guess", [Hold(), Copy()], ids=["Hold", "Copy"])
-@pytest.mark.parametrize("method", [Jacobi(), JacobiGaussSeidel(3), Parareal(3), GaussSeidel(5)], ids=repr)
+@pytest.mark.parametrize(
+    "method", [Jacobi(), JacobiGaussSeidel(3), PicardGaussSeidel(3), Parareal(3), GaussSeidel(5)], ids=repr
+)
 def test_what_the_input_does_not_show_must_settle_too(method, guess):
     state = {"x": torch.ones(2, dtype=torch.float64), "v": torch.zeros(2, dtype=torch.float64), "count": 0}
     truth = solve(Coast(), state, method=Sequential(), check=False).state

@@ -25,7 +25,7 @@ from forerun import (
     Status,
     solve,
 )
-from forerun.engine.methods import Anderson, Damped, GaussSeidel, Jacobi, JacobiGaussSeidel, Parareal
+from forerun.engine.methods import Anderson, Damped, GaussSeidel, Jacobi, JacobiGaussSeidel, Parareal, PicardGaussSeidel
 
 METHODS = [
     Sequential(),
@@ -39,6 +39,7 @@ METHODS = [
     Parareal(3),
     GaussSeidel(4),
     JacobiGaussSeidel(3),
+    PicardGaussSeidel(3),
 ]
 every_method = pytest.mark.parametrize("method", METHODS, ids=lambda method: type(method).__name__)
 

@@ -18,6 +18,7 @@ from forerun.engine.methods import (
     JacobiGaussSeidel,
     Method,
     Parareal,
+    PicardGaussSeidel,
     SlopeMethod,
 )
 from forerun.engine.testing import ContractBroken, check_method, check_process
@@ -40,6 +41,7 @@ METHODS = [
     Parareal(3),
     GaussSeidel(4),
     JacobiGaussSeidel(3),
+    PicardGaussSeidel(3),
 ]
 
 

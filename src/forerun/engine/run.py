@@ -280,7 +280,10 @@ class Run:
         if stop - start <= known:
             states, inputs = states[: stop - start], inputs[: stop - start]
         else:
-            edge = Edge(self.problem, start + known - 1, states[-1], iterate.outputs[: finite - 1])
+            last = states[-1]
+            if known > 1 and iterate.guesses is not None and self.problem.process.observe(last) is last:
+                last = self.problem.inputs.unpack(inputs[-1])  # new slots go on from what will be evaluated
+            edge = Edge(self.problem, start + known - 1, last, iterate.outputs[: finite - 1])
             entered, rows = self.setting.guess.enter(edge, stop, self.meter)
             states, inputs = Joined(states[:-1], entered), torch.cat([inputs[:-1], rows])
         return Front(self.problem, start, states, inputs, iterate.evaluated, iterate.memory)

@@ -12,7 +12,7 @@ from forerun.engine.methods.damped import Damped
 from forerun.engine.methods.elk import Elk
 from forerun.engine.methods.anderson import Anderson
 from forerun.engine.methods.parareal import Parareal
-from forerun.engine.methods.gauss_seidel import GaussSeidel, JacobiGaussSeidel
+from forerun.engine.methods.gauss_seidel import GaussSeidel, JacobiGaussSeidel, PicardGaussSeidel
 
 __all__ = [
     "Anderson",
@@ -29,6 +29,7 @@ __all__ = [
     "Newton",
     "Parareal",
     "Picard",
+    "PicardGaussSeidel",
     "QuasiNewton",
     "Secant",
     "Sequential",

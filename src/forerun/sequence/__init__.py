@@ -1,0 +1,49 @@
+"""Sequences: what follows value by value, or layer by layer, many at a time."""
+
+from typing import TYPE_CHECKING, Any
+
+from forerun.sequence.autoregressive.choice import Choice, Greedy, Gumbel
+from forerun.sequence.autoregressive.digits import load_made, load_pixelcnn
+from forerun.sequence.autoregressive.images import Drawn, sample
+from forerun.sequence.autoregressive.made import Made
+from forerun.sequence.autoregressive.pixelcnn import PixelCNN
+from forerun.sequence.causal import Filler, Filling
+from forerun.sequence.depth import Features, Layers, Stacked, feedforward
+from forerun.sequence.guess import Continuation, Fill, Lookup, Reguess, Repeat
+
+if TYPE_CHECKING:
+    from forerun.sequence.autoregressive.generate import Generated, generate
+
+__all__ = [
+    "Choice",
+    "Continuation",
+    "Drawn",
+    "Features",
+    "Fill",
+    "Filler",
+    "Filling",
+    "Generated",
+    "Greedy",
+    "Gumbel",
+    "Layers",
+    "Lookup",
+    "Made",
+    "PixelCNN",
+    "Reguess",
+    "Repeat",
+    "Stacked",
+    "feedforward",
+    "generate",
+    "load_made",
+    "load_pixelcnn",
+    "sample",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """`generate` imports transformers, and does so only when it is asked for."""
+    if name in {"Generated", "generate"}:
+        from forerun.sequence.autoregressive import generate as module
+
+        return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

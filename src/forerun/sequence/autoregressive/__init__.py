@@ -1,0 +1,1 @@
+"""Autoregressive models, many values a pass: images from masked networks, text from causal language models."""
