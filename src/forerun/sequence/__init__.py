@@ -1,4 +1,4 @@
-"""Sequences: what follows value by value, or layer by layer, many at a time."""
+"""Sequences: what follows step by step, value by value, or layer by layer, many at a time."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +10,14 @@ from forerun.sequence.autoregressive.pixelcnn import PixelCNN
 from forerun.sequence.causal import Filler, Filling
 from forerun.sequence.depth import Features, Layers, Stacked, feedforward
 from forerun.sequence.guess import Continuation, Fill, Lookup, Reguess, Repeat
+from forerun.sequence.recurrent.modules import RNN
+from forerun.sequence.recurrent.scan import Scanned, scan
 
 if TYPE_CHECKING:
     from forerun.sequence.autoregressive.generate import Generated, generate
 
 __all__ = [
+    "RNN",
     "Choice",
     "Continuation",
     "Drawn",
@@ -31,12 +34,14 @@ __all__ = [
     "PixelCNN",
     "Reguess",
     "Repeat",
+    "Scanned",
     "Stacked",
     "feedforward",
     "generate",
     "load_made",
     "load_pixelcnn",
     "sample",
+    "scan",
 ]
 
 

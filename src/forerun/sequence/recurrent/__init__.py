@@ -1,0 +1,1 @@
+"""Recurrent cells: all steps of a sequence at once, with their gradient."""

@@ -1,0 +1,192 @@
+"""Cells: one step of a recurrence for many steps together, and its Jacobian, on rows of hidden state."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from forerun.engine.tree import Layout, Tree, tree_map
+
+CHUNK = 32  # columns of a Jacobian that are computed at once
+
+
+class Cell(ABC):
+    """`h' = f(h, x)` on rows `(W, *batch, D)`, a row holding all tensors of a hidden state one behind the other."""
+
+    @abstractmethod
+    def prepare(self, inputs: Tree) -> Tree:
+        """What the inputs `(T, *batch, ...)` alone decide, once for all rounds; tensors `(T, *batch, ...)`."""
+
+    @abstractmethod
+    def step(self, hidden: Tensor, prepared: Tree) -> Tensor:
+        """The next rows `(W, *batch, D)`; differentiable in everything."""
+
+    def jacobian(self, hidden: Tensor, prepared: Tree) -> Tensor:
+        """`df / dh`, `(W, *batch, D, D)`; column by column in forward mode unless told otherwise."""
+        axes = torch.eye(hidden.shape[-1], dtype=hidden.dtype, device=hidden.device)
+
+        def pushed(axis: Tensor) -> Tensor:
+            def call(rows: Tensor) -> Tensor:
+                return self.step(rows, prepared)
+
+            derivative: Tensor = torch.func.jvp(call, (hidden,), (axis.expand_as(hidden),))[1]
+            return derivative
+
+        return torch.func.vmap(pushed, chunk_size=CHUNK)(axes).movedim(0, -1)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Of a layer, as `torch.nn` keeps them: `(G H, inputs)`, `(G H, H)`, `(G H,)` twice, or None for no bias."""
+
+    inward: Tensor
+    hidden: Tensor
+    bias_inward: Tensor | None
+    bias_hidden: Tensor | None
+
+    @classmethod
+    def of(cls, cell: nn.RNNCellBase) -> Weights:
+        """Of a cell."""
+        return cls(cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh)
+
+    def enter(self, inputs: Tensor) -> Tensor:
+        """`W x + b`."""
+        return nn.functional.linear(inputs, self.inward, self.bias_inward)
+
+    def recur(self, hidden: Tensor) -> Tensor:
+        """`U h + b`."""
+        return nn.functional.linear(hidden, self.hidden, self.bias_hidden)
+
+
+@final
+@dataclass(frozen=True)
+class Gated(Cell):
+    """`torch.nn.GRUCell` (Cho et al. 2014), with `a = W x + b` and `u = U h + b'`.
+
+    r = sigmoid(a_r + u_r),  z = sigmoid(a_z + u_z),  n = tanh(a_n + r u_n),  h' = (1 - z) n + z h
+    """
+
+    weights: Weights
+
+    def prepare(self, inputs: Tensor) -> Tensor:
+        return self.weights.enter(inputs)
+
+    def step(self, hidden: Tensor, prepared: Tensor) -> Tensor:
+        _, update, new, _ = self._gates(hidden, prepared)
+        return new + update * (hidden - new)
+
+    def jacobian(self, hidden: Tensor, prepared: Tensor) -> Tensor:
+        reset, update, new, inner = self._gates(hidden, prepared)
+        for_reset, for_update, for_new = self.weights.hidden.chunk(3)
+        fresh = (1 - update) * (1 - new * new)
+        J = _rows((hidden - new) * update * (1 - update), for_update)
+        J += _rows(fresh * reset, for_new)
+        J += _rows(fresh * inner * reset * (1 - reset), for_reset)
+        J.diagonal(dim1=-2, dim2=-1).add_(update)
+        return J
+
+    def _gates(self, hidden: Tensor, prepared: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        a_r, a_z, a_n = prepared.chunk(3, -1)
+        u_r, u_z, inner = self.weights.recur(hidden).chunk(3, -1)
+        reset, update = torch.sigmoid(a_r + u_r), torch.sigmoid(a_z + u_z)
+        return reset, update, torch.tanh(a_n + reset * inner), inner
+
+
+@final
+@dataclass(frozen=True)
+class Memory(Cell):
+    """`torch.nn.LSTMCell` (Hochreiter and Schmidhuber 1997) on rows `(h, c)`, with `a = W x + b + U h + b'`.
+
+    c' = sigmoid(a_f) c + sigmoid(a_i) tanh(a_g),  h' = sigmoid(a_o) tanh(c')
+    """
+
+    weights: Weights
+
+    def prepare(self, inputs: Tensor) -> Tensor:
+        return self.weights.enter(inputs)
+
+    def step(self, hidden: Tensor, prepared: Tensor) -> Tensor:
+        _, _, _, output, cell = self._gates(hidden, prepared)
+        return torch.cat([output * torch.tanh(cell), cell], -1)
+
+    def jacobian(self, hidden: Tensor, prepared: Tensor) -> Tensor:
+        enter, forget, new, output, cell = self._gates(hidden, prepared)
+        before, seen = hidden.chunk(2, -1)[1], torch.tanh(cell)
+        for_enter, for_forget, for_new, for_output = self.weights.hidden.chunk(4)
+        cell_h = _rows(before * forget * (1 - forget), for_forget)
+        cell_h += _rows(new * enter * (1 - enter), for_enter)
+        cell_h += _rows(enter * (1 - new * new), for_new)
+        through = output * (1 - seen * seen)
+        hidden_h = _rows(seen * output * (1 - output), for_output) + through.unsqueeze(-1) * cell_h
+        hidden_c, cell_c = torch.diag_embed(through * forget), torch.diag_embed(forget)
+        return torch.cat([torch.cat([hidden_h, hidden_c], -1), torch.cat([cell_h, cell_c], -1)], -2)
+
+    def _gates(self, hidden: Tensor, prepared: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        state, cell = hidden.chunk(2, -1)
+        enter, forget, new, output = (prepared + self.weights.recur(state)).chunk(4, -1)
+        enter, forget, new, output = torch.sigmoid(enter), torch.sigmoid(forget), torch.tanh(new), torch.sigmoid(output)
+        return enter, forget, new, output, forget * cell + enter * new
+
+
+@final
+@dataclass(frozen=True)
+class Elman(Cell):
+    """`torch.nn.RNNCell`: `h' = tanh(W x + b + U h + b')`, or `relu` of it."""
+
+    weights: Weights
+    relu: bool = False
+
+    def prepare(self, inputs: Tensor) -> Tensor:
+        return self.weights.enter(inputs)
+
+    def step(self, hidden: Tensor, prepared: Tensor) -> Tensor:
+        inner = prepared + self.weights.recur(hidden)
+        return torch.relu(inner) if self.relu else torch.tanh(inner)
+
+    def jacobian(self, hidden: Tensor, prepared: Tensor) -> Tensor:
+        new = self.step(hidden, prepared)
+        return _rows((new > 0).to(new) if self.relu else 1 - new * new, self.weights.hidden)
+
+
+@final
+@dataclass(frozen=True)
+class Given(Cell):
+    """Any function `(h, x) -> h` of one step, for a batch; called with the steps of a window in its batch.
+
+    Args:
+        function: `h` a tree of tensors `(N, ...)`, `x` a tree of tensors `(N, ...)`.
+        layout: of the hidden state, one batch axis.
+    """
+
+    function: Callable[[Any, Any], Any]
+    layout: Layout
+
+    def prepare(self, inputs: Tree) -> Tree:
+        return inputs
+
+    def step(self, hidden: Tensor, prepared: Tree) -> Tensor:
+        count, batch = hidden.shape[:2]
+        flat = [tree_map(lambda leaf: leaf.flatten(0, 1), each) for each in (self.layout.unpack(hidden), prepared)]
+        following = tree_map(lambda leaf: leaf.unflatten(0, (count, batch)), self.function(*flat))
+        return self.layout.pack(following, count)
+
+
+def adapted(cell: Callable[[Any, Any], Any], layout: Layout) -> Cell:
+    """The cell for rows; those of `torch.nn` have Jacobians in closed form."""
+    if type(cell) is nn.GRUCell:
+        return Gated(Weights.of(cell))
+    if type(cell) is nn.LSTMCell:
+        return Memory(Weights.of(cell))
+    if type(cell) is nn.RNNCell:
+        return Elman(Weights.of(cell), relu=cell.nonlinearity == "relu")
+    return Given(cell, layout)
+
+
+def _rows(scale: Tensor, matrix: Tensor) -> Tensor:
+    """`diag(scale) M`, `(*, H, H)`."""
+    return scale.unsqueeze(-1) * matrix

@@ -1,0 +1,117 @@
+"""Drop-in modules: `torch.nn.GRU`, `LSTM` and `RNN` with their parameters, whose layers run ahead of order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from forerun.engine.methods import Method
+from forerun.sequence.recurrent.cells import Cell, Elman, Gated, Memory, Weights
+from forerun.sequence.recurrent.scan import Scanned, scan
+
+KINDS: dict[str, Callable[[Weights], Cell]] = {
+    "GRU": Gated,
+    "LSTM": Memory,
+    "RNN_TANH": Elman,
+    "RNN_RELU": lambda weights: Elman(weights, relu=True),
+}
+
+
+@final
+class RNN(nn.Module):
+    """A recurrent module of `torch.nn`, its layers run ahead of order; trains as the module itself does.
+
+        rnn = RNN(torch.nn.GRU(16, 8, num_layers=2))
+        outputs, h = rnn(xs)
+
+    Calls take and return what the module does. The parameters are the module's own, and `state_dict` is that of the
+    module, so weights go to and from `torch.nn` as they are.
+
+    Args:
+        module: `torch.nn.GRU`, `LSTM` or `RNN`.
+        method: see `forerun.sequence.scan`.
+
+    Attributes:
+        runs: of the last call, one `Scanned` a layer (and direction).
+
+    Raises:
+        TypeError: it is another module.
+        ValueError: it has projections (`proj_size`).
+    """
+
+    def __init__(self, module: nn.RNNBase, *, method: Method | None = None) -> None:
+        super().__init__()
+        if not isinstance(module, nn.RNNBase) or module.mode not in KINDS:
+            raise TypeError(
+                f"RNN takes torch.nn.GRU, LSTM or RNN, got {type(module).__name__}; for a cell of your own write "
+                "forerun.sequence.scan(cell, h0, xs)"
+            )
+        if module.proj_size:
+            raise ValueError(
+                f"the module has proj_size={module.proj_size}, which is not supported; leave it out, or project its "
+                "outputs with torch.nn.Linear"
+            )
+        for name, parameter in module.named_parameters():
+            self.register_parameter(name, parameter)
+        self._module = [module]  # in a list, so that its parameters are not counted twice
+        self._method = method
+        self.runs: list[Scanned] = []
+
+    def forward(self, xs: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
+        """Outputs and the last states, as the module returns them.
+
+        Args:
+            xs: `(T, B, I)`, `(B, T, I)` with `batch_first`, or `(T, I)` without a batch.
+            hx: `(L, B, H)` with one entry a layer and direction, a pair of them for an LSTM; None for zeros.
+        """
+        module = self._module[0]
+        alone, order = xs.dim() == 2, module.batch_first and xs.dim() == 3
+        xs = xs.unsqueeze(1) if alone else xs.transpose(0, 1) if order else xs
+        states = self._states(xs, hx, alone=alone)
+        self.runs, last = [], []
+        directions = 2 if module.bidirectional else 1
+        for layer in range(module.num_layers):
+            outputs = []
+            for direction in range(directions):
+                place = layer * directions + direction
+                hidden, end = self._layer(xs, place, [state[place] for state in states], backward=bool(direction))
+                outputs.append(hidden)
+                last.append(end)
+            xs = torch.cat(outputs, -1)
+            if module.dropout and self.training and layer + 1 < module.num_layers:
+                xs = nn.functional.dropout(xs, module.dropout)
+        ends = [torch.stack(each) for each in zip(*last, strict=True)]
+        ends = [end.squeeze(1) for end in ends] if alone else ends
+        xs = xs.squeeze(1) if alone else xs.transpose(0, 1) if order else xs
+        return xs, ends[0] if len(ends) == 1 else tuple(ends)
+
+    def _states(self, xs: Tensor, hx: Any, *, alone: bool) -> list[Tensor]:
+        """First states `(L, B, H)`, two of them for an LSTM."""
+        module = self._module[0]
+        count = module.num_layers * (2 if module.bidirectional else 1)
+        parts = 2 if module.mode == "LSTM" else 1
+        shape = (count, xs.shape[1], module.hidden_size)
+        if hx is None:
+            return [xs.new_zeros(shape)] * parts
+        given = [each.unsqueeze(1) if alone else each for each in (hx if parts == 2 else (hx,))]
+        if len(given) != parts or any(each.shape != torch.Size(shape) for each in given):
+            raise ValueError(f"the first state must be {parts} tensor(s) of shape {list(shape)}; pass None for zeros")
+        return given
+
+    def _layer(
+        self, xs: Tensor, place: int, states: list[Tensor], *, backward: bool
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Outputs `(T, B, H)` of a layer in a direction, and its last states `(B, H)`."""
+        module = self._module[0]
+        names = module._all_weights[place]
+        found = [getattr(self, name) for name in names]
+        weights = Weights(*(found if module.bias else [*found, None, None]))
+        start: Any = states[0] if len(states) == 1 else tuple(states)
+        run = scan(KINDS[module.mode](weights), start, xs.flip(0) if backward else xs, method=self._method)
+        self.runs.append(run)
+        hidden = (run.hidden,) if len(states) == 1 else run.hidden
+        outputs = hidden[0].flip(0) if backward else hidden[0]
+        return outputs, tuple(each[-1] for each in hidden)

@@ -1,0 +1,278 @@
+"""Recurrent cells, all steps at once: the states and gradients of the plain loop."""
+
+import pytest
+import torch
+from torch import nn
+
+from forerun import Newton, Picard, QuasiNewton, Secant, Sequential, Status, solve
+from forerun.engine.methods import Damped, Jacobi
+from forerun.engine.testing import check_process
+from forerun.engine.tree import Layout
+from forerun.sequence import RNN, scan
+from forerun.sequence.recurrent.cells import Cell, Given, adapted
+from forerun.sequence.recurrent.recurrence import Adjoint, Recurrence
+
+DOUBLE = torch.float64
+CELLS = {"gru": nn.GRUCell, "lstm": nn.LSTMCell, "rnn": nn.RNNCell}
+METHODS = [Newton(), QuasiNewton(), Picard(), Secant(), Damped(Newton()), Sequential()]
+every_cell = pytest.mark.parametrize("kind", CELLS)
+
+
+def problem(kind, length=90, batch=2, size=5, seed=0):
+    torch.manual_seed(seed)
+    cell = CELLS[kind](3, size, dtype=DOUBLE)
+    xs = torch.randn(length, batch, 3, dtype=DOUBLE)
+    h = torch.randn(batch, size, dtype=DOUBLE)
+    return cell, (h, torch.randn_like(h)) if kind == "lstm" else h, xs
+
+
+def loop(cell, h, xs):
+    found = []
+    for x in xs:
+        h = cell(x, h)
+        found.append(h)
+    return (
+        tuple(map(torch.stack, zip(*found, strict=True))) if isinstance(found[0], tuple) else torch.stack(found)
+    )  # fmt: skip
+
+
+def flat(tree):
+    return torch.cat(tree, -1) if isinstance(tree, tuple) else tree
+
+
+def tanh_cell(h, x):
+    """A function of its user's, on a tree."""
+    moved = torch.tanh(0.9 * h["a"].roll(1, -1) + x)
+    return {"a": moved, "b": 0.5 * h["b"] + moved.sum(-1, keepdim=True)}
+
+
+@every_cell
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: type(method).__name__)
+def test_states_are_those_of_the_loop(kind, method):
+    cell, h, xs = problem(kind)
+    found = scan(cell, h, xs, method=method)
+    torch.testing.assert_close(flat(found.hidden), flat(loop(cell, h, xs)), rtol=0, atol=1e-11)
+    assert found.solution.status.done
+
+
+@every_cell
+def test_newton_takes_a_few_rounds_and_the_check_holds(kind):
+    cell, h, xs = problem(kind, length=600)
+    found = scan(cell, h, xs, method=Newton())
+    assert found.solution.rounds <= 10
+    assert found.solution.status is Status.CHECKED
+
+
+@every_cell
+def test_jacobians_in_closed_form_are_those_of_forward_mode(kind):
+    cell, h, xs = problem(kind, length=4)
+    layout = Layout.of(h, batch_dims=1, name="state")
+    rows = adapted(cell, layout)
+    hidden = torch.randn(4, *layout.pack(h).shape, dtype=DOUBLE)
+    prepared = rows.prepare(xs)
+    torch.testing.assert_close(rows.jacobian(hidden, prepared), Cell.jacobian(rows, hidden, prepared))
+
+
+@every_cell
+@pytest.mark.parametrize("method", [Newton(), QuasiNewton(), None], ids=["Newton", "QuasiNewton", "chosen"])
+def test_gradients_are_those_of_the_loop(kind, method):
+    cell, h, xs = problem(kind)
+    leaves = [*cell.parameters(), xs.requires_grad_(), *(h if isinstance(h, tuple) else (h,))]
+    for leaf in leaves[len(list(cell.parameters())) :]:
+        leaf.requires_grad_()
+    weight = torch.randn_like(flat(loop(cell, h, xs)))
+    own = torch.autograd.grad((flat(loop(cell, h, xs)) * weight).sum(), leaves)
+    ours = torch.autograd.grad((flat(scan(cell, h, xs, method=method).hidden) * weight).sum(), leaves)
+    for one, other in zip(ours, own, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("max_bytes", [2**30, 9000], ids=["whole", "in chunks"])
+def test_gradcheck(max_bytes):
+    cell, h, xs = problem("gru", length=70, batch=2, size=2)
+    xs.requires_grad_()
+    h.requires_grad_()
+
+    def call(h, xs):
+        return scan(cell, h, xs, method=Newton(), max_bytes=max_bytes).hidden[-3:]
+
+    assert torch.autograd.gradcheck(call, (h, xs))
+
+
+def test_a_function_on_a_tree_and_its_gradient():
+    torch.manual_seed(1)
+    xs = torch.randn(80, 2, 4, dtype=DOUBLE, requires_grad=True)
+    start = {"a": torch.zeros(2, 4, dtype=DOUBLE), "b": torch.ones(2, 1, dtype=DOUBLE)}
+
+    def own():
+        h, found = start, []
+        for x in xs:
+            h = tanh_cell(h, x)
+            found.append(h["b"])
+        return torch.stack(found)
+
+    found = scan(tanh_cell, start, xs, method=Newton())
+    torch.testing.assert_close(found.hidden["b"], own(), rtol=0, atol=1e-10)
+    (ours,) = torch.autograd.grad(found.hidden["b"].sin().sum(), xs)
+    torch.testing.assert_close(ours, torch.autograd.grad(own().sin().sum(), xs)[0], rtol=1e-9, atol=1e-9)
+
+
+def test_chunks_bound_what_jacobians_take():
+    cell, h, xs = problem("gru", length=200)
+    found = scan(cell, h, xs, method=Newton(), max_bytes=6 * 20 * 2 * 25 * 8)
+    assert max(entry.width for entry in found.solution.log) == 20
+    torch.testing.assert_close(found.hidden, loop(cell, h, xs), rtol=0, atol=1e-11)
+
+
+def test_short_sequences_and_wide_states_take_the_loop_and_say_so():
+    for length, size in ((20, 5), (80, 65)):
+        cell, h, xs = problem("gru", length=length, size=size)
+        found = scan(cell, h, xs)
+        assert found.solution is None
+        assert f"{length} steps of {size} elements" in found.note
+        torch.testing.assert_close(found.hidden, loop(cell, h, xs), rtol=0, atol=1e-12)
+
+
+def test_where_newton_takes_as_long_as_the_loop_the_loop_takes_over(monkeypatch):
+    monkeypatch.setattr("forerun.sequence.recurrent.scan._Job.costs", lambda job: (1e-9, 0.0))
+    cell, h, xs = problem("gru", length=100)
+    found = scan(cell, h, xs)
+    assert "Newton had taken as long" in found.note
+    torch.testing.assert_close(found.hidden, loop(cell, h, xs), rtol=0, atol=1e-11)
+
+
+@every_cell
+def test_the_process_keeps_the_contract(kind):
+    cell, h, xs = problem(kind, length=12)
+    layout = Layout.of(h, batch_dims=1, name="state")
+    rows = adapted(cell, layout)
+    check_process(Recurrence(rows, rows.prepare(xs).detach(), 12), layout.pack(h))
+
+
+@pytest.mark.parametrize("method", [Newton(), Jacobi(), Sequential()], ids=lambda method: type(method).__name__)
+def test_backpropagation_as_a_path(method):
+    cell, h, xs = problem("rnn", length=40)
+    hidden = loop(cell, h, xs).detach()
+    rows, gradients = adapted(cell, None), torch.randn_like(hidden)
+    adjoint = Adjoint(rows, hidden[:-1], rows.prepare(xs[1:]).detach(), gradients[:-1])
+    found = solve(adjoint, gradients[-1], method=Newton(adjoint.jacobian) if method == Newton() else method)
+    h1 = hidden[:1].requires_grad_()
+    rest = loop(cell, h1[0], xs[1:])
+    total = (h1[0] * gradients[0]).sum() + (rest * gradients[1:]).sum()
+    torch.testing.assert_close(found.state, torch.autograd.grad(total, h1)[0][0], rtol=0, atol=1e-9)
+
+
+def test_a_chaotic_cell_is_caught_by_the_check_or_ends_in_the_loop():
+    def logistic(h, x):
+        return 3.99 * h * (1 - h) + 0 * x
+
+    h, xs = torch.full((1, 1), 0.3, dtype=torch.float32), torch.zeros(400, 1, 1)
+    found = scan(logistic, h, xs, method=Newton())
+    own = torch.stack([h := logistic(h, x) for x in xs])
+    assert found.solution.status in {Status.SEQUENTIAL, Status.UNCERTAIN} or torch.allclose(
+        found.hidden, own, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM, nn.RNN])
+def test_modules_are_drop_ins(kind, bidirectional, batch_first):
+    torch.manual_seed(0)
+    own = kind(3, 4, num_layers=2, bidirectional=bidirectional, batch_first=batch_first, dtype=DOUBLE)
+    ours = RNN(own, method=Newton())
+    assert list(ours.state_dict()) == list(own.state_dict())
+    xs = torch.randn(70, 70, 3, dtype=DOUBLE)
+    for one, other in zip(_leaves(ours(xs)), _leaves(own(xs)), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
+    alone = torch.randn(70, 3, dtype=DOUBLE)
+    for one, other in zip(_leaves(ours(alone)), _leaves(own(alone)), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
+    assert len(ours.runs) == 2 * (1 + bidirectional)
+
+
+def test_a_module_trains_as_its_own_does():
+    torch.manual_seed(0)
+    xs, target = torch.randn(100, 4, 3), torch.randn(4, 6)
+    own = nn.GRU(3, 6)
+    other = nn.GRU(3, 6)
+    other.load_state_dict(own.state_dict())
+    losses = []
+    for module in (own, RNN(other, method=Newton())):
+        optimiser = torch.optim.Adam(module.parameters(), 1e-2)
+        curve = []
+        for _ in range(10):
+            optimiser.zero_grad()
+            loss = (module(xs)[0].mean(0) - target).square().mean()
+            loss.backward()
+            optimiser.step()
+            curve.append(float(loss.detach()))
+        losses.append(curve)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert losses[0][-1] < losses[0][0]
+
+
+class Forgetful(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, h, x):
+        return self.drop(h + x)
+
+
+class Keeping(nn.Module):
+    calls = 0
+
+    def forward(self, h, x):
+        self.calls += 1
+        return h * 0.5 + x + self.calls
+
+
+@pytest.mark.parametrize(
+    "cell, h, xs, error, words",
+    [
+        (nn.GRUCell(2, 3), torch.zeros(1, 3), torch.zeros(0, 1, 2), ValueError, "no steps"),
+        (nn.GRUCell(2, 3), torch.zeros(3), torch.zeros(5, 2), ValueError, "unsqueeze"),
+        (nn.GRUCell(2, 3), torch.zeros(2, 3), torch.zeros(5, 1, 2), ValueError, "samples differ"),
+        (nn.GRUCell(2, 3), torch.zeros(1, 3).double(), torch.zeros(5, 1, 2), TypeError, "one dtype"),
+        (Forgetful(), torch.zeros(1, 2), torch.zeros(5, 1, 2), ValueError, "cell.eval()"),
+        (Keeping(), torch.zeros(1, 2), torch.zeros(5, 1, 2), ValueError, "answers twice differently"),
+        (lambda h, x: h[:, :1], torch.zeros(1, 2), torch.zeros(5, 1, 2), ValueError, "shape"),
+        (
+            nn.GRUCell(2, 3),
+            torch.zeros(2, 3),
+            nn.utils.rnn.pack_padded_sequence(torch.zeros(5, 2, 2), [5, 3]),
+            TypeError,
+            "pad_packed_sequence",
+        ),
+    ],
+)
+def test_bad_input_is_refused_with_the_line_to_type(cell, h, xs, error, words):
+    with pytest.raises(error) as told:
+        scan(cell, h, xs)
+    assert words in str(told.value)
+
+
+def test_a_jacobian_beyond_memory_names_its_size():
+    cell, h, xs = problem("gru", size=40)
+    with pytest.raises(ValueError, match="40 x 40 numbers for 2 samples"):
+        scan(cell, h, xs, method=Newton(), max_bytes=1000)
+
+
+def test_modules_that_are_no_drop_ins_are_refused():
+    with pytest.raises(TypeError, match="scan"):
+        RNN(nn.GRUCell(2, 3))
+    with pytest.raises(ValueError, match="proj_size=2"):
+        RNN(nn.LSTM(3, 4, proj_size=2))
+    with pytest.raises(ValueError, match=r"\[1, 2, 4\]"):
+        RNN(nn.GRU(3, 4))(torch.zeros(5, 2, 3), torch.zeros(1, 1, 4))
+
+
+def _leaves(result):
+    outputs, last = result
+    return [outputs, *(last if isinstance(last, tuple) else (last,))]
+
+
+def test_other_cells_are_given():
+    assert isinstance(adapted(tanh_cell, None), Given)
