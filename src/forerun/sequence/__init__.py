@@ -11,12 +11,16 @@ from forerun.sequence.causal import Filler, Filling
 from forerun.sequence.depth import Features, Layers, Stacked, feedforward
 from forerun.sequence.guess import Continuation, Fill, Lookup, Reguess, Repeat
 from forerun.sequence.recurrent.modules import RNN
+from forerun.sequence.recurrent.ode import DOPRI5, EULER, RK4, Tableau, odeint
 from forerun.sequence.recurrent.scan import Scanned, scan
 
 if TYPE_CHECKING:
     from forerun.sequence.autoregressive.generate import Generated, generate
 
 __all__ = [
+    "DOPRI5",
+    "EULER",
+    "RK4",
     "RNN",
     "Choice",
     "Continuation",
@@ -36,10 +40,12 @@ __all__ = [
     "Repeat",
     "Scanned",
     "Stacked",
+    "Tableau",
     "feedforward",
     "generate",
     "load_made",
     "load_pixelcnn",
+    "odeint",
     "sample",
     "scan",
 ]
