@@ -134,11 +134,20 @@ def test_short_sequences_and_wide_states_take_the_loop_and_say_so():
 
 
 def test_where_newton_takes_as_long_as_the_loop_the_loop_takes_over(monkeypatch):
-    monkeypatch.setattr("forerun.sequence.recurrent.scan._Job.costs", lambda job: (1e-9, 0.0))
+    monkeypatch.setattr("forerun.sequence.recurrent.scan.trial", lambda job, step: ("", 1e-9))
     cell, h, xs = problem("gru", length=100)
     found = scan(cell, h, xs)
     assert "Newton had taken as long" in found.note
     torch.testing.assert_close(found.hidden, loop(cell, h, xs), rtol=0, atol=1e-11)
+
+
+def test_a_trial_is_remembered_for_the_same_kind_and_size(monkeypatch):
+    asked = []
+    monkeypatch.setattr("forerun.sequence.recurrent.job.Job.round_costs", lambda job: asked.append(1) or 0.0)
+    for seed in (0, 1):
+        cell, h, xs = problem("gru", length=77, batch=3, size=4, seed=seed)
+        scan(cell, h, xs)
+    assert len(asked) == 1
 
 
 @every_cell
@@ -189,6 +198,22 @@ def test_modules_are_drop_ins(kind, bidirectional, batch_first):
     for one, other in zip(_leaves(ours(alone)), _leaves(own(alone)), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
     assert len(ours.runs) == 2 * (1 + bidirectional)
+
+
+def test_a_module_takes_its_own_kernel_where_that_is_quicker(monkeypatch):
+    own = nn.GRU(3, 4, num_layers=2, dropout=0.5)
+    ours, xs = RNN(own), torch.randn(90, 2, 3)
+    results = []
+    for seconds in (0.0, float("inf")):
+        monkeypatch.setattr("forerun.sequence.recurrent.modules._seconds", lambda *_, seconds=seconds: seconds)
+        ours._decided.clear()
+        torch.manual_seed(0)
+        results.append(ours(xs)[0])
+        assert len(ours.runs) == (2 if seconds else 0)
+    torch.manual_seed(0)
+    torch.testing.assert_close(results[0], own(xs)[0])
+    assert results[1].shape == results[0].shape
+    assert RNN(own)(torch.randn(10, 2, 3))[0].shape == (10, 2, 4)  # too short for a trial
 
 
 def test_a_module_trains_as_its_own_does():
@@ -266,7 +291,7 @@ def test_modules_that_are_no_drop_ins_are_refused():
     with pytest.raises(ValueError, match="proj_size=2"):
         RNN(nn.LSTM(3, 4, proj_size=2))
     with pytest.raises(ValueError, match=r"\[1, 2, 4\]"):
-        RNN(nn.GRU(3, 4))(torch.zeros(5, 2, 3), torch.zeros(1, 1, 4))
+        RNN(nn.GRU(3, 4), method=Newton())(torch.zeros(5, 2, 3), torch.zeros(1, 1, 4))
 
 
 def _leaves(result):

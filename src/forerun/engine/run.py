@@ -17,9 +17,9 @@ from forerun.engine.methods import Front, Iterate, Method, Sequential
 from forerun.engine.process import Process
 from forerun.engine.rounds import Lap, Round
 from forerun.engine.solution import Seconds, Solution, Status
-from forerun.engine.sweep import Joined, Problem
+from forerun.engine.sweep import Joined, Problem, copied
 from forerun.engine.tolerance import Tolerance
-from forerun.engine.tree import Tree, tree_map
+from forerun.engine.tree import Tree
 from forerun.engine.window import Window
 
 UNKNOWN = "Nothing was checked up to step {}, where this run was resumed: the deviation is estimated from there on."
@@ -65,7 +65,7 @@ class Run:
         self.problem = Problem(process, begin.state)
         self.meter = Meter(self.problem, setting.backend)
         self.log: list[Round] = []
-        self.path: list[Tree] = [begin.state]
+        self.path = Joined([begin.state])
         self._begin = begin
         self._known = begin.exact or begin.shadow is not None  # how far the run was off there
         self._begun = time.perf_counter()
@@ -122,9 +122,7 @@ class Run:
         entry = Round(front.start, stop, accepted, tuple(residuals), place.limit, rounds, evaluations, lap)
         self.log[place.logged :] = [entry]
         if self.setting.path:
-            del self.path[front.start - self._begin.step + 1 :]
-            # copies, as a state may be a view into a whole window, which would live on with it
-            self.path.extend(tree_map(torch.clone, state) for state in iterate.states[:accepted])
+            self.path = Joined(self.path[: front.start - self._begin.step + 1], copied(iterate.states[:accepted]))
         still = not any(residuals[:accepted])
         exact = place.exact and still
         sound = max(accepted, min(finite - 1, _leading_finite(residuals)))
@@ -290,4 +288,6 @@ class Run:
 
 
 def _leading_finite(residuals: Sequence[float]) -> int:
+    if sum(residuals) < float("inf"):  # nan is not
+        return len(residuals)
     return next((index for index, size in enumerate(residuals) if not size < float("inf")), len(residuals))

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import Any, overload
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from forerun.engine.process import Affine, Process
 from forerun.engine.scan import scan
@@ -213,11 +214,11 @@ class Rows(Sequence[Tree]):
     """States that are their own inputs, unpacked from rows when asked for."""
 
     def __init__(self, layout: Layout, rows: Tensor) -> None:
-        self._layout = layout
-        self._rows = rows
+        self.layout = layout
+        self.rows = rows
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.rows)
 
     @overload
     def __getitem__(self, index: int) -> Tree: ...
@@ -225,19 +226,41 @@ class Rows(Sequence[Tree]):
     def __getitem__(self, index: slice) -> Sequence[Tree]: ...
     def __getitem__(self, index: int | slice) -> Tree | Sequence[Tree]:
         if isinstance(index, slice):
-            return Rows(self._layout, self._rows[index])
-        return self._layout.unpack(self._rows[index])
+            return Rows(self.layout, self.rows[index])
+        return self.layout.unpack(self.rows[index])
+
+
+def copied(states: Sequence[Tree]) -> Sequence[Tree]:
+    """The same states, in memory of their own: a state may be a view into a whole window, which would live on."""
+    if isinstance(states, Rows):
+        return Rows(states.layout, states.rows.clone())
+    return [tree_map(torch.clone, state) for state in states]
+
+
+def stacked(states: Sequence[Tree]) -> Tree:
+    """States as one tree, with a leading axis over them; without unpacking those that lie in rows."""
+    parts = states.parts if isinstance(states, Joined) else [states]
+    found = [part.layout.unpack(part.rows) if isinstance(part, Rows) else _piled(part) for part in parts]
+    return found[0] if len(found) == 1 else pytree.tree_map(_cat, *found)
+
+
+def _piled(states: Sequence[Tree]) -> Tree:
+    return pytree.tree_map(lambda *leaves: torch.stack(leaves) if isinstance(leaves[0], Tensor) else leaves[0], *states)
+
+
+def _cat(*leaves: Any) -> Any:
+    return torch.cat(leaves) if isinstance(leaves[0], Tensor) else leaves[0]
 
 
 class Joined(Sequence[Tree]):
     """Sequences one after another, without unpacking them."""
 
     def __init__(self, *parts: Sequence[Tree]) -> None:
-        nested = [part._parts if isinstance(part, Joined) else [part] for part in parts]
-        self._parts: list[Sequence[Tree]] = [part for inner in nested for part in inner if len(part)]
+        nested = [part.parts if isinstance(part, Joined) else [part] for part in parts]
+        self.parts: list[Sequence[Tree]] = [part for inner in nested for part in inner if len(part)]
 
     def __len__(self) -> int:
-        return sum(map(len, self._parts))
+        return sum(map(len, self.parts))
 
     @overload
     def __getitem__(self, index: int) -> Tree: ...
@@ -248,7 +271,7 @@ class Joined(Sequence[Tree]):
             first, last, _ = index.indices(len(self))
             return Joined(*self._cut(first, last))
         index = range(len(self))[index]
-        for part in self._parts:
+        for part in self.parts:
             if index < len(part):
                 return part[index]
             index -= len(part)
@@ -256,7 +279,7 @@ class Joined(Sequence[Tree]):
 
     def _cut(self, first: int, last: int) -> list[Sequence[Tree]]:
         found = []
-        for part in self._parts:
+        for part in self.parts:
             found.append(part[max(first, 0) : max(last, 0)])
             first, last = first - len(part), last - len(part)
         return found

@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 from forerun.engine.methods import Method
 from forerun.sequence.recurrent.cells import Cell, Elman, Gated, Memory, Weights
+from forerun.sequence.recurrent.job import ROUNDS, SHORT, TRIALS, WIDE, Job, quickest
 from forerun.sequence.recurrent.scan import Scanned, scan
+
+MOST = 2**30  # bytes that Jacobians may take
 
 KINDS: dict[str, Callable[[Weights], Cell]] = {
     "GRU": Gated,
@@ -32,10 +35,11 @@ class RNN(nn.Module):
 
     Args:
         module: `torch.nn.GRU`, `LSTM` or `RNN`.
-        method: see `forerun.sequence.scan`.
+        method: see `forerun.sequence.scan`; None takes the module's own fused kernel where that should be quicker, by a
+            trial for every new shape of inputs.
 
     Attributes:
-        runs: of the last call, one `Scanned` a layer (and direction).
+        runs: of the last call, one `Scanned` a layer (and direction); none where the fused kernel was taken.
 
     Raises:
         TypeError: it is another module.
@@ -58,6 +62,7 @@ class RNN(nn.Module):
             self.register_parameter(name, parameter)
         self._module = [module]  # in a list, so that its parameters are not counted twice
         self._method = method
+        self._decided: dict[Any, bool] = {}  # by the shape of the inputs, and whether there are gradients
         self.runs: list[Scanned] = []
 
     def forward(self, xs: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
@@ -68,6 +73,10 @@ class RNN(nn.Module):
             hx: `(L, B, H)` with one entry a layer and direction, a pair of them for an LSTM; None for zeros.
         """
         module = self._module[0]
+        if self._method is None and self._fused(xs):
+            self.runs = []
+            outputs, last = module(xs, hx)
+            return outputs, last
         alone, order = xs.dim() == 2, module.batch_first and xs.dim() == 3
         xs = xs.unsqueeze(1) if alone else xs.transpose(0, 1) if order else xs
         states = self._states(xs, hx, alone=alone)
@@ -88,6 +97,29 @@ class RNN(nn.Module):
         xs = xs.squeeze(1) if alone else xs.transpose(0, 1) if order else xs
         return xs, ends[0] if len(ends) == 1 else tuple(ends)
 
+    def _fused(self, xs: Tensor) -> bool:
+        """Whether the module's own kernel should be quicker than Newton on all layers."""
+        key = (xs.shape, xs.dtype, xs.device, torch.is_grad_enabled())
+        if key not in self._decided:
+            self._decided[key] = self._compare(xs)
+        return self._decided[key]
+
+    @torch.no_grad()
+    def _compare(self, xs: Tensor) -> bool:
+        module = self._module[0]
+        steps = xs.unsqueeze(1) if xs.dim() == 2 else xs.transpose(0, 1) if module.batch_first else xs
+        width, length = module.hidden_size * (2 if module.mode == "LSTM" else 1), len(steps)
+        if length < SHORT or width > WIDE:
+            return True
+        cell = KINDS[module.mode](self._weights(0))
+        job = Job(cell, steps.new_zeros(steps.shape[1], width), cell.prepare(steps), length, MOST)
+        return _seconds(module, steps) < ROUNDS * len(module._all_weights) * job.round_costs()
+
+    def _weights(self, place: int) -> Weights:
+        module = self._module[0]
+        found = [getattr(self, name) for name in module._all_weights[place]]
+        return Weights(*(found if module.bias else [*found, None, None]))
+
     def _states(self, xs: Tensor, hx: Any, *, alone: bool) -> list[Tensor]:
         """First states `(L, B, H)`, two of them for an LSTM."""
         module = self._module[0]
@@ -106,12 +138,23 @@ class RNN(nn.Module):
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Outputs `(T, B, H)` of a layer in a direction, and its last states `(B, H)`."""
         module = self._module[0]
-        names = module._all_weights[place]
-        found = [getattr(self, name) for name in names]
-        weights = Weights(*(found if module.bias else [*found, None, None]))
         start: Any = states[0] if len(states) == 1 else tuple(states)
-        run = scan(KINDS[module.mode](weights), start, xs.flip(0) if backward else xs, method=self._method)
+        run = scan(KINDS[module.mode](self._weights(place)), start, xs.flip(0) if backward else xs, method=self._method)
         self.runs.append(run)
         hidden = (run.hidden,) if len(states) == 1 else run.hidden
         outputs = hidden[0].flip(0) if backward else hidden[0]
         return outputs, tuple(each[-1] for each in hidden)
+
+
+def _seconds(module: nn.RNNBase, steps: Tensor) -> float:
+    """Of the module's own forward pass over steps `(T, B, I)`, on the line through two shorter ones."""
+    xs = steps.transpose(0, 1) if module.batch_first else steps
+    axis = 1 if module.batch_first else 0
+
+    def first(count: int) -> float:
+        return quickest(lambda: module(xs.narrow(axis, 0, count)))
+
+    few, many = (min(count, len(steps)) for count in TRIALS)
+    with torch.random.fork_rng(enabled=bool(module.dropout)):
+        low, high = first(few), first(many)
+    return high + max(high - low, 0.0) / max(many - few, 1) * (len(steps) - many)

@@ -83,6 +83,10 @@ class Adjoint(Process):
     def advance(self, step: int, state: Tensor, output: Tensor) -> Tensor:
         return self._gradients[self.length - 1 - step] + output
 
+    def affine(self, steps: Tensor) -> Affine:
+        one = torch.ones(len(steps), device=steps.device)
+        return Affine(state=torch.zeros_like(one), output=one, shift=self._gradients[self.length - 1 - steps])
+
     def jacobian(self, steps: Tensor, inputs: Tensor) -> Tensor:
         """For `Newton(jacobian)`: the transposed Jacobians `(W, *batch, D, D)`."""
         places = self.length - 1 - steps

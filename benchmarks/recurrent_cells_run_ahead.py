@@ -1,0 +1,199 @@
+"""Claim: `sequence.scan` is quicker than the Python loop over a cell where states are small and sequences long.
+
+Forward and gradient (of the mean square of all states by all weights) of `torch.nn.GRUCell` and `LSTMCell`, by:
+
+- the plain Python loop over the cell, and autograd through it;
+- `torch.nn.GRU` or `LSTM`, the fused kernel: the real rival, for cells that it knows;
+- `scan` with `Newton()`, and `scan` as it is, which chooses by a trial;
+- DEER (Lim et al., arXiv 2309.12252) in JAX, compiled: our own statement of it, as its code is in no registry: dense
+  Jacobians, an associative scan, the gradient by one more; compiling is not counted.
+
+Rounds are those of `scan` with Newton; `deviation` is its largest from the loop, `DEER's` likewise. Milliseconds are
+medians of three runs in turn, one thread of a CPU; the last column is how many times as fast `scan` is as the loop.
+
+(b) The backward pass of an RNN alone, as a linear system: autograd, `Adjoint` by the reverse scan (Newton) and by
+Jacobi. (d) A chaotic cell, `h' = 3.9 h (1 - h)`: what the residuals say, what the check says, and the truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from harness import medians_in_turn, table, write_result
+from torch import Tensor, nn
+
+from forerun import Absolute, Full, Newton, solve
+from forerun.engine.methods import Jacobi
+from forerun.sequence import scan
+from forerun.sequence.recurrent.cells import adapted
+from forerun.sequence.recurrent.recurrence import Adjoint
+
+try:
+    import _deer
+except ImportError:
+    _deer = None  # type: ignore[assignment]
+
+INPUTS = 4
+GRID = {
+    nn.GRUCell: [(h, t, b) for h in (1, 4, 16, 64) for t in (100, 1000, 10000) for b in (1, 16)],
+    nn.LSTMCell: [(h, t, 1) for h in (4, 16) for t in (1000, 10000)],
+}
+FUSED = {nn.GRUCell: nn.GRU, nn.LSTMCell: nn.LSTM}
+SMALL = 1e-5  # of the size of the gradients: how far the adjoint may be off
+LARGE = 1 << 31  # bytes of Jacobians, above which DEER is not tried
+
+
+def gradient(states: Tensor, weights: list[nn.Parameter]) -> tuple[Tensor, ...]:
+    """Of the mean square by all weights."""
+    return torch.autograd.grad(states.square().mean(), weights)
+
+
+class Rivals:
+    """All ways to one cell's states and gradients."""
+
+    def __init__(self, kind: type[nn.RNNCellBase], hidden: int, length: int, batch: int) -> None:
+        torch.manual_seed(0)
+        self.kind, self.cell = kind, kind(INPUTS, hidden)
+        self.xs = torch.randn(length, batch, INPUTS)
+        h = torch.zeros(batch, hidden)
+        self.h: Any = (h, h) if kind is nn.LSTMCell else h
+        self.fused_module = FUSED[kind](INPUTS, hidden)
+        for name, value in self.cell.named_parameters():
+            getattr(self.fused_module, f"{name}_l0").data.copy_(value.data)
+        self.weights = list(self.cell.parameters())
+
+    def loop(self) -> Tensor:
+        """The plain loop."""
+        h, found = self.h, []
+        for x in self.xs:
+            h = self.cell(x, h)
+            found.append(h[0] if isinstance(h, tuple) else h)
+        return torch.stack(found)
+
+    def ahead(self, **options: Any) -> Tensor:
+        """`scan`."""
+        self.run = scan(self.cell, self.h, self.xs, **options)
+        return self.run.hidden[0] if isinstance(self.run.hidden, tuple) else self.run.hidden
+
+    def calls(self) -> dict[str, Callable[[], Any]]:
+        """Forward and gradient of each."""
+        found: dict[str, Callable[[], Any]] = {
+            "loop": lambda: gradient(self.loop(), self.weights),
+            "fused": lambda: gradient(self.fused_module(self.xs)[0], list(self.fused_module.parameters())),
+            "Newton": lambda: gradient(self.ahead(method=Newton()), self.weights),
+            "scan": lambda: gradient(self.ahead(), self.weights),
+        }
+        width = self.cell.hidden_size
+        small = self.xs.shape[0] * self.xs.shape[1] * width**2 * 16 < LARGE
+        if _deer is not None and self.kind is nn.GRUCell and small:
+            deer = _deer.Deer(self.weights, self.xs)
+            found["DEER"] = deer.gradients
+            self.theirs = deer.states
+        return found
+
+    def row(self) -> dict[str, object]:
+        """Everything about this cell."""
+        calls = self.calls()
+        truth = self.loop().detach()
+        off = float((self.ahead(method=Newton()).detach() - truth).abs().max())
+        rounds = self.run.solution.rounds if self.run.solution is not None else None
+        theirs = float((self.theirs() - truth).abs().max()) if "DEER" in calls else None
+        repeats = 3 if len(self.xs) > 1000 else 5
+        times = medians_in_turn(calls, repeats)
+        chosen = "Newton" if self.ahead() is not None and self.run.solution is not None else "loop"
+        return {
+            "cell": self.kind.__name__, "hidden": self.cell.hidden_size, "length": len(self.xs),
+            "batch": self.xs.shape[1], "rounds": rounds, "deviation": off, "DEER's": theirs,
+            **{f"{name}, ms": 1e3 * times[name] if name in times else None for name in
+               ("loop", "fused", "Newton", "scan", "DEER")},
+            "scan took": chosen, "over the loop": times["loop"] / times["scan"],
+        }  # fmt: skip
+
+
+def backward() -> Iterator[dict[str, object]]:
+    """The backward pass of an RNN as a linear system."""
+    for hidden, length in ((4, 1000), (16, 1000), (4, 10000)):
+        torch.manual_seed(0)
+        cell = nn.RNNCell(INPUTS, hidden)
+        xs, h = torch.randn(length, 1, INPUTS), torch.zeros(1, hidden, requires_grad=True)
+        states, state = [], h
+        for x in xs:
+            state = cell(x, state)
+            states.append(state)
+        path = torch.stack(states).detach()
+        rows = adapted(cell, None)  # type: ignore[arg-type]
+        gradients = 2 * path / path.numel()
+        adjoint = Adjoint(rows, path[:-1], rows.prepare(xs[1:]).detach(), gradients[:-1])
+        loss = torch.stack(states).square().mean()
+
+        def autograd(loss: Tensor = loss, state: Tensor = states[0]) -> Tensor:
+            return torch.autograd.grad(loss, state, retain_graph=True)[0]
+
+        truth = autograd()
+        size = float(gradients.square().mean().sqrt())
+        asked = {"window": Full(), "tolerance": Absolute(SMALL * size), "check": False}
+        runs = {
+            "reverse scan": lambda a=adjoint, g=gradients, asked=asked: solve(
+                a, g[-1], method=Newton(a.jacobian), **asked
+            ),
+            "Jacobi": lambda a=adjoint, g=gradients, asked=asked: solve(a, g[-1], method=Jacobi(), **asked),
+        }
+        times = medians_in_turn({"autograd": autograd, **runs}, 3)
+        for name in ("autograd", *runs):
+            found = runs[name]() if name in runs else None
+            yield {
+                "hidden": hidden, "length": length, "by": name,
+                "rounds": length if found is None else found.rounds,
+                "evaluations": length if found is None else found.evaluations,
+                "relative deviation": 0.0 if found is None else float((found.state - truth).norm() / truth.norm()),
+                "ms": 1e3 * times[name],
+            }  # fmt: skip
+
+
+def chaos() -> Iterator[dict[str, object]]:
+    """A cell whose residuals settle and whose path is wrong."""
+
+    def cell(h: Tensor, x: Tensor) -> Tensor:
+        return 3.9 * h * (1 - h) + x
+
+    for length in (30, 60, 120):
+        h, xs = torch.full((1, 1), 0.3, dtype=torch.float64), torch.zeros(length, 1, 1, dtype=torch.float64)
+        truth = h
+        for x in xs:
+            truth = cell(truth, x)
+        for check in (False, True):
+            found = scan(cell, h, xs, method=Newton(), tolerance=Absolute(1e-6), check=check)
+            run = found.solution
+            assert run is not None
+            yield {
+                "length": length, "check": str(check), "rounds": run.rounds,
+                "largest residual accepted": max(max(e.residuals[: e.accepted]) for e in run.log),
+                "estimate": run.deviation_estimate if check else None,
+                "true deviation": float((found.hidden[-1] - truth).abs().max()), "status": run.status.name,
+            }  # fmt: skip
+
+
+def main() -> None:
+    """All tables."""
+    rows = []
+    for kind, cases in GRID.items():
+        for case in cases:
+            rows.append(Rivals(kind, *case).row())
+            print(rows[-1], flush=True)
+    jaxed = f"JAX {_deer.jax.__version__}." if _deer is not None else "JAX is not installed: DEER was not run."
+    write_result(
+        Path(__file__).stem,
+        {
+            "What is measured": __doc__ or "",
+            "Forward and gradient": f"{jaxed}\n\n{table(rows)}",
+            "(b) The backward pass of an RNN as a linear system": table(list(backward())),
+            "(d) A chaotic cell, asked for 1e-6": table(list(chaos())),
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""A recurrence to be solved: by Newton, by the plain loop, and which of them should be quicker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from forerun.engine.methods import Method, Newton, Sequential
+from forerun.engine.scan import scan as affine_scan
+from forerun.engine.solution import Solution
+from forerun.engine.solve import Event, solve
+from forerun.engine.sweep import stacked
+from forerun.engine.tree import Layout, Tree, tensors, tree_map
+from forerun.sequence.recurrent.cells import Cell
+from forerun.sequence.recurrent.recurrence import Recurrence, differentiable
+
+SHORT, WIDE = 64, 64  # steps, and elements of a hidden state, at which the plain loop is taken without a trial
+TRIALS, ROUNDS, REPEATS = (64, 320), 8, 2  # steps of the trials, rounds that Newton usually takes, times to measure
+BACK = 2.5  # times a forward pass of the loop, that it takes with its gradient
+KNOWN: dict[Hashable, tuple[float, float]] = {}  # what trials found, by kind and size
+KEPT = 6  # times the Jacobians of a window, that a round of Newton holds at once
+
+
+@dataclass(frozen=True)
+class Job:
+    """A recurrence to be solved: rows of the first state `(B, D)`, and what the cell made of the inputs."""
+
+    cell: Cell
+    start: Tensor
+    prepared: Tree
+    length: int
+    max_bytes: int
+
+    @property
+    def process(self) -> Recurrence:
+        """Without its gradient."""
+        return Recurrence(self.cell, detached(self.prepared), self.length)
+
+    @property
+    def span(self) -> int:
+        """Steps whose Jacobians fit `max_bytes`."""
+        width = self.start.shape[-1]
+        one = self.start.numel() * width * self.start.element_size()
+        if one > self.max_bytes:
+            raise ValueError(
+                f"the Jacobian of a single step, {width} x {width} numbers for {len(self.start)} samples, takes "
+                f"{one / 2**30:.3g} GiB, but max_bytes allows {self.max_bytes / 2**30:.3g} GiB, and the gradient needs "
+                "it too; raise max_bytes, take fewer samples at a time, or the plain loop"
+            )
+        return max(self.max_bytes // (KEPT * one), 1)
+
+    @torch.no_grad()
+    def round_costs(self) -> float:
+        """Seconds of a round of Newton over the whole length, on the line through two trials."""
+        process, start = self.process, self.start.detach()
+        few, many = (min(size, self.length, self.span) for size in TRIALS)
+        steps = torch.arange(many, device=start.device)
+        rows = start.expand(many, *start.shape).contiguous()
+
+        def round_of(count: int) -> None:
+            slopes = process.jacobian(steps[:count], rows[:count])
+            affine_scan(slopes, process.evaluate(steps[:count], rows[:count]), start, differentiable=False)
+
+        low, high = quickest(lambda: round_of(few)), quickest(lambda: round_of(many))
+        return high + max(high - low, 0.0) / max(many - few, 1) * (self.length - many)
+
+    def solved(self, method: Method, budget: float, options: dict[str, Any]) -> tuple[Tensor, Solution, str]:
+        """The path without its gradient, rows `(T + 1, B, D)`; step by step, once the budget of seconds is spent."""
+        process, start = self.process, self.start.detach()
+        method = Newton(process.jacobian, max_bytes=self.max_bytes) if method == Newton() else method
+        begun = time.perf_counter()
+
+        def late(event: Event) -> bool:
+            return time.perf_counter() - begun > budget and event.step < self.length
+
+        solution = solve(process, start, method=method, callback=late, path=True, **options)
+        assert solution.path is not None, "it was asked for"
+        path: Tensor = stacked(solution.path)
+        if solution.status.done:
+            return path, solution, ""
+        note = f"the plain loop from step {solution.step} on: Newton had taken as long as the loop takes"
+        rest = solve(process, start, method=Sequential(), resume=solution.checkpoint, path=True, **options)
+        assert rest.path is not None, "it was asked for"
+        return torch.cat([path, stacked(rest.path)[1:]]), rest, note
+
+    def lifted(self, path: Tensor) -> Tensor:
+        """The same path `(T, B, D)` as a differentiable function of all that it came from."""
+        before = torch.cat([self.start.unsqueeze(0), path[1:-1]])  # the first with its gradient
+        stepped = self.cell.step(before, self.prepared)
+        if not stepped.requires_grad:
+            return stepped
+        fixed = before.detach()
+
+        @torch.no_grad()
+        def jacobian(first: int, stop: int) -> Tensor:
+            return self.cell.jacobian(fixed[first:stop], detached(part(self.prepared, first, stop)))
+
+        return differentiable(stepped, jacobian, self.span)
+
+
+@dataclass(frozen=True)
+class Loop:
+    """The plain loop over a cell, as its user would write it."""
+
+    cell: Any
+    layout: Layout
+    h0: Tree
+    xs: Tree  # of a `Cell`, what it made of them
+
+    def run(self, length: int) -> Tree:
+        """The first states, a tree with a leading axis."""
+        hidden, found = self.h0, []
+        for step in range(length):
+            hidden = self._step(hidden, step)
+            found.append(hidden)
+        return stacked(found)
+
+    def _step(self, hidden: Tree, step: int) -> Tree:
+        if isinstance(self.cell, Cell):
+            row = self.layout.pack(hidden).unsqueeze(0)
+            return self.layout.unpack(self.cell.step(row, part(self.xs, step, step + 1))[0])
+        x = tree_map(lambda leaf: leaf[step], self.xs)
+        return self.cell(x, hidden) if isinstance(self.cell, nn.RNNCellBase) else self.cell(hidden, x)
+
+
+def trial(job: Job, step: Callable[[], object]) -> tuple[str, float]:
+    """Why the plain loop should be quicker, empty where Newton should be; and the seconds that the loop takes.
+
+    Args:
+        job: to be solved.
+        step: one step of the loop.
+    """
+    width = job.start.shape[-1]
+    if job.length < SHORT or width > WIDE:
+        return f"the plain loop: {job.length} steps of {width} elements are not worth running ahead", 0.0
+    learns = torch.is_grad_enabled() and any(leaf.requires_grad for leaf in (job.start, *tensors(job.prepared)))
+    key = (job.cell.kind, job.start.shape, job.start.dtype, job.start.device, job.length)
+    if key not in KNOWN:
+        KNOWN[key] = quickest(step), job.round_costs()
+    single, once = KNOWN[key]
+    loop, ahead = job.length * single * (BACK if learns else 1), once * (ROUNDS + learns)
+    if ahead < loop:
+        return "", job.length * single
+    return f"the plain loop: from a trial, Newton would take {ahead / loop:.1f} times as long", 0.0
+
+
+def quickest(call: Callable[[], object]) -> float:
+    """Seconds of a call, after one that is not counted."""
+    call()
+    times = []
+    for _ in range(REPEATS):
+        begun = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - begun)
+    return min(times)
+
+
+def part(tree: Tree, first: int, stop: int) -> Tree:
+    """The steps of a tree `(T, ...)` from one to another."""
+    return tree_map(lambda leaf: leaf[first:stop], tree)
+
+
+def detached(tree: Tree) -> Tree:
+    """Without its gradient."""
+    return tree_map(torch.Tensor.detach, tree)
