@@ -9,7 +9,7 @@ from forerun.engine.methods import Damped, Jacobi
 from forerun.engine.testing import check_process
 from forerun.engine.tree import Layout
 from forerun.sequence import RNN, scan
-from forerun.sequence.recurrent.cells import Cell, Given, adapted
+from forerun.sequence.recurrent.cells import Given, adapted, in_columns
 from forerun.sequence.recurrent.recurrence import Adjoint, Recurrence
 
 DOUBLE = torch.float64
@@ -70,7 +70,7 @@ def test_jacobians_in_closed_form_are_those_of_forward_mode(kind):
     rows = adapted(cell, layout)
     hidden = torch.randn(4, *layout.pack(h).shape, dtype=DOUBLE)
     prepared = rows.prepare(xs)
-    torch.testing.assert_close(rows.jacobian(hidden, prepared), Cell.jacobian(rows, hidden, prepared))
+    torch.testing.assert_close(rows.jacobian(hidden, prepared), in_columns(rows, hidden, prepared))
 
 
 @every_cell
@@ -279,10 +279,14 @@ def test_bad_input_is_refused_with_the_line_to_type(cell, h, xs, error, words):
     assert words in str(told.value)
 
 
-def test_a_jacobian_beyond_memory_names_its_size():
+def test_a_jacobian_beyond_memory_names_its_size_and_the_diagonal():
     cell, h, xs = problem("gru", size=40)
-    with pytest.raises(ValueError, match="40 x 40 numbers for 2 samples"):
+    with pytest.raises(ValueError, match=r"40 x 40 numbers for 2 samples.*QuasiNewton"):
         scan(cell, h, xs, method=Newton(), max_bytes=1000)
+    found = scan(cell, h, xs, method=QuasiNewton(), max_bytes=1000)
+    torch.testing.assert_close(found.hidden, loop(cell, h, xs), rtol=0, atol=1e-11)
+    (ours,) = torch.autograd.grad(found.hidden.square().sum(), cell.bias_hh)
+    torch.testing.assert_close(ours, torch.autograd.grad(loop(cell, h, xs).square().sum(), cell.bias_hh)[0])
 
 
 def test_modules_that_are_no_drop_ins_are_refused():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -26,23 +26,23 @@ class Cell(ABC):
     def step(self, hidden: Tensor, prepared: Tree) -> Tensor:
         """The next rows `(W, *batch, D)`; differentiable in everything."""
 
-    @property
-    def kind(self) -> Hashable:
-        """The same for cells that take as long on the same sizes."""
-        return type(self)
-
+    @abstractmethod
     def jacobian(self, hidden: Tensor, prepared: Tree) -> Tensor:
-        """`df / dh`, `(W, *batch, D, D)`; column by column in forward mode unless told otherwise."""
-        axes = torch.eye(hidden.shape[-1], dtype=hidden.dtype, device=hidden.device)
+        """`df / dh`, `(W, *batch, D, D)`."""
 
-        def pushed(axis: Tensor) -> Tensor:
-            def call(rows: Tensor) -> Tensor:
-                return self.step(rows, prepared)
 
-            derivative: Tensor = torch.func.jvp(call, (hidden,), (axis.expand_as(hidden),))[1]
-            return derivative
+def in_columns(cell: Cell, hidden: Tensor, prepared: Tree) -> Tensor:
+    """The Jacobian of any cell, column by column in forward mode."""
+    axes = torch.eye(hidden.shape[-1], dtype=hidden.dtype, device=hidden.device)
 
-        return torch.func.vmap(pushed, chunk_size=CHUNK)(axes).movedim(0, -1)
+    def pushed(axis: Tensor) -> Tensor:
+        def call(rows: Tensor) -> Tensor:
+            return cell.step(rows, prepared)
+
+        derivative: Tensor = torch.func.jvp(call, (hidden,), (axis.expand_as(hidden),))[1]
+        return derivative
+
+    return torch.func.vmap(pushed, chunk_size=CHUNK)(axes).movedim(0, -1)
 
 
 @dataclass(frozen=True)
@@ -171,10 +171,6 @@ class Given(Cell):
     function: Callable[[Any, Any], Any]
     layout: Layout
 
-    @property
-    def kind(self) -> Hashable:
-        return getattr(self.function, "__code__", type(self.function))
-
     def prepare(self, inputs: Tree) -> Tree:
         return inputs
 
@@ -183,6 +179,9 @@ class Given(Cell):
         flat = [tree_map(lambda leaf: leaf.flatten(0, 1), each) for each in (self.layout.unpack(hidden), prepared)]
         following = tree_map(lambda leaf: leaf.unflatten(0, (count, batch)), self.function(*flat))
         return self.layout.pack(following, count)
+
+    def jacobian(self, hidden: Tensor, prepared: Tree) -> Tensor:
+        return in_columns(self, hidden, prepared)
 
 
 def adapted(cell: Callable[[Any, Any], Any], layout: Layout) -> Cell:

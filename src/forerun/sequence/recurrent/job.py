@@ -43,16 +43,27 @@ class Job:
 
     @property
     def span(self) -> int:
-        """Steps whose Jacobians fit `max_bytes`."""
-        width = self.start.shape[-1]
-        one = self.start.numel() * width * self.start.element_size()
-        if one > self.max_bytes:
+        """Steps whose Jacobians fit `max_bytes`; one at least."""
+        return max(self.max_bytes // (KEPT * self._single), 1)
+
+    @property
+    def _single(self) -> int:
+        """Bytes of the Jacobian of a step."""
+        return self.start.numel() * self.start.shape[-1] * self.start.element_size()
+
+    def afford(self) -> None:
+        """Refuse Jacobians of which not even one fits.
+
+        Raises:
+            ValueError: how much it takes, and what to type instead.
+        """
+        if self._single > self.max_bytes:
+            width = self.start.shape[-1]
             raise ValueError(
-                f"the Jacobian of a single step, {width} x {width} numbers for {len(self.start)} samples, takes "
-                f"{one / 2**30:.3g} GiB, but max_bytes allows {self.max_bytes / 2**30:.3g} GiB, and the gradient needs "
-                "it too; raise max_bytes, take fewer samples at a time, or the plain loop"
+                f"Newton() needs the Jacobian of a step, {width} x {width} numbers for {len(self.start)} samples, "
+                f"{self._single / 2**30:.3g} GiB, but max_bytes allows {self.max_bytes / 2**30:.3g} GiB; use "
+                "method=QuasiNewton() for its diagonal, or fewer samples at a time"
             )
-        return max(self.max_bytes // (KEPT * one), 1)
 
     @torch.no_grad()
     def round_costs(self) -> float:
@@ -72,7 +83,9 @@ class Job:
     def solved(self, method: Method, budget: float, options: dict[str, Any]) -> tuple[Tensor, Solution, str]:
         """The path without its gradient, rows `(T + 1, B, D)`; step by step, once the budget of seconds is spent."""
         process, start = self.process, self.start.detach()
-        method = Newton(process.jacobian, max_bytes=self.max_bytes) if method == Newton() else method
+        if method == Newton():
+            self.afford()
+            method = Newton(process.jacobian, max_bytes=self.max_bytes)
         begun = time.perf_counter()
 
         def late(event: Event) -> bool:
@@ -139,7 +152,7 @@ def trial(job: Job, step: Callable[[], object]) -> tuple[str, float]:
     if job.length < SHORT or width > WIDE:
         return f"the plain loop: {job.length} steps of {width} elements are not worth running ahead", 0.0
     learns = torch.is_grad_enabled() and any(leaf.requires_grad for leaf in (job.start, *tensors(job.prepared)))
-    key = (job.cell.kind, job.start.shape, job.start.dtype, job.start.device, job.length)
+    key = (_kind(job.cell), job.start.shape, job.start.dtype, job.start.device, job.length)
     if key not in KNOWN:
         KNOWN[key] = quickest(step), job.round_costs()
     single, once = KNOWN[key]
@@ -147,6 +160,12 @@ def trial(job: Job, step: Callable[[], object]) -> tuple[str, float]:
     if ahead < loop:
         return "", job.length * single
     return f"the plain loop: from a trial, Newton would take {ahead / loop:.1f} times as long", 0.0
+
+
+def _kind(cell: Cell) -> Hashable:
+    """The same for cells that take as long on the same sizes."""
+    code = getattr(getattr(cell, "function", None), "__code__", None)
+    return type(cell) if code is None else code
 
 
 def quickest(call: Callable[[], object]) -> float:

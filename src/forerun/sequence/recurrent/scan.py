@@ -76,7 +76,7 @@ def scan(
     Raises:
         TypeError: `xs` is packed, or the tensors are of several dtypes or devices.
         ValueError: there are no steps, the cell is in training mode with dropout, answers twice differently, returns
-            another shape than it gets, or the Jacobian of a single step is larger than `max_bytes`.
+            another shape than it gets, or `Newton()` cannot hold the Jacobian of a single step.
     """
     length = check_inputs(h0, xs)
     if isinstance(cell, nn.Module):
@@ -91,7 +91,7 @@ def scan(
     if declined:
         return Scanned(own.run(length), None, declined)
     options = {
-        "window": window or (Full() if job.span >= length else Sliding(job.span)),
+        "window": window or (Full() if method not in {None, Newton()} or job.span >= length else Sliding(job.span)),
         "tolerance": tolerance or Absolute(ROUNDINGS * torch.finfo(start.dtype).eps),
         "check": check,
     }
