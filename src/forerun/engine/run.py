@@ -246,7 +246,7 @@ class Run:
                 lap.evaluate, advance, lap.communicate, max(total - lap.evaluate - lap.communicate - advance, 0.0)
             ),
             notes=place.notes,
-            path=self.path[: place.front.start - self._begin.step + 1] if self.setting.path else None,
+            states=self.path[: place.front.start - self._begin.step + 1] if self.setting.path else None,
         )
 
     def _last(self) -> torch.Tensor:

@@ -77,7 +77,7 @@ class Solution:
         checkpoint: hand it to `resume` to go on, or `.save(path)` it.
         seconds: where the time went.
         notes: what the run decided on its way, such as why the window declined; sentences.
-        path: the states `x_0 .. x_step` where `path=True` asked for them, else None.
+        states: `x_0 .. x_step` where `path=True` asked for them, else None; unpacked when they are asked for.
     """
 
     state: Tree
@@ -88,7 +88,12 @@ class Solution:
     checkpoint: Checkpoint
     seconds: Seconds
     notes: Sequence[str] = ()
-    path: Sequence[Tree] | None = field(default=None)
+    states: Sequence[Tree] | None = field(default=None)
+
+    @property
+    def path(self) -> list[Tree] | None:
+        """The states `x_0 .. x_step` where `path=True` asked for them, else None."""
+        return None if self.states is None else list(self.states)
 
     @property
     def step(self) -> int:

@@ -92,14 +92,14 @@ class Job:
             return time.perf_counter() - begun > budget and event.step < self.length
 
         solution = solve(process, start, method=method, callback=late, path=True, **options)
-        assert solution.path is not None, "it was asked for"
-        path: Tensor = stacked(solution.path)
+        assert solution.states is not None, "they were asked for"
+        path: Tensor = stacked(solution.states)
         if solution.status.done:
             return path, solution, ""
         note = f"the plain loop from step {solution.step} on: Newton had taken as long as the loop takes"
         rest = solve(process, start, method=Sequential(), resume=solution.checkpoint, path=True, **options)
-        assert rest.path is not None, "it was asked for"
-        return torch.cat([path, stacked(rest.path)[1:]]), rest, note
+        assert rest.states is not None, "they were asked for"
+        return torch.cat([path, stacked(rest.states)[1:]]), rest, note
 
     def lifted(self, path: Tensor) -> Tensor:
         """The same path `(T, B, D)` as a differentiable function of all that it came from."""
