@@ -87,9 +87,9 @@ def test_gradients_are_those_of_the_loop(kind, method):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("max_bytes", [2**30, 9000], ids=["whole", "in chunks"])
+@pytest.mark.parametrize("max_bytes", [2**30, 1200], ids=["whole", "in chunks"])
 def test_gradcheck(max_bytes):
-    cell, h, xs = problem("gru", length=70, batch=2, size=2)
+    cell, h, xs = problem("gru", length=11, batch=2, size=2)
     xs.requires_grad_()
     h.requires_grad_()
 
