@@ -145,7 +145,7 @@ def test_a_trial_is_remembered_for_the_same_kind_and_size(monkeypatch):
     asked = []
     monkeypatch.setattr("forerun.sequence.recurrent.job.Job.round_costs", lambda job: asked.append(1) or 0.0)
     for seed in (0, 1):
-        cell, h, xs = problem("gru", length=77, batch=3, size=4, seed=seed)
+        cell, h, xs = problem("gru", length=277, batch=3, size=4, seed=seed)
         scan(cell, h, xs)
     assert len(asked) == 1
 
@@ -202,7 +202,7 @@ def test_modules_are_drop_ins(kind, bidirectional, batch_first):
 
 def test_a_module_takes_its_own_kernel_where_that_is_quicker(monkeypatch):
     own = nn.GRU(3, 4, num_layers=2, dropout=0.5)
-    ours, xs = RNN(own), torch.randn(90, 2, 3)
+    ours, xs = RNN(own), torch.randn(300, 2, 3)
     results = []
     for seconds in (0.0, float("inf")):
         monkeypatch.setattr("forerun.sequence.recurrent.modules._seconds", lambda *_, seconds=seconds: seconds)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from forerun.engine.methods import Method
 from forerun.sequence.recurrent.cells import Cell, Elman, Gated, Memory, Weights
-from forerun.sequence.recurrent.job import ROUNDS, SHORT, TRIALS, WIDE, Job, quickest
+from forerun.sequence.recurrent.job import MARGIN, ROUNDS, SHORT, TRIALS, WIDE, Job, quickest
 from forerun.sequence.recurrent.scan import Scanned, scan
 
 MOST = 2**30  # bytes that Jacobians may take
@@ -113,7 +113,7 @@ class RNN(nn.Module):
             return True
         cell = KINDS[module.mode](self._weights(0))
         job = Job(cell, steps.new_zeros(steps.shape[1], width), cell.prepare(steps), length, MOST)
-        return _seconds(module, steps) < ROUNDS * len(module._all_weights) * job.round_costs()
+        return _seconds(module, steps) < MARGIN * ROUNDS * len(module._all_weights) * job.round_costs()
 
     def _weights(self, place: int) -> Weights:
         module = self._module[0]
