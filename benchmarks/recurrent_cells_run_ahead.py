@@ -36,7 +36,7 @@ try:
 except ImportError:
     _deer = None  # type: ignore[assignment]
 
-INPUTS = 4
+INPUTS, MOST = 4, 5_000_000
 GRID = {
     nn.GRUCell: [
         (h, t, b) for h in (1, 4, 16, 64) for t in (100, 1000, 10000) for b in (1, 16) if h * t * b < 5_000_000
