@@ -153,7 +153,7 @@ def trial(job: Job, step: Callable[[], object]) -> tuple[str, float]:
     if job.length < SHORT or width > WIDE:
         return f"the plain loop: {job.length} steps of {width} elements are not worth running ahead", 0.0
     learns = torch.is_grad_enabled() and any(leaf.requires_grad for leaf in (job.start, *tensors(job.prepared)))
-    key = (_kind(job.cell), job.start.shape, job.start.dtype, job.start.device, job.length)
+    key = _key(job)
     if key not in KNOWN:
         KNOWN[key] = quickest(step), job.round_costs()
     single, once = KNOWN[key]
@@ -163,10 +163,18 @@ def trial(job: Job, step: Callable[[], object]) -> tuple[str, float]:
     return f"the plain loop: from a trial, Newton would take {ahead / loop:.2f} times as long at best", 0.0
 
 
-def _kind(cell: Cell) -> Hashable:
-    """The same for cells that take as long on the same sizes."""
-    code = getattr(getattr(cell, "function", None), "__code__", None)
-    return type(cell) if code is None else code
+def learn(job: Job, seconds: float) -> None:
+    """Remember what a run took instead of what its trial promised: as cells learn to keep, Newton needs more rounds."""
+    if _key(job) in KNOWN:
+        single, once = KNOWN[_key(job)]
+        KNOWN[_key(job)] = single, max(seconds / ROUNDS / MARGIN, once)
+
+
+def _key(job: Job) -> Hashable:
+    """The same for jobs that take about as long."""
+    code = getattr(getattr(job.cell, "function", None), "__code__", None)
+    kind = type(job.cell) if code is None else code
+    return kind, job.start.shape, job.start.dtype, job.start.device, job.length
 
 
 def quickest(call: Callable[[], object]) -> float:

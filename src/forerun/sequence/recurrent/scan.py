@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from forerun.engine.tree import Layout, Tree
 from forerun.engine.window import Full, Sliding, Window
 from forerun.sequence.recurrent.cells import Cell, adapted
 from forerun.sequence.recurrent.front import check_cell, check_inputs
-from forerun.sequence.recurrent.job import Job, Loop, trial
+from forerun.sequence.recurrent.job import Job, Loop, learn, trial
 from forerun.sequence.rest import check_at_rest
 
 ROUNDINGS = 64  # of the dtype: the tolerance
@@ -95,5 +96,8 @@ def scan(
         "tolerance": tolerance or Absolute(ROUNDINGS * torch.finfo(start.dtype).eps),
         "check": check,
     }
+    begun = time.perf_counter()
     path, solution, note = job.solved(method or Newton(), budget, options)
+    if method is None:
+        learn(job, time.perf_counter() - begun)
     return Scanned(layout.unpack(job.lifted(path)), solution, note)
