@@ -188,7 +188,7 @@ def _advance(front: Front, iterate: Iterate, shadow: Tree, *, outputs: Tensor, j
     """The shadow after the steps of `outputs`, whose inputs on the accepted path are the iterate's."""
     problem, around = front.problem, iterate.inputs[: len(outputs)]
     lean = not jacobian.left.shape[-2]
-    if not lean and problem.process.affine(front.steps[: len(outputs)]) is None:
+    if not lean and problem.maps(front.start, len(outputs)) is None:
         return _in_order(front, shadow, outputs=outputs, around=around, jacobian=jacobian)
     path = sweep(problem, front.start, shadow, outputs=outputs, slopes=jacobian.base, around=around)
     for _ in range(0 if lean else SWEEPS):
