@@ -37,6 +37,19 @@ class Maps:
         part = slice(start - self.start, start - self.start + count)
         return Maps(start, self.keep[part], self.gain[part], None if self.shift is None else self.shift[part])
 
+    def propagator(self, slopes: Tensor | None) -> Tensor:
+        """`A_i = keep_i + gain_i S_i`, shaped like the slopes: `(W, *batch, 1)`, `(W, *batch, D)` or dense."""
+        if slopes is None:
+            return self.keep
+        if slopes.dim() == self.keep.dim():
+            return torch.addcmul(self.keep, self.gain, slopes)
+        eye = torch.eye(slopes.shape[-1], dtype=slopes.dtype, device=slopes.device)
+        return self.keep.unsqueeze(-1) * eye + self.gain.unsqueeze(-1) * slopes
+
+    def unshifted(self) -> Maps:
+        """The same for distances, which a shift does not change; in memory of its own."""
+        return Maps(self.start, self.keep.clone(), self.gain.clone(), None)
+
     def then(self, others: Maps) -> Maps:
         """These steps, and those that follow them."""
         if not len(self.keep):
@@ -67,17 +80,15 @@ class Closed:
 
     def __call__(self, start: int, count: int) -> Maps | None:
         """The steps `start .. start+count-1`; None where the process has no closed form for them."""
-        last = self._last
-        if last is not None and last.start <= start and start + count <= last.start + len(last):
-            return last.since(start, count)
-        if last is not None and last.start <= start <= last.start + len(last):
-            last = last.since(start, len(last))
-            begun = start + len(last)
-            fresh = self._ask(begun, start + count - begun)
-            self._last = None if fresh is None else last.then(fresh)
-        else:
-            self._last = self._ask(start, count)
-        return self._last
+        last, stop = self._last, start + count
+        if last is None or not last.start <= start <= last.start + len(last):
+            self._last = last = self._ask(start, count)
+        elif stop > last.start + len(last):
+            kept = last.since(start, len(last))
+            begun = kept.start + len(kept)
+            fresh = self._ask(begun, stop - begun)
+            self._last = last = None if fresh is None else kept.then(fresh)
+        return None if last is None else last.since(start, count)
 
     def _ask(self, start: int, count: int) -> Maps | None:
         maps = self._process.affine(torch.arange(start, start + count, device=self._layout.device))

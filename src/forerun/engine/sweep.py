@@ -155,12 +155,12 @@ def _by_scan(
     first = problem.observe(state)
     if first.numel() >= WIDE and not (slopes is not None and slopes.shape[-1] > 1):
         return _in_cache(problem, maps, first, outputs=outputs, slopes=slopes, around=around)
-    propagator, plain = _propagator(maps, slopes, outputs), outputs
+    propagator, plain = maps.propagator(slopes), outputs
     if slopes is not None and len(outputs):
         plain = outputs - apply(slopes, around)
         # the first step as it is written above: `S x - S u` would lose what a large slope multiplies
         plain[0] = outputs[0] + apply(slopes[0], first - around[0])
-        propagator[:1] = _propagator(maps.since(maps.start, 1), torch.zeros_like(slopes[:1]), outputs[:1])
+        propagator[:1] = maps.since(maps.start, 1).propagator(torch.zeros_like(slopes[:1]))
     shift = maps.gain * plain if maps.shift is None else torch.addcmul(maps.shift, maps.gain, plain)
     inputs = torch.cat([first.unsqueeze(0), scan(propagator, shift, first, differentiable=False)])
     moves = inputs[:-1] - around
@@ -186,15 +186,6 @@ def _in_cache(
         if maps.shift is not None:
             following.add_(maps.shift[index])
     return Swept(Rows(problem.inputs, inputs[1:]), inputs, corrected, moves)
-
-
-def _propagator(maps: Maps, slopes: Tensor | None, outputs: Tensor) -> Tensor:
-    if slopes is None:
-        return maps.keep
-    if slopes.dim() == outputs.dim():
-        return torch.addcmul(maps.keep, maps.gain, slopes)
-    eye = torch.eye(slopes.shape[-1], dtype=slopes.dtype, device=slopes.device)
-    return maps.keep.unsqueeze(-1) * eye + maps.gain.unsqueeze(-1) * slopes
 
 
 class Rows(Sequence[Tree]):
