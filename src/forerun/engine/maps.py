@@ -68,7 +68,7 @@ def _dense(maps: Maps, other: Tensor | None) -> Tensor:
 
 
 class Closed:
-    """The closed form of a process, remembered for the window that was asked for last.
+    """The closed form of a process, remembered for about two windows.
 
     A window slides by a few steps a round and is swept several times, while a step's noise may be costly to ask for.
     """
@@ -77,14 +77,15 @@ class Closed:
         self._process = process
         self._layout = layout
         self._last: Maps | None = None
+        self._widest = 0
 
     def __call__(self, start: int, count: int) -> Maps | None:
         """The steps `start .. start+count-1`; None where the process has no closed form for them."""
-        last, stop = self._last, start + count
+        last, stop, self._widest = self._last, start + count, max(count, self._widest)
         if last is None or not last.start <= start <= last.start + len(last):
             self._last = last = self._ask(start, count)
         elif stop > last.start + len(last):
-            kept = last.since(start, len(last))
+            kept = last.since(max(min(start, stop - 2 * self._widest), last.start), len(last))
             begun = kept.start + len(kept)
             fresh = self._ask(begun, stop - begun)
             self._last = last = None if fresh is None else kept.then(fresh)

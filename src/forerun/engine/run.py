@@ -156,7 +156,7 @@ class Run:
     def _declined(self, trail: Trail, step: int, state: Tree, *, exact: bool) -> Iterator[str]:
         """What there is to say where the window declines at a state."""
         note = self.setting.window.note(self.log, self.problem.length)
-        if note is not None:
+        if note:
             yield note
             if self.setting.check and not exact:
                 yield CARRIED.format(worst(trail.deviation(self.setting.tolerance, step, state)), step)
@@ -253,8 +253,7 @@ class Run:
 
     def _trail(self) -> Trail:
         """The trail up to the accepted state."""
-        if self.place.trail.waiting:
-            self.place = replace(self.place, trail=self.place.trail.settled())
+        self.place = replace(self.place, trail=self.place.trail.settled())
         return self.place.trail
 
     def _last(self) -> torch.Tensor:
