@@ -42,6 +42,11 @@ class Jacobian:
         """The base alone, for steps with rows like these."""
         return cls(base, outputs.unsqueeze(-2)[..., :0, :], inputs.unsqueeze(-2)[..., :0, :])
 
+    @property
+    def dense(self) -> bool:
+        """Whether the base is a matrix a step."""
+        return self.base is not None and self.base.dim() == self.left.dim()
+
     def times(self, moves: Tensor) -> Tensor:
         """`J m` of moves `(n, *batch, D)`."""
         return self.beyond(moves) if self.base is None else self.beyond(moves) + apply(self.base, moves)

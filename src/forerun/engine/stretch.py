@@ -16,8 +16,10 @@ from torch import Tensor
 from forerun.engine.jacobian import Changes, Jacobian, estimate
 from forerun.engine.maps import Maps
 from forerun.engine.scan import scan
-from forerun.engine.sweep import apply
 from forerun.engine.tree import Tree
+
+LONG = 256  # steps from which on a walk in order costs more than it is worth
+TURNS = 2  # of a longer walk after the first, to let its Jacobians act in full
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ class Stretch:
         jacobian = jacobian or Jacobian.without(self.base, self.defects, self.defects)
         pushed = self.maps.gain * self.defects
         if jacobian.left.shape[-2]:
-            return _by_rank(self.maps, jacobian, pushed, distance), jacobian
+            grow = _by_matrix if jacobian.dense else _by_rank if len(self) <= LONG else _by_turns
+            return grow(self.maps, jacobian, pushed, distance), jacobian
         propagator = self.maps.propagator(jacobian.base)
         return scan(propagator, pushed, distance, differentiable=False), jacobian
 
@@ -105,16 +108,31 @@ def _kind(stretch: Stretch) -> tuple[int, ...] | None:
     return None if stretch.base is None else tuple(stretch.base.shape[1:])
 
 
+def _by_matrix(maps: Maps, jacobian: Jacobian, pushed: Tensor, distance: Tensor) -> Tensor:
+    """One scan, with the Jacobians written out, where their base is a matrix already."""
+    assert jacobian.base is not None, "a dense Jacobian has a base"
+    matrices = jacobian.base + jacobian.left.mT @ jacobian.right
+    return scan(maps.propagator(matrices), pushed, distance, differentiable=False)
+
+
 def _by_rank(maps: Maps, jacobian: Jacobian, pushed: Tensor, distance: Tensor) -> Tensor:
-    """The recursion in order, each step two products with the few rows that its Jacobian has beyond its base."""
-    propagator = maps.propagator(jacobian.base)
-    dense = propagator.dim() > pushed.dim()
+    """In order, each step two products with the few rows that its Jacobian has beyond its base."""
     left = (maps.gain.unsqueeze(-1) * jacobian.left).mT
     found = []
     for keep, out, along, push in zip(
-        propagator.unbind(), left.unbind(), jacobian.right.unbind(), pushed.unbind(), strict=True
+        maps.propagator(jacobian.base).unbind(), left.unbind(), jacobian.right.unbind(), pushed.unbind(), strict=True
     ):
-        kept = push + apply(keep, distance) if dense else torch.addcmul(push, keep, distance)
-        distance = kept + (out @ (along @ distance.unsqueeze(-1))).squeeze(-1)
+        beyond = out @ (along @ distance.unsqueeze(-1))
+        distance = torch.addcmul(push, keep, distance) + beyond.squeeze(-1)
         found.append(distance)
     return torch.stack(found)
+
+
+def _by_turns(maps: Maps, jacobian: Jacobian, pushed: Tensor, distance: Tensor) -> Tensor:
+    """Scans with the base alone: what it leaves out follows the distances of the scan before."""
+    propagator = maps.propagator(jacobian.base)
+    found = scan(propagator, pushed, distance, differentiable=False)
+    for _ in range(TURNS):
+        beyond = jacobian.beyond(torch.cat([distance.unsqueeze(0), found[:-1]]))
+        found = scan(propagator, torch.addcmul(pushed, maps.gain, beyond), distance, differentiable=False)
+    return found
