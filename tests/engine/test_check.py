@@ -22,14 +22,22 @@ from forerun import (
     Status,
     solve,
 )
-from forerun.engine.check import Check, Trail, worst
-from forerun.engine.jacobian import SMALL, WIDE, estimate
+from forerun.engine.check import Check
+from forerun.engine.jacobian import SMALL, WIDE, Changes, Jacobian
+from forerun.engine.jacobian import estimate as from_changes
 from forerun.engine.methods import Evaluated, Jacobi
 from forerun.engine.sweep import Problem
 from forerun.engine.tolerance import rms
+from forerun.engine.trail import Trail, worst
 from forerun.engine.window import Window
 
 DOUBLE = torch.float64
+
+
+def estimate(evaluations, start, count, *, base, before) -> Jacobian | None:
+    """The Jacobians of some steps from their evaluations, the newest first."""
+    changes = Changes.of(evaluations, start, count)
+    return None if changes is None else from_changes(changes, base=base, before=before)
 
 
 def network(width, length=60, batch=4):
@@ -191,7 +199,7 @@ def test_a_jacobian_explains_the_newest_difference(width):
     found = estimate(seen, 0, 5, base=None, before=None)
     moved, changed = (getattr(seen[0], part) - getattr(seen[1], part) for part in ("inputs", "outputs"))
     if width <= SMALL:  # carried from step to step: exact for the last of them
-        moved, changed, found = moved[-1:], changed[-1:], found.last()
+        moved, changed, found = moved[-1:], changed[-1:], found.at(len(seen[0]) - 1)
     torch.testing.assert_close(found.times(moved), changed)
 
 
@@ -201,7 +209,7 @@ def test_the_matrix_of_a_linear_step_is_found_along_the_path():
     before = None
     for start in range(0, 100, 5):
         found = estimate(evaluations(matrix, 5, 3, generator, start), start, 5, base=None, before=before)
-        before = found.last()
+        before = found.at(len(found.base) - 1)
     torch.testing.assert_close(before.base[0, 0], matrix, rtol=1e-3, atol=1e-3)
 
 
@@ -214,14 +222,14 @@ def test_steps_evaluated_once_tell_nothing():
 def test_going_back_takes_the_last_place_that_was_good_enough():
     process, state = lorenz(10)
     problem, tolerance = Problem(process, state), Absolute(1e-3)
-    trail = Trail.start(0, state)
+    trail = Trail.start(problem, 0, state)
     anchors = [
         replace(trail.anchors[0], step=step, shadow=state + drift) for step, drift in ((3, 1e-9), (6, 1e-5), (9, 1e-2))
     ]
     trail = replace(trail, anchors=(trail.anchors[0], *anchors))
     # kept where drift * excess <= asked^2 / 4
     for excess, step in ((1e-3, 6), (1.0, 3), (1e6, 0), (float("inf"), 0)):
-        assert trail.back(problem, tolerance, excess, 1e-3).anchors[-1].step == step
+        assert trail.back(tolerance, excess, 1e-3).anchors[-1].step == step
 
 
 @dataclass(frozen=True)

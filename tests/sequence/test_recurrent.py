@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from forerun import Newton, Picard, QuasiNewton, Secant, Sequential, Status, solve
+from forerun import Absolute, Newton, Picard, QuasiNewton, Secant, Sequential, Status, solve
 from forerun.engine.methods import Damped, Jacobi
 from forerun.engine.testing import check_process
 from forerun.engine.tree import Layout
@@ -174,7 +174,8 @@ def test_backpropagation_as_a_path(method):
     hidden = loop(cell, h, xs).detach()
     rows, gradients = adapted(cell, None), torch.randn_like(hidden)
     adjoint = Adjoint(rows, hidden[:-1], rows.prepare(xs[1:]).detach(), gradients[:-1])
-    found = solve(adjoint, gradients[-1], method=Newton(adjoint.jacobian) if method == Newton() else method)
+    method = Newton(adjoint.jacobian) if method == Newton() else method
+    found = solve(adjoint, gradients[-1], method=method, tolerance=Absolute(1e-12))
     h1 = hidden[:1].requires_grad_()
     rest = loop(cell, h1[0], xs[1:])
     total = (h1[0] * gradients[0]).sum() + (rest * gradients[1:]).sum()

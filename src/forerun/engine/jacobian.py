@@ -38,13 +38,14 @@ class Jacobian:
     right: Tensor
 
     @classmethod
-    def without(cls, base: Tensor | None, like: Evaluated) -> Jacobian:
-        """The base alone, for as many steps as it has."""
-        left, right = (
-            rows[: None if base is None else len(base)].unsqueeze(-2)[..., :0, :]
-            for rows in (like.outputs, like.inputs)
-        )
-        return cls(base, left, right)
+    def without(cls, base: Tensor | None, inputs: Tensor, outputs: Tensor) -> Jacobian:
+        """The base alone, for steps with rows like these."""
+        return cls(base, outputs.unsqueeze(-2)[..., :0, :], inputs.unsqueeze(-2)[..., :0, :])
+
+    @property
+    def dense(self) -> bool:
+        """Whether the base is a matrix a step."""
+        return self.base is not None and self.base.dim() == self.left.dim()
 
     def times(self, moves: Tensor) -> Tensor:
         """`J m` of moves `(n, *batch, D)`."""
@@ -55,10 +56,11 @@ class Jacobian:
         weights = (self.right @ moves.unsqueeze(-1)).transpose(-1, -2)
         return (weights @ self.left).squeeze(-2)
 
-    def last(self) -> Jacobian:
-        """The estimate of the last step, with a leading axis of 1, in memory of its own."""
-        base = None if self.base is None else self.base[-1:].clone()
-        return Jacobian(base, self.left[-1:].clone(), self.right[-1:].clone())
+    def at(self, index: int) -> Jacobian:
+        """The estimate of one step, with a leading axis of 1, in memory of its own."""
+        part = slice(index, index + 1)
+        base = None if self.base is None else self.base[part].clone()
+        return Jacobian(base, self.left[part].clone(), self.right[part].clone())
 
     def split(self) -> list[Jacobian]:
         """One estimate a step, each with a leading axis of 1."""
@@ -68,48 +70,75 @@ class Jacobian:
         ]
 
 
-def estimate(
-    evaluations: Sequence[Evaluated], start: int, count: int, *, base: Tensor | None, before: Jacobian | None
-) -> Jacobian | None:
-    """The Jacobians of the steps `start .. start+count-1`; None where no step was evaluated twice.
+@dataclass(frozen=True)
+class Changes:
+    """Differences of successive evaluations of a stretch of `n` steps, the oldest first.
+
+    Zero where a step was not evaluated twice.
+
+    Attributes:
+        inputs: `du`, `(n, *batch, K, D)`.
+        outputs: `do`, `(n, *batch, K, E)`.
+    """
+
+    inputs: Tensor
+    outputs: Tensor
+
+    @classmethod
+    def of(cls, evaluations: Sequence[Evaluated], start: int, count: int) -> Changes | None:
+        """Those of steps from `start` on, from evaluations, the newest first; None where none was evaluated twice."""
+        inputs, outputs = [], []
+        for newer, older in pairwise(each.since(start, count) for each in evaluations):
+            both = min(len(newer), len(older))
+            if not both:
+                break
+            inputs.append(_padded(newer.inputs[:both] - older.inputs[:both], count))
+            outputs.append(_padded(newer.outputs[:both] - older.outputs[:both], count))
+        return cls(torch.stack(inputs[::-1], -2), torch.stack(outputs[::-1], -2)) if inputs else None
+
+    @classmethod
+    def joined(cls, parts: Sequence[tuple[Changes | None, int]]) -> Changes | None:
+        """Those of stretches one after another, each with its length; None where there are none at all."""
+        known = [part for part, _ in parts if part is not None]
+        if len(known) == len(parts) == 1 or not known:
+            return known[0] if known else None
+        most = max(known, key=lambda part: part.inputs.shape[-2])
+        return cls(
+            torch.cat([_filled(None if part is None else part.inputs, count, most.inputs) for part, count in parts]),
+            torch.cat([_filled(None if part is None else part.outputs, count, most.outputs) for part, count in parts]),
+        )
+
+
+def estimate(changes: Changes, *, base: Tensor | None, before: Jacobian | None) -> Jacobian:
+    """The Jacobians of a stretch of steps.
 
     Args:
-        evaluations: of the window, the newest first.
-        base: slopes to begin with, one a step of the stretch; None for zero.
-        before: the estimate of the step before `start`, with a leading axis of 1; None where there is none.
+        changes: what their evaluations tell.
+        base: slopes to begin with, one a step; None for zero.
+        before: the estimate of the step before the stretch, with a leading axis of 1; None where there is none.
     """
-    changes = _changes(evaluations, start, count)
-    if changes is None:
-        return None
-    dense = base is not None and base.dim() > evaluations[0].inputs.dim()
-    if changes[0].shape[-1] <= SMALL and not dense:
-        return _carry(*changes, before)
-    du, do = changes
+    du, do = changes.inputs, changes.outputs
+    dense = base is not None and base.dim() == du.dim()
+    if du.shape[-1] <= SMALL and not dense:
+        return _carry(du, do, before)
     if du.shape[-1] != do.shape[-1]:
         return _per_step(du, do, base)
     scalar = _scalar(du, do)
     return scalar if du.shape[-1] > WIDE else _per_step(du, do, scalar.base if base is None else base)
 
 
-def _changes(evaluations: Sequence[Evaluated], start: int, count: int) -> tuple[Tensor, Tensor] | None:
-    """Differences of successive evaluations, the oldest first: `du` `(n, *batch, K, D)` and `do` `(n, *batch, K, E)`.
-
-    Zero where a step was not evaluated twice; None where no step was.
-    """
-    inputs, outputs = [], []
-    for newer, older in pairwise(each.since(start, count) for each in evaluations):
-        both = min(len(newer), len(older))
-        if not both:
-            break
-        inputs.append(_padded(newer.inputs[:both] - older.inputs[:both], count))
-        outputs.append(_padded(newer.outputs[:both] - older.outputs[:both], count))
-    if not inputs:
-        return None
-    return torch.stack(inputs[::-1], -2), torch.stack(outputs[::-1], -2)
-
-
 def _padded(rows: Tensor, count: int) -> Tensor:
-    return torch.cat([rows, rows.new_zeros((count - len(rows), *rows.shape[1:]))])
+    """The rows, and zeros behind them to make it `count`."""
+    more = count - len(rows)
+    return torch.cat([rows, rows.new_zeros((more, *rows.shape[1:]))]) if more else rows
+
+
+def _filled(rows: Tensor | None, count: int, like: Tensor) -> Tensor:
+    """Changes `(count, *batch, K, D)` with as many `K` as those that they shall lie beside, the oldest zero."""
+    if rows is None:
+        return like.new_zeros((count, *like.shape[1:]))
+    more = like.shape[-2] - rows.shape[-2]
+    return torch.cat([rows.new_zeros((*rows.shape[:-2], more, rows.shape[-1])), rows], -2) if more else rows
 
 
 def _per_step(du: Tensor, do: Tensor, base: Tensor | None) -> Jacobian:

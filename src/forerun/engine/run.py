@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from forerun.engine.backends.base import Backend
-from forerun.engine.check import Check, Trail, worst
+from forerun.engine.check import Check
 from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.guess import Edge, Guess
 from forerun.engine.meter import Meter
@@ -19,6 +19,7 @@ from forerun.engine.rounds import Lap, Round
 from forerun.engine.solution import Seconds, Solution, Status
 from forerun.engine.sweep import Joined, Problem, copied
 from forerun.engine.tolerance import Tolerance
+from forerun.engine.trail import Trail, worst
 from forerun.engine.tree import Tree
 from forerun.engine.window import Window
 
@@ -72,7 +73,7 @@ class Run:
         self._advance = 0.0
         self.place = Place(
             front=self._enter(begin),
-            trail=Trail.start(begin.step, begin.state, begin.shadow),
+            trail=Trail.start(self.problem, begin.step, begin.state, begin.shadow),
             method=setting.method,
             exact=begin.exact,
             limit=setting.tolerance.limit() * (setting.check.share if setting.check else 1),
@@ -136,6 +137,7 @@ class Run:
         stop = method.stop(front.start + accepted, min(front.start + accepted + max(width, 1), self.problem.length))
         notes = place.notes
         if declined:
+            trail = trail.settled()
             notes = (*notes, *self._declined(trail, front.start + accepted, iterate.states[accepted - 1], exact=exact))
         self.place = replace(
             place,
@@ -154,10 +156,10 @@ class Run:
     def _declined(self, trail: Trail, step: int, state: Tree, *, exact: bool) -> Iterator[str]:
         """What there is to say where the window declines at a state."""
         note = self.setting.window.note(self.log, self.problem.length)
-        if note is not None:
+        if note:
             yield note
             if self.setting.check and not exact:
-                yield CARRIED.format(worst(trail.deviation(self.problem, self.setting.tolerance, step, state)), step)
+                yield CARRIED.format(worst(trail.deviation(self.setting.tolerance, step, state)), step)
 
     def settle(self) -> Status:
         """At the end of the path: how it ended; or go back, where the deviation is more than was asked for."""
@@ -189,10 +191,10 @@ class Run:
         if retries > most or tight <= 4 * floor:
             method: Method = Sequential()
             retries = most + 1
-            trail = Trail(place.trail.anchors[0].shadow, place.trail.anchors[:1])
+            trail = Trail(self.problem, place.trail.anchors[0].shadow, place.trail.anchors[:1])
             how = "goes on step by step, as no tolerance that rounding allows would keep it"
         else:
-            method, trail = self.setting.method, place.trail.back(self.problem, tolerance, excess, asked)
+            method, trail = self.setting.method, place.trail.back(tolerance, excess, asked)
             how = f"goes on with the limit of a step at {tight:.2g}"
         anchor = trail.anchors[-1]
         note = f"deviation estimated at {excess:.2g} for {asked:.2g}: went back to step {anchor.step} and {how}."
@@ -214,7 +216,7 @@ class Run:
         if place.exact:
             return torch.zeros(self.problem.inputs.batch, device=self.problem.inputs.device)
         step = min(place.front.start, self.problem.length - 1)
-        return place.trail.deviation(self.problem, self.setting.tolerance, step, place.front.state)
+        return self._trail().deviation(self.setting.tolerance, step, place.front.state)
 
     def checkpoint(self) -> Checkpoint:
         """What is accepted so far."""
@@ -223,7 +225,7 @@ class Run:
             step=place.front.start,
             length=self.problem.length,
             state=place.front.state,
-            shadow=place.trail.shadow if self.setting.check and self._known and not place.exact else None,
+            shadow=self._trail().shadow if self.setting.check and self._known and not place.exact else None,
             ahead=place.front.inputs,
             rounds=place.rounds,
             evaluations=place.evaluations,
@@ -248,6 +250,11 @@ class Run:
             notes=place.notes,
             states=self.path[: place.front.start - self._begin.step + 1] if self.setting.path else None,
         )
+
+    def _trail(self) -> Trail:
+        """The trail up to the accepted state."""
+        self.place = replace(self.place, trail=self.place.trail.settled())
+        return self.place.trail
 
     def _last(self) -> torch.Tensor:
         return self.problem.steps(self.problem.length - 1, self.problem.length)

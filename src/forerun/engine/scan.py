@@ -9,8 +9,10 @@ and no logarithm taken, so growing maps (`|A| > 1`) lose no more than roundings 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Final
 
 import torch
@@ -24,6 +26,7 @@ CHUNK: Final = (10, 32)  # bounds of the chunk size: 10 needs the fewest calls, 
 STAGE: Final = 2**16  # elements of a sweep that stay in the cache; where they would not, chunks get longer
 WIDE: Final = 2**13  # elements of one step from which the in-order sweep is bound by memory and not by its calls
 WIDE_DENSE: Final = 2**16  # the same for dense maps, in multiplications of one composition
+MATRIX: Final = 3 * 2**12  # products of slopes that are worth writing out: the path of few short rows is one product
 
 
 def scan(
@@ -67,6 +70,10 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(slopes: Tensor, shifts: Tensor, start: Tensor, reverse: bool) -> Tensor:
         out = torch.empty_like(shifts, memory_format=torch.contiguous_format)
+        if not reverse and _fits_matrix(slopes, shifts):
+            path = _by_matrix(slopes, shifts, start)
+            if math.isfinite(path.sum()):  # a row that is not finite spoils those before it here
+                return path
         maps = _Maps(dense=slopes.dim() > shifts.dim(), reverse=reverse)
         b, x, y = (t.unsqueeze(-1) if maps.dense else t for t in (shifts, start, out))
         if out.numel():
@@ -157,6 +164,28 @@ class _Maps:
             product = slope @ product if self.dense else slope * product
             offset = self.apply(slope, offset, shift)
         return product, offset
+
+
+def _fits_matrix(slopes: Tensor, shifts: Tensor) -> bool:
+    """Whether one scalar per sample acts, on so few samples and steps that calls cost more than their elements."""
+    pointwise = slopes.dim() == shifts.dim() and slopes.shape[-1] == 1
+    products = len(slopes) * slopes.numel()
+    return pointwise and 1 < products <= MATRIX and slopes.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def _by_matrix(slopes: Tensor, shifts: Tensor, start: Tensor) -> Tensor:
+    """`x_{i+1} = sum_j (A_i .. A_{j+1}) b_j + (A_i .. A_0) x_0` as one product of matrices."""
+    length = len(shifts)
+    below = _below(length)
+    products = torch.where(below, slopes.movedim(0, -2), 1.0).cumprod(-2).tril(1)
+    moved = products @ torch.cat([start.unsqueeze(0), shifts]).movedim(0, -2)
+    return moved.movedim(-2, 0).contiguous()
+
+
+@lru_cache(maxsize=64)
+def _below(length: int) -> Tensor:
+    """Which slopes act on which shift: `(length, length + 1)`, the first column for the start."""
+    return torch.ones(length, length + 1, dtype=torch.bool).tril()
 
 
 def _sweep(maps: _Maps, rows: tuple[Tensor, Tensor], start: Tensor, out: Tensor) -> None:

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from forerun.engine.process import Affine, Process
+from forerun.engine.maps import Closed, Maps
+from forerun.engine.process import Process
 from forerun.engine.scan import scan
 from forerun.engine.tree import Layout, Tree, describe, tensors, tree_map
 
@@ -29,6 +30,7 @@ class Problem:
     def __init__(self, process: Process, state: Tree) -> None:
         self.process = process
         self.inputs = Layout.of(process.observe(state), batch_dims=process.batch_dims, name="input")
+        self.maps = Closed(process, self.inputs)
         self._outputs: Layout | None = None
 
     @property
@@ -117,7 +119,7 @@ def sweep(
         slopes: scalar `(W, *batch, 1)`, diagonal `(W, *batch, D)` or dense `(W, *batch, E, D)`; None is zero.
         around: `(W, *batch, D)`, the inputs at which the outputs were evaluated.
     """
-    maps = problem.process.affine(problem.steps(start, start + len(outputs)))
+    maps = problem.maps(start, len(outputs))
     if maps is None:
         return _in_order(problem, start, state, outputs=outputs, slopes=slopes, around=around)
     return _by_scan(problem, maps, state, outputs=outputs, slopes=slopes, around=around)
@@ -147,22 +149,19 @@ def _in_order(
 
 
 def _by_scan(
-    problem: Problem, maps: Affine, state: Tree, *, outputs: Tensor, slopes: Tensor | None, around: Tensor
+    problem: Problem, maps: Maps, state: Tree, *, outputs: Tensor, slopes: Tensor | None, around: Tensor
 ) -> Swept:
     """The same as one scan: `x_{i+1} = (a_i + b_i S_i) x_i + b_i (o_i - S_i u_i) + c_i`."""
     first = problem.observe(state)
-    offset = None if maps.shift is None else problem.inputs.pack(maps.shift, len(outputs))
     if first.numel() >= WIDE and not (slopes is not None and slopes.shape[-1] > 1):
-        return _in_cache(problem, maps, first, offset=offset, outputs=outputs, slopes=slopes, around=around)
-    keep, gain = (_column(factor, outputs) for factor in (maps.state, maps.output))
-    shift = gain * (outputs if slopes is None else outputs - apply(slopes, around))
-    shift = shift if offset is None else shift + offset
-    propagator = _propagator(keep, gain, slopes, outputs)
+        return _in_cache(problem, maps, first, outputs=outputs, slopes=slopes, around=around)
+    propagator, plain = maps.propagator(slopes), outputs
     if slopes is not None and len(outputs):
+        plain = outputs - apply(slopes, around)
         # the first step as it is written above: `S x - S u` would lose what a large slope multiplies
-        plain = gain[:1] * (outputs[:1] + apply(slopes[:1], first - around[:1]))
-        shift[:1] = plain if offset is None else plain + offset[:1]
-        propagator[:1] = _propagator(keep[:1], gain[:1], torch.zeros_like(slopes[:1]), outputs[:1])
+        plain[0] = outputs[0] + apply(slopes[0], first - around[0])
+        propagator[:1] = maps.since(maps.start, 1).propagator(torch.zeros_like(slopes[:1]))
+    shift = maps.gain * plain if maps.shift is None else torch.addcmul(maps.shift, maps.gain, plain)
     inputs = torch.cat([first.unsqueeze(0), scan(propagator, shift, first, differentiable=False)])
     moves = inputs[:-1] - around
     corrected = outputs if slopes is None else outputs + apply(slopes, moves)
@@ -170,44 +169,23 @@ def _by_scan(
 
 
 def _in_cache(
-    problem: Problem,
-    maps: Affine,
-    first: Tensor,
-    *,
-    offset: Tensor | None,
-    outputs: Tensor,
-    slopes: Tensor | None,
-    around: Tensor,
+    problem: Problem, maps: Maps, first: Tensor, *, outputs: Tensor, slopes: Tensor | None, around: Tensor
 ) -> Swept:
     """The same row by row, for rows so wide that time is memory traffic: each is finished while it is in the cache."""
     inputs = outputs.new_empty((len(outputs) + 1, *first.shape))
     moves, corrected = torch.empty_like(inputs[1:]), outputs if slopes is None else torch.empty_like(outputs)
     inputs[0] = first
     rows = inputs.unbind()
-    for index, (keep, gain) in enumerate(zip(maps.state.to(first), maps.output.to(first), strict=True)):
+    for index, (keep, gain) in enumerate(zip(maps.keep.flatten(), maps.gain.flatten(), strict=True)):
         state, following, move, used = rows[index], rows[index + 1], moves[index], corrected[index]
         torch.sub(state, around[index], out=move)
         if slopes is not None:
             torch.addcmul(outputs[index], slopes[index], move, out=used)
         torch.mul(state, keep, out=following)
         following.addcmul_(used, gain)
-        if offset is not None:
-            following.add_(offset[index])
+        if maps.shift is not None:
+            following.add_(maps.shift[index])
     return Swept(Rows(problem.inputs, inputs[1:]), inputs, corrected, moves)
-
-
-def _propagator(keep: Tensor, gain: Tensor, slopes: Tensor | None, outputs: Tensor) -> Tensor:
-    if slopes is None:
-        return keep
-    if slopes.dim() == outputs.dim():
-        return keep + gain * slopes
-    eye = torch.eye(slopes.shape[-1], dtype=slopes.dtype, device=slopes.device)
-    return keep.unsqueeze(-1) * eye + gain.unsqueeze(-1) * slopes
-
-
-def _column(factor: Tensor, rows: Tensor) -> Tensor:
-    """One number a step `(W,)`, shaped to multiply rows `(W, *batch, D)`."""
-    return factor.to(rows).reshape(-1, *[1] * (rows.dim() - 1))
 
 
 class Rows(Sequence[Tree]):

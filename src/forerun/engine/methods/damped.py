@@ -63,8 +63,9 @@ def clip(front: Front, slopes: Tensor, bound: float) -> Tensor:
 
 def gains(front: Front, like: Tensor) -> tuple[Tensor, Tensor]:
     """`a` and `b` of `A = a + b S`, one number a step, shaped to multiply `like`; 0 and 1 where they are not known."""
-    maps = front.problem.process.affine(front.steps)
-    shape = (-1, *[1] * (like.dim() - 1))
+    maps = front.problem.maps(front.start, len(like))
     if maps is None:
-        return like.new_zeros(len(like)).reshape(shape), like.new_ones(len(like)).reshape(shape)
-    return maps.state.to(like).reshape(shape), maps.output.to(like).reshape(shape)
+        none = like.new_zeros(len(like)).reshape(-1, *[1] * (like.dim() - 1))
+        return none, torch.ones_like(none)
+    shape = (-1, *[1] * (like.dim() - 1))
+    return maps.keep.reshape(shape), maps.gain.reshape(shape)

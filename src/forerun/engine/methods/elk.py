@@ -79,8 +79,7 @@ class Elk(Method):
 
     def _dynamics(self, front: Front, outputs: Tensor, slopes: Tensor | None) -> tuple[Tensor, Tensor]:
         """`A` and `q` of the plain sweep."""
-        problem = front.problem
-        maps = problem.process.affine(front.steps)
+        maps = front.problem.maps(front.start, len(outputs))
         if maps is None or (slopes is not None and slopes.dim() > outputs.dim()):
             what = "no affine" if maps is None else f"dense slopes from {type(self.method).__name__}()"
             raise ValueError(
@@ -91,7 +90,7 @@ class Elk(Method):
         a, b = gains(front, slopes)
         q = b * (outputs - apply(slopes, front.inputs))
         if maps.shift is not None:
-            q = q + problem.inputs.pack(maps.shift, len(outputs))
+            q = q + maps.shift
         return (a + b * slopes).clamp(-STEEP, STEEP), q
 
 

@@ -1,0 +1,103 @@
+"""Maps: `advance` of a window in closed form, in rows; each step is asked for once, however often it is swept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from forerun.engine.process import Affine, Process
+from forerun.engine.tree import Layout
+
+
+@dataclass(frozen=True)
+class Maps:
+    """The steps from `start` on as `x_{i+1} = keep_i x_i + gain_i o_i + shift_i`.
+
+    Attributes:
+        start: the first step.
+        keep: `(W, 1, .., 1)`, with as many axes as rows.
+        gain: the same.
+        shift: rows `(W, *batch, D)`; None for zero.
+    """
+
+    start: int
+    keep: Tensor
+    gain: Tensor
+    shift: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.keep)
+
+    def since(self, start: int, count: int) -> Maps:
+        """The part on the steps `start .. start+count-1`, as far as it reaches."""
+        if start == self.start and count == len(self.keep):
+            return self
+        part = slice(start - self.start, start - self.start + count)
+        return Maps(start, self.keep[part], self.gain[part], None if self.shift is None else self.shift[part])
+
+    def propagator(self, slopes: Tensor | None) -> Tensor:
+        """`A_i = keep_i + gain_i S_i`, shaped like the slopes: `(W, *batch, 1)`, `(W, *batch, D)` or dense."""
+        if slopes is None:
+            return self.keep
+        if slopes.dim() == self.keep.dim():
+            return torch.addcmul(self.keep, self.gain, slopes)
+        eye = torch.eye(slopes.shape[-1], dtype=slopes.dtype, device=slopes.device)
+        return self.keep.unsqueeze(-1) * eye + self.gain.unsqueeze(-1) * slopes
+
+    def unshifted(self) -> Maps:
+        """The same for distances, which a shift does not change; in memory of its own."""
+        return Maps(self.start, self.keep.clone(), self.gain.clone(), None)
+
+    def then(self, others: Maps) -> Maps:
+        """These steps, and those that follow them."""
+        if not len(self.keep):
+            return others
+        shift = None
+        if self.shift is not None or others.shift is not None:
+            shift = torch.cat([_dense(self, others.shift), _dense(others, self.shift)])
+        return Maps(self.start, torch.cat([self.keep, others.keep]), torch.cat([self.gain, others.gain]), shift)
+
+
+def _dense(maps: Maps, other: Tensor | None) -> Tensor:
+    if maps.shift is not None:
+        return maps.shift
+    assert other is not None, "one of both has a shift"
+    return other.new_zeros((len(maps), *other.shape[1:]))
+
+
+class Closed:
+    """The closed form of a process, remembered for about two windows.
+
+    A window slides by a few steps a round and is swept several times, while a step's noise may be costly to ask for.
+    """
+
+    def __init__(self, process: Process, layout: Layout) -> None:
+        self._process = process
+        self._layout = layout
+        self._last: Maps | None = None
+        self._widest = 0
+
+    def __call__(self, start: int, count: int) -> Maps | None:
+        """The steps `start .. start+count-1`; None where the process has no closed form for them."""
+        last, stop, self._widest = self._last, start + count, max(count, self._widest)
+        if last is None or not last.start <= start <= last.start + len(last):
+            self._last = last = self._ask(start, count)
+        elif stop > last.start + len(last):
+            kept = last.since(max(min(start, stop - 2 * self._widest), last.start), len(last))
+            begun = kept.start + len(kept)
+            fresh = self._ask(begun, stop - begun)
+            self._last = last = None if fresh is None else kept.then(fresh)
+        return None if last is None else last.since(start, count)
+
+    def _ask(self, start: int, count: int) -> Maps | None:
+        maps = self._process.affine(torch.arange(start, start + count, device=self._layout.device))
+        return None if maps is None else self._rows(start, count, maps)
+
+    def _rows(self, start: int, count: int, maps: Affine) -> Maps:
+        lead = (count, *[1] * (len(self._layout.batch) + 1))
+        keep, gain = (
+            factor.to(self._layout.device, self._layout.dtype).reshape(lead) for factor in (maps.state, maps.output)
+        )
+        return Maps(start, keep, gain, None if maps.shift is None else self._layout.pack(maps.shift, count))
