@@ -12,6 +12,8 @@ from forerun import (
     Auto,
     Checkpoint,
     Full,
+    Hold,
+    Local,
     Newton,
     NotConverged,
     PerStep,
@@ -25,7 +27,10 @@ from forerun import (
     Status,
     solve,
 )
+from forerun.engine.check import Check
 from forerun.engine.methods import Anderson, Damped, GaussSeidel, Jacobi, JacobiGaussSeidel, Parareal, PicardGaussSeidel
+from forerun.engine.run import Setting
+from forerun.engine.solve import solving
 
 METHODS = [
     Sequential(),
@@ -587,3 +592,30 @@ def test_nothing_is_recorded_for_gradients():
     process, state = PROBLEMS["contractive"]()
     found = solve(process, state.requires_grad_())
     assert not found.state.requires_grad
+
+
+def test_the_rounds_of_solve_can_be_taken_one_at_a_time():
+    process, state = PROBLEMS["momentum"]()
+    whole = solve(process, state, path=True, **TIGHT)
+    setting = Setting(Secant(), TIGHT["window"], TIGHT["tolerance"], Check(), Hold(), Local(), path=False)
+    rounds, seen, ends = solving(process, state, setting), [], []
+    try:
+        while True:
+            event = next(rounds)
+            assert len(event.states) == event.entry.accepted
+            same(event.states[-1], event.state)
+            seen.extend(event.states)
+            ends.append(event.step)
+    except StopIteration as end:
+        solution = end.value
+    same(solution.state, whole.state)
+    assert ends == sorted(ends)
+    assert len(seen) == process.length
+    for one, other in zip(seen, whole.path[1:], strict=True):
+        same(one, other)
+    again = solving(process, state, setting)
+    first = next(again)
+    with pytest.raises(StopIteration) as stopped:
+        again.send(True)
+    assert stopped.value.value.status is Status.STOPPED
+    assert stopped.value.value.step == first.step

@@ -16,7 +16,7 @@ from forerun.engine.methods import Secant
 from forerun.engine.process import Process
 from forerun.engine.rounds import Lap, Round
 from forerun.engine.solve import solve
-from forerun.engine.window import Auto, Full, Sliding
+from forerun.engine.window import Auto, Full, Sliding, Within
 
 WIDTHS = (2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -250,6 +250,16 @@ def test_residuals_that_are_not_finite_earn_nothing(bad):
 def test_a_limit_of_zero_is_survived():
     log = [entry(start, 4, 1, [0.0, 1.0, 1.0, 1.0], limit=0.0) for start in range(6)]
     assert Auto().width(log, 100) >= 0
+
+
+def test_a_window_within_another_keeps_both():
+    log = [entry(start, 1, 1) for start in range(3)]
+    assert Within(Sliding(8), 5).width(log, 100) == 5
+    assert Within(Sliding(3), 5).width(log, 100) == 3
+    assert Within(Auto(), 4).width(log, 100) == min(Auto().width(log, 100), 4)
+    assert Within(Auto(), 4).declines(5) == Auto().declines(5) is not None
+    with pytest.raises(ValueError, match=r"Within\(..., 0\) holds no step"):
+        Within(Sliding(8), 0)
 
 
 class Counting(list):

@@ -57,8 +57,8 @@ class Hold(Guess):
             return _first(edge)
         if edge.outputs is None:
             row = edge.problem.known(self.output)
-            return _sweep_on(edge, row.expand(stop - edge.start - 1, *row.shape[1:]))
-        return _sweep_on(edge, edge.outputs[-1:].expand(stop - edge.start - 1, *edge.outputs.shape[1:]))
+            return sweep_on(edge, row.expand(stop - edge.start - 1, *row.shape[1:]))
+        return sweep_on(edge, edge.outputs[-1:].expand(stop - edge.start - 1, *edge.outputs.shape[1:]))
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Probe(Guess):
         after = torch.searchsorted(places, between, right=True)
         share = (between - places[after - 1]) / (places[after] - places[after - 1])
         share = share.to(outputs).reshape(-1, *[1] * (outputs.dim() - 1))
-        return _sweep_on(edge, torch.lerp(outputs[after - 1], outputs[after], share))
+        return sweep_on(edge, torch.lerp(outputs[after - 1], outputs[after], share))
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Extrapolate(Guess):
         back = min(self.span, len(outputs) - 1)
         trend = (outputs[-1] - outputs[-1 - back]) / back
         reach = trend.new_full((stop - edge.start - 1,), self.decay).cumprod(0).cumsum(0)
-        return _sweep_on(edge, outputs[-1] + reach.reshape(-1, *[1] * trend.dim()) * trend)
+        return sweep_on(edge, outputs[-1] + reach.reshape(-1, *[1] * trend.dim()) * trend)
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,8 @@ def _first(edge: Edge) -> tuple[Sequence[Tree], Tensor]:
     return [edge.state], edge.problem.observe(edge.state).unsqueeze(0)
 
 
-def _sweep_on(edge: Edge, outputs: Tensor) -> tuple[Sequence[Tree], Tensor]:
+def sweep_on(edge: Edge, outputs: Tensor) -> tuple[Sequence[Tree], Tensor]:
+    """States and input rows from the edge on, by the guessed outputs `(K, *batch, E)` of its steps."""
     if not len(outputs):
         return _first(edge)
     problem = edge.problem

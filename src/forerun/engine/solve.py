@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from forerun.engine.backends import Backend, Local
 from forerun.engine.check import Check
 from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.guess import Guess, Hold
-from forerun.engine.methods import Method, Secant
+from forerun.engine.methods import Iterate, Method, Secant
 from forerun.engine.process import Process
 from forerun.engine.progress import Progress, Silent
 from forerun.engine.rounds import Round
@@ -33,17 +33,20 @@ class Event:
         step: steps accepted so far.
         length: steps of the process.
         state: the state of step `step`.
+        states: those of the steps accepted in this round, the last of them `state`.
         checkpoint: makes a `Checkpoint` of what is accepted.
+        iterate: what the method made of the window: its newest outputs, and the path that they lead to.
     """
 
     entry: Round
     step: int
     length: int
     state: Tree
+    states: Sequence[Tree]
     checkpoint: Callable[[], Checkpoint]
+    iterate: Iterate
 
 
-@torch.no_grad()
 def solve(
     process: Process,
     state: Tree,
@@ -88,18 +91,26 @@ def solve(
         ValueError: the process does not keep its contract; the message has the line to type.
         Exception: whatever evaluate or advance raise, or a rank that is lost; its `checkpoint` has what is accepted.
     """
-    for name, value, kind in (
-        ("method", method, Method),
-        ("window", window, Window),
-        ("tolerance", tolerance, Tolerance),
-        ("guess", guess, Guess),
-        ("backend", backend, Backend),
-        ("progress", progress, Progress),
-    ):
-        _require(name, value, kind)
-    begin = _begin(process, state, resume, tolerance)
     checked = (Check() if check else None) if isinstance(check, bool) else check
-    run = Run(process, begin, Setting(method, window, tolerance, checked, guess, backend, path))
+    setting = Setting(method, window, tolerance, checked, guess, backend, path)
+    solution = _driven(solving(process, state, setting, progress=progress, resume=resume), callback)
+    if throw and solution.status is Status.NONFINITE:
+        raise NotConverged(solution)
+    return solution
+
+
+@torch.no_grad()
+def solving(
+    process: Process,
+    state: Tree,
+    setting: Setting,
+    *,
+    progress: Progress = Silent(),
+    resume: Checkpoint | str | Path | None = None,
+) -> Generator[Event, Any, Solution]:
+    """`solve`, a round at a time: yields an `Event` after each, and returns the `Solution`; a true answer stops it."""
+    begin = _begin(process, state, setting, progress, resume=resume)
+    run = Run(process, begin, setting)
     status = run.settle() if run.done() else Status.STOPPED
     with progress.track(begin.step, process.length) as report:
         try:
@@ -111,7 +122,7 @@ def solve(
                     break
                 entry = run.accept(iterate, residuals, min(leading(residuals, run.place.limit), finite - 1), finite)
                 report(entry)
-                if callback(_event(run, entry)):
+                if (yield _event(run, entry, iterate)):
                     break
                 if run.done():
                     status = run.settle()
@@ -121,10 +132,23 @@ def solve(
             error.checkpoint = run.checkpoint()  # type: ignore[attr-defined]
             error.add_note(f"{run.place.front.start} steps are accepted: resume=error.checkpoint goes on from there")
             raise
-    solution = run.solution(status)
-    if throw and status is Status.NONFINITE:
-        raise NotConverged(solution)
-    return solution
+    return run.solution(status)
+
+
+def _driven(rounds: Generator[Event, Any, Solution], callback: Callable[[Event], Any]) -> Solution:
+    """All rounds, each told to the callback; what it raises is raised where the round is."""
+    try:
+        event = next(rounds)
+        while True:
+            try:
+                answer = callback(event)
+            except BaseException as error:
+                event = rounds.throw(error)
+            else:
+                event = rounds.send(answer)
+    except StopIteration as end:
+        solution: Solution = end.value
+        return solution
 
 
 def leading(residuals: list[float], limit: float) -> int:
@@ -133,9 +157,9 @@ def leading(residuals: list[float], limit: float) -> int:
     return next((index for index, size in enumerate(residuals) if index and not size <= limit), len(residuals))
 
 
-def _event(run: Run, entry: Round) -> Event:
-    front = run.place.front
-    return Event(entry, front.start, run.problem.length, front.state, run.checkpoint)
+def _event(run: Run, entry: Round, iterate: Iterate) -> Event:
+    front, states = run.place.front, iterate.states[: entry.accepted]
+    return Event(entry, front.start, run.problem.length, front.state, states, run.checkpoint, iterate)
 
 
 EXAMPLES: dict[type, str] = {
@@ -153,8 +177,20 @@ def _require(name: str, value: Any, kind: type) -> None:
         raise TypeError(f"{name}={value!r} is no {kind.__name__}; write {name}=forerun.{EXAMPLES[kind]}")
 
 
-def _begin(process: Any, state: Tree, resume: Checkpoint | str | Path | None, tolerance: Tolerance) -> Checkpoint:
+def _begin(
+    process: Any, state: Tree, setting: Setting, progress: Progress, *, resume: Checkpoint | str | Path | None
+) -> Checkpoint:
     """Where to begin; refuses what cannot work before anything is evaluated."""
+    for name, value, kind in (
+        ("method", setting.method, Method),
+        ("window", setting.window, Window),
+        ("tolerance", setting.tolerance, Tolerance),
+        ("guess", setting.guess, Guess),
+        ("backend", setting.backend, Backend),
+        ("progress", progress, Progress),
+    ):
+        _require(name, value, kind)
+    tolerance = setting.tolerance
     if not isinstance(process, Process):
         raise TypeError(
             f"solve takes a Process, got {type(process).__name__}; for a function f(i, x) write "

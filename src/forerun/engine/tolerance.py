@@ -111,10 +111,14 @@ class PerStep(Tolerance):
 class Moving(Tolerance):
     """DreamPropeller's threshold: it follows the residuals that it sees (arXiv 2311.17082).
 
-    The residual is `scale` times the mean square of the move. After each round the limit goes to
-    `momentum * limit + (1 - momentum) * e` with `e` the residual in the middle of the window, or their
-    mean with `mean=True`. It settles where about half a window is accepted, whatever the error: it
-    controls the speed of a run, not its accuracy, and has forgotten `start` after ten rounds.
+    The residual is `scale` times the mean square of the move. After each round of `W` steps the limit goes to
+    `momentum * limit + (1 - momentum) * e` with `e` the residual of the step `W // 2 + 1` of the window, counted from 0
+    (their code calls this the median), or the mean of all but the first with `mean=True`. It settles where about half a
+    window is accepted, whatever the error: it controls the speed of a run, not its accuracy, and has forgotten `start`
+    after some ten rounds. Their window also sees the state behind its last step, which has no residual here: it counts
+    for their mean, and for their median in windows of one or two steps.
+
+    With `Copy()` as guess, `Picard()`, and a `Sliding` window this is their loop, round by round.
     """
 
     start: float
@@ -132,7 +136,7 @@ class Moving(Tolerance):
         moved = residuals[1:]
         if not moved:
             return limit
-        seen = sum(moved) / len(moved) if self.mean else moved[len(moved) // 2]
+        seen = sum(moved) / len(moved) if self.mean else moved[min(len(residuals) // 2, len(moved) - 1)]
         following = self.momentum * limit + (1 - self.momentum) * seen
         return following if following < float("inf") else limit
 

@@ -134,6 +134,27 @@ class Auto(Window):
         return [width for width in sorted({*LADDER, now, top}) if 1 < width <= max(top, 2) and width >= now / 2]
 
 
+@dataclass(frozen=True)
+class Within(Window):
+    """Another window, cut to `most` steps, as memory may ask."""
+
+    window: Window
+    most: int
+
+    def __post_init__(self) -> None:
+        if self.most < 1:
+            raise ValueError(f"Within(..., {self.most}) holds no step; pass 1 (sequential) or more")
+
+    def width(self, log: Sequence[Round], length: int) -> int:
+        return min(self.window.width(log, length), self.most)
+
+    def note(self, log: Sequence[Round], length: int) -> str | None:
+        return self.window.note(log, length)
+
+    def declines(self, length: int) -> str | None:
+        return self.window.declines(length)
+
+
 def _singles(length: int) -> int:
     """Rounds of one step after the first, to know what a single step costs when warm."""
     return 1 if length < 200 else 2
