@@ -27,6 +27,7 @@ class Stage:
     rate: float = 1e-3
     horizon: int = 300
     save_every: int = 200
+    say_every: int = 50
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def fit(network: Network, loss: Loss, stage: Stage, work: Path, *, seed: int = 0
         _blend(average, network, max(1 / stage.horizon, 9 / (10 + step)))
         recent += (value.item() - recent) / min(100, step + 1)
         record = Record(step + 1, recent, time.perf_counter() - begun)
-        if record.step % 50 == 0:
+        if record.step % stage.say_every == 0:
             print(f"{stage.name} {record.step}/{stage.steps}  loss {recent:.4f}  {record.seconds:.0f} s", flush=True)
         if record.step % stage.save_every == 0 or record.step == stage.steps:
             _save(file, parts, record)

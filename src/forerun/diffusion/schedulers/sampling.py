@@ -9,6 +9,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from forerun.diffusion.schedulers.clipping import Clipping, column, probe_clipped, unclipped
 from forerun.diffusion.schedulers.history import Script
 from forerun.diffusion.schedulers.linear import Matrices, probe
 from forerun.diffusion.schedulers.noise import Generators, StepNoises
@@ -25,8 +26,9 @@ class Sampling(Process):
     """The loop `x, h = scheduler.step(network(x), t, x)` over the timesteps of a scheduler.
 
     State: the sample `(B, *shape)` and the scheduler's history, as a tuple of tensors. Input: the sample. Output: the
-    denoised sample `D = p x + q E`, with `E` what the network predicts; where the scheduler gets a variance too (twice
-    the channels), a pair of both.
+    denoised sample `D = p x + q E`, with `E` what the network predicts, clamped where the scheduler clamps it
+    (`forerun.diffusion.schedulers.clipping`); where the scheduler gets a variance too (twice the channels), a pair of
+    both.
 
     Args:
         network: predictions `(W, B, *shape)` of samples `(W, B, *shape)` at steps `(W,)`.
@@ -57,6 +59,10 @@ class Sampling(Process):
         self.length = len(self.script)
         self.splits = splits(scheduler, self.script)
         self.matrices: Matrices | None = probe(self.script, self.splits) if channels == 1 else None
+        self.clipping: Clipping | None = None
+        plain = unclipped(scheduler, self.script, sample) if channels == 1 and self.matrices is None else None
+        if plain is not None:
+            self.matrices, self.clipping = probe_clipped(self.script, plain, self.splits) or (None, None)
         self.scales = torch.tensor([self.script.scale(step) for step in range(self.length)], dtype=torch.float64)
         self._alone = (self.script.slots if self.matrices is None else self.matrices.width - 1) == 0
         self._network = network
@@ -87,7 +93,12 @@ class Sampling(Process):
 
     def scaled(self, steps: Tensor, samples: Tensor) -> Tensor:
         """Samples `(W, B, *shape)` as the scheduler scales them for the network."""
-        return samples * _column(self.scales, steps, samples)
+        return samples * column(self.scales, steps, samples)
+
+    def noise(self, step: int) -> Tensor:
+        """What a step adds to the next sample by itself, `(B, *shape)`."""
+        assert self._noises is not None, "no step of this scheduler adds noise"
+        return self._noises(step)[0]
 
     def replaced(self, state: Tree, sample: Tensor) -> Tree:
         """The state with another sample."""
@@ -109,8 +120,10 @@ class Sampling(Process):
 
     def _denoised(self, steps: Tensor, inputs: Tensor, predicted: Tensor) -> Tree:
         predicted, *variance = predicted.chunk(self._channels, 2)
-        p, q = (_column(each, steps, inputs) for each in (self._p, self._q))
+        p, q = (column(each, steps, inputs) for each in (self._p, self._q))
         denoised = p * inputs + q * predicted
+        if self.clipping is not None:
+            denoised = self.clipping(steps, inputs, predicted, denoised)
         return (denoised, *variance) if variance else denoised
 
     def advance(self, step: int, state: Tree, output: Tree, *, revised: bool = True) -> Tree:
@@ -174,7 +187,3 @@ def _combined(weights: Sequence[float], tensors: Sequence[Tensor]) -> Tensor:
     for weight, tensor in rest:
         total = torch.add(total, tensor, alpha=weight)
     return total
-
-
-def _column(values: Tensor, steps: Tensor, like: Tensor) -> Tensor:
-    return values.to(like.device)[steps].to(like.dtype).reshape(-1, *[1] * (like.dim() - 1))
