@@ -1,0 +1,69 @@
+"""A grid of voxels that doubles on the way, ahead of order, stopped half-way and gone on from a file."""
+
+from pathlib import Path
+
+import torch
+from torch.nn.functional import grid_sample, interpolate
+from torch.utils._pytree import tree_map
+
+from forerun import Sliding
+from forerun.optim import Barriers, Every, Loop, Vmapped
+
+STEPS, DOUBLE, FILE = 300, {75, 150}, Path("grid.safetensors")
+torch.set_num_threads(1)
+
+
+def wanted(points):
+    """A ball with a soft rim, at points `(N, 3)` in [-1, 1]."""
+    return torch.sigmoid(10 * (0.6 - points.norm(dim=1)))
+
+
+def points(step):
+    """Where a step looks: drawn with its seed."""
+    return torch.rand(256, 3) * 2 - 1
+
+
+def loss(grid, step, at):
+    """Between the grid, interpolated, and what is wanted."""
+    seen = grid_sample(grid, at.reshape(1, -1, 1, 1, 3), align_corners=True).reshape(-1)
+    return (seen - wanted(at)).square().mean()
+
+
+def double(step, grid, moments):
+    """A finer grid; Adam's moments are carried along by the same function."""
+
+    def finer(each):
+        return interpolate(each, scale_factor=2, mode="trilinear", align_corners=True)
+
+    return finer(grid), tree_map(finer, moments)
+
+
+def build():
+    """A grid and its loop; no window straddles a step at which the grid doubles."""
+    grid = torch.nn.Parameter(torch.zeros(1, 1, 4, 4, 4))
+    loop = Loop(
+        grid,
+        torch.optim.Adam([grid], 0.01),
+        loss,
+        data=points,
+        barriers=Barriers(DOUBLE, double),
+        gradients=Vmapped(),
+        window=Sliding(8),
+    )
+    return grid, loop
+
+
+grid, loop = build()
+for event in loop.run(STEPS, save=Every(100, FILE)):
+    if event.step % 60 == 0:
+        print(f"step {event.step}: loss {event.loss:.4f} on a grid of {grid.shape[-1]}^3, after {event.rounds} rounds")
+    if event.step == 199:
+        break  # the grid, Adam and the file stand behind step 199
+print(f"broken off with a grid of {grid.shape[-1]}^3")
+
+grid, loop = build()
+solution = loop.run(STEPS, resume=FILE).solution()
+FILE.unlink()
+print(solution)
+at = torch.rand(4096, 3) * 2 - 1
+print(f"mean square error at other points: {float(loss(grid.detach(), 0, at)):.1e}, on a grid of {grid.shape[-1]}^3")

@@ -1,0 +1,85 @@
+"""What a loop tells of every accepted step, and where it writes its checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+
+from forerun.engine.checkpoint import Checkpoint
+from forerun.engine.tree import Tree
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """One accepted step. Meanwhile the user's parameters and optimisers hold the state after it.
+
+    Attributes:
+        step: which.
+        rounds: of the run so far.
+        state: after the step; not to be changed.
+        tree: makes the tree of the user of a list of tensors.
+    """
+
+    step: int
+    rounds: int
+    state: Tree
+    tree: Callable[[list[Any]], Tree]
+
+    @property
+    def losses(self) -> tuple[float, ...]:
+        """The losses, at the parameters that the step's gradient was taken at."""
+        return tuple(self.state["losses"].tolist())
+
+    @property
+    def loss(self) -> float:
+        """Their sum."""
+        return sum(self.losses)
+
+    @property
+    def rates(self) -> list[list[float]]:
+        """The learning rates that the step was taken with, of every group of every optimiser."""
+        return [[float("nan") if rate is None else float(rate) for rate in rates] for rates in self.state["rates"]]
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the first group."""
+        return self.rates[0][0]
+
+    @property
+    def params(self) -> Tree:
+        """The parameters after the step, shaped like what was passed; a module is a dict of its trained tensors."""
+        return self.tree([tensor.clone() for tensor in self.state["params"]])
+
+    @property
+    def average(self) -> Tree:
+        """The averaged parameters; None where none are kept."""
+        kept = self.state["average"]
+        return self.tree([tensor.clone() for tensor in kept]) if kept else None
+
+
+@dataclass(frozen=True)
+class Every:
+    """A checkpoint to a file, whenever so many more steps are accepted, and when a run ends in any way.
+
+    Of several ranks only the first writes.
+    """
+
+    steps: int
+    path: str | Path
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"Every({self.steps}) never comes; pass a number of steps, such as Every(100, path)")
+
+    def passed(self, before: int, after: int) -> bool:
+        """Whether a multiple lies in `(before, after]`."""
+        return after // self.steps > before // self.steps
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write it."""
+        if not dist.is_initialized() or dist.get_rank() == 0:
+            checkpoint.save(self.path)

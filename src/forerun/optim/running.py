@@ -1,0 +1,199 @@
+"""Running: a loop on its way, an event for every accepted step, and the solution at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Protocol, final
+
+from torch import Tensor
+
+from forerun.engine.checkpoint import Checkpoint
+from forerun.engine.process import Process
+from forerun.engine.progress import Progress
+from forerun.engine.run import Setting
+from forerun.engine.solution import NotConverged, Seconds, Solution, Status
+from forerun.engine.solve import Event, solving
+from forerun.engine.tree import Tree
+from forerun.optim.barriers import Barriers
+from forerun.optim.events import Accepted, Every
+
+
+class Driven(Protocol):
+    """What a run asks of its `Loop`."""
+
+    barriers: Barriers
+    setting: Setting
+    progress: Progress
+    notes: tuple[str, ...]
+
+    def process(self, length: int) -> Process:
+        """The loop up to a step."""
+
+    def changed(self, at: Checkpoint) -> Tree:
+        """The state to go on from."""
+
+    def hold(self, state: Tree, step: int) -> None:
+        """Let the user's objects hold a state, and the loop stand before a step."""
+
+    def untouched(self) -> None:
+        """Refuse parameters that were changed since `hold`."""
+
+    def tree(self, found: Sequence[Tensor]) -> Tree:
+        """Tensors, shaped like what the user passed."""
+
+
+@final
+class Running(Iterable[Accepted]):
+    """A run of a `Loop`: iterate over its steps, ask for its `solution()`, or both.
+
+    Nothing runs before the first step is asked for. While a step is looked at, and after the run, however it ends, the
+    user's parameters and optimisers hold the state after the last step seen; after a `break`, iterating again or
+    `solution()` goes on from there.
+    """
+
+    def __init__(
+        self,
+        loop: Driven,
+        begin: Checkpoint,
+        *,
+        callback: Callable[[Accepted], Any] | None = None,
+        save: Every | None = None,
+    ) -> None:
+        self._loop = loop
+        self._at = begin  # what is accepted; its length is the end of the run
+        self._seen = begin.step, begin.state  # what was told of it, or will not be
+        self._callback = callback
+        self._save = save
+        self._parts: list[Solution] = []
+        self._finished = False
+
+    def __iter__(self) -> Iterator[Accepted]:
+        # nothing here holds the generator: a break drops the last reference to it, which ends it at once
+        return self._go(quiet=False)
+
+    def solution(self) -> Solution:
+        """The solution, once the steps that are left are taken.
+
+        Raises:
+            NotConverged: a step was not finite; its `solution` holds what was accepted.
+        """
+        try:
+            for _ in self._go(quiet=True):
+                pass
+        except KeyboardInterrupt:
+            if not self._finished:
+                raise
+        return self._whole()
+
+    def _go(self, *, quiet: bool) -> Generator[Accepted, None, None]:
+        """Stretch after stretch between barriers."""
+        if self._finished:
+            return
+        loop, end = self._loop, self._at.length
+        try:
+            while not self._finished:
+                state = loop.changed(self._at)
+                stop = loop.barriers.stop(self._at.step, end)
+                begin = replace(self._at, state=state, length=stop)
+                rounds = solving(loop.process(stop), state, loop.setting, progress=loop.progress, resume=begin)
+                solution = yield from self._stretch(rounds, quiet=quiet)
+                self._parts.append(solution)
+                self._at = self._over(solution, end)
+                self._finished = not solution.status.done or self._at.step >= end
+        except GeneratorExit:  # a break: what was seen last is held already
+            self._written()
+            raise
+        except BaseException:
+            self._ended()
+            raise
+        self._ended()
+        if self._parts[-1].status is Status.INTERRUPTED:
+            raise KeyboardInterrupt
+        if self._parts[-1].status is Status.NONFINITE:
+            raise NotConverged(self._whole())
+
+    def _ended(self) -> None:
+        self._loop.hold(self._at.state, self._at.step)
+        self._written()
+
+    def _written(self) -> None:
+        if self._save:
+            self._save.save(self._at)
+
+    def _stretch(self, rounds: Generator[Event, Any, Solution], *, quiet: bool) -> Generator[Accepted, None, Solution]:
+        """All rounds of a stretch; each accepted step is told."""
+        answer = None
+        while True:
+            try:
+                event = rounds.send(answer)
+            except StopIteration as end:
+                solution: Solution = end.value
+                return solution
+            before, self._at = self._at.step, replace(event.checkpoint(), length=self._at.length)
+            try:
+                answer = yield from self._each(event, quiet=quiet)
+            except BaseException:
+                self._rewind(rounds)
+                raise
+            if self._save and self._save.passed(before, self._at.step):
+                self._save.save(self._at)
+
+    def _each(self, event: Event, *, quiet: bool) -> Generator[Accepted, None, bool]:
+        """The steps of a round; whether the callback wants to stop."""
+        stop = False
+        if quiet and self._callback is None:
+            self._seen = event.step, event.state
+            return stop
+        for step, state in enumerate(event.states, event.entry.start):
+            if step < self._seen[0]:  # the check went back
+                continue
+            accepted = Accepted(step, self._at.rounds, state, self._loop.tree)
+            self._loop.hold(state, step + 1)
+            self._seen = step + 1, state
+            if self._callback is not None:
+                stop = bool(self._callback(accepted)) or stop
+            if not quiet:
+                yield accepted
+            self._loop.untouched()
+        return stop
+
+    def _rewind(self, rounds: Generator[Event, Any, Solution]) -> None:
+        """To the step seen last, where the rest of a round will not be."""
+        step, state = self._seen
+        self._at = replace(self._at, step=step, state=state, ahead=None, shadow=None)
+        try:
+            rounds.send(True)
+        except StopIteration as end:
+            self._parts.append(end.value)
+
+    def _over(self, solution: Solution, end: int) -> Checkpoint:
+        """Where the next stretch begins: what was foreseen and estimated of the last does not reach over a barrier."""
+        last = replace(solution.checkpoint, length=end)
+        if last.step < solution.length or last.step >= end:
+            return last
+        return replace(last, ahead=None, shadow=None)
+
+    def _whole(self) -> Solution:
+        """All stretches as one."""
+        last = self._parts[-1]
+        seconds = Seconds(
+            *(
+                sum(getattr(part.seconds, name) for part in self._parts)
+                for name in ("evaluate", "advance", "communicate", "rest")
+            )
+        )
+        notes = [note for part in self._parts for note in part.notes]
+        return replace(
+            last,
+            length=self._at.length,
+            log=[entry for part in self._parts for entry in part.log],
+            checkpoint=self._at,
+            seconds=seconds,
+            notes=tuple(dict.fromkeys([*self._loop.notes, *notes])),
+        )
+
+
+def loaded(state: Tree) -> bool:
+    """Whether a checkpoint's state is that of a loop."""
+    return isinstance(state, dict) and "of" in state and all(isinstance(each, Tensor) for each in state["params"])

@@ -1,0 +1,56 @@
+"""Randomness that belongs to the step: what draws inside `seeded` draws the same for the same step, at every call."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from forerun.engine.noise import mixed
+
+try:
+    import numpy as np
+except ImportError:  # then nobody draws from it
+    np = None  # type: ignore[assignment]
+
+
+@contextmanager
+def seeded(seed: int | None, step: int, device: torch.device | None = None) -> Iterator[None]:
+    """Seed torch, numpy and `random` from a seed and a step, and restore them afterwards.
+
+    A plain loop that evaluates its loss inside `with seeded(seed, step):` meets the same batches, dropout and noise as
+    `Loop(..., seed=seed)`.
+
+    Args:
+        seed: any whole number; None leaves all generators alone.
+        step: of the loop.
+        device: whose generator is seeded besides that of the CPU; None for the CPU alone.
+    """
+    if seed is None:
+        yield
+        return
+    cuda = device if device is not None and device.type == "cuda" else None
+    kept = torch.get_rng_state(), random.getstate(), None if np is None else np.random.get_state()
+    kept_cuda = None if cuda is None else torch.cuda.get_rng_state(cuda)
+    _seed(mixed(seed, step), cuda)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(kept[0])
+        random.setstate(kept[1])
+        if np is not None:
+            np.random.set_state(kept[2])
+        if cuda is not None and kept_cuda is not None:
+            torch.cuda.set_rng_state(kept_cuda, cuda)
+
+
+def _seed(number: int, cuda: torch.device | None) -> None:
+    torch.default_generator.manual_seed(number)  # torch.manual_seed also asks for CUDA, slowly where there is none
+    random.seed(number)
+    if np is not None:
+        np.random.seed(number)
+    if cuda is not None:
+        with torch.cuda.device(cuda):
+            torch.cuda.manual_seed(number)
