@@ -1,0 +1,1 @@
+"""The prior of `forerun text3d`: networks, training, the trained weights."""

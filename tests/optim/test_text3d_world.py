@@ -1,0 +1,153 @@
+import math
+
+import pytest
+import torch
+
+from forerun.optim.text3d.camera import DISTANCE, HALF, REACH, Cameras, around, held_out, joined, spread
+from forerun.optim.text3d.field import DENSITY, blob, density, march, pictures, refined
+from forerun.optim.text3d.solids import SOLIDS, normals
+from forerun.optim.text3d.things import COLOURS, SHAPES, Thing, caption, every, parse, words
+from forerun.optim.text3d.world import render, shade
+
+
+def solid_ball(side, radius, rgb=(0.9, 0.2, 0.1)):
+    """A field that is opaque inside of a ball."""
+    across = (torch.arange(side) + 0.5) * 2 / side - 1
+    z, y, x = torch.meshgrid(across, across, across, indexing="ij")
+    field = torch.empty(4, side, side, side)
+    field[0] = 400 * (radius - (x * x + y * y + z * z).sqrt())
+    field[1:] = torch.tensor(rgb).logit()[:, None, None, None]
+    return field
+
+
+def test_prompts_name_things():
+    assert parse("A Yellow CONE.") == Thing("yellow", "cone")
+    assert parse("the cyan cup") == Thing("cyan", "mug")
+    assert len(every()) == len(SHAPES) * len(COLOURS)
+    for thing in every():
+        assert parse(thing.said()) == thing
+
+
+@pytest.mark.parametrize("prompt", ["a yellow dragon", "cone", "", "a yellow cone and a red cube", "a cone yellow"])
+def test_unknown_prompts_list_what_is_known(prompt):
+    with pytest.raises(ValueError, match=r"colours are red, .*shapes sphere, ball, .*Write for example"):
+        parse(prompt)
+
+
+def test_captions_stay_within_the_words():
+    import random
+
+    said = {caption(thing, random.Random(number)) for number, thing in enumerate(every())}
+    assert {word for each in said for word in each.split()} <= set(words())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_solids_are_signed_distances_inside_of_the_ball(shape):
+    points = 2 * torch.rand(4096, 3, generator=torch.Generator().manual_seed(0)) - 1
+    distance = SOLIDS[shape](points)
+    assert 0.02 < float((distance < 0).float().mean()) < 0.5
+    assert not bool((distance < 0)[points.norm(dim=-1) > REACH].any())
+    # nothing that is farther than the distance says may be missed by the rays
+    step = torch.nn.functional.normalize(torch.randn(4096, 3, generator=torch.Generator().manual_seed(1)), dim=-1)
+    moved = SOLIDS[shape](points + 0.05 * step)
+    assert float((moved - distance).abs().max()) <= 0.05 + 1e-5
+    assert torch.allclose(normals(SOLIDS[shape], points).norm(dim=-1), torch.ones(4096), atol=1e-4)
+
+
+def test_a_sphere_covers_what_geometry_says():
+    covered = shade("sphere", around(3), 48)[:, 0]
+    seen = math.tan(math.asin(0.8 / DISTANCE)) / HALF
+    assert covered.mean((1, 2)).tolist() == pytest.approx([math.pi * seen**2 / 4] * 3, rel=0.02)
+
+
+def test_a_mug_has_a_handle_that_light_passes_through():
+    views = shade("mug", around(4, elevation=0.0), 32)[:, 0] > 0.5
+    edges = [int(view[15].int().diff().abs().sum()) for view in views]
+    assert edges[0] == edges[2] == 4  # the wall, the gap, the handle
+    assert edges[1] == edges[3] == 2
+    assert torch.equal(views[0].flip(1), views[2])
+
+
+def test_lights_stay_with_the_thing():
+    """The side that is lit turns with the thing: brightness belongs to the surface, as a field's colour does."""
+    sphere = render(Thing("red", "sphere"), around(4, elevation=0.0, background=0.0), 16)[:, 0]
+    halves = sphere[..., :8].mean((1, 2)) - sphere[..., 8:].mean((1, 2))
+    assert (halves > 0.01).any()
+    assert (halves < -0.01).any()
+
+
+def test_cameras_look_at_the_middle_from_all_sides():
+    cameras = joined([spread(4, 4, torch.Generator().manual_seed(seed)) for seed in (0, 1)])
+    assert len(cameras) == 8
+    turn = (cameras.azimuth[1:4] - cameras.azimuth[:3]).tolist()
+    assert turn == pytest.approx([math.pi / 2] * 3, abs=1e-5)
+    middle = cameras.rays(3)[:, 1, 1]
+    torch.testing.assert_close(middle, -torch.nn.functional.normalize(cameras.places, dim=-1))
+    upper, lower = cameras.rays(3)[:, 0, 1, 1], cameras.rays(3)[:, 2, 1, 1]
+    assert bool((upper > lower).all())
+    assert set(held_out().background.tolist()) == {0.0, 1.0}
+
+
+def test_even_fog_lets_through_what_beer_says():
+    field = torch.full((1, 4, 8, 8, 8), 0.0)
+    field[:, 0] = math.log(math.expm1(0.5 / DENSITY))  # half an absorption a unit of length
+    _, left = march(field, around(1, elevation=0.0), 33)
+    assert float(density(field[:, 0]).mean()) == pytest.approx(0.5)
+    assert float(left[0, 0, 16, 16]) == pytest.approx(math.exp(-0.5 * 2 * REACH), rel=1e-3)
+    assert float(left[0, 0, 0, 0]) == 1
+
+
+def test_a_solid_field_looks_like_the_true_sphere():
+    cameras = Cameras(torch.tensor([0.3, 2.0]), torch.tensor([0.2, 0.9]), torch.tensor([0.0, 1.0]))
+    seen = pictures(solid_ball(64, 0.8)[None], cameras, 32, samples=160)[0]
+    true = shade("sphere", cameras, 32)[:, :1]
+    covered = (seen - cameras.background[:, None, None, None]) / (
+        torch.tensor([0.9, 0.2, 0.1])[:, None, None] - cameras.background[:, None, None, None]
+    )
+    assert float((covered - true).abs().mean()) < 0.02
+
+
+def test_fields_of_a_window_are_seen_together():
+    fields = torch.stack([blob(8, seed=seed) for seed in range(3)]).requires_grad_()
+    cameras = spread(6, 2, torch.Generator().manual_seed(0))
+    together = pictures(fields, cameras, 8)
+    assert together.shape == (3, 2, 3, 8, 8)
+    for index in range(3):
+        alone = pictures(fields[index : index + 1], cameras[2 * index : 2 * index + 2], 8)
+        torch.testing.assert_close(together[index : index + 1], alone)
+    (of_one,) = torch.autograd.grad(together[1].sum(), fields)
+    assert float(of_one[0].abs().max()) == float(of_one[2].abs().max()) == 0 < float(of_one[1].abs().max())
+
+
+def test_a_finer_grid_holds_the_same_field():
+    field = solid_ball(16, 0.7)
+    finer = refined(field, 32)
+    assert finer.shape == (4, 32, 32, 32)
+    views = [pictures(each[None], around(2), 24) for each in (field, finer)]
+    assert float((views[0] - views[1]).abs().mean()) < 0.01
+
+
+def test_a_mesh_of_a_ball_is_a_ball():
+    pytest.importorskip("skimage")
+    pytest.importorskip("trimesh")
+    from forerun.optim.text3d.mesh import surface
+
+    mesh = surface(solid_ball(32, 0.7, rgb=(0.9, 0.2, 0.1)))
+    assert mesh.is_watertight
+    assert float(mesh.volume) == pytest.approx(4 / 3 * math.pi * 0.7**3, rel=0.06)
+    assert mesh.visual.vertex_colors[0].tolist() == pytest.approx([230, 51, 26, 255], abs=1)
+    with pytest.raises(ValueError, match="the field is empty"):
+        surface(torch.full((4, 8, 8, 8), -20.0))
+
+
+@pytest.mark.parametrize("ending", ["glb", "ply"])
+def test_meshes_are_read_again(tmp_path, ending):
+    pytest.importorskip("skimage")
+    trimesh = pytest.importorskip("trimesh")
+    from forerun.optim.text3d.mesh import surface, write_mesh
+
+    mesh = surface(solid_ball(16, 0.6))
+    write_mesh(mesh, tmp_path / f"ball.{ending}")
+    again = trimesh.load(tmp_path / f"ball.{ending}", force="mesh")
+    assert len(again.faces) == len(mesh.faces)
+    assert float(again.volume) == pytest.approx(float(mesh.volume), rel=1e-3)
