@@ -1,5 +1,6 @@
 # make demo     an image of a prompt, in order and ahead, and a page of the run: forerun-out/run.html
 # make test     linter, formatter, type checker; then the tests, which run every example
+# make test-lerobot   the adapter of LeRobot with LeRobot's own policy, in an environment of its own
 # make bench    every benchmark; results in benchmarks/results/
 # make docs     the documentation, warnings as errors, in site/
 # make clean    remove what these made; the environment too
@@ -15,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # mkdocs-material's banner about another project, which is no warning about these pages.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: demo test bench docs clean
+.PHONY: demo test test-lerobot bench docs clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed-demo
@@ -28,6 +29,9 @@ test: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
+test-lerobot: $(VENV)-lerobot/.installed
+	$(VENV)-lerobot/bin/python -m pytest tests/policy/test_real_lerobot.py
+
 bench: $(VENV)/.installed-dev
 	@set -e; for claim in $(filter-out benchmarks/harness.py benchmarks/_%,$(wildcard benchmarks/*.py)); do \
 		echo "$$claim"; $(BIN)/python "$$claim"; done
@@ -36,11 +40,20 @@ docs: $(VENV)/.installed-docs
 	$(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) site forerun-out build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-lerobot site forerun-out build dist .mypy_cache .pytest_cache .ruff_cache
 
 # One stamp for each extra: a second run installs nothing, a change of the versions installs again.
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) ".[$*]"
+	@touch $@
+
+# LeRobot asks for versions of torch and torchvision that do not come for the CPU alone: what its policy imports is
+# installed beside ours, and LeRobot and torchvision without what they ask for.
+$(VENV)-lerobot/.installed: constraints.txt
+	$(PYTHON) -m venv $(VENV)-lerobot
+	$(VENV)-lerobot/bin/python -m pip install --quiet --constraint constraints.txt --editable . pytest scikit-learn \
+		diffusers accelerate datasets huggingface_hub draccus einops pyserial deepdiff imageio av pillow
+	$(VENV)-lerobot/bin/python -m pip install --quiet --no-deps lerobot==0.4.4 torchvision
 	@touch $@
 
 $(BIN)/python:
