@@ -1,4 +1,4 @@
-"""The command `forerun`: `sample` turns text into images, `digits` draws digits, `info` tells about this machine."""
+"""The command `forerun`: `sample` turns text into images, `text3d` into a mesh; `digits` and `info` beside them."""
 
 from forerun.cli.app import main
 

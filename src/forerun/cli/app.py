@@ -9,8 +9,11 @@ import typer
 from forerun.cli.digits.command import digits
 from forerun.cli.info import info
 from forerun.cli.machine import package
+from forerun.cli.policy.command import policy
+from forerun.cli.policy.train import train_policy
 from forerun.cli.sample.command import sample
 from forerun.cli.terminal import console
+from forerun.cli.text3d.command import text3d
 
 app = typer.Typer(
     help="Run sequential computations ahead of themselves: many steps at a time, with the sequential answer.",
@@ -19,7 +22,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(sample)
+app.command()(text3d)
 app.command()(digits)
+app.command()(policy)
+app.command("train-policy")(train_policy)
 app.command()(info)
 
 

@@ -15,6 +15,7 @@ EXTRAS = {  # extra: import, distribution
     "plot": ("matplotlib", "matplotlib"),
     "digits": ("sklearn", "scikit-learn"),
     "diffusers": ("diffusers", "diffusers"),
+    "mesh": ("skimage", "scikit-image"),
 }
 
 

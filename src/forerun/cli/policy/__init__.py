@@ -1,0 +1,1 @@
+"""The commands of robots: train a policy, and let it act."""

@@ -1,0 +1,1 @@
+"""Simulated robots, demonstrations and trained policies, to measure samplers on."""

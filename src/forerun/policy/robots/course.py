@@ -1,0 +1,82 @@
+"""What an episode asks beyond its scene's own success: nothing, or to keep clear of a pillar."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+class Course(ABC):
+    """A condition on the way that the hand takes; the same for all episodes of a task."""
+
+    @abstractmethod
+    def features(self, puck: Array, goal: Array) -> Array:
+        """What the observation tells of it, besides the scene's own numbers; `(features,)`.
+
+        Args:
+            puck: where the object lies when the episode begins, metres `(3,)`.
+            goal: where it shall be, metres `(3,)`.
+        """
+
+    @abstractmethod
+    def broken(self, hand: Array, features: Array) -> bool:
+        """Whether a hand at this place, metres `(3,)`, has failed the episode."""
+
+    @abstractmethod
+    def draw(self, scene: Any, features: Array) -> None:
+        """Add what shall be seen of it to a `mujoco.MjvScene`."""
+
+
+@final
+@dataclass(frozen=True)
+class Open(Course):
+    """Any way will do."""
+
+    def features(self, puck: Array, goal: Array) -> Array:
+        return np.zeros(0)
+
+    def broken(self, hand: Array, features: Array) -> bool:
+        return False
+
+    def draw(self, scene: Any, features: Array) -> None:
+        pass
+
+
+@final
+@dataclass(frozen=True)
+class Pillar(Course):
+    """A pillar halfway between object and goal: the hand may pass on either side, and not through it.
+
+    It has no body in the simulation: a hand whose centre comes nearer to its axis than `radius` has failed. Its place
+    `(2,)` is observed.
+
+    Args:
+        radius: metres.
+    """
+
+    radius: float = 0.04
+
+    def features(self, puck: Array, goal: Array) -> Array:
+        return np.asarray((puck[:2] + goal[:2]) / 2)
+
+    def broken(self, hand: Array, features: Array) -> bool:
+        return bool(np.linalg.norm(hand[:2] - features) < self.radius)
+
+    def draw(self, scene: Any, features: Array) -> None:
+        import mujoco
+
+        mujoco.mjv_initGeom(
+            scene.geoms[scene.ngeom],
+            type=mujoco.mjtGeom.mjGEOM_CYLINDER,
+            size=np.array([self.radius, 0.12, 0.0]),
+            pos=np.array([*features, 0.12]),
+            mat=np.eye(3).flatten(),
+            rgba=np.array([0.9, 0.3, 0.2, 0.5], dtype=np.float32),
+        )
+        scene.ngeom += 1
