@@ -46,15 +46,33 @@ LIBRARIES = {  # what a part may import besides
     "engine": set(),
     "view": {"matplotlib", "numpy", "PIL"},
     "diffusion": {"sklearn", "diffusers", "transformers"},
-    "optim": set(),
-    "policy": set(),
+    "optim": {"numpy", "diffusers", "transformers", "skimage", "trimesh"},
+    "policy": {"numpy", "diffusers", "metaworld", "mujoco", "imageio_ffmpeg", "PIL"},
     "sequence": {"sklearn", "transformers"},
     "": set(),
     "cli": {"typer", "rich", "diffusers", "transformers", "PIL"},
     "__main__": set(),
 }
-PACKAGE = {"sklearn": "scikit-learn", "PIL": "pillow"}  # the name to install, where it is not the name to import
-LAZY = {"matplotlib", "sklearn", "diffusers", "transformers", "typer", "rich"}  # not imported by `import forerun` alone
+# the name to install, where it is not the name to import
+PACKAGE = {
+    "sklearn": "scikit-learn",
+    "skimage": "scikit-image",
+    "PIL": "pillow",
+    "imageio_ffmpeg": "imageio-ffmpeg",
+}
+# not imported by `import forerun` alone
+LAZY = {
+    "matplotlib",
+    "sklearn",
+    "skimage",
+    "trimesh",
+    "diffusers",
+    "transformers",
+    "typer",
+    "rich",
+    "metaworld",
+    "mujoco",
+}
 
 NAMES, FILE_LINES, METHOD_FILE_LINES, FUNCTION_LINES = 25, 300, 150, 60
 

@@ -42,6 +42,14 @@ def save(picture: Tensor, path: Path) -> None:
     path.write_bytes(_encoded(rgb(picture), None))
 
 
+def animate(pictures: Sequence[Tensor], path: Path, *, seconds: float = 3.0) -> None:
+    """Write pictures of one size as a GIF that goes round in so many seconds."""
+    image = _pillow()
+    frames = [image.fromarray(rgb(picture).numpy()) for picture in pictures]
+    every = round(1000 * seconds / len(frames))
+    frames[0].save(path, "gif", save_all=True, append_images=frames[1:], duration=every, loop=0, optimize=True)
+
+
 def inlined(pictures: Sequence[Tensor]) -> list[str]:
     """Addresses that hold pictures `(H, W, 3)`, of the best quality with which all of them have room."""
     for side, quality in LADDER:
