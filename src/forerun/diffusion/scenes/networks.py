@@ -54,24 +54,33 @@ def unet() -> UNet2DConditionModel:
 
 def tokenizer() -> CLIPTokenizer:
     """One token for every word of the captions; letters for the rest, so that any prompt can be read."""
-    merges = merges_of(words())
-    letters = string.ascii_lowercase + string.digits + string.punctuation
+    return tokenizer_of(words(), string.ascii_lowercase + string.digits + string.punctuation, TOKENS)
+
+
+def tokenizer_of(known: Iterable[str], letters: str, length: int) -> CLIPTokenizer:
+    """One token for every known word, one for every letter, and texts of a length."""
+    merges = merges_of(known)
     pieces = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges)]
     vocabulary = {piece: index for index, piece in enumerate([*pieces, START, END])}
-    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=TOKENS)
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=length)
 
 
 def text_encoder(tokens: CLIPTokenizer) -> CLIPTextModel:
     """A causal transformer of two layers; only the tokens after the last word have read all of it."""
+    return text_encoder_of(tokens, TEXT_WIDTH, layers=2)
+
+
+def text_encoder_of(tokens: CLIPTokenizer, width: int, *, layers: int) -> CLIPTextModel:
+    """A causal transformer of four heads that reads what a tokenizer gives."""
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokens),
-            hidden_size=TEXT_WIDTH,
-            intermediate_size=4 * TEXT_WIDTH,
-            projection_dim=TEXT_WIDTH,
-            num_hidden_layers=2,
+            hidden_size=width,
+            intermediate_size=4 * width,
+            projection_dim=width,
+            num_hidden_layers=layers,
             num_attention_heads=4,
-            max_position_embeddings=TOKENS,
+            max_position_embeddings=tokens.model_max_length,
             bos_token_id=tokens.bos_token_id,
             eos_token_id=tokens.eos_token_id,
             pad_token_id=tokens.pad_token_id,

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTokenizer
 
-from forerun.diffusion.scenes.networks import END, START, merges_of
+from forerun.diffusion.scenes.networks import text_encoder_of, tokenizer_of
 from forerun.optim.text3d.camera import FEATURES
 from forerun.optim.text3d.things import words
 
@@ -41,29 +41,12 @@ def unet() -> UNet2DConditionModel:
 
 def tokenizer() -> CLIPTokenizer:
     """One token for every word of the captions; letters for the rest, so that any prompt can be read."""
-    merges = merges_of(words())
-    letters = string.ascii_lowercase
-    pieces = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges)]
-    vocabulary = {piece: index for index, piece in enumerate([*pieces, START, END])}
-    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=TOKENS)
+    return tokenizer_of(words(), string.ascii_lowercase, TOKENS)
 
 
 def text_encoder(tokens: CLIPTokenizer) -> CLIPTextModel:
     """A causal transformer of one layer."""
-    return CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(tokens),
-            hidden_size=TEXT_WIDTH,
-            intermediate_size=4 * TEXT_WIDTH,
-            projection_dim=TEXT_WIDTH,
-            num_hidden_layers=1,
-            num_attention_heads=4,
-            max_position_embeddings=TOKENS,
-            bos_token_id=tokens.bos_token_id,
-            eos_token_id=tokens.eos_token_id,
-            pad_token_id=tokens.pad_token_id,
-        )
-    )
+    return text_encoder_of(tokens, TEXT_WIDTH, layers=1)
 
 
 def scheduler() -> DDPMScheduler:
