@@ -60,9 +60,9 @@ class Case:
 
 
 CASES = {
-    "window 4": Case(4, prompts=FEW, seeds=(0,)),
+    "window 4": Case(4),
     "window 8": Case(8),
-    "window 16": Case(16, prompts=FEW, seeds=(0,)),
+    "window 16": Case(16),
     "window 32": Case(32, prompts=FEW, seeds=(0,)),
     "SGD with a large rate, window 8": Case(8, prompts=FEW, seeds=(0,), sgd=True),
 }
