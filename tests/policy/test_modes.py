@@ -130,6 +130,17 @@ def test_what_is_foreseen_and_not_finite_is_held_too() -> None:
     assert policy.report.held == (False,)
 
 
+@pytest.mark.parametrize("rounds", [1, 2, 3])
+def test_what_is_foreseen_stays_within_what_the_network_says(rounds: int) -> None:
+    policy = sampler(Stop(200), tolerance=1e-7, window=Sliding(16))
+    policy.act(on_the_way(0))
+    policy.mode = Stop(rounds)
+    policy._outputs[60:] += 50  # a trend of steps that these rounds do not reach
+    chunk = policy.act(on_the_way(1))
+    assert not policy.report.done
+    assert chunk.abs().max() <= 0.9  # walker: 0.6 and 0.3
+
+
 def test_a_deadline_of_no_time_is_refused() -> None:
     with pytest.raises(ValueError, match=r"Deadline\(10\)"):
         Deadline(0)

@@ -101,6 +101,7 @@ class Run:
         self._known, self._warm, self._limit, self._stop = known, warm, stale, stop
         self._trusted = known.new_tensor(warm).unsqueeze(-1)
         self._sights = [Sight(0, first, known)]
+        self._said: Tensor | None = None  # outputs of the last round, (B, numbers)
         self.solution = solve(
             process,
             first,
@@ -117,16 +118,24 @@ class Run:
     def foreseen(self) -> tuple[Tensor, float]:
         """The sample at the end `(B, H, A)`, and an estimate of how far off it is.
 
-        The estimate is what the last two rounds changed, the larger of both, and where every step was done what the
+        What is foreseen keeps within all that the network said in the last round: slopes may carry it far out. The
+        estimate is what the last two rounds changed, the larger of both, and where every step was done what the
         last one changed: root mean square, the largest over the environments. It is a rough one.
         """
         sights = self._sights[-2:] if self.solution.status.done else self._sights
         ends = [self._end(sight) for sight in sights]
         changes = [float((after - before).square().mean((1, 2)).max().sqrt()) for before, after in pairwise(ends)]
-        return ends[-1], max(changes, default=torch.inf)
+        return self._bounded(ends[-1]), max(changes, default=torch.inf)
+
+    def _bounded(self, sample: Tensor) -> Tensor:
+        if self.solution.status.done or self._said is None:
+            return sample
+        low, high = self._said.aminmax(dim=-1, keepdim=True)
+        return sample.clamp(low.unsqueeze(-1), high.unsqueeze(-1))
 
     def _follow(self, event: Event) -> bool:
         start, found = event.entry.start, event.iterate.outputs
+        self._said = event.iterate.evaluated.outputs.transpose(0, 1).flatten(1)
         if len(self._sights) == 1 and any(self._warm):
             self._doubt(start, event.iterate.evaluated.outputs)
         self.outputs[start : start + len(found)] = found.view(-1, *self.outputs.shape[1:])
