@@ -32,7 +32,7 @@ from forerun.optim import StepLength
 from forerun.optim.text3d.sculpture import Sculpture, Settings, psnr
 
 PROMPTS = ("a yellow cone", "a red torus", "a cyan snowman", "a green mug")
-FEW = PROMPTS[:1]  # all cells would take an hour
+FEW = PROMPTS[:1]  # these cells take the longest
 SEEDS = (0, 1, 2)
 BASE = Settings()
 START = 5.0
