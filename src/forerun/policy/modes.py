@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,17 +16,15 @@ from forerun.policy.tick import Answer, Tick
 
 
 class Mode(ABC):
-    """How a tick is answered."""
+    """How a tick is answered.
 
-    @property
-    @abstractmethod
-    def carries(self) -> bool:
-        """Whether a tick begins from the one before."""
+    Attributes:
+        carries: whether a tick begins from the one before.
+        shifts: whether its noise is that of the one before, moved along the horizon.
+    """
 
-    @property
-    @abstractmethod
-    def shifts(self) -> bool:
-        """Whether its noise is that of the one before, moved along the horizon."""
+    carries: ClassVar[bool]
+    shifts: ClassVar[bool]
 
     @abstractmethod
     def answer(self, tick: Tick) -> Answer:
@@ -40,13 +39,8 @@ class Mode(ABC):
 class Exact(Mode):
     """Fresh noise in every tick, and all its steps: what sequential sampling gives with the same noise."""
 
-    @property
-    def carries(self) -> bool:
-        return False
-
-    @property
-    def shifts(self) -> bool:
-        return False
+    carries: ClassVar[bool] = False
+    shifts: ClassVar[bool] = False
 
     def answer(self, tick: Tick) -> Answer:
         return tick.solve()
@@ -69,13 +63,8 @@ class Warm(Mode):
 
     stale: float = 0.5
 
-    @property
-    def carries(self) -> bool:
-        return True
-
-    @property
-    def shifts(self) -> bool:
-        return True
+    carries: ClassVar[bool] = True
+    shifts: ClassVar[bool] = True
 
     def answer(self, tick: Tick) -> Answer:
         return tick.solve(stale=self.stale)
@@ -106,13 +95,8 @@ class Deadline(Mode):
                 f"Deadline(ms={self.ms}) is over before it begins; pass milliseconds, such as Deadline(10)"
             )
 
-    @property
-    def carries(self) -> bool:
-        return True
-
-    @property
-    def shifts(self) -> bool:
-        return True
+    carries: ClassVar[bool] = True
+    shifts: ClassVar[bool] = True
 
     def answer(self, tick: Tick) -> Answer:
         return tick.hurry(stop=Clock(tick.begun + self.ms / 1000), stale=self.stale)
@@ -143,13 +127,8 @@ class RTI(Mode):
     scale: float = 10.0
     clip: bool = False
 
-    @property
-    def carries(self) -> bool:
-        return True
-
-    @property
-    def shifts(self) -> bool:
-        return False
+    carries: ClassVar[bool] = True
+    shifts: ClassVar[bool] = False
 
     def answer(self, tick: Tick) -> Answer:
         if not any(tick.warm):
