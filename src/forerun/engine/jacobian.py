@@ -109,6 +109,13 @@ class Changes:
         )
 
 
+def told(
+    changes: Changes | None, inputs: Tensor, outputs: Tensor, *, base: Tensor | None, before: Jacobian | None
+) -> Jacobian:
+    """The Jacobians of steps with such rows: what their evaluations tell, or the base alone where they tell nothing."""
+    return Jacobian.without(base, inputs, outputs) if changes is None else estimate(changes, base=base, before=before)
+
+
 def estimate(changes: Changes, *, base: Tensor | None, before: Jacobian | None) -> Jacobian:
     """The Jacobians of a stretch of steps.
 

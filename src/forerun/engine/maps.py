@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -47,24 +48,23 @@ class Maps:
         return self.keep.unsqueeze(-1) * eye + self.gain.unsqueeze(-1) * slopes
 
     def unshifted(self) -> Maps:
-        """The same for distances, which a shift does not change; in memory of its own."""
-        return Maps(self.start, self.keep.clone(), self.gain.clone(), None)
+        """The same for distances, which a shift does not change."""
+        return Maps(self.start, self.keep, self.gain, None)
 
-    def then(self, others: Maps) -> Maps:
-        """These steps, and those that follow them."""
-        if not len(self.keep):
-            return others
-        shift = None
-        if self.shift is not None or others.shift is not None:
-            shift = torch.cat([_dense(self, others.shift), _dense(others, self.shift)])
-        return Maps(self.start, torch.cat([self.keep, others.keep]), torch.cat([self.gain, others.gain]), shift)
+    @classmethod
+    def joined(cls, parts: Sequence[Maps]) -> Maps:
+        """Stretches of steps, one after another."""
+        shifts = [part.shift for part in parts if part.shift is not None]
+        return cls(
+            parts[0].start,
+            torch.cat([part.keep for part in parts]),
+            torch.cat([part.gain for part in parts]),
+            torch.cat([_dense(part, shifts[0]) for part in parts]) if shifts else None,
+        )
 
 
-def _dense(maps: Maps, other: Tensor | None) -> Tensor:
-    if maps.shift is not None:
-        return maps.shift
-    assert other is not None, "one of both has a shift"
-    return other.new_zeros((len(maps), *other.shape[1:]))
+def _dense(maps: Maps, like: Tensor) -> Tensor:
+    return like.new_zeros((len(maps), *like.shape[1:])) if maps.shift is None else maps.shift
 
 
 class Closed:
@@ -88,7 +88,7 @@ class Closed:
             kept = last.since(max(min(start, stop - 2 * self._widest), last.start), len(last))
             begun = kept.start + len(kept)
             fresh = self._ask(begun, stop - begun)
-            self._last = last = None if fresh is None else kept.then(fresh)
+            self._last = last = None if fresh is None else Maps.joined([kept, fresh])
         return None if last is None else last.since(start, count)
 
     def _ask(self, start: int, count: int) -> Maps | None:

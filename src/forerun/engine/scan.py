@@ -69,11 +69,11 @@ def scan(
 class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(slopes: Tensor, shifts: Tensor, start: Tensor, reverse: bool) -> Tensor:
-        out = torch.empty_like(shifts, memory_format=torch.contiguous_format)
         if not reverse and _fits_matrix(slopes, shifts):
             path = _by_matrix(slopes, shifts, start)
             if math.isfinite(path.sum()):  # a row that is not finite spoils those before it here
                 return path
+        out = torch.empty_like(shifts, memory_format=torch.contiguous_format)
         maps = _Maps(dense=slopes.dim() > shifts.dim(), reverse=reverse)
         b, x, y = (t.unsqueeze(-1) if maps.dense else t for t in (shifts, start, out))
         if out.numel():

@@ -33,7 +33,6 @@ class Event:
         step: steps accepted so far.
         length: steps of the process.
         state: the state of step `step`.
-        states: those of the steps accepted in this round, the last of them `state`.
         checkpoint: makes a `Checkpoint` of what is accepted.
         iterate: what the method made of the window: its newest outputs, and the path that they lead to.
     """
@@ -42,9 +41,13 @@ class Event:
     step: int
     length: int
     state: Tree
-    states: Sequence[Tree]
     checkpoint: Callable[[], Checkpoint]
     iterate: Iterate
+
+    @property
+    def states(self) -> Sequence[Tree]:
+        """Those of the steps accepted in this round, the last of them `state`."""
+        return self.iterate.states[: self.entry.accepted]
 
 
 def solve(
@@ -158,8 +161,8 @@ def leading(residuals: list[float], limit: float) -> int:
 
 
 def _event(run: Run, entry: Round, iterate: Iterate) -> Event:
-    front, states = run.place.front, iterate.states[: entry.accepted]
-    return Event(entry, front.start, run.problem.length, front.state, states, run.checkpoint, iterate)
+    front = run.place.front
+    return Event(entry, front.start, run.problem.length, front.state, run.checkpoint, iterate)
 
 
 EXAMPLES: dict[type, str] = {

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from forerun.engine.jacobian import Changes, Jacobian, estimate
+from forerun.engine.jacobian import Changes, Jacobian, told
 from forerun.engine.maps import Maps
 from forerun.engine.scan import scan
 from forerun.engine.tree import Tree
@@ -27,7 +27,7 @@ class Stretch:
     """Accepted steps that the shadow has not followed yet.
 
     Attributes:
-        maps: their closed form.
+        maps: their closed form, without its shifts.
         defects: `r`, `(n, *batch, D)`: how wrong their outputs are estimated to be.
         base: slopes that their Jacobians begin with, one a step; None for zero.
         changes: differences of their evaluations; None where no step was evaluated twice.
@@ -61,12 +61,11 @@ class Stretch:
     def owned(self) -> Stretch:
         """The same in memory of its own: what was cut from a whole window would keep it alive."""
         base = None if self.base is None else self.base.clone()
-        return replace(self, maps=self.maps.unshifted(), base=base, first=self.first.clone(), end=self.end.clone())
+        return replace(self, base=base, first=self.first.clone(), end=self.end.clone())
 
     def walk(self, distance: Tensor, before: Jacobian | None) -> tuple[Tensor, Jacobian]:
         """The distances `(n, *batch, D)` behind each step from that before the first, and the Jacobians."""
-        jacobian = None if self.changes is None else estimate(self.changes, base=self.base, before=before)
-        jacobian = jacobian or Jacobian.without(self.base, self.defects, self.defects)
+        jacobian = told(self.changes, self.defects, self.defects, base=self.base, before=before)
         pushed = self.maps.gain * self.defects
         if jacobian.left.shape[-2]:
             grow = _by_matrix if jacobian.dense else _by_rank if len(self) <= LONG else _by_turns
@@ -89,12 +88,7 @@ def joined(stretches: Sequence[Stretch]) -> list[Stretch]:
 def _one(parts: Sequence[Stretch]) -> Stretch:
     bases = [part.base for part in parts if part.base is not None]
     return Stretch(
-        maps=Maps(
-            parts[0].maps.start,
-            torch.cat([part.maps.keep for part in parts]),
-            torch.cat([part.maps.gain for part in parts]),
-            None,
-        ),
+        maps=Maps.joined([part.maps for part in parts]),
         defects=torch.cat([part.defects for part in parts]),
         base=torch.cat(bases) if bases else None,
         changes=Changes.joined([(part.changes, len(part)) for part in parts]),

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from forerun.engine.jacobian import WIDE, Changes, Jacobian, estimate
+from forerun.engine.jacobian import WIDE, Changes, Jacobian, told
 from forerun.engine.methods.base import Evaluated, Front, Iterate
 from forerun.engine.stretch import Stretch, joined
 from forerun.engine.sweep import Problem
@@ -118,7 +118,7 @@ class Trail:
             return self._in_order(iterate, defects, base, changes)._at(step, state)
         # a copy, as a state may be a view into a whole window, which would live on with it
         anchor = tree_map(torch.clone, state) if self._place(step) else None
-        stretch = Stretch(maps, defects, base, changes, iterate.inputs[0], iterate.inputs[count], anchor)
+        stretch = Stretch(maps.unshifted(), defects, base, changes, iterate.inputs[0], iterate.inputs[count], anchor)
         if stretch.numbers + sum(each.numbers for each in self.waiting) > WAITING:
             return replace(self, waiting=(*self.waiting, stretch)).settled()
         return replace(self, waiting=(*self.waiting, stretch.owned()))
@@ -126,11 +126,11 @@ class Trail:
     def _in_order(self, iterate: Iterate, defects: Tensor, base: Tensor | None, changes: Changes | None) -> Trail:
         """The shadow follows step by step, where `advance` has no closed form."""
         problem, start, shadow = self.problem, iterate.evaluated.start, self.shadow
-        jacobian = None if changes is None else estimate(changes, base=base, before=self.jacobian)
-        jacobian = jacobian or Jacobian.without(base, iterate.inputs[: len(defects)], defects)
-        rows = zip(iterate.inputs, iterate.outputs, defects, jacobian.split(), strict=False)
-        for index, (accepted, output, defect, slope) in enumerate(rows):
-            distance = problem.observe(shadow) - accepted
+        accepted = iterate.inputs[: len(defects)]
+        jacobian = told(changes, accepted, defects, base=base, before=self.jacobian)
+        rows = zip(accepted, iterate.outputs[: len(defects)], defects, jacobian.split(), strict=True)
+        for index, (row, output, defect, slope) in enumerate(rows):
+            distance = problem.observe(shadow) - row
             output = output + defect + slope.times(distance.unsqueeze(0))[0]
             shadow = problem.advance(start + index, shadow, output)
         return replace(self, shadow=shadow, jacobian=jacobian.at(len(defects) - 1))
