@@ -88,6 +88,14 @@ def test_a_round_is_one_gather(rounds):
 
 
 @pytest.mark.torchrun
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are told apart by Linux's /proc")
+def test_no_thread_of_a_group_outlives_it(rounds):
+    """One that does may abort the process as Python ends."""
+    for found in rounds:
+        assert not [name for name in found["threads"] if "gloo" in name]
+
+
+@pytest.mark.torchrun
 def test_every_dtype_and_every_bit_arrives(rounds):
     for name, first in rounds[0]["dtypes"].items():
         assert first["outputs"].startswith(name if name.startswith("torch") else "torch.float64")

@@ -29,6 +29,11 @@ from forerun.engine.backends.message import (
 )
 from forerun.engine.rounds import Lap
 
+if dist.is_available():
+    # Its defaults keep the group that there is when it is first imported, as torch.compile does sooner or later: such a
+    # group outlives `destroy_process_group`, and its threads may abort a process that ends. So: while there is none.
+    import torch.distributed.nn.functional  # noqa: F401
+
 LAUNCH = "torchrun --nproc-per-node 4 script.py"
 TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
