@@ -21,7 +21,7 @@ class Status(Enum):
     """How a run ended: a sentence, with advice."""
 
     CHECKED = "Every step is accepted, and the estimated deviation from the sequential run is what was asked for."
-    UNCHECKED = "Every step is accepted; the deviation was not estimated (pass check=True to know how close this is)."
+    UNCHECKED = "Every step is accepted; the deviation was not estimated."
     UNCERTAIN = (
         "Every step is accepted, but the estimated deviation from the sequential run is more than was asked for; "
         "tighten the tolerance, or let Check(retries=5) go back."
