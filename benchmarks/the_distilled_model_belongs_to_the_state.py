@@ -3,7 +3,7 @@
 Variational score distillation (ProlificDreamer) trains a second model, a LoRA of the prior here, beside the field.
 Three ways to run it with the same losses and the same draws:
 
-- in order: a step of the field's Adam, then one of the LoRA's, 160 times;
+- in order: a step of the field's Adam, whose rate falls from 0.2 to a tenth, then one of the LoRA's, 160 times;
 - in the state: both optimisers are carried by the loop, and each step of a window is evaluated at the LoRA guessed for
   it, all LoRAs of a round in one call (`torch.func.vmap`);
 - once a round: the field alone runs ahead, all steps of a window see one LoRA, which takes one step a round, as where
@@ -79,8 +79,16 @@ def carried(job: Job, **options: object) -> Solution:
         rows = {name: each[None] for name, each in params[1].items()}
         return tuple(each[0] for each in losses([params[0][None], rows], torch.tensor([step])))
 
-    optimisers = [torch.optim.Adam([field], RATE), torch.optim.Adam(weights.values(), LORA_RATE)]
-    return Loop([field, weights], optimisers, loss, gradients=Batched(losses), **options).run(STEPS).solution()
+    shaping, learner = torch.optim.Adam([field], RATE), torch.optim.Adam(weights.values(), LORA_RATE)
+    loop = Loop(
+        [field, weights],
+        [shaping, learner],
+        loss,
+        scheduler=job.sculpture.falling(shaping),
+        gradients=Batched(losses),
+        **options,
+    )
+    return loop.run(STEPS).solution()
 
 
 def once_a_round(job: Job, **options: object) -> Solution:
@@ -106,10 +114,12 @@ def once_a_round(job: Job, **options: object) -> Solution:
             each.grad = gradient
         learner.step()
 
+    shaping = torch.optim.Adam([field], RATE)
     loop = Loop(
         field,
-        torch.optim.Adam([field], RATE),
+        shaping,
         lambda field, step: losses(field[None], torch.tensor([step]))[0],
+        scheduler=job.sculpture.falling(shaping),
         gradients=Batched(losses),
         **options,
     )

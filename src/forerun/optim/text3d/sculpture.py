@@ -94,14 +94,17 @@ class Sculpture:
             options: of `Loop`.
         """
         optimizer = torch.optim.Adam([self.field], self.settings.rate) if optimizer is None else optimizer
-        scheduler = LambdaLR(optimizer, self._fall)
         given: dict[str, Any] = {
             "gradients": Batched(self.losses),
-            "scheduler": scheduler,
+            "scheduler": self.falling(optimizer),
             "barriers": Barriers([self._coarse], self._refined),
             "seed": self.settings.seed,
         }
         return Loop(self.field, optimizer, self.loss, **{**given, **options})
+
+    def falling(self, optimizer: Optimizer) -> LambdaLR:
+        """The schedule of its rate: down to a tenth, by half a cosine."""
+        return LambdaLR(optimizer, self._fall)
 
     def loss(self, field: Tensor, step: int) -> Tensor:
         """Of one step."""
@@ -129,7 +132,7 @@ class Sculpture:
         return psnr(self.views(held_out(), SIDE), render(self.thing, held_out(), SIDE))
 
     def _fall(self, step: int) -> float:
-        """The share of the rate that is left, by half a cosine."""
+        """The share of the rate that is left."""
         return LAST + (1 - LAST) * 0.5 * (1 + math.cos(math.pi * step / self.settings.steps))
 
     def _refined(self, step: int, field: Tensor, moments: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
