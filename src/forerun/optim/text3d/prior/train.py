@@ -163,7 +163,7 @@ def _options(given: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--views", type=int, default=1024, help="of each shape")
     parser.add_argument("--text-steps", type=int, default=200)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=1800)
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--rate", type=float, default=2e-3, help="the UNet's largest learning rate")
     return parser.parse_args(given)
