@@ -34,7 +34,7 @@ from forerun.optim.text3d.field import blob, pictures
 from forerun.optim.text3d.prior.load import load_prior
 from forerun.optim.text3d.sculpture import SIDE, Sculpture, Settings, psnr
 
-PROMPTS = ("a yellow cone",)  # a run takes 20 to 25 s
+PROMPTS = ("a yellow cone", "a red torus", "a cyan cube")  # a run takes 20 to 30 s
 SEEDS = (0, 1)
 STEPS, GUIDANCE, RATE, LORA_RATE = 160, 1.5, 0.2, 2e-3
 PARTS = ["to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2"]
