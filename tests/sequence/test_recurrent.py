@@ -70,7 +70,7 @@ def test_jacobians_in_closed_form_are_those_of_forward_mode(kind):
     rows = adapted(cell, layout)
     hidden = torch.randn(4, *layout.pack(h).shape, dtype=DOUBLE)
     prepared = rows.prepare(xs)
-    torch.testing.assert_close(rows.jacobian(hidden, prepared), in_columns(rows, hidden, prepared))
+    torch.testing.assert_close(rows.linear(hidden, prepared)[1], in_columns(rows, hidden, prepared))
 
 
 @every_cell
@@ -174,7 +174,7 @@ def test_backpropagation_as_a_path(method):
     hidden = loop(cell, h, xs).detach()
     rows, gradients = adapted(cell, None), torch.randn_like(hidden)
     adjoint = Adjoint(rows, hidden[:-1], rows.prepare(xs[1:]).detach(), gradients[:-1])
-    method = Newton(adjoint.jacobian) if method == Newton() else method
+    method = Newton(adjoint.linear) if method == Newton() else method
     found = solve(adjoint, gradients[-1], method=method, tolerance=Absolute(1e-12))
     h1 = hidden[:1].requires_grad_()
     rest = loop(cell, h1[0], xs[1:])
