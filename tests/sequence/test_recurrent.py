@@ -87,6 +87,18 @@ def test_gradients_are_those_of_the_loop(kind, method):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
 
 
+@every_cell
+def test_many_samples_of_a_small_state_are_laid_another_way(kind, monkeypatch):
+    monkeypatch.setattr("forerun.engine.scan.MANY", 1)
+    cell, h, xs = problem(kind, size=3)
+    leaves = [*cell.parameters(), xs.requires_grad_()]
+    weight = torch.randn_like(flat(loop(cell, h, xs)))
+    states, found = loop(cell, h, xs), scan(cell, h, xs, method=Newton())
+    torch.testing.assert_close(flat(found.hidden), flat(states), rtol=0, atol=1e-11)
+    own, ours = (torch.autograd.grad((flat(each) * weight).sum(), leaves) for each in (states, found.hidden))
+    torch.testing.assert_close(ours, own, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("max_bytes", [2**30, 1200], ids=["whole", "in chunks"])
 def test_gradcheck(max_bytes):
     cell, h, xs = problem("gru", length=11, batch=2, size=2)

@@ -26,8 +26,8 @@ CHUNK: Final = (10, 32)  # bounds of the chunk size: 10 needs the fewest calls, 
 STAGE: Final = 2**16  # elements of a sweep that stay in the cache; where they would not, chunks get longer
 WIDE: Final = 2**13  # elements of one step from which the in-order sweep is bound by memory and not by its calls
 WIDE_DENSE: Final = 2**16  # the same for dense maps, in multiplications of one composition
-NARROW: Final = 4  # dense maps up to this width are multiplied element by element,
-MANY: Final = 2**18  # where there are as many slopes: products so small cost more in calls than in their numbers
+NARROW: Final = 4  # dense maps up to this width are multiplied element by element on a CPU,
+MANY: Final = 2**18  # where there are as many slopes: a product so small costs more than its numbers
 MATRIX: Final = 3 * 2**12  # products of slopes that are worth writing out: the path of few short rows is one product
 
 
@@ -78,7 +78,7 @@ class _Scan(torch.autograd.Function):
         dense = slopes.dim() > shifts.dim()
         if dense and slopes.shape[-1] == 1:
             slopes, dense = slopes.squeeze(-1), False
-        tiny = dense and are_tiny(slopes.shape[-1], slopes.numel())
+        tiny = dense and are_tiny(slopes.shape[-1], slopes.numel(), slopes.device)
         if tiny and slopes.stride(-1) == 1:
             slopes = elements_first(slopes, 2)
         out = torch.empty_like(shifts, memory_format=torch.contiguous_format)
@@ -192,9 +192,9 @@ def by_element(slope: Tensor, rows: Tensor, plus: Tensor | None = None, out: Ten
     return plus
 
 
-def are_tiny(width: int, slopes: int) -> bool:
-    """Whether so many dense maps of this width are multiplied element by element, best with `elements_first`."""
-    return width <= NARROW and slopes >= MANY
+def are_tiny(width: int, slopes: int, device: torch.device) -> bool:
+    """Whether dense maps of this width, of so many slopes, are multiplied element by element: best `elements_first`."""
+    return 1 < width <= NARROW and slopes >= MANY and device.type == "cpu"
 
 
 def elements_first(rows: Tensor, axes: int = 1) -> Tensor:

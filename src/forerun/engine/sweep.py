@@ -111,7 +111,7 @@ def apply(slopes: Tensor, moves: Tensor) -> Tensor:
     """`S m` for scalar `(..., 1)`, diagonal `(..., D)` or dense `(..., E, D)` slopes and moves `(..., D)`."""
     if slopes.dim() == moves.dim():
         return slopes * moves
-    multiply = by_element if are_tiny(slopes.shape[-1], slopes.numel()) else torch.matmul
+    multiply = by_element if are_tiny(slopes.shape[-1], slopes.numel(), slopes.device) else torch.matmul
     return multiply(slopes, moves.unsqueeze(-1)).squeeze(-1)
 
 

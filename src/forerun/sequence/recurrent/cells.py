@@ -68,8 +68,9 @@ class Weights:
         """`U h + b`, of hidden states as they are laid."""
         if not self._tiny(hidden):
             return nn.functional.linear(hidden, self.hidden, self.bias_hidden)
-        found = self.hidden @ hidden.movedim(-1, 0).flatten(1)
-        found = found if self.bias_hidden is None else found + self.bias_hidden.unsqueeze(1)
+        found: Tensor = self.hidden @ hidden.movedim(-1, 0).flatten(1)
+        if self.bias_hidden is not None:
+            found = found + self.bias_hidden.unsqueeze(1)
         return found.unflatten(1, hidden.shape[:-1]).movedim(0, -1)
 
     def laid(self, rows: Tensor) -> Tensor:
@@ -78,7 +79,7 @@ class Weights:
 
     def _tiny(self, rows: Tensor) -> bool:
         width = self.hidden.shape[1]
-        return are_tiny(width, rows[..., 0].numel() * width**2)
+        return are_tiny(width, rows[..., 0].numel() * width**2, rows.device)
 
 
 @final
