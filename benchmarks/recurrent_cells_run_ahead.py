@@ -139,7 +139,7 @@ def backward() -> Iterator[dict[str, object]]:
         asked = {"window": Full(), "tolerance": Absolute(SMALL * size), "check": False}
         runs = {
             "reverse scan": lambda a=adjoint, g=gradients, asked=asked: solve(
-                a, g[-1], method=Newton(a.jacobian), **asked
+                a, g[-1], method=Newton(a.linear), **asked
             ),
             "Jacobi": lambda a=adjoint, g=gradients, asked=asked: solve(a, g[-1], method=Jacobi(), **asked),
         }

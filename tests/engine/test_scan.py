@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
-from forerun.engine.scan import scan
+from forerun.engine.scan import elements_first, scan
 
 KINDS = ["one", "scalar", "diagonal", "dense"]
 BATCHES = [(), (1,), (3,), (2, 3), (0,)]
@@ -44,6 +44,32 @@ def problem(kind: str, length: int, batch: tuple[int, ...] = (), width: int = D)
 def test_scan_is_the_loop(kind, reverse, length, batch):
     maps = problem(kind, length, batch)
     torch.testing.assert_close(scan(*maps, reverse=reverse), loop(*maps, reverse), rtol=1e-12, atol=1e-12)
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """As where there are many dense maps: products element by element."""
+    monkeypatch.setattr("forerun.engine.scan.MANY", 1)
+
+
+@reverses
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("length", [0, 1, 2, 25, 300])
+@pytest.mark.parametrize("batch", BATCHES, ids=str)
+@pytest.mark.parametrize("width", [1, 2, 4])
+def test_many_small_maps(reverse, length, batch, width):
+    slopes, shifts, start = problem("dense", length, batch, width)
+    own = loop(slopes, shifts, start, reverse)
+    for each in (slopes, elements_first(slopes, 2), elements_first(slopes.mT, 2).mT):
+        torch.testing.assert_close(scan(each, shifts, start, reverse=reverse), own, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_gradients_through_many_small_maps():
+    maps = [part.requires_grad_() for part in problem("dense", 40, (2,))]
+    weight = torch.randn(40, 2, D, dtype=torch.float64)
+    own, ours = (torch.autograd.grad((path(*maps) * weight).sum(), maps) for path in (loop, scan))
+    torch.testing.assert_close(ours, own, rtol=1e-10, atol=1e-10)
 
 
 @kinds

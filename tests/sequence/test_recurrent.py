@@ -70,7 +70,7 @@ def test_jacobians_in_closed_form_are_those_of_forward_mode(kind):
     rows = adapted(cell, layout)
     hidden = torch.randn(4, *layout.pack(h).shape, dtype=DOUBLE)
     prepared = rows.prepare(xs)
-    torch.testing.assert_close(rows.jacobian(hidden, prepared), in_columns(rows, hidden, prepared))
+    torch.testing.assert_close(rows.linear(hidden, prepared)[1], in_columns(rows, hidden, prepared))
 
 
 @every_cell
@@ -85,6 +85,18 @@ def test_gradients_are_those_of_the_loop(kind, method):
     ours = torch.autograd.grad((flat(scan(cell, h, xs, method=method).hidden) * weight).sum(), leaves)
     for one, other in zip(ours, own, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+
+
+@every_cell
+def test_many_samples_of_a_small_state_are_laid_another_way(kind, monkeypatch):
+    monkeypatch.setattr("forerun.engine.scan.MANY", 1)
+    cell, h, xs = problem(kind, size=3)
+    leaves = [*cell.parameters(), xs.requires_grad_()]
+    weight = torch.randn_like(flat(loop(cell, h, xs)))
+    states, found = loop(cell, h, xs), scan(cell, h, xs, method=Newton())
+    torch.testing.assert_close(flat(found.hidden), flat(states), rtol=0, atol=1e-11)
+    own, ours = (torch.autograd.grad((flat(each) * weight).sum(), leaves) for each in (states, found.hidden))
+    torch.testing.assert_close(ours, own, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("max_bytes", [2**30, 1200], ids=["whole", "in chunks"])
@@ -174,7 +186,7 @@ def test_backpropagation_as_a_path(method):
     hidden = loop(cell, h, xs).detach()
     rows, gradients = adapted(cell, None), torch.randn_like(hidden)
     adjoint = Adjoint(rows, hidden[:-1], rows.prepare(xs[1:]).detach(), gradients[:-1])
-    method = Newton(adjoint.jacobian) if method == Newton() else method
+    method = Newton(adjoint.linear) if method == Newton() else method
     found = solve(adjoint, gradients[-1], method=method, tolerance=Absolute(1e-12))
     h1 = hidden[:1].requires_grad_()
     rest = loop(cell, h1[0], xs[1:])

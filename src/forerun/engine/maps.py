@@ -44,8 +44,9 @@ class Maps:
             return self.keep
         if slopes.dim() == self.keep.dim():
             return torch.addcmul(self.keep, self.gain, slopes)
-        eye = torch.eye(slopes.shape[-1], dtype=slopes.dtype, device=slopes.device)
-        return self.keep.unsqueeze(-1) * eye + self.gain.unsqueeze(-1) * slopes
+        found = self.gain.unsqueeze(-1) * slopes
+        found.diagonal(dim1=-2, dim2=-1).add_(self.keep)
+        return found
 
     def unshifted(self) -> Maps:
         """The same for distances, which a shift does not change."""

@@ -26,6 +26,8 @@ CHUNK: Final = (10, 32)  # bounds of the chunk size: 10 needs the fewest calls, 
 STAGE: Final = 2**16  # elements of a sweep that stay in the cache; where they would not, chunks get longer
 WIDE: Final = 2**13  # elements of one step from which the in-order sweep is bound by memory and not by its calls
 WIDE_DENSE: Final = 2**16  # the same for dense maps, in multiplications of one composition
+NARROW: Final = 4  # dense maps up to this width are multiplied element by element on a CPU,
+MANY: Final = 2**18  # where there are as many slopes: a product so small costs more than its numbers
 MATRIX: Final = 3 * 2**12  # products of slopes that are worth writing out: the path of few short rows is one product
 
 
@@ -73,8 +75,15 @@ class _Scan(torch.autograd.Function):
             path = _by_matrix(slopes, shifts, start)
             if math.isfinite(path.sum()):  # a row that is not finite spoils those before it here
                 return path
+        dense = slopes.dim() > shifts.dim()
+        if dense and slopes.shape[-1] == 1:
+            slopes, dense = slopes.squeeze(-1), False
+        tiny = dense and are_tiny(slopes.shape[-1], slopes.numel(), slopes.device)
+        if tiny and slopes.stride(-1) == 1:
+            slopes = elements_first(slopes, 2)
         out = torch.empty_like(shifts, memory_format=torch.contiguous_format)
-        maps = _Maps(dense=slopes.dim() > shifts.dim(), reverse=reverse)
+        out = elements_first(out) if tiny else out
+        maps = _Maps(dense=dense, tiny=tiny, reverse=reverse)
         b, x, y = (t.unsqueeze(-1) if maps.dense else t for t in (shifts, start, out))
         if out.numel():
             _sweep(maps, (slopes, b), x, y)
@@ -124,6 +133,7 @@ class _Maps:
     """How the maps of a path are applied, composed and ordered."""
 
     dense: bool
+    tiny: bool
     reverse: bool
     composed: bool = False  # products of slopes: they may have overflowed
 
@@ -140,6 +150,8 @@ class _Maps:
         """`A x + b`; where `x` is zero just `b`, even if the product `A` has overflowed (inf * 0 is nan)."""
         if not self.dense:
             moved = torch.addcmul(shift, slope, state, out=out)
+        elif self.tiny:
+            moved = by_element(slope, state, shift, out)
         elif state.dim() == 3 and slope.shape[0] == state.shape[0]:
             moved = torch.baddbmm(shift, slope, state, out=out)
         else:
@@ -148,6 +160,12 @@ class _Maps:
             return moved
         still = (state == 0).all(-2, keepdim=True) if self.dense else state == 0
         return torch.where(still, shift, moved, out=out)
+
+    def multiply(self, slope: Tensor, product: Tensor) -> Tensor:
+        """`A P`."""
+        if not self.dense:
+            return slope * product
+        return by_element(slope, product) if self.tiny else slope @ product
 
     def chain(self, steps: Iterable[tuple[Tensor, Tensor, Tensor]], state: Tensor) -> None:
         """Write the states that follow `state` into the last entries of `steps`."""
@@ -161,9 +179,28 @@ class _Maps:
         if not self.composed:  # the step from zero, written out: a slope of nan spoils it, as in the loop
             offset = self.apply(product, torch.zeros_like(offset), offset)
         for slope, shift in zip(slopes[1:], shifts[1:], strict=True):
-            product = slope @ product if self.dense else slope * product
+            product = self.multiply(slope, product)
             offset = self.apply(slope, offset, shift)
         return product, offset
+
+
+def by_element(slope: Tensor, rows: Tensor, plus: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+    """`A X + B` of matrices `(*, D, D)` and `(*, D, K)`, a column of `A` at a time."""
+    for column, row in zip(slope.split(1, -1), rows.split(1, -2), strict=True):
+        plus = column * row if plus is None else torch.addcmul(plus, column, row, out=out)
+    assert plus is not None, "a state has an element at least"
+    return plus
+
+
+def are_tiny(width: int, slopes: int, device: torch.device) -> bool:
+    """Whether dense maps of this width, of so many slopes, are multiplied element by element: best `elements_first`."""
+    return 1 < width <= NARROW and slopes >= MANY and device.type == "cpu"
+
+
+def elements_first(rows: Tensor, axes: int = 1) -> Tensor:
+    """The same rows `(T, *batch, D)` or matrices, with their last axes outermost in memory."""
+    last, first = tuple(range(-axes, 0)), tuple(range(axes))
+    return rows.movedim(last, first).contiguous().movedim(first, last)
 
 
 def _fits_matrix(slopes: Tensor, shifts: Tensor) -> bool:

@@ -17,7 +17,7 @@ from torch.utils import _pytree as pytree
 
 from forerun.engine.maps import Closed, Maps
 from forerun.engine.process import Process
-from forerun.engine.scan import scan
+from forerun.engine.scan import are_tiny, by_element, scan
 from forerun.engine.tree import Layout, Tree, describe, tensors, tree_map
 
 
@@ -54,10 +54,13 @@ class Problem:
 
     def evaluate(self, steps: Tensor, inputs: Tensor) -> Tensor:
         """Output rows `(W, *batch, E)` of input rows `(W, *batch, D)`."""
-        outputs = self.process.evaluate(steps, self.inputs.unpack(inputs))
+        return self.packed(self.process.evaluate(steps, self.inputs.unpack(inputs)), len(steps))
+
+    def packed(self, outputs: Tree, count: int) -> Tensor:
+        """Output rows `(count, *batch, E)` of what `evaluate` returned."""
         if self._outputs is None:
-            self._outputs = self._learn(outputs, len(steps))
-        return self._outputs.pack(outputs, len(steps))
+            self._outputs = self._learn(outputs, count)
+        return self._outputs.pack(outputs, count)
 
     def known(self, output: Tree) -> Tensor:
         """The row `(1, *batch, E)` of an output that is known before any evaluation."""
@@ -106,7 +109,10 @@ class Swept:
 
 def apply(slopes: Tensor, moves: Tensor) -> Tensor:
     """`S m` for scalar `(..., 1)`, diagonal `(..., D)` or dense `(..., E, D)` slopes and moves `(..., D)`."""
-    return slopes * moves if slopes.dim() == moves.dim() else (slopes @ moves.unsqueeze(-1)).squeeze(-1)
+    if slopes.dim() == moves.dim():
+        return slopes * moves
+    multiply = by_element if are_tiny(slopes.shape[-1], slopes.numel(), slopes.device) else torch.matmul
+    return multiply(slopes, moves.unsqueeze(-1)).squeeze(-1)
 
 
 def sweep(

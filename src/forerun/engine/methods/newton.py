@@ -30,18 +30,19 @@ class Newton(SlopeMethod):
     step whose Jacobian is not finite goes without, and so do all where outputs are not as wide as inputs.
 
     Args:
-        jacobian: takes steps `(W,)` and an input tree with a leading axis of `W`, and returns rows
-            `(W, *batch, E, D)`; a round then costs 2 evaluations. None for `torch.func.jvp` along the axes.
+        linear: takes steps `(W,)` and an input tree with a leading axis of `W`, and returns what `evaluate` does and
+            rows of Jacobians `(W, *batch, E, D)`; a round then costs 2 evaluations. None for `torch.func.jvp` along
+            the axes.
         difference: finite differences instead of `torch.func.jvp`, of this size relative to the input; 1e-3 is
             right in float32. For what cannot be differentiated in forward mode.
         max_bytes: what the Jacobians of a window may take.
 
     Raises:
-        ValueError: the Jacobians would take more than `max_bytes`, or `jacobian` returned another shape.
+        ValueError: the Jacobians would take more than `max_bytes`, or `linear` returned another shape.
         RuntimeError: evaluate cannot be differentiated in forward mode.
     """
 
-    jacobian: Callable[[Tensor, Tree], Tensor] | None = None
+    linear: Callable[[Tensor, Tree], tuple[Tree, Tensor]] | None = None
     difference: float | None = None
     max_bytes: int = 2**31
 
@@ -50,16 +51,15 @@ class Newton(SlopeMethod):
         self._afford(front.inputs)
 
         def call(steps: Tensor, inputs: Tensor) -> Tensor:
-            outputs, J = (self._computed if self.jacobian is None else self._given)(front.problem, steps, inputs)
-            return torch.cat([outputs, J.flatten(-2)], -1)
+            return _beside(*(self._computed if self.linear is None else self._given)(front.problem, steps, inputs))
 
-        rows = evaluate(front.steps, front.inputs, call, width + 1 if self.jacobian is None else 2)
+        rows = evaluate(front.steps, front.inputs, call, width + 1 if self.linear is None else 2)
         height = rows.shape[-1] // (1 + width)
         outputs, J = rows[..., :height], rows[..., height:].unflatten(-1, (height, width))
         if height != width:
             return outputs, None, None
-        finite = J.isfinite().all(-1, keepdim=True).all(-2, keepdim=True)
-        return outputs, torch.where(finite, J, 0.0), None
+        lost = J.sum((-2, -1), keepdim=True).isfinite().logical_not()
+        return outputs, J.masked_fill_(lost, 0.0), None
 
     def _computed(self, problem: Problem, steps: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
         axes = torch.eye(inputs.shape[-1], dtype=inputs.dtype, device=inputs.device)
@@ -71,12 +71,13 @@ class Newton(SlopeMethod):
         return outputs, torch.cat(columns).movedim(0, -1)
 
     def _given(self, problem: Problem, steps: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        assert self.jacobian is not None
-        outputs, J = problem.evaluate(steps, inputs), self.jacobian(steps, problem.inputs.unpack(inputs))
+        assert self.linear is not None
+        found, J = self.linear(steps, problem.inputs.unpack(inputs))
+        outputs = problem.packed(found, len(steps))
         expected = (*outputs.shape, inputs.shape[-1])
         if J.shape != expected:
             raise ValueError(
-                f"jacobian returned a tensor of shape {list(J.shape)}, but the rows d output / d input of "
+                f"linear returned Jacobians of shape {list(J.shape)}, but the rows d output / d input of "
                 f"{len(steps)} steps have the shape {list(expected)} = (W, *batch, E, D), with the tensors of a tree "
                 "flattened one behind the other; return that shape"
             )
@@ -91,3 +92,10 @@ class Newton(SlopeMethod):
                 f"{inputs[0, ..., 0].numel()} samples, {width} x {width} numbers each, but max_bytes allows "
                 f"{self.max_bytes / 2**30:.3g} GiB; use method=QuasiNewton() or Secant(), or a smaller window"
             )
+
+
+def _beside(outputs: Tensor, J: Tensor) -> Tensor:
+    """Rows `(W, *batch, E + E D)`, with the elements first in memory where those of the Jacobians are."""
+    if J.stride(-1) == 1:
+        return torch.cat([outputs, J.flatten(-2)], -1)
+    return torch.cat([outputs.movedim(-1, 0), J.movedim((-2, -1), (0, 1)).flatten(0, 1)]).movedim(0, -1)

@@ -10,6 +10,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from forerun.engine.scan import are_tiny, elements_first
 from forerun.engine.tree import Layout, Tree, tree_map
 
 CHUNK = 32  # columns of a Jacobian that are computed at once
@@ -27,8 +28,8 @@ class Cell(ABC):
         """The next rows `(W, *batch, D)`; differentiable in everything."""
 
     @abstractmethod
-    def jacobian(self, hidden: Tensor, prepared: Tree) -> Tensor:
-        """`df / dh`, `(W, *batch, D, D)`."""
+    def linear(self, hidden: Tensor, prepared: Tree) -> tuple[Tensor, Tensor]:
+        """The next rows, and with them `df / dh`, `(W, *batch, D, D)`."""
 
 
 def in_columns(cell: Cell, hidden: Tensor, prepared: Tree) -> Tensor:
@@ -61,11 +62,24 @@ class Weights:
 
     def enter(self, inputs: Tensor) -> Tensor:
         """`W x + b`."""
-        return nn.functional.linear(inputs, self.inward, self.bias_inward)
+        return self.laid(nn.functional.linear(inputs, self.inward, self.bias_inward))
 
     def recur(self, hidden: Tensor) -> Tensor:
-        """`U h + b`."""
-        return nn.functional.linear(hidden, self.hidden, self.bias_hidden)
+        """`U h + b`, of hidden states as they are laid."""
+        if not self._tiny(hidden):
+            return nn.functional.linear(hidden, self.hidden, self.bias_hidden)
+        found: Tensor = self.hidden @ hidden.movedim(-1, 0).flatten(1)
+        if self.bias_hidden is not None:
+            found = found + self.bias_hidden.unsqueeze(1)
+        return found.unflatten(1, hidden.shape[:-1]).movedim(0, -1)
+
+    def laid(self, rows: Tensor) -> Tensor:
+        """The same rows, in memory as their gates are computed fastest."""
+        return elements_first(rows) if self._tiny(rows) else rows
+
+    def _tiny(self, rows: Tensor) -> bool:
+        width = self.hidden.shape[1]
+        return are_tiny(width, rows[..., 0].numel() * width**2, rows.device)
 
 
 @final
@@ -82,18 +96,22 @@ class Gated(Cell):
         return self.weights.enter(inputs)
 
     def step(self, hidden: Tensor, prepared: Tensor) -> Tensor:
+        hidden = self.weights.laid(hidden)
         _, update, new, _ = self._gates(hidden, prepared)
         return new + update * (hidden - new)
 
-    def jacobian(self, hidden: Tensor, prepared: Tensor) -> Tensor:
+    def linear(self, hidden: Tensor, prepared: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = self.weights.laid(hidden)
         reset, update, new, inner = self._gates(hidden, prepared)
         for_reset, for_update, for_new = self.weights.hidden.chunk(3)
-        fresh = (1 - update) * (1 - new * new)
-        J = _rows((hidden - new) * update * (1 - update), for_update)
-        J += _rows(fresh * reset, for_new)
-        J += _rows(fresh * inner * reset * (1 - reset), for_reset)
+        fresh, kept = (1 - update) * (1 - new * new), update * (hidden - new)
+        J = _rows(
+            (kept * (1 - update), for_update),
+            (fresh * reset, for_new),
+            (fresh * inner * reset * (1 - reset), for_reset),
+        )
         J.diagonal(dim1=-2, dim2=-1).add_(update)
-        return J
+        return new + kept, J
 
     def _gates(self, hidden: Tensor, prepared: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         a_r, a_z, a_n = prepared.chunk(3, -1)
@@ -119,17 +137,20 @@ class Memory(Cell):
         _, _, _, output, cell = self._gates(hidden, prepared)
         return torch.cat([output * torch.tanh(cell), cell], -1)
 
-    def jacobian(self, hidden: Tensor, prepared: Tensor) -> Tensor:
+    def linear(self, hidden: Tensor, prepared: Tensor) -> tuple[Tensor, Tensor]:
         enter, forget, new, output, cell = self._gates(hidden, prepared)
         before, seen = hidden.chunk(2, -1)[1], torch.tanh(cell)
         for_enter, for_forget, for_new, for_output = self.weights.hidden.chunk(4)
-        cell_h = _rows(before * forget * (1 - forget), for_forget)
-        cell_h += _rows(new * enter * (1 - enter), for_enter)
-        cell_h += _rows(enter * (1 - new * new), for_new)
+        cell_h = _rows(
+            (before * forget * (1 - forget), for_forget),
+            (new * enter * (1 - enter), for_enter),
+            (enter * (1 - new * new), for_new),
+        )
         through = output * (1 - seen * seen)
-        hidden_h = _rows(seen * output * (1 - output), for_output) + through.unsqueeze(-1) * cell_h
+        hidden_h = _rows((seen * output * (1 - output), for_output)) + through.unsqueeze(-1) * cell_h
         hidden_c, cell_c = torch.diag_embed(through * forget), torch.diag_embed(forget)
-        return torch.cat([torch.cat([hidden_h, hidden_c], -1), torch.cat([cell_h, cell_c], -1)], -2)
+        J = torch.cat([torch.cat([hidden_h, hidden_c], -1), torch.cat([cell_h, cell_c], -1)], -2)
+        return torch.cat([output * seen, cell], -1), J
 
     def _gates(self, hidden: Tensor, prepared: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         state, cell = hidden.chunk(2, -1)
@@ -153,9 +174,9 @@ class Elman(Cell):
         inner = prepared + self.weights.recur(hidden)
         return torch.relu(inner) if self.relu else torch.tanh(inner)
 
-    def jacobian(self, hidden: Tensor, prepared: Tensor) -> Tensor:
+    def linear(self, hidden: Tensor, prepared: Tensor) -> tuple[Tensor, Tensor]:
         new = self.step(hidden, prepared)
-        return _rows((new > 0).to(new) if self.relu else 1 - new * new, self.weights.hidden)
+        return new, _rows(((new > 0).to(new) if self.relu else 1 - new * new, self.weights.hidden))
 
 
 @final
@@ -180,8 +201,8 @@ class Given(Cell):
         following = tree_map(lambda leaf: leaf.unflatten(0, (count, batch)), self.function(*flat))
         return self.layout.pack(following, count)
 
-    def jacobian(self, hidden: Tensor, prepared: Tree) -> Tensor:
-        return in_columns(self, hidden, prepared)
+    def linear(self, hidden: Tensor, prepared: Tree) -> tuple[Tensor, Tensor]:
+        return self.step(hidden, prepared), in_columns(self, hidden, prepared)
 
 
 def adapted(cell: Callable[[Any, Any], Any], layout: Layout) -> Cell:
@@ -195,6 +216,16 @@ def adapted(cell: Callable[[Any, Any], Any], layout: Layout) -> Cell:
     return Given(cell, layout)
 
 
-def _rows(scale: Tensor, matrix: Tensor) -> Tensor:
-    """`diag(scale) M`, `(*, H, H)`."""
-    return scale.unsqueeze(-1) * matrix
+def _rows(*terms: tuple[Tensor, Tensor]) -> Tensor:
+    """The sum of `diag(scale) M`, `(*, H, H)`, laid as the scales are."""
+    first = terms[0][0].stride(-1) != 1
+    factors = [_first(*term) if first else (term[0].unsqueeze(-1), term[1]) for term in terms]
+    found = factors[0][0] * factors[0][1]
+    for scale, matrix in factors[1:]:
+        found.addcmul_(scale, matrix)
+    return found.movedim((0, 1), (-2, -1)) if first else found
+
+
+def _first(scale: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """The factors with their elements first."""
+    return scale.movedim(-1, 0).unsqueeze(1), matrix.reshape(*matrix.shape, *[1] * (scale.dim() - 1))

@@ -75,8 +75,8 @@ class Job:
         rows = start.expand(many, *start.shape).contiguous()
 
         def round_of(count: int) -> None:
-            slopes = process.jacobian(steps[:count], rows[:count])
-            affine_scan(slopes, process.evaluate(steps[:count], rows[:count]), start, differentiable=False)
+            outputs, slopes = process.linear(steps[:count], rows[:count])
+            affine_scan(slopes, outputs, start, differentiable=False)
 
         low, high = quickest(lambda: round_of(few)), quickest(lambda: round_of(many))
         return high + max(high - low, 0.0) / max(many - few, 1) * (self.length - many)
@@ -86,7 +86,7 @@ class Job:
         process, start = self.process, self.start.detach()
         if method == Newton():
             self.afford()
-            method = Newton(process.jacobian, max_bytes=self.max_bytes)
+            method = Newton(process.linear, max_bytes=self.max_bytes)
         begun = time.perf_counter()
 
         def late(event: Event) -> bool:
@@ -112,7 +112,7 @@ class Job:
 
         @torch.no_grad()
         def jacobian(first: int, stop: int) -> Tensor:
-            return self.cell.jacobian(fixed[first:stop], detached(part(self.prepared, first, stop)))
+            return self.cell.linear(fixed[first:stop], detached(part(self.prepared, first, stop)))[1]
 
         return differentiable(stepped, jacobian, self.span)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from forerun.engine.process import Affine, Process
 from forerun.engine.scan import scan
+from forerun.engine.sweep import apply
 from forerun.engine.tree import Tree, tree_map
 from forerun.sequence.recurrent.cells import Cell
 
@@ -40,9 +41,9 @@ class Recurrence(Process):
         one = torch.ones(len(steps), device=steps.device)
         return Affine(state=torch.zeros_like(one), output=one)
 
-    def jacobian(self, steps: Tensor, inputs: Tensor) -> Tensor:
-        """For `Newton(jacobian)`: `(W, *batch, D, D)`."""
-        return self._cell.jacobian(inputs, self._at(steps))
+    def linear(self, steps: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """For `Newton(linear)`: outputs, and Jacobians `(W, *batch, D, D)`."""
+        return self._cell.linear(inputs, self._at(steps))
 
     def _at(self, steps: Tensor) -> Tree:
         first, last = int(steps[0]), int(steps[-1])
@@ -87,11 +88,12 @@ class Adjoint(Process):
         one = torch.ones(len(steps), device=steps.device)
         return Affine(state=torch.zeros_like(one), output=one, shift=self._gradients[self.length - 1 - steps])
 
-    def jacobian(self, steps: Tensor, inputs: Tensor) -> Tensor:
-        """For `Newton(jacobian)`: the transposed Jacobians `(W, *batch, D, D)`."""
+    def linear(self, steps: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """For `Newton(linear)`: outputs, and the transposed Jacobians `(W, *batch, D, D)`."""
         places = self.length - 1 - steps
         at = tree_map(lambda leaf: leaf[places], self._prepared)
-        return self._cell.jacobian(self._hidden[places], at).mT
+        J = self._cell.linear(self._hidden[places], at)[1].mT
+        return apply(J, inputs), J
 
 
 def differentiable(stepped: Tensor, jacobian: Callable[[int, int], Tensor], span: int) -> Tensor:
