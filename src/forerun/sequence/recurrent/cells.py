@@ -68,10 +68,11 @@ class Weights:
         """`U h + b`, of hidden states as they are laid."""
         if not self._tiny(hidden):
             return nn.functional.linear(hidden, self.hidden, self.bias_hidden)
-        found: Tensor = self.hidden @ hidden.movedim(-1, 0).flatten(1)
+        found = self.hidden @ hidden.movedim(-1, 0).flatten(1)
         if self.bias_hidden is not None:
             found = found + self.bias_hidden.unsqueeze(1)
-        return found.unflatten(1, hidden.shape[:-1]).movedim(0, -1)
+        rows: Tensor = found.unflatten(1, hidden.shape[:-1]).movedim(0, -1)
+        return rows
 
     def laid(self, rows: Tensor) -> Tensor:
         """The same rows, in memory as their gates are computed fastest."""
