@@ -22,7 +22,7 @@ LONGEST: Final = 9  # steps of a push
 TURNS: Final = (-0.4, 0.0, 0.4)  # directions of a push, from the edge's normal
 SPACING, CORNER = 14.0, 6.0  # of the places on an edge where a push may begin, and their distance from its ends
 PER_PIXEL: Final = 0.02  # what a pixel of way is worth, in pixels of distance to the place
-WHIM: Final = 2.0  # pixels: a push so little worse than the best is as likely, so that episodes differ
+WHIM: Final = 0.1  # of the distance to the place: a push so little worse than the best may be done instead
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _choose(trial: _Trial, disc: Array, pose: Array, random: np.random.Generator
             if left < off(pose):
                 way = _way(disc, begin, pose, normal)
                 length = sum(float(np.linalg.norm(b - a)) for a, b in zip([disc, *way], way, strict=False))
-                cost = left + PER_PIXEL * length + WHIM * random.random()
+                cost = left + PER_PIXEL * length + WHIM * off(pose) * random.random()
                 found.append(_Push(begin, along, steps * PUSH, way, left, cost))
     best = [_exact(trial, push, pose) for push in sorted(found, key=lambda push: push.cost)[:4]]
     return min(best, key=lambda push: push.cost, default=None)
