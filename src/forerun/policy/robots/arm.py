@@ -10,8 +10,9 @@ from typing import Any, final
 import numpy as np
 
 from forerun.policy.robots.course import Array, Course, Open
-from forerun.policy.robots.environment import Environment, Moment, Task, sound
+from forerun.policy.robots.environment import Environment, Moment, Stage, Task, sound
 from forerun.policy.robots.experts import GOAL, HAND, PUCK
+from forerun.policy.robots.stage import ArmStage
 
 OBSERVED = 11  # of a frame: hand (3), gripper (1), object (3) and its rotation (4); the rest stays zero in these scenes
 ACTION = 4  # three displacements and the gripper's effort, each in [-1, 1]
@@ -79,10 +80,8 @@ class Arm(Environment):
         done = bool(info["success"]) and not failed
         return Moment(self._observe(scene), scene, float(reward), done, failed)
 
-    def stage(self, width: int, height: int) -> Any:
-        from forerun.policy.robots.stage import ArmStage
-
-        return ArmStage(self, width, height)
+    def stage(self, width: int, height: int) -> Stage:
+        return ArmStage(self.arm, lambda scene: self.task.course.draw(scene, self.features), width, height)
 
     def _observe(self, scene: Array) -> Array:
         frames = scene[:OBSERVED], scene[18 : 18 + OBSERVED]

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any, final
 
 import numpy as np
 
-from forerun.policy.robots.arm import Arm
-
 
 @final
 class ArmStage:
-    """A context to draw in; made by hand, since `mujoco.Renderer` takes what it found when mujoco was imported."""
+    """A context to draw in; made by hand, since `mujoco.Renderer` takes what it found when mujoco was imported.
 
-    def __init__(self, arm: Arm, width: int, height: int) -> None:
+    Args:
+        simulation: with MuJoCo's `model` and `data`.
+        add: adds what shall be seen besides to a `mujoco.MjvScene`.
+        width, height: of a picture, in pixels.
+    """
+
+    def __init__(self, simulation: Any, add: Callable[[Any], None], width: int, height: int) -> None:
         import mujoco
         from mujoco import osmesa
 
-        self._arm, model = arm, arm.arm.model
+        self._simulation, self._add, model = simulation, add, simulation.model
         kind = mujoco.GLContext if "MUJOCO_GL" in os.environ else osmesa.GLContext
         self._model, self._size = model, mujoco.MjrRect(0, 0, width, height)
         self._context = kind(width, height)
@@ -35,8 +40,8 @@ class ArmStage:
 
         self._context.make_current()
         seen, option = mujoco.mjtCatBit.mjCAT_ALL, mujoco.MjvOption()
-        mujoco.mjv_updateScene(self._model, self._arm.arm.data, option, None, self._camera, seen, self._scene)
-        self._arm.task.course.draw(self._scene, self._arm.features)
+        mujoco.mjv_updateScene(self._model, self._simulation.data, option, None, self._camera, seen, self._scene)
+        self._add(self._scene)
         mujoco.mjr_render(self._size, self._scene, self._paper)
         pixels = np.empty((self._size.height, self._size.width, 3), dtype=np.uint8)
         mujoco.mjr_readPixels(pixels, None, self._size, self._paper)
