@@ -1,14 +1,19 @@
 """Push-T: its episodes, its expert, and what a policy sees of it."""
 
+import json
 import math
 
 import numpy as np
 import pytest
+from PIL import Image
+from typer.testing import CliRunner
 
 pytest.importorskip(
     "gym_pusht", reason="gym-pusht cannot be imported: pip install 'forerun[push-t]'", exc_type=ImportError
 )
 
+from forerun.cli.app import app
+from forerun.cli.policy import names
 from forerun.policy.robots.demonstrations import Demonstrations
 from forerun.policy.robots.episodes import run
 from forerun.policy.robots.push_t import OUTLINE, placed
@@ -102,3 +107,21 @@ def test_a_bad_action_is_refused():
     arena.reset(0)
     with pytest.raises(ValueError, match="2 finite numbers"):
         arena.step(np.array([1.0, math.nan]))
+
+
+def test_the_shipped_policy_pushes_and_is_seen(tmp_path):
+    figures, seen = tmp_path / "figures.json", tmp_path / "push.gif"
+    line = ("--episodes", 2, "--scheduler", "ddim", "--steps", 10, "--no-compare", "--out", figures, "--video", seen)
+    result = CliRunner().invoke(app, ["policy", "push-t", *map(str, line)])
+    assert result.exit_code == 0, result.output
+    assert "PushT-v0 of gym-pusht" in result.output
+    found = json.loads(figures.read_text())["warm"]
+    assert max(episode["best"] for episode in found["episodes"]) > 0.5
+    assert 0 < found["rounds"] < 10
+    with Image.open(seen) as video:
+        assert video.n_frames > 20
+
+
+def test_real_time_iteration_finds_no_gripper():
+    mode = names.MODES["rti"](10.0, 1.0, tuple(range(PUSH_T.displacements, 2)))
+    assert not mode.discrete

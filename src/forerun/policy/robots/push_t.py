@@ -27,7 +27,7 @@ class PushTask(Task):
     install = "Push-T needs gym-pusht: pip install 'forerun[push-t]'"
     limit: int = 300
     noise: float = 4.0  # pixels
-    linger: int = 25  # a push or two more: else a policy learns to rest just short of success
+    linger: int = 1  # the next push would move the block off its place
 
     @property
     def title(self) -> str:
