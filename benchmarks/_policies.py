@@ -250,7 +250,7 @@ def ddim(policy: ChunkPolicy) -> Any:
 @cache
 def arm(task: Task) -> Environment:
     """One environment of a task serves all its episodes: a seed tells all of each."""
-    return Environment(task)
+    return task.environment()
 
 
 def episodes(
@@ -268,7 +268,8 @@ def episodes(
         rival.reset()
         (episode,) = run([environment], act, [FIRST_SEED + seed], executed=executed)
         found.append({
-            "success": episode.success, "failed": episode.failed, "reward": episode.reward, "steps": episode.steps,
+            "success": episode.success, "failed": episode.failed, "reward": episode.reward, "best": episode.best,
+            "steps": episode.steps,
             "ticks": [[tick.rounds, tick.evaluations, tick.seconds, tick.cpu] for tick in ticks],
         })  # fmt: skip
     return found

@@ -20,7 +20,6 @@ from harness import table, write_result
 from torch import Tensor
 
 from forerun.policy.robots import tasks
-from forerun.policy.robots.environment import Environment
 from forerun.policy.robots.episodes import Act, interval, run
 from forerun.policy.robots.policy import ChunkPolicy
 
@@ -55,7 +54,7 @@ def main() -> None:
 
 def successes(policy: ChunkPolicy, label: str) -> int:
     """Of fresh episodes."""
-    generator, environments = torch.Generator().manual_seed(0), [Environment(tasks.PICK_PLACE) for _ in range(ARMS)]
+    generator, environments = torch.Generator().manual_seed(0), [tasks.PICK_PLACE.environment() for _ in range(ARMS)]
     act = loop(policy, label, generator)
     found = []
     for first in range(FIRST_SEED, FIRST_SEED + EPISODES, ARMS):

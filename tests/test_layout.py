@@ -47,7 +47,7 @@ LIBRARIES = {  # what a part may import besides
     "view": {"matplotlib", "numpy", "PIL"},
     "diffusion": {"sklearn", "diffusers", "transformers"},
     "optim": {"numpy", "diffusers", "transformers", "skimage", "trimesh"},
-    "policy": {"numpy", "diffusers", "metaworld", "mujoco", "imageio_ffmpeg", "PIL"},
+    "policy": {"numpy", "diffusers", "metaworld", "mujoco", "gym_pusht", "imageio_ffmpeg", "PIL"},
     "sequence": {"sklearn", "transformers"},
     "": set(),
     "cli": {"typer", "rich", "diffusers", "transformers", "PIL"},
@@ -59,6 +59,7 @@ PACKAGE = {
     "skimage": "scikit-image",
     "PIL": "pillow",
     "imageio_ffmpeg": "imageio-ffmpeg",
+    "gym_pusht": "gym-pusht",
 }
 # not imported by `import forerun` alone
 LAZY = {
@@ -72,6 +73,7 @@ LAZY = {
     "rich",
     "metaworld",
     "mujoco",
+    "gym_pusht",
 }
 
 NAMES, FILE_LINES, METHOD_FILE_LINES, FUNCTION_LINES = 25, 300, 150, 60

@@ -11,8 +11,7 @@ pytest.importorskip("mujoco", reason="MuJoCo is not installed: pip install 'fore
 
 from forerun.cli.app import app
 from forerun.cli.policy import names
-from forerun.policy.robots import tasks, video
-from forerun.policy.robots.environment import Environment
+from forerun.policy.robots import arm, tasks, video
 from forerun.policy.robots.policy import ChunkPolicy
 
 
@@ -106,7 +105,7 @@ def test_without_meta_world_the_line_to_type_is_said(monkeypatch):
 
 
 def test_without_osmesa_there_is_no_video_and_a_sentence(monkeypatch, tmp_path):
-    monkeypatch.setattr(video.ctypes.util, "find_library", lambda name: None)
+    monkeypatch.setattr(arm.ctypes.util, "find_library", lambda name: None)
     line = ("policy", "pick-place", "--episodes", 1, "--no-compare", "--steps", 10, "--video", tmp_path / "arm.gif")
     result = forerun_(*line)
     assert result.exit_code == 0, result.output
@@ -114,7 +113,7 @@ def test_without_osmesa_there_is_no_video_and_a_sentence(monkeypatch, tmp_path):
     assert not (tmp_path / "arm.gif").exists()
 
 
-@pytest.mark.skipif(video.ctypes.util.find_library("OSMesa") is None, reason="OSMesa is not installed")
+@pytest.mark.skipif(arm.ctypes.util.find_library("OSMesa") is None, reason="OSMesa is not installed")
 @pytest.mark.parametrize("kind", ["gif", "mp4"])
 def test_a_video_shows_the_arm_move(kind, tmp_path):
     import numpy as np
@@ -122,8 +121,8 @@ def test_a_video_shows_the_arm_move(kind, tmp_path):
     path = tmp_path / f"arm.{kind}"
     if kind == "mp4":
         imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
-    video.refuse_video(path)
-    environment, recorder = Environment(tasks.PILLAR), video.Recorder(every=5, width=64, height=48, limit=2)
+    video.refuse_video(path, tasks.PILLAR)
+    environment, recorder = tasks.PILLAR.environment(), video.Recorder(every=5, width=64, height=48, limit=2)
     environment.reset(0)
     for _ in range(20):
         environment.step(np.array([1.0, 1.0, 0.0, 0.0]))

@@ -12,7 +12,6 @@ pytest.importorskip("mujoco", reason="MuJoCo is not installed: pip install 'fore
 from forerun.policy.robots import tasks
 from forerun.policy.robots.course import Open, Pillar
 from forerun.policy.robots.demonstrations import Demonstrations
-from forerun.policy.robots.environment import Environment
 from forerun.policy.robots.episodes import interval, run
 from forerun.policy.robots.experts import GOAL, PUCK, side_of
 
@@ -30,7 +29,7 @@ def show(environment, seed, steps):
 
 @every_task
 def test_the_seed_tells_the_episode(task):
-    environment = Environment(task)
+    environment = task.environment()
     first = show(environment, 3, 12)
     show(environment, 4, 5)
     again = show(environment, 3, 12)
@@ -39,7 +38,7 @@ def test_the_seed_tells_the_episode(task):
 
 
 def test_an_observation_holds_two_frames_the_goal_and_the_pillar():
-    open_way, round_pillar = Environment(tasks.PICK_PLACE), Environment(tasks.PILLAR)
+    open_way, round_pillar = tasks.PICK_PLACE.environment(), tasks.PILLAR.environment()
     plain, pillar = show(open_way, 5, 2)[-1], show(round_pillar, 5, 2)[-1]
     assert plain.observation.shape == (25,)
     assert pillar.observation.shape == (27,)
@@ -51,7 +50,7 @@ def test_an_observation_holds_two_frames_the_goal_and_the_pillar():
 
 @pytest.mark.parametrize("seed", [0, 1, 2, 3])
 def test_the_expert_goes_round_the_pillar_by_either_side(seed):
-    environment = Environment(tasks.PILLAR)
+    environment = tasks.PILLAR.environment()
     moment, act = environment.reset(seed), tasks.PILLAR.expert.begin(np.random.default_rng(seed))
     goal, hands = moment.scene[GOAL], []
     while not moment.success and len(hands) < tasks.PILLAR.limit:
@@ -83,7 +82,7 @@ def test_the_side_of_a_chunk():
 
 @pytest.mark.parametrize("action", [np.zeros(3), np.array([0.0, math.nan, 0.0, 0.0])], ids=["shape", "nan"])
 def test_a_bad_action_never_reaches_the_arm(action):
-    environment = Environment(tasks.PUSH)
+    environment = tasks.PUSH.environment()
     environment.reset(0)
     with pytest.raises(ValueError, match="4 finite numbers"):
         environment.step(action)
@@ -112,7 +111,7 @@ def test_an_expert_that_fails_is_an_error():
 
 
 def test_environments_in_lockstep_do_what_each_does_alone():
-    environments = [Environment(tasks.PICK_PLACE) for _ in range(2)]
+    environments = [tasks.PICK_PLACE.environment() for _ in range(2)]
 
     def act(observations):  # straight to the object, a little differently in every episode
         chunk = torch.zeros(len(observations), 16, 4)

@@ -15,6 +15,7 @@ from forerun.cli.policy import names
 from forerun.cli.policy.job import Job, Options, Outcome, ahead, in_order, prepare
 from forerun.cli.policy.show import show_begin, show_table
 from forerun.cli.terminal import console, refuse, refusing
+from forerun.policy.robots.environment import Task
 from forerun.policy.robots.video import Recorder, refuse_video
 from forerun.policy.sampler import NotFinite
 
@@ -51,7 +52,7 @@ def policy(
     with refusing():
         for path in (each for each in (video, out) if each is not None):
             path.parent.mkdir(parents=True, exist_ok=True)
-        if video is not None and not _possible(video):
+        if video is not None and not _possible(video, names.task(task)):
             video = None
         job = prepare(task, folder, options)
     show_begin(job, options)
@@ -81,10 +82,10 @@ def _run(job: Job, options: Options, recorder: Recorder | None, *, compare: bool
         refuse(str(error), code=1)
 
 
-def _possible(video: Path) -> bool:
+def _possible(video: Path, task: Task) -> bool:
     """Whether a video can be made; if only something is missing, says so, and the episodes run without."""
     try:
-        refuse_video(video)
+        refuse_video(video, task)
     except ImportError as error:
         console.print(f"[yellow]{error}[/yellow]", soft_wrap=True)
         return False

@@ -118,7 +118,7 @@ def prepare(word: str, folder: Path | None, options: Options) -> Job:
             f"forerun policy {word} --policy my-policy"
         )
     policy = ChunkPolicy.load(folder or shipped(task.name))
-    environment = Environment(task)
+    environment = task.environment()
     observed = len(environment.reset(0).observation)
     if observed != policy.shape.observed:
         raise ValueError(
@@ -140,7 +140,8 @@ def prepare(word: str, folder: Path | None, options: Options) -> Job:
 def ahead(job: Job, options: Options, watch: Callable[[Environment], None]) -> Outcome:
     """Episodes in the mode that was asked for."""
     shape = job.policy.shape
-    mode = names.MODES[options.mode](options.deadline, job.policy.config["gripper"])
+    grippers = tuple(range(job.task.displacements, shape.action))
+    mode = names.MODES[options.mode](options.deadline, job.policy.config["gripper"], grippers)
     sampler = Sampler(
         job.policy,
         job.scheduler,

@@ -15,7 +15,7 @@ from forerun.cli.terminal import console
 HEADINGS = ("success", "95 %", "reward", "rounds", "evaluations", "median", "99th")
 LEGEND = """\
 success      episodes that were done in time, and the interval of the rate
-reward       mean of all steps, 0 to 10
+reward       mean of all steps, in the environment's own units
 rounds       calls of the network a chunk, one after another
 evaluations  steps computed in all of them
 median, 99th milliseconds from an observation to its chunk; in order is the
@@ -28,7 +28,7 @@ def show_begin(job: Job, options: Options) -> None:
     machine = environment(torch.device("cpu"))
     million, horizon = sum(each.numel() for each in job.policy.network.parameters()) / 1e6, job.policy.shape.horizon
     console.print(
-        f"[dim]{job.task.name} ({job.task.scene} of Meta-World), {options.episodes} episodes, mode {options.mode}\n"
+        f"[dim]{job.task.name} ({job.task.title}), {options.episodes} episodes, mode {options.mode}\n"
         f"{options.scheduler} {options.steps} steps, {million:.1f} M parameters, chunks of {horizon} actions, "
         f"{options.executed} executed\n"
         f"torch {machine['torch']}, {machine['threads']} thread(s), {machine['processor']}[/dim]\n"

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from forerun.policy.robots.environment import Environment, Task
 
-LINGER = 8  # steps that a demonstration goes on after success, so that the last chunks know where to stay
 TRIES = 3  # episodes begun for every demonstration wanted, at most
 
 
@@ -55,7 +54,7 @@ class Demonstrations:
         Raises:
             RuntimeError: the expert fails too often.
         """
-        environment, kept = Environment(task), list[tuple[Tensor, Tensor]]()
+        environment, kept = task.environment(), list[tuple[Tensor, Tensor]]()
         for tried in range(1, TRIES * count + 1):
             shown = _show(environment, task, seed + tried - 1)
             if shown is not None:
@@ -90,14 +89,14 @@ def _show(environment: Environment, task: Task, seed: int) -> tuple[Tensor, Tens
     """Observations `(T, observed)` and actions `(T, action)` of one episode; None where it failed."""
     random = np.random.default_rng(seed)
     act, moment = task.expert.begin(random), environment.reset(seed)
-    seen, done, left = [], [], LINGER
+    seen, done, left = [], [], task.linger
     succeeded = False
     for _ in range(task.limit):
         action = act(moment.scene, environment.features)
         seen.append(torch.tensor(moment.observation, dtype=torch.float32))
         done.append(torch.tensor(action, dtype=torch.float32))
         disturbed = action.copy()
-        disturbed[:3] += task.noise * random.standard_normal(3)
+        disturbed[: task.displacements] += task.noise * random.standard_normal(task.displacements)
         moment = environment.step(disturbed)
         succeeded |= moment.success
         left -= succeeded

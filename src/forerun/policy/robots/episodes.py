@@ -21,7 +21,8 @@ class Episode:
         seed: of its beginning.
         success: the task was done in time.
         failed: the course was broken.
-        reward: mean of its steps, 0 to 10.
+        reward: mean of its steps, in the units of its environment.
+        best: the largest reward of a step: of Push-T the usual measure.
         steps: taken.
     """
 
@@ -29,6 +30,7 @@ class Episode:
     success: bool
     failed: bool
     reward: float
+    best: float
     steps: int
 
 
@@ -65,7 +67,7 @@ def run(
                 rewards[k].append(moments[k].reward)
                 watch(environment)
     return [
-        Episode(seed, moment.success, moment.failed, sum(earned) / len(earned), len(earned))
+        Episode(seed, moment.success, moment.failed, sum(earned) / len(earned), max(earned), len(earned))
         for seed, moment, earned in zip(seeds, moments, rewards, strict=True)
     ]
 

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from forerun.policy.robots.arm import ArmTask
 from forerun.policy.robots.course import Pillar
-from forerun.policy.robots.environment import Task
 from forerun.policy.robots.experts import RoundPillar, Scripted
+from forerun.policy.robots.push_t import PushTask
+from forerun.policy.robots.pushing import Pusher
 
-PICK_PLACE = Task("pick-place", "pick-place-v3", Scripted("SawyerPickPlaceV3Policy"), limit=150)
-PUSH = Task("push", "push-v3", Scripted("SawyerPushV3Policy"), limit=150)
-PEG_INSERT = Task("peg-insert", "peg-insert-side-v3", Scripted("SawyerPegInsertionSideV3Policy"), limit=250, noise=0.1)
-PILLAR = Task("pillar", "pick-place-v3", RoundPillar(), limit=200, course=Pillar())
+PICK_PLACE = ArmTask(name="pick-place", scene="pick-place-v3", expert=Scripted("SawyerPickPlaceV3Policy"), limit=150)
+PUSH = ArmTask(name="push", scene="push-v3", expert=Scripted("SawyerPushV3Policy"), limit=150)
+PEG_INSERT = ArmTask(
+    name="peg-insert",
+    scene="peg-insert-side-v3",
+    expert=Scripted("SawyerPegInsertionSideV3Policy"),
+    limit=250,
+    noise=0.1,
+)
+PILLAR = ArmTask(name="pillar", scene="pick-place-v3", expert=RoundPillar(), limit=200, course=Pillar())
+PUSH_T = PushTask(name="push-t", expert=Pusher())

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from forerun.diffusion.scenes.fit import Stage, fit, records
 from forerun.policy.robots.demonstrations import Demonstrations
-from forerun.policy.robots.environment import ACTION, Task
+from forerun.policy.robots.environment import Task
 from forerun.policy.robots.networks import Shape
 from forerun.policy.robots.policy import ChunkPolicy
 
@@ -114,7 +114,7 @@ def _untrained(shown: Demonstrations, settings: Settings) -> ChunkPolicy:
     from diffusers import DDPMScheduler
 
     torch.manual_seed(settings.seed)
-    shape = Shape(shown.chunks.shape[1], ACTION, shown.observations.shape[1])
+    shape = Shape(shown.chunks.shape[1], shown.chunks.shape[2], shown.observations.shape[1])
     # a denoised sample stays in range by itself; clipping would only make the steps nonlinear
     scheduler = DDPMScheduler(
         num_train_timesteps=shape.train_steps,
