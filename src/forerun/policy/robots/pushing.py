@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Final, final
 
 import numpy as np
 
 from forerun.policy.robots.course import Array
 from forerun.policy.robots.experts import Act, Expert
-from forerun.policy.robots.push_t import OUTLINE, arena, placed
+from forerun.policy.robots.push_t import OUTLINE, SIDE, arena, placed
 
 GOAL: Final = np.array([256.0, 256.0, math.pi / 4])  # gym-pusht's place of the T: pixels and radians
 DISC: Final = 15.0  # its radius
@@ -132,7 +133,7 @@ def _choose(trial: _Trial, disc: Array, pose: Array, random: np.random.Generator
             left, steps = _tried(trial, begin, along, pose)
             if left < off(pose):
                 way = _way(disc, begin, pose, normal)
-                length = sum(float(np.linalg.norm(b - a)) for a, b in zip([disc, *way], way, strict=False))
+                length = sum(float(np.linalg.norm(b - a)) for a, b in pairwise([disc, *way]))
                 cost = left + PER_PIXEL * length + WHIM * off(pose) * random.random()
                 found.append(_Push(begin, along, steps * PUSH, way, left, cost))
     best = [_exact(trial, push, pose) for push in sorted(found, key=lambda push: push.cost)[:4]]
@@ -142,7 +143,7 @@ def _choose(trial: _Trial, disc: Array, pose: Array, random: np.random.Generator
 def _tried(trial: _Trial, begin: Array, along: Array, pose: Array) -> tuple[float, int]:
     """The least distance on the way of a long push, and the steps to it; it ends where it makes things worse."""
     places = [begin + along * PUSH * step for step in range(1, LONGEST + 1)]
-    whole = [place for place in places if (place > DISC).all() and (place < 512 - DISC).all()]
+    whole = [place for place in places if (place > DISC).all() and (place < SIDE - DISC).all()]
     least, steps, worse, before = math.inf, 0, 0, off(pose)
     for step, left in enumerate(trial.after(begin, pose, whole), 1):
         if left < least:
@@ -159,9 +160,9 @@ def _exact(trial: _Trial, push: _Push, pose: Array) -> _Push:
     pushes = []
     for length in push.length - np.arange(0.0, 34.0, 4.0):
         if length > NEAR:
-            one = _Push(push.begin, push.along, float(length), push.way, push.left, push.cost)
-            *_, left = trial.after(push.begin, pose, _strokes(one))
-            pushes.append(_Push(push.begin, push.along, float(length), push.way, left, push.cost - push.left + left))
+            shorter = replace(push, length=float(length))
+            *_, left = trial.after(push.begin, pose, _strokes(shorter))
+            pushes.append(replace(shorter, left=left, cost=push.cost - push.left + left))
     return min(pushes, key=lambda each: each.cost)
 
 
@@ -175,7 +176,7 @@ def _strokes(push: _Push) -> list[Array]:
 def _walk(disc: Array, way: Sequence[Array]) -> list[Array]:
     """Where the disc shall be, step by step on a way, and while it comes to rest."""
     places = []
-    for a, b in zip([disc, *way], way, strict=False):
+    for a, b in pairwise([disc, *way]):
         count = max(math.ceil(float(np.linalg.norm(b - a)) / WALK), 1)
         places += [a + (b - a) * step / count for step in range(1, count + 1)]
     return [*places, places[-1], places[-1]]
