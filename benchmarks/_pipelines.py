@@ -25,8 +25,8 @@ from torch import Tensor
 
 from forerun import Solution
 from forerun.diffusion.pipelines.parallel import parallel
-from forerun.diffusion.scenes.captions import caption, draw_scene
-from forerun.diffusion.scenes.load import load_scenes_pipeline
+from forerun.worlds.scenes.captions import caption, draw_scene
+from forerun.worlds.scenes.load import load_scenes_pipeline
 
 GUIDANCE = 3.0
 
@@ -70,7 +70,7 @@ def built(kind: type, scheduler: type, **changes: Any) -> Any:
 
 def weights() -> str:
     """Which weights were measured, from the file beside them."""
-    file = resources.files("forerun.diffusion.scenes") / "weights" / "training.json"
+    file = resources.files("forerun.worlds.scenes") / "weights" / "training.json"
     facts = json.loads(file.read_text())
     done = facts.get("stages", {}).get("unet", facts)
     return f"Weights: {json.dumps(done)}"

@@ -20,10 +20,10 @@ from forerun.policy import Sampler
 from forerun.policy.modes import Mode
 from forerun.policy.noise import TickNoise
 from forerun.policy.plan import Plan
-from forerun.policy.robots.environment import Environment, Task
-from forerun.policy.robots.episodes import run
-from forerun.policy.robots.in_order import InOrder
-from forerun.policy.robots.policy import ChunkPolicy, shipped
+from forerun.worlds.robots.environment import Environment, Task
+from forerun.worlds.robots.episodes import run
+from forerun.worlds.robots.in_order import InOrder
+from forerun.worlds.robots.policy import ChunkPolicy, shipped
 
 CELLS = ROOT / "forerun-out" / "cells"  # what an interrupted benchmark goes on from; remove it to begin anew
 FIRST_SEED = 10_000  # of episodes, which no demonstration has

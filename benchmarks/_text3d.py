@@ -15,7 +15,7 @@ from torch import Tensor
 
 from forerun.engine.solution import Solution
 from forerun.optim.text3d.camera import held_out
-from forerun.optim.text3d.sculpture import SIDE, Sculpture
+from forerun.worlds.solids.sculpture import SIDE, Sculpture
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from _policies import FIRST_SEED, ddim, kept, policy_of
 from harness import table, write_result
 from torch import Tensor
 
-from forerun.policy.robots import tasks
-from forerun.policy.robots.episodes import Act, interval, run
-from forerun.policy.robots.policy import ChunkPolicy
+from forerun.worlds.robots import tasks
+from forerun.worlds.robots.episodes import Act, interval, run
+from forerun.worlds.robots.policy import ChunkPolicy
 
 ARMS, EPISODES = 25, 100
 SAMPLERS: dict[str, tuple[bool, int, Mapping[str, Any]]] = {  # whether DDIM, steps, options of its step

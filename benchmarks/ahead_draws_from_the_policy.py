@@ -29,11 +29,11 @@ from harness import table, write_result
 from torch import Tensor
 
 from forerun.policy import RTI, Deadline, Exact, Warm
-from forerun.policy.robots import tasks
-from forerun.policy.robots.environment import Task
-from forerun.policy.robots.experts import CLOSED, GRIPPER, side_of
-from forerun.policy.robots.in_order import InOrder
-from forerun.policy.robots.policy import ChunkPolicy
+from forerun.worlds.robots import tasks
+from forerun.worlds.robots.environment import Task
+from forerun.worlds.robots.experts import CLOSED, GRIPPER, side_of
+from forerun.worlds.robots.in_order import InOrder
+from forerun.worlds.robots.policy import ChunkPolicy
 
 CHUNKS, EXECUTED = 120, 8
 Make = Callable[[ChunkPolicy, int], Rival]

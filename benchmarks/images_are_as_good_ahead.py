@@ -24,9 +24,9 @@ from torch import Tensor
 
 from forerun import Sliding
 from forerun.diffusion.pipelines.parallel import parallel
-from forerun.diffusion.scenes.captions import Scene, caption, draw_scene, parse
-from forerun.diffusion.scenes.classifier import agreement, load_scene_classifier
-from forerun.diffusion.scenes.render import render
+from forerun.worlds.scenes.captions import Scene, caption, draw_scene, parse
+from forerun.worlds.scenes.classifier import agreement, load_scene_classifier
+from forerun.worlds.scenes.render import render
 
 STEPS, BATCH, WINDOW = 50, 20, 12
 

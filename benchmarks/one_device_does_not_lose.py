@@ -27,7 +27,8 @@ from harness import median_time, paired_ratio, table, write_result
 from torch import Tensor, nn
 
 from forerun import Full, Sliding
-from forerun.diffusion import load_digits_denoiser, sample
+from forerun.diffusion import sample
+from forerun.worlds.digits import load_digits_denoiser
 
 BATCHES, PAUSE = (1, 2, 4, 8, 16, 32, 64), 5e-3
 Call = Callable[[int], Callable[[], Any]]  # from a batch to a call of the network with it

@@ -33,7 +33,7 @@ from torch.nn import functional
 from torch.optim import SGD, Adam, Optimizer
 
 from forerun import Absolute, Moving, NotConverged, Picard, Secant, Sequential, Sliding
-from forerun.engine.guess import Copy
+from forerun.engine.guesses import Copy
 from forerun.optim import Loop, StepLength, Vmapped, seeded
 
 STEPS, BATCH, WINDOWS = 200, 32, (4, 8, 16, 32)

@@ -29,8 +29,8 @@ from _policies import Ahead, Diffusers, Paradigms, Plain, Rival, Step, Ticked, d
 from harness import table, write_result
 
 from forerun.policy import RTI, Deadline, Exact, Warm
-from forerun.policy.robots import tasks
-from forerun.policy.robots.policy import ChunkPolicy
+from forerun.worlds.robots import tasks
+from forerun.worlds.robots.policy import ChunkPolicy
 
 Make = Callable[[ChunkPolicy, int], Rival]
 RIVALS: dict[str, Make] = {

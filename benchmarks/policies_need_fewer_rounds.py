@@ -20,8 +20,8 @@ from harness import table, write_result
 from torch import Tensor
 
 from forerun.policy import Exact, Warm
-from forerun.policy.robots import tasks
-from forerun.policy.robots.policy import ChunkPolicy
+from forerun.worlds.robots import tasks
+from forerun.worlds.robots.policy import ChunkPolicy
 
 BOUNDS = (3e-2, 1e-2)
 GRIDS = {"theirs": [32 * 0.7**k for k in range(32)], "ours": [0.7**k for k in range(24)]}

@@ -20,7 +20,7 @@ from _policies import kept
 from harness import table, write_result
 from robots_succeed_ahead import BLOCK, RUNS, cell, row
 
-from forerun.policy.robots.tasks import PUSH_T
+from forerun.worlds.robots.tasks import PUSH_T
 
 WANTED = (
     "DDPM 100, in order", "DDPM 100, ParaDiGMS' rule, window 20", "DDPM 100, exact", "DDPM 100, warm",

@@ -29,10 +29,10 @@ from _policies import Ahead, Paradigms, Plain, Rival, ddim, episodes, file_of, k
 from harness import table, write_result
 
 from forerun.policy import RTI, Deadline, Exact, Mode, Warm
-from forerun.policy.robots import tasks
-from forerun.policy.robots.environment import Task
-from forerun.policy.robots.episodes import interval
-from forerun.policy.robots.policy import ChunkPolicy
+from forerun.worlds.robots import tasks
+from forerun.worlds.robots.environment import Task
+from forerun.worlds.robots.episodes import interval
+from forerun.worlds.robots.policy import ChunkPolicy
 
 BLOCK = 10  # episodes of a cell
 GRIPPER = (3,)  # the number of an action that is open or closed

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch._higher_order_ops import associative_scan
 
-from forerun.engine.scan import scan
+from forerun.engine.numerics.scan import scan
 
 ROOT = Path(__file__).parent.parent
 LARGEST = 2**24  # elements of the slopes: beyond, rows take minutes

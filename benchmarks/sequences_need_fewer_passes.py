@@ -22,10 +22,11 @@ from torch import Tensor, nn
 
 from forerun import Absolute, Picard, Sequential
 from forerun.engine.methods import GaussSeidel, Jacobi, JacobiGaussSeidel, PicardGaussSeidel
-from forerun.sequence import Fill, PixelCNN, Repeat, Stacked, feedforward, load_made, load_pixelcnn, sample
+from forerun.sequence import Fill, PixelCNN, Repeat, Stacked, feedforward, sample
 from forerun.sequence.autoregressive import logistic
-from forerun.sequence.autoregressive.digits import digit_levels
 from forerun.sequence.autoregressive.pixelcnn import Rows
+from forerun.worlds.digits import load_made, load_pixelcnn
+from forerun.worlds.digits.autoregressive import digit_levels
 
 PIXELS, SIDE, DEPTH, GROWTH = 64, 8, 48, 8
 METHODS = {

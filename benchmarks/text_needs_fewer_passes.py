@@ -25,9 +25,9 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, logging
 
 from forerun import Picard, Sequential
-from forerun.diffusion.scenes.captions import caption, draw_scene
 from forerun.engine.methods import Method
 from forerun.sequence import Choice, Continuation, Fill, Greedy, Gumbel, Lookup, Reguess, Repeat, generate
+from forerun.worlds.scenes.captions import caption, draw_scene
 
 LETTERS = "\nabcdefghijklmnopqrstuvwxyz "
 NEW, PROMPTS, REPEATS = 200, 3, 3

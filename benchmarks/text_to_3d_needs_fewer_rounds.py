@@ -26,10 +26,10 @@ from _text3d import Made, made, mean
 from harness import table, write_result
 
 from forerun import Moving, Picard, Sequential, Sliding
-from forerun.engine.guess import Copy, Guess, Hold
+from forerun.engine.guesses import Copy, Guess, Hold
 from forerun.engine.tolerance import Tolerance
 from forerun.optim import StepLength
-from forerun.optim.text3d.sculpture import Sculpture, Settings, psnr
+from forerun.worlds.solids.sculpture import Sculpture, Settings, psnr
 
 PROMPTS = ("a yellow cone", "a red torus", "a cyan cube", "a green mug")
 SEEDS = (0, 1, 2)

@@ -13,10 +13,11 @@ from harness import table, write_result
 from torch import Tensor
 
 from forerun import Absolute, Picard, Process, Secant, Sequential, Sliding, solve
-from forerun.diffusion import Denoising, Schedule, load_digits_denoiser
+from forerun.diffusion import Denoising, Schedule
 from forerun.engine.check import Check
 from forerun.engine.methods import Method
 from forerun.engine.tolerance import rms
+from forerun.worlds.digits import load_digits_denoiser
 
 Problem = tuple[Process, Tensor, int]  # process, state, window
 

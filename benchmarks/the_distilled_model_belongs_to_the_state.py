@@ -31,8 +31,8 @@ from forerun import Picard, Sequential, Sliding, Solution
 from forerun.optim import Batched, Loop, StepLength
 from forerun.optim.distillation import VSD, Annealed, Distilled
 from forerun.optim.text3d.field import blob, pictures
-from forerun.optim.text3d.prior.load import load_prior
-from forerun.optim.text3d.sculpture import SIDE, Sculpture, Settings, psnr
+from forerun.worlds.solids.prior.load import load_prior
+from forerun.worlds.solids.sculpture import SIDE, Sculpture, Settings, psnr
 
 PROMPTS = ("a yellow cone", "a red torus", "a cyan cube")  # a run takes 20 to 30 s
 SEEDS = (0, 1)

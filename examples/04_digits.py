@@ -3,8 +3,9 @@
 import torch
 
 from forerun import Absolute, Sequential, Sliding, solve
-from forerun.diffusion import Denoising, Schedule, load_digits_denoiser
-from forerun.engine.guess import Probe
+from forerun.diffusion import Denoising, Schedule
+from forerun.engine.guesses import Probe
+from forerun.worlds.digits import load_digits_denoiser
 
 torch.set_num_threads(1)
 process = Denoising(load_digits_denoiser(), Schedule.linear().spaced(100))

@@ -5,7 +5,7 @@ from diffusers import UniPCMultistepScheduler
 
 from forerun import Full
 from forerun.diffusion import parallel
-from forerun.diffusion.scenes.load import load_scenes_pipeline
+from forerun.worlds.scenes.load import load_scenes_pipeline
 
 torch.set_num_threads(1)
 pipe = load_scenes_pipeline()  # or DiffusionPipeline.from_pretrained of your own

@@ -4,7 +4,8 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, EulerAncestralDiscreteScheduler
 
 from forerun import Full, Sequential
-from forerun.diffusion import load_digits_denoiser, sample
+from forerun.diffusion import sample
+from forerun.worlds.digits import load_digits_denoiser
 
 torch.set_num_threads(1)
 network = load_digits_denoiser()

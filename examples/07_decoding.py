@@ -6,7 +6,8 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from forerun import Picard, Sequential
-from forerun.sequence import Fill, Gumbel, generate, load_pixelcnn, sample
+from forerun.sequence import Fill, Gumbel, generate, sample
+from forerun.worlds.digits import load_pixelcnn
 
 logging.getLogger("transformers").setLevel(logging.ERROR)
 torch.set_num_threads(1)

@@ -7,10 +7,10 @@ from forerun.optim import Batched, Loop, StepLength
 from forerun.optim.distillation import SDS, Annealed
 from forerun.optim.text3d.camera import anywhere, held_out
 from forerun.optim.text3d.field import blob, pictures
-from forerun.optim.text3d.prior.load import load_prior
-from forerun.optim.text3d.sculpture import psnr
-from forerun.optim.text3d.things import parse
-from forerun.optim.text3d.world import render
+from forerun.worlds.solids.prior.load import load_prior
+from forerun.worlds.solids.render import render
+from forerun.worlds.solids.sculpture import psnr
+from forerun.worlds.solids.things import parse
 
 torch.set_num_threads(1)
 STEPS = 48

@@ -10,9 +10,9 @@ from forerun.engine.process import Affine, Process
 from forerun.engine.solve import solve
 from forerun.engine.solution import NotConverged, Solution, Status
 from forerun.engine.methods import Anderson, Newton, Picard, QuasiNewton, Secant, Sequential
-from forerun.engine.window import Auto, Full, Sliding
+from forerun.engine.windows import Auto, Full, Sliding
 from forerun.engine.tolerance import Absolute, Moving, PerStep, Relative
-from forerun.engine.guess import Hold, Known
+from forerun.engine.guesses import Hold, Known
 from forerun.engine.backends import Distributed, Local
 from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.progress import Bar

@@ -21,7 +21,7 @@ pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 Image = pytest.importorskip("PIL.Image")
 
-SHIPPED = resources.files("forerun.diffusion.scenes") / "weights"
+SHIPPED = resources.files("forerun.worlds.scenes") / "weights"
 QUICK = ("--steps", "8")
 
 
@@ -51,7 +51,7 @@ def whole(tmp_path_factory):
 
 def test_the_images_are_the_pipelines_own_in_fewer_rounds(whole):
     from forerun.cli.sample.options import GUIDANCE
-    from forerun.diffusion.scenes.load import load_scenes_pipeline
+    from forerun.worlds.scenes.load import load_scenes_pipeline
 
     out, _ = whole
     pipe = load_scenes_pipeline()

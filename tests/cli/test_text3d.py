@@ -91,7 +91,7 @@ def test_wrong_words_end_with_a_line(tmp_path, wrong, words):
 
 
 def test_an_interrupted_run_goes_on_to_the_same_thing(tmp_path, made, monkeypatch):
-    from forerun.optim.text3d.sculpture import Sculpture
+    from forerun.worlds.solids.sculpture import Sculpture
 
     calls, original = [], Sculpture.losses
 

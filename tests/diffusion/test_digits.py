@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from forerun.diffusion import Denoising, DigitsDenoiser, ExactDenoiser, Schedule, load_digits, load_digits_denoiser
+from forerun.diffusion import Denoising, Schedule
 from forerun.diffusion.denoising import Denoiser
-from forerun.diffusion.train_digits import main
+from forerun.worlds.digits import DigitsDenoiser, ExactDenoiser, load_digits, load_digits_denoiser
+from forerun.worlds.digits.train_denoiser import main
 
 
 def draw(denoiser: Denoiser, count: int, length: int) -> Tensor:

@@ -5,9 +5,9 @@ import random
 import pytest
 import torch
 
-from forerun.diffusion.scenes.captions import Scene, Thing, caption, draw_scene, parse, unknown_words, words
-from forerun.diffusion.scenes.classifier import agreement, load_scene_classifier
-from forerun.diffusion.scenes.render import render
+from forerun.worlds.scenes.captions import Scene, Thing, caption, draw_scene, parse, unknown_words, words
+from forerun.worlds.scenes.classifier import agreement, load_scene_classifier
+from forerun.worlds.scenes.render import render
 
 RED_TORUS, BLUE_CUBE = Thing("red", "torus"), Thing("blue", "cube")
 
@@ -20,7 +20,7 @@ def scenes(count, seed):
 @pytest.fixture(scope="module")
 def pipeline():
     pytest.importorskip("diffusers")
-    from forerun.diffusion.scenes.load import load_scenes_pipeline
+    from forerun.worlds.scenes.load import load_scenes_pipeline
 
     loaded = load_scenes_pipeline()
     loaded.set_progress_bar_config(disable=True)

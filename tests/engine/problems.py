@@ -7,7 +7,7 @@ from torch import Tensor
 
 from forerun import Absolute, Process, Sliding
 from forerun.diffusion import Denoising, Schedule
-from forerun.engine.tree import Tree, tensors
+from forerun.engine.numerics.tree import Tree, tensors
 
 DOUBLE = torch.float64
 TIGHT = {"window": Sliding(6), "tolerance": Absolute(1e-11)}

@@ -23,13 +23,13 @@ from forerun import (
     solve,
 )
 from forerun.engine.check import Check
-from forerun.engine.jacobian import SMALL, WIDE, Changes, Jacobian
-from forerun.engine.jacobian import estimate as from_changes
+from forerun.engine.check.deviation_estimator import Trail, worst
+from forerun.engine.check.jacobian import SMALL, WIDE, Changes, Jacobian
+from forerun.engine.check.jacobian import estimate as from_changes
 from forerun.engine.methods import Evaluated, Jacobi
-from forerun.engine.sweep import Problem
+from forerun.engine.rows.sweep import Problem
 from forerun.engine.tolerance import rms
-from forerun.engine.trail import Trail, worst
-from forerun.engine.window import Window
+from forerun.engine.windows import Window
 
 DOUBLE = torch.float64
 

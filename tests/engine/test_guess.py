@@ -7,10 +7,10 @@ import torch
 from engine.problems import PROBLEMS
 
 from forerun import Absolute, Full, Hold, Known, Picard, Process, QuasiNewton, Secant, Sequential, Sliding, solve
-from forerun.engine.guess import Copy, Edge, Extrapolate, Guess, Probe
+from forerun.engine.guesses import Copy, Edge, Extrapolate, Guess, Probe
 from forerun.engine.methods import Jacobi, Method
-from forerun.engine.sweep import Problem
-from forerun.engine.tree import tensors, tree_map
+from forerun.engine.numerics.tree import tensors, tree_map
+from forerun.engine.rows.sweep import Problem
 
 
 class Sum(Process):

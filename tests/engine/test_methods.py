@@ -5,8 +5,8 @@ import torch
 from engine.problems import PROBLEMS
 
 from forerun import Absolute, Full, Process, Sliding, solve
-from forerun.diffusion import Denoising, Schedule, load_digits_denoiser
-from forerun.engine.guess import Copy, Extrapolate, Hold, Known, Probe
+from forerun.diffusion import Denoising, Schedule
+from forerun.engine.guesses import Copy, Extrapolate, Hold, Known, Probe
 from forerun.engine.methods import (
     Anderson,
     Damped,
@@ -22,7 +22,8 @@ from forerun.engine.methods import (
     Secant,
     Sequential,
 )
-from forerun.engine.tree import tensors
+from forerun.engine.numerics.tree import tensors
+from forerun.worlds.digits import load_digits_denoiser
 
 METHODS = {
     "Jacobi": Jacobi(),
@@ -112,7 +113,7 @@ def test_slopes_and_mixing_spare_rounds_on_a_real_denoiser(method):
 def test_anderson_forgets_slots_that_were_filled_anew():
     from forerun.engine.methods.anderson import Past, _changes
     from forerun.engine.methods.base import Front
-    from forerun.engine.sweep import Problem
+    from forerun.engine.rows.sweep import Problem
 
     process, state = PROBLEMS["increments"]()
     problem = Problem(process, state)

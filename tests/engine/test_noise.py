@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from forerun.engine.noise import KEEP, DrawnInOrder, StepNoise, mixed
+from forerun.engine.numerics.noise import KEEP, DrawnInOrder, StepNoise, mixed
 
 
 def normal(generator):

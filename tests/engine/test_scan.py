@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
-from forerun.engine.scan import elements_first, scan
+from forerun.engine.numerics.scan import elements_first, scan
 
 KINDS = ["one", "scalar", "diagonal", "dense"]
 BATCHES = [(), (1,), (3,), (2, 3), (0,)]
@@ -49,7 +49,7 @@ def test_scan_is_the_loop(kind, reverse, length, batch):
 @pytest.fixture
 def tiny(monkeypatch):
     """As where there are many dense maps: products element by element."""
-    monkeypatch.setattr("forerun.engine.scan.MANY", 1)
+    monkeypatch.setattr("forerun.engine.numerics.scan.MANY", 1)
 
 
 @reverses

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from forerun.engine.tree import Layout, describe, tensors, tree_map
+from forerun.engine.numerics.tree import Layout, describe, tensors, tree_map
 
 TREES = {
     "tensor": torch.arange(6.0).reshape(2, 3),

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from forerun.diffusion.denoising import Denoising
-from forerun.diffusion.digits import load_digits_denoiser
 from forerun.engine.backends.local import Local
-from forerun.engine.forecast import Costs, Gains
-from forerun.engine.guess import Copy
+from forerun.engine.guesses import Copy
 from forerun.engine.methods import Secant
 from forerun.engine.process import Process
 from forerun.engine.rounds import Lap, Round
 from forerun.engine.solve import solve
-from forerun.engine.window import Auto, Full, Sliding, Within
+from forerun.engine.windows import Auto, Full, Sliding, Within
+from forerun.engine.windows.cost_model import Costs, Gains
+from forerun.worlds.digits.denoiser import load_digits_denoiser
 
 WIDTHS = (2, 4, 8, 16, 32, 64, 128, 256)
 

@@ -168,7 +168,7 @@ def test_latents_carry_the_gradient_and_the_scale():
 
 def test_a_whole_pipeline_as_prior():
     """Stable Diffusion's parts, as users have them: the shipped text-to-image pipeline."""
-    from forerun.diffusion.scenes.load import load_scenes_pipeline
+    from forerun.worlds.scenes.load import load_scenes_pipeline
 
     pipe = load_scenes_pipeline()
     sds = {

@@ -5,7 +5,7 @@ import torch
 from torch import nn, optim
 
 from forerun import Absolute, Moving, Picard, Process, Sequential, Sliding, solve
-from forerun.engine.guess import Copy
+from forerun.engine.guesses import Copy
 from forerun.optim import Loop, OneByOne, StepLength
 
 STEPS, LOOPED = 400, 80

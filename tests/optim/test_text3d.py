@@ -8,11 +8,11 @@ pytest.importorskip("transformers")
 
 from forerun.optim import StepLength
 from forerun.optim.text3d.camera import anywhere, held_out
-from forerun.optim.text3d.prior import train
-from forerun.optim.text3d.prior.load import load_prior
-from forerun.optim.text3d.sculpture import SIDE, Sculpture, Settings, psnr
-from forerun.optim.text3d.things import parse
-from forerun.optim.text3d.world import render
+from forerun.worlds.solids.prior import train
+from forerun.worlds.solids.prior.load import load_prior
+from forerun.worlds.solids.render import render
+from forerun.worlds.solids.sculpture import SIDE, Sculpture, Settings, psnr
+from forerun.worlds.solids.things import parse
 
 IN_ORDER = {"method": Sequential(), "window": Sliding(1)}
 

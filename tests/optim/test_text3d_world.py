@@ -5,9 +5,9 @@ import torch
 
 from forerun.optim.text3d.camera import DISTANCE, HALF, REACH, Cameras, around, held_out, joined, spread
 from forerun.optim.text3d.field import DENSITY, blob, density, march, pictures, refined
-from forerun.optim.text3d.solids import SOLIDS, normals
-from forerun.optim.text3d.things import COLOURS, SHAPES, Thing, caption, every, parse, words
-from forerun.optim.text3d.world import render, shade
+from forerun.worlds.solids.distances import SOLIDS, normals
+from forerun.worlds.solids.render import render, shade
+from forerun.worlds.solids.things import COLOURS, SHAPES, Thing, caption, every, parse, words
 
 
 def solid_ball(side, radius, rgb=(0.9, 0.2, 0.1)):

@@ -11,8 +11,8 @@ pytest.importorskip("mujoco", reason="MuJoCo is not installed: pip install 'fore
 
 from forerun.cli.app import app
 from forerun.cli.policy import names
-from forerun.policy.robots import arm, tasks, video
-from forerun.policy.robots.policy import ChunkPolicy
+from forerun.worlds.robots import arm, tasks, video
+from forerun.worlds.robots.policy import ChunkPolicy
 
 
 def forerun_(*arguments):

@@ -14,12 +14,12 @@ pytest.importorskip(
 
 from forerun.cli.app import app
 from forerun.cli.policy import names
-from forerun.policy.robots.demonstrations import Demonstrations
-from forerun.policy.robots.episodes import run
-from forerun.policy.robots.push_t import OUTLINE, placed
-from forerun.policy.robots.pushing import GOAL, off
-from forerun.policy.robots.tasks import PUSH_T
-from forerun.policy.robots.video import Recorder
+from forerun.worlds.robots.demonstrations import Demonstrations
+from forerun.worlds.robots.episodes import run
+from forerun.worlds.robots.push_t import OUTLINE, placed
+from forerun.worlds.robots.pushing import GOAL, off
+from forerun.worlds.robots.tasks import PUSH_T
+from forerun.worlds.robots.video import Recorder
 
 
 def test_the_seed_tells_the_episode():

@@ -9,11 +9,11 @@ import torch
 pytest.importorskip("metaworld", reason="Meta-World is not installed: pip install 'forerun[robots]'")
 pytest.importorskip("mujoco", reason="MuJoCo is not installed: pip install 'forerun[robots]'")
 
-from forerun.policy.robots import tasks
-from forerun.policy.robots.course import Open, Pillar
-from forerun.policy.robots.demonstrations import Demonstrations
-from forerun.policy.robots.episodes import interval, run
-from forerun.policy.robots.experts import GOAL, PUCK, side_of
+from forerun.worlds.robots import tasks
+from forerun.worlds.robots.course import Open, Pillar
+from forerun.worlds.robots.demonstrations import Demonstrations
+from forerun.worlds.robots.episodes import interval, run
+from forerun.worlds.robots.experts import GOAL, PUCK, side_of
 
 TASKS = (tasks.PICK_PLACE, tasks.PILLAR, tasks.PEG_INSERT, tasks.PUSH)
 every_task = pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)

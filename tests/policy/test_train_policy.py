@@ -11,13 +11,13 @@ pytest.importorskip("diffusers", reason="diffusers is not installed: pip install
 from diffusers import DDIMScheduler, DDPMScheduler
 
 from forerun.policy import Exact, Sampler
-from forerun.policy.robots import tasks
-from forerun.policy.robots import train as training
-from forerun.policy.robots.demonstrations import Demonstrations
-from forerun.policy.robots.in_order import InOrder
-from forerun.policy.robots.networks import Perceptron, Shape, UNet1d
-from forerun.policy.robots.policy import ChunkPolicy, shipped
-from forerun.policy.robots.train import Settings, Size, train
+from forerun.worlds.robots import tasks
+from forerun.worlds.robots import train as training
+from forerun.worlds.robots.demonstrations import Demonstrations
+from forerun.worlds.robots.in_order import InOrder
+from forerun.worlds.robots.networks import Perceptron, Shape, UNet1d
+from forerun.worlds.robots.policy import ChunkPolicy, shipped
+from forerun.worlds.robots.train import Settings, Size, train
 
 TINY = Size("perceptron", {"width": 16, "blocks": 2}, 40)
 SHIPPED = ("pick-place", "pillar", "peg-insert")

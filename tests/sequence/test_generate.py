@@ -24,7 +24,7 @@ from transformers import (
 
 from forerun import Picard, Sequential, Sliding, Status
 from forerun.engine.methods import GaussSeidel, Jacobi, JacobiGaussSeidel, PicardGaussSeidel
-from forerun.engine.noise import StepNoise
+from forerun.engine.numerics.noise import StepNoise
 from forerun.engine.testing import check_process
 from forerun.sequence import Fill, Filling, Greedy, Gumbel, Lookup, Reguess, Repeat, generate
 from forerun.sequence.autoregressive.tokens import Cache, Tokens

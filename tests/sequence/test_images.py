@@ -9,10 +9,12 @@ from torch import nn
 
 from forerun import Full, Picard, Sequential, Sliding
 from forerun.engine.methods import GaussSeidel, JacobiGaussSeidel, PicardGaussSeidel
-from forerun.sequence import Fill, Made, PixelCNN, Repeat, load_made, load_pixelcnn, sample
-from forerun.sequence.autoregressive import logistic, train
-from forerun.sequence.autoregressive.digits import digit_levels
+from forerun.sequence import Fill, Made, PixelCNN, Repeat, sample
+from forerun.sequence.autoregressive import logistic
 from forerun.sequence.autoregressive.pixelcnn import Rows
+from forerun.worlds.digits import load_made, load_pixelcnn
+from forerun.worlds.digits import train_autoregressive as train
+from forerun.worlds.digits.autoregressive import digit_levels
 
 METHODS = [
     Sequential(), Picard(), GaussSeidel(8, Picard()), GaussSeidel(5), PicardGaussSeidel(8),
@@ -141,7 +143,7 @@ def test_only_a_pixelcnn_keeps_rows():
 def test_the_shipped_weights_say_how_they_were_trained(name):
     weights = resources.files("forerun.sequence.autoregressive") / "weights"
     facts = json.loads((weights / f"{name}.json").read_text())
-    assert facts["command"].startswith(f"python -m forerun.sequence.autoregressive.train {name} ")
+    assert facts["command"].startswith(f"python -m forerun.worlds.digits.train_autoregressive {name} ")
     network = load_made() if name == "made" else load_pixelcnn()
     levels = digit_levels()
     levels = levels[torch.randperm(len(levels), generator=torch.Generator().manual_seed(facts["seed"]))]

@@ -6,8 +6,8 @@ from torch import nn
 
 from forerun import Absolute, Newton, Picard, QuasiNewton, Secant, Sequential, Status, solve
 from forerun.engine.methods import Damped, Jacobi
+from forerun.engine.numerics.tree import Layout
 from forerun.engine.testing import check_process
-from forerun.engine.tree import Layout
 from forerun.sequence import RNN, scan
 from forerun.sequence.recurrent.cells import Given, adapted, in_columns
 from forerun.sequence.recurrent.recurrence import Adjoint, Recurrence
@@ -89,7 +89,7 @@ def test_gradients_are_those_of_the_loop(kind, method):
 
 @every_cell
 def test_many_samples_of_a_small_state_are_laid_another_way(kind, monkeypatch):
-    monkeypatch.setattr("forerun.engine.scan.MANY", 1)
+    monkeypatch.setattr("forerun.engine.numerics.scan.MANY", 1)
     cell, h, xs = problem(kind, size=3)
     leaves = [*cell.parameters(), xs.requires_grad_()]
     weight = torch.randn_like(flat(loop(cell, h, xs)))

@@ -13,11 +13,12 @@ import pytest
 import torch
 
 import forerun
-from forerun.diffusion import Denoising, ExactDenoiser, Schedule
+from forerun.diffusion import Denoising, Schedule
 from forerun.engine.rounds import Lap, Round
 from forerun.engine.solution import Seconds
 from forerun.view import Deviation
 from forerun.view.page import CELLS, FRAMES, PICTURES, ROWS, Frame, Page, page, write_page
+from forerun.worlds.digits import ExactDenoiser
 
 image = pytest.importorskip("matplotlib.image")
 

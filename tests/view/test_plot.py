@@ -5,12 +5,13 @@ import pytest
 import torch
 
 import forerun
-from forerun.diffusion import Denoising, ExactDenoiser, Schedule
+from forerun.diffusion import Denoising, Schedule
 from forerun.engine.rounds import Lap, Round
 from forerun.engine.solution import Seconds, Solution, Status
 from forerun.view import side_by_side, wavefront
 from forerun.view.canvas import ACCEPTED, INK
 from forerun.view.plot import CELLS, DONE, OUTSIDE, WAITING, Grid
+from forerun.worlds.digits import ExactDenoiser
 
 matplotlib = pytest.importorskip("matplotlib")
 

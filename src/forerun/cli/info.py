@@ -13,8 +13,8 @@ from rich.table import Table
 from forerun.cli import words
 from forerun.cli.machine import hardware, installed
 from forerun.cli.terminal import console, refusing
-from forerun.diffusion import load_digits_denoiser
 from forerun.view.report import duration
+from forerun.worlds.digits import load_digits_denoiser
 
 BATCHES = (1, 8, 64, 512)
 BUDGET = 1.0  # seconds to measure for

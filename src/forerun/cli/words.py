@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-from forerun.engine.guess import Guess, Hold, Probe
+from forerun.engine.guesses import Guess, Hold, Probe
 from forerun.engine.methods import (
     Anderson,
     Elk,
@@ -23,7 +23,7 @@ from forerun.engine.methods import (
     Secant,
     Sequential,
 )
-from forerun.engine.window import Auto, Full, Sliding, Window
+from forerun.engine.windows import Auto, Full, Sliding, Window
 
 Thing = TypeVar("Thing")
 

@@ -9,22 +9,17 @@ from forerun.diffusion.denoising import (
     from_noise,
     from_velocity,
 )
-from forerun.diffusion.digits import DigitsDenoiser, ExactDenoiser, load_digits, load_digits_denoiser
 from forerun.diffusion.pipelines.parallel import parallel
 from forerun.diffusion.schedulers.sample import sample
 
 __all__ = [
     "Coefficients",
     "Denoising",
-    "DigitsDenoiser",
-    "ExactDenoiser",
     "Increments",
     "Schedule",
     "clipped",
     "from_noise",
     "from_velocity",
-    "load_digits",
-    "load_digits_denoiser",
     "parallel",
     "sample",
 ]

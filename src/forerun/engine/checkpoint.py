@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from forerun.engine.tree import Tree, describe
+from forerun.engine.numerics.tree import Tree, describe
 
 
 @dataclass(frozen=True)

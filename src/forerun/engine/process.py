@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from forerun.engine.tree import Tree
+from forerun.engine.numerics.tree import Tree
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Process(ABC):
         """The outputs of many steps in one call.
 
         Must be a pure function of its arguments, each step by itself: noise belongs to the step
-        (`forerun.engine.noise`), and nothing may be kept between calls.
+        (`forerun.engine.numerics.noise`), and nothing may be kept between calls.
 
         Args:
             steps: int64 `(W,)`, on the device of the inputs; ascending, not always contiguous.
@@ -78,7 +78,7 @@ class Process(ABC):
         Args:
             steps: int64 `(W,)`, contiguous.
 
-        A process that gives it is swept by one scan (`forerun.engine.scan`) instead of step by step.
+        A process that gives it is swept by one scan (`forerun.engine.numerics.scan`) instead of step by step.
         """
         return None
 

@@ -9,19 +9,19 @@ from dataclasses import dataclass, replace
 import torch
 
 from forerun.engine.backends.base import Backend
+from forerun.engine.backends.counted_evaluate import Meter
 from forerun.engine.check import Check
+from forerun.engine.check.deviation_estimator import Trail, worst
 from forerun.engine.checkpoint import Checkpoint
-from forerun.engine.guess import Edge, Guess
-from forerun.engine.meter import Meter
+from forerun.engine.guesses import Edge, Guess
 from forerun.engine.methods import Front, Iterate, Method, Sequential
+from forerun.engine.numerics.tree import Tree
 from forerun.engine.process import Process
 from forerun.engine.rounds import Lap, Round
+from forerun.engine.rows.sweep import Joined, Problem, copied
 from forerun.engine.solution import Seconds, Solution, Status
-from forerun.engine.sweep import Joined, Problem, copied
 from forerun.engine.tolerance import Tolerance
-from forerun.engine.trail import Trail, worst
-from forerun.engine.tree import Tree
-from forerun.engine.window import Window
+from forerun.engine.windows import Window
 
 UNKNOWN = "Nothing was checked up to step {}, where this run was resumed: the deviation is estimated from there on."
 CARRIED = (

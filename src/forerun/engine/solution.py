@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from forerun.engine.checkpoint import Checkpoint
+from forerun.engine.numerics.tree import Tree
 from forerun.engine.rounds import Round
-from forerun.engine.tree import Tree
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

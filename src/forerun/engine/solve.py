@@ -12,16 +12,16 @@ import torch
 from forerun.engine.backends import Backend, Local
 from forerun.engine.check import Check
 from forerun.engine.checkpoint import Checkpoint
-from forerun.engine.guess import Guess, Hold
+from forerun.engine.guesses import Guess, Hold
 from forerun.engine.methods import Iterate, Method, Secant
+from forerun.engine.numerics.tree import Tree
 from forerun.engine.process import Process
 from forerun.engine.progress import Progress, Silent
 from forerun.engine.rounds import Round
 from forerun.engine.run import Run, Setting
 from forerun.engine.solution import NotConverged, Solution, Status
 from forerun.engine.tolerance import Absolute, PerStep, Tolerance
-from forerun.engine.tree import Tree
-from forerun.engine.window import Auto, Window
+from forerun.engine.windows import Auto, Window
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from forerun.engine.methods import Evaluate, Front, Iterate, Method, Sequential
+from forerun.engine.numerics.tree import Tree, tensors, tree_map
 from forerun.engine.process import Process
+from forerun.engine.rows.sweep import Problem
 from forerun.engine.solution import Solution
 from forerun.engine.solve import solve
-from forerun.engine.sweep import Problem
 from forerun.engine.tolerance import Absolute
-from forerun.engine.tree import Tree, tensors, tree_map
-from forerun.engine.window import Full, Sliding, Window
+from forerun.engine.windows import Full, Sliding, Window
 
 
 class ContractBroken(AssertionError):
@@ -112,8 +112,8 @@ def _advanced(problem: Problem, step: int, state: Tree, output: Tensor) -> Tree:
     )
     _require(
         _same(kept, second) and _same(kept, first),
-        f"advance gave two states at step {step}; let noise belong to the step, as forerun.engine.noise does, and "
-        "carry counters in the state, not in self",
+        f"advance gave two states at step {step}; let noise belong to the step, as forerun.engine.numerics.noise does, "
+        "and carry counters in the state, not in self",
     )
     return first
 
@@ -126,8 +126,8 @@ def _evaluated(problem: Problem, inputs: Tensor, one_by_one: Tensor, rtol: float
     again = problem.evaluate(steps, asked)
     _require(
         _close(again, together, rtol),
-        "evaluate gave two answers to the same question; let noise belong to the step, as forerun.engine.noise does, "
-        "and put layers such as dropout to rest with model.eval()",
+        "evaluate gave two answers to the same question; let noise belong to the step, as "
+        "forerun.engine.numerics.noise does, and put layers such as dropout to rest with model.eval()",
     )
     single = problem.evaluate(steps[:1], asked[:1])
     _require(

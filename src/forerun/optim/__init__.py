@@ -4,7 +4,7 @@ from forerun.optim.barriers import Barriers
 from forerun.optim.events import Accepted, Every
 from forerun.optim.gradients import Batched, Gradients, OneByOne, Vmapped
 from forerun.optim.loop import Loop
-from forerun.optim.probe import Suited
+from forerun.optim.preflight import Suited
 from forerun.optim.running import Running
 from forerun.optim.seeding import seeded
 from forerun.optim.tolerance import StepLength

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from forerun.engine.tree import Tree, tree_map
+from forerun.engine.numerics.tree import Tree, tree_map
 from forerun.optim.packing import unpacked
 from forerun.optim.parameters import Parameters
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch.distributed as dist
 
 from forerun.engine.checkpoint import Checkpoint
-from forerun.engine.tree import Tree
+from forerun.engine.numerics.tree import Tree
 
 
 @dataclass(frozen=True)

@@ -15,25 +15,26 @@ from torch.optim.lr_scheduler import LRScheduler
 from forerun.engine.backends import Backend, Local
 from forerun.engine.check import Check
 from forerun.engine.checkpoint import Checkpoint
-from forerun.engine.guess import Guess, Hold
+from forerun.engine.guesses import Guess, Hold
 from forerun.engine.methods import Method, Picard
+from forerun.engine.numerics.tree import Tree, tensors
 from forerun.engine.progress import Progress, Silent
 from forerun.engine.run import Setting
 from forerun.engine.tolerance import Tolerance
-from forerun.engine.tree import Tree, tensors
-from forerun.engine.window import Auto, Window, Within
-from forerun.optim import front, probe
+from forerun.engine.windows import Auto, Window, Within
+from forerun.optim import preflight as probe
+from forerun.optim import validation as front
 from forerun.optim.barriers import NOWHERE, Barriers, changed
 from forerun.optim.events import Accepted, Every
 from forerun.optim.gradients import Gradients
+from forerun.optim.optimizer_stepper import Clip, Workbench
 from forerun.optim.parameters import Loss, Parameters
-from forerun.optim.probe import Suited
+from forerun.optim.preflight import Suited
 from forerun.optim.running import Running, loaded
 from forerun.optim.seeding import seeded
 from forerun.optim.task import Data, Task
 from forerun.optim.tolerance import StepLength
 from forerun.optim.training import Average, Training
-from forerun.optim.workbench import Clip, Workbench
 
 ROWS, STATES = 16, 2  # rows of parameters, and states, that the engine holds for every step of a window
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from forerun.engine.tree import Tree
+from forerun.engine.numerics.tree import Tree
 
 PAIRS = "<pairs>"  # stands for a dict whose keys are no strings
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from forerun.engine.tree import Tree
+from forerun.engine.numerics.tree import Tree
 
 Loss = Callable[..., Any]
 

@@ -9,12 +9,12 @@ from typing import Any, Protocol, final
 from torch import Tensor
 
 from forerun.engine.checkpoint import Checkpoint
+from forerun.engine.numerics.tree import Tree
 from forerun.engine.process import Process
 from forerun.engine.progress import Progress
 from forerun.engine.run import Setting
 from forerun.engine.solution import NotConverged, Seconds, Solution, Status
 from forerun.engine.solve import Event, solving
-from forerun.engine.tree import Tree
 from forerun.optim.barriers import Barriers
 from forerun.optim.events import Accepted, Every
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
-from forerun.engine.noise import mixed
+from forerun.engine.numerics.noise import mixed
 
 try:
     import numpy as np

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from forerun.engine.tree import Tree, describe
+from forerun.engine.numerics.tree import Tree, describe
 from forerun.optim.parameters import Loss, Parameters
 from forerun.optim.seeding import seeded
 

@@ -17,11 +17,11 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from forerun.engine.numerics.tree import Tree
 from forerun.engine.process import Process
-from forerun.engine.tree import Tree
 from forerun.optim.gradients import Gradients
+from forerun.optim.optimizer_stepper import Workbench
 from forerun.optim.task import Task
-from forerun.optim.workbench import Workbench
 
 Average = Callable[[Tensor, Tensor, int], Tensor]
 

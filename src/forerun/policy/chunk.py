@@ -8,8 +8,8 @@ from typing import final
 import torch
 from torch import Tensor
 
+from forerun.engine.numerics.tree import Tree
 from forerun.engine.process import Affine, Process
-from forerun.engine.tree import Tree
 from forerun.policy.plan import Denoiser, Plan
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from forerun.engine.guess import Edge, Guess, sweep_on
+from forerun.engine.guesses import Edge, Guess, sweep_on
 from forerun.engine.methods import Evaluate
-from forerun.engine.tree import Tree
+from forerun.engine.numerics.tree import Tree
 
 
 @dataclass(frozen=True)

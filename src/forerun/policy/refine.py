@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from forerun.engine.methods import Sequential
+from forerun.engine.numerics.tree import Tree
 from forerun.engine.process import Process
 from forerun.engine.solution import Status
 from forerun.engine.solve import solve
-from forerun.engine.tree import Tree
 from forerun.policy.noise import chosen
 from forerun.policy.tick import Answer, Tick
 

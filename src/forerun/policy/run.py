@@ -14,13 +14,13 @@ from torch import Tensor
 from forerun.engine.backends import Backend
 from forerun.engine.check import Check
 from forerun.engine.methods import Method
+from forerun.engine.numerics.tree import Tree
 from forerun.engine.process import Process
 from forerun.engine.rounds import Round
+from forerun.engine.rows.sweep import Problem, sweep
 from forerun.engine.solve import Event, solve
-from forerun.engine.sweep import Problem, sweep
 from forerun.engine.tolerance import Tolerance
-from forerun.engine.tree import Tree
-from forerun.engine.window import Window
+from forerun.engine.windows import Window
 from forerun.policy.recall import Recall
 
 RESERVE: Final = 5e-4  # seconds that it takes to foresee the end and to answer

@@ -14,7 +14,7 @@ from forerun.engine.backends import Local
 from forerun.engine.check import Check
 from forerun.engine.methods import Method, Secant
 from forerun.engine.tolerance import PerStep, Tolerance
-from forerun.engine.window import Full, Window
+from forerun.engine.windows import Full, Window
 from forerun.policy.chunk import Network
 from forerun.policy.modes import Exact, Mode
 from forerun.policy.noise import TickNoise, chosen, shifted

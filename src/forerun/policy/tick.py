@@ -10,10 +10,10 @@ from typing import final
 import torch
 from torch import Tensor
 
+from forerun.engine.numerics.tree import Tree
 from forerun.engine.process import Process
 from forerun.engine.rounds import Round
 from forerun.engine.solution import Solution, Status
-from forerun.engine.tree import Tree
 from forerun.policy.chunk import Network, tick_process
 from forerun.policy.plan import Plan
 from forerun.policy.run import Run, Setting

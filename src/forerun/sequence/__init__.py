@@ -3,13 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 from forerun.sequence.autoregressive.choice import Choice, Greedy, Gumbel
-from forerun.sequence.autoregressive.digits import load_made, load_pixelcnn
 from forerun.sequence.autoregressive.images import Drawn, sample
 from forerun.sequence.autoregressive.made import Made
 from forerun.sequence.autoregressive.pixelcnn import PixelCNN
 from forerun.sequence.causal import Filler, Filling
-from forerun.sequence.depth import Features, Layers, Stacked, feedforward
 from forerun.sequence.guess import Continuation, Fill, Lookup, Reguess, Repeat
+from forerun.sequence.layers import Features, Layers, Stacked, feedforward
 from forerun.sequence.recurrent.modules import RNN
 from forerun.sequence.recurrent.ode import DOPRI5, EULER, RK4, Tableau, odeint
 from forerun.sequence.recurrent.scan import Scanned, scan
@@ -43,8 +42,6 @@ __all__ = [
     "Tableau",
     "feedforward",
     "generate",
-    "load_made",
-    "load_pixelcnn",
     "odeint",
     "sample",
     "scan",

@@ -10,10 +10,10 @@ from typing import final
 import torch
 from torch import Tensor
 
-from forerun.engine.guess import Edge, Guess
+from forerun.engine.guesses import Edge, Guess
 from forerun.engine.methods import Evaluate, Front, Iterate, Method, Picard
-from forerun.engine.sweep import Problem, Rows
-from forerun.engine.tree import Tree
+from forerun.engine.numerics.tree import Tree
+from forerun.engine.rows.sweep import Problem, Rows
 from forerun.sequence.causal import Filling
 
 

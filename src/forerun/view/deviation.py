@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from forerun.engine.tree import Tree, tensors
+from forerun.engine.numerics.tree import Tree, tensors
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from forerun.engine.methods import Jacobi, Picard, Secant, Sequential
 from forerun.engine.process import Process
 from forerun.engine.solve import solve
 from forerun.engine.tolerance import Absolute
-from forerun.engine.window import Auto, Full, Sliding
+from forerun.engine.windows import Auto, Full, Sliding
 
 
 def logistic(step, x):

@@ -12,13 +12,14 @@ from torch import Tensor
 
 import forerun
 from forerun.cli import words
-from forerun.diffusion import Denoising, Schedule, load_digits_denoiser
-from forerun.engine.guess import Guess
+from forerun.diffusion import Denoising, Schedule
+from forerun.engine.guesses import Guess
 from forerun.engine.methods import Method
 from forerun.engine.progress import Progress, Silent
 from forerun.engine.solution import Seconds, Solution, Status
-from forerun.engine.window import Window
+from forerun.engine.windows import Window
 from forerun.view import Deviation
+from forerun.worlds.digits import load_digits_denoiser
 
 REPEATS, PATIENCE = 3, 6.0  # timed runs of each rival; no more of them after so many seconds
 WARM_UP = 5  # calls of one step before anything is timed

@@ -15,9 +15,9 @@ from forerun.cli.policy import names
 from forerun.cli.policy.job import Job, Options, Outcome, ahead, in_order, prepare
 from forerun.cli.policy.show import show_begin, show_table
 from forerun.cli.terminal import console, refuse, refusing
-from forerun.policy.robots.environment import Task
-from forerun.policy.robots.video import Recorder, refuse_video
 from forerun.policy.sampler import NotFinite
+from forerun.worlds.robots.environment import Task
+from forerun.worlds.robots.video import Recorder, refuse_video
 
 STOPPED = 130  # what a shell expects after Ctrl-C
 

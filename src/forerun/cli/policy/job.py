@@ -12,13 +12,13 @@ from torch import Tensor
 
 from forerun.cli import words
 from forerun.cli.policy import names
-from forerun.engine.window import Window
+from forerun.engine.windows import Window
 from forerun.policy.modes import RTI
-from forerun.policy.robots.environment import Environment, Task
-from forerun.policy.robots.episodes import Episode, interval, run
-from forerun.policy.robots.in_order import InOrder
-from forerun.policy.robots.policy import ChunkPolicy, shipped
 from forerun.policy.sampler import WINDOW, Sampler
+from forerun.worlds.robots.environment import Environment, Task
+from forerun.worlds.robots.episodes import Episode, interval, run
+from forerun.worlds.robots.in_order import InOrder
+from forerun.worlds.robots.policy import ChunkPolicy, shipped
 
 FIRST_SEED = 10_000  # of the episodes: far from those of the demonstrations
 

@@ -7,9 +7,9 @@ from importlib.util import find_spec
 from typing import Any
 
 from forerun.policy.modes import RTI, Deadline, Exact, Mode, Warm
-from forerun.policy.robots import tasks
-from forerun.policy.robots.environment import Task
-from forerun.policy.robots.train import LARGE, MEDIUM, SMALL, UNET, Size
+from forerun.worlds.robots import tasks
+from forerun.worlds.robots.environment import Task
+from forerun.worlds.robots.train import LARGE, MEDIUM, SMALL, UNET, Size
 
 
 def _ddpm(trained: Any) -> Any:

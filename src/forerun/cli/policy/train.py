@@ -13,9 +13,9 @@ import typer
 from forerun.cli import words
 from forerun.cli.policy import names
 from forerun.cli.terminal import console, refusing
-from forerun.policy.robots.demonstrations import Demonstrations
-from forerun.policy.robots.environment import Task
-from forerun.policy.robots.train import Settings, facts, train
+from forerun.worlds.robots.demonstrations import Demonstrations
+from forerun.worlds.robots.environment import Task
+from forerun.worlds.robots.train import Settings, facts, train
 
 STOPPED = 130  # what a shell expects after Ctrl-C
 

@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 
 from forerun.cli.sample.job import Job
 from forerun.diffusion.pipelines.blend import Noised
-from forerun.diffusion.pipelines.watch import Asked, Observer, watching
+from forerun.diffusion.pipelines.hooks import Asked, Observer, watching
 from forerun.engine.methods import Method, Sequential
 from forerun.engine.methods.base import Evaluate, Front, Iterate
 from forerun.engine.solution import Solution

@@ -81,7 +81,7 @@ def prepare(options: Options, settings: Settings) -> Job:
 
 def _load(options: Options, settings: Settings) -> Any:
     if options.pipeline is None:
-        from forerun.diffusion.scenes.load import load_scenes_pipeline
+        from forerun.worlds.scenes.load import load_scenes_pipeline
 
         return load_scenes_pipeline(settings.dtype)
     from diffusers import DiffusionPipeline

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 from forerun.cli import words
-from forerun.diffusion.scenes import captions
 from forerun.engine.backends import Backend, Distributed, Local
 from forerun.engine.methods import Method
-from forerun.engine.window import Window
+from forerun.engine.windows import Window
+from forerun.worlds.scenes import captions
 
 PROMPT = "a red torus left of a blue cube"
 GUIDANCE = 2.0  # of the shipped pipeline, which is small: more of it bends the edges

@@ -15,8 +15,8 @@ from forerun.cli.sample.frames import Watch
 from forerun.cli.sample.job import Job
 from forerun.cli.sample.options import Options, Settings
 from forerun.diffusion.pipelines.blend import Noised
+from forerun.diffusion.pipelines.hooks import Asked, Observer, watching
 from forerun.diffusion.pipelines.parallel import parallel
-from forerun.diffusion.pipelines.watch import Asked, Observer, watching
 from forerun.engine.progress import Progress, Silent
 from forerun.engine.solution import Solution
 from forerun.view import Deviation

@@ -10,12 +10,12 @@ from forerun.cli.text3d.options import Options, Settings
 from forerun.engine.methods import Sequential
 from forerun.engine.progress import Progress
 from forerun.engine.solution import Solution, Status
-from forerun.engine.window import Sliding
+from forerun.engine.windows import Sliding
 from forerun.optim.events import Every
-from forerun.optim.text3d import sculpture
 from forerun.optim.text3d.camera import held_out
-from forerun.optim.text3d.sculpture import Sculpture, psnr
 from forerun.optim.tolerance import StepLength
+from forerun.worlds.solids import sculpture
+from forerun.worlds.solids.sculpture import Sculpture, psnr
 
 EVERY = 20  # steps between checkpoints
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from forerun.cli import words
 from forerun.engine.methods import Method
-from forerun.engine.window import Window
+from forerun.engine.windows import Window
 
 PROMPT = "a yellow cone"
 
@@ -74,7 +74,7 @@ class Settings:
             ImportError: a package is missing.
             ValueError: a word stands for nothing, or a number makes no sense.
         """
-        from forerun.optim.text3d.things import parse
+        from forerun.worlds.solids.things import parse
 
         parse(options.prompt)
         if not 0 <= options.tolerance <= float("inf"):

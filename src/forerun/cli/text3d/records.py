@@ -16,9 +16,9 @@ from forerun.cli.text3d.job import Outcome
 from forerun.cli.text3d.options import Options
 from forerun.optim.text3d.camera import around
 from forerun.optim.text3d.mesh import surface, write_mesh
-from forerun.optim.text3d.sculpture import Sculpture
-from forerun.optim.text3d.world import render
 from forerun.view.pictures import animate, rows, save
+from forerun.worlds.solids.render import render
+from forerun.worlds.solids.sculpture import Sculpture
 
 FRAMES, SIDE = 36, 128
 HEIGHTS = {"from the side": 10, "from above": 40}  # degrees

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from forerun.diffusion.pipelines.argument_sources import Output, Sample, Time
+from forerun.diffusion.pipelines.call_graph import Part
 from forerun.diffusion.pipelines.calls import flatten
-from forerun.diffusion.pipelines.leaves import Output, Sample, Time
-from forerun.diffusion.pipelines.recipe import Part
-from forerun.diffusion.pipelines.watch import Asked
+from forerun.diffusion.pipelines.hooks import Asked
 
 SINGLE = 4  # bytes
 ROUNDINGS = 8  # of half precision, beyond the tolerance

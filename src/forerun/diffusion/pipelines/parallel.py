@@ -13,17 +13,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from forerun.diffusion.pipelines.ahead import Ahead
-from forerun.diffusion.pipelines.loop import Settings
-from forerun.diffusion.pipelines.watch import watching
+from forerun.diffusion.pipelines.hooks import watching
+from forerun.diffusion.pipelines.loop_ledger import Settings
+from forerun.diffusion.pipelines.pipeline_run import Ahead
 from forerun.engine.backends import Backend, Local
 from forerun.engine.check import Check
-from forerun.engine.guess import Guess
+from forerun.engine.guesses import Guess
 from forerun.engine.methods import Method, Secant
 from forerun.engine.progress import Progress, Silent
 from forerun.engine.solve import Event
 from forerun.engine.tolerance import Tolerance
-from forerun.engine.window import Auto, Window
+from forerun.engine.windows import Auto, Window
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def parallel(
             Or a `Tolerance`, in the units of the samples themselves.
         check: see `forerun.solve`.
         guess: what stands in a slot before its first evaluation; by default the last output, held, and where a sampler
-            draws no noise, a few outputs over the first window, if that is wide (`forerun.engine.guess.Probe`).
+            draws no noise, a few outputs over the first window, if that is wide (`forerun.engine.guesses.Probe`).
         backend: where rounds are evaluated; `Local(max_batch=16)` bounds memory.
         progress: shown while a loop is solved; the pipeline's own bar goes on as well.
         callback: see `forerun.solve`.

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from forerun.diffusion.pipelines.plan import Record
+from forerun.diffusion.pipelines.remaining_loop import Record
 from forerun.engine.backends import Backend, Distributed
 
 

@@ -15,13 +15,13 @@ from forerun.diffusion.schedulers.noise import Generators
 from forerun.diffusion.schedulers.sampling import Sampling
 from forerun.engine.backends import Backend, Local
 from forerun.engine.check import Check
-from forerun.engine.guess import Guess, Probe
+from forerun.engine.guesses import Guess, Probe
 from forerun.engine.methods import Method, Secant
 from forerun.engine.progress import Progress, Silent
 from forerun.engine.solution import Solution
 from forerun.engine.solve import Event, solve
 from forerun.engine.tolerance import PerStep, Tolerance
-from forerun.engine.window import Auto, Window
+from forerun.engine.windows import Auto, Window
 
 # (samples (N, *shape), scaled by the scheduler; timesteps (N,)) -> what the scheduler's step takes, (N, *shape)
 Denoiser = Callable[[Tensor, Tensor], Tensor]

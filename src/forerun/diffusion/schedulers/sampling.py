@@ -14,8 +14,8 @@ from forerun.diffusion.schedulers.history import Script
 from forerun.diffusion.schedulers.linear import Matrices, probe
 from forerun.diffusion.schedulers.noise import Generators, StepNoises
 from forerun.diffusion.schedulers.prediction import splits
+from forerun.engine.numerics.tree import Tree, tree_map
 from forerun.engine.process import Affine, Process
-from forerun.engine.tree import Tree, tree_map
 
 # (steps: list of W, samples (W, B, *shape), unscaled) -> what the scheduler's step takes, (W, B, *shape)
 Network = Callable[[Tensor, Tensor], Tensor]

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from forerun.engine.sweep import Problem
-from forerun.engine.tree import Tree
+from forerun.engine.numerics.tree import Tree
+from forerun.engine.rows.sweep import Problem
 
 
 class Evaluate(Protocol):

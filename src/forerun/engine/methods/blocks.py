@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from forerun.engine.methods.base import Evaluate, Evaluated, Front, Iterate
-from forerun.engine.sweep import Joined, Rows
-from forerun.engine.tree import Tree
+from forerun.engine.numerics.tree import Tree
+from forerun.engine.rows.sweep import Joined, Rows
 
 FAR = 1e15  # the distance of values that cannot be near: beyond any tolerance, and its square is finite in float32
 

@@ -11,8 +11,8 @@ from forerun.engine.methods.base import Evaluate, Evaluated, Front, Iterate, Met
 from forerun.engine.methods.damped import clip, gains
 from forerun.engine.methods.quasi_newton import QuasiNewton
 from forerun.engine.methods.slopes import SlopeMethod
-from forerun.engine.scan import scan
-from forerun.engine.sweep import apply, sweep
+from forerun.engine.numerics.scan import scan
+from forerun.engine.rows.sweep import apply, sweep
 
 STEEP = 1e6  # larger propagators weigh like this one, so that their squares are finite in float32
 

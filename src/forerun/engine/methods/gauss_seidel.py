@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from forerun.engine.methods.base import Evaluate, Evaluated, Front, Iterate, Method
 from forerun.engine.methods.blocks import check_size, joined, walk
 from forerun.engine.methods.jacobi import Jacobi
-from forerun.engine.sweep import sweep
+from forerun.engine.rows.sweep import sweep
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from torch import Tensor
 from forerun.engine.methods.base import Evaluate, Front
 from forerun.engine.methods.slopes import SlopeMethod
 from forerun.engine.methods.tangents import along
-from forerun.engine.sweep import Problem
-from forerun.engine.tree import Tree
+from forerun.engine.numerics.tree import Tree
+from forerun.engine.rows.sweep import Problem
 
 CHUNK: Final = 32  # columns of the Jacobian that are computed at once: beyond, memory grows and time does not fall
 

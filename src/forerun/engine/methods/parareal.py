@@ -11,8 +11,8 @@ from torch.utils import _pytree as pytree
 
 from forerun.engine.methods.base import Evaluate, Front, Iterate, Method
 from forerun.engine.methods.blocks import check_size, joined, walk
-from forerun.engine.sweep import Problem
-from forerun.engine.tree import Tree
+from forerun.engine.numerics.tree import Tree
+from forerun.engine.rows.sweep import Problem
 
 
 @dataclass(frozen=True)

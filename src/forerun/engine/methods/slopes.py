@@ -8,7 +8,7 @@ from typing import Any, final
 from torch import Tensor
 
 from forerun.engine.methods.base import Evaluate, Evaluated, Front, Iterate, Method
-from forerun.engine.sweep import sweep
+from forerun.engine.rows.sweep import sweep
 
 
 class SlopeMethod(Method):

@@ -9,7 +9,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from forerun.engine.noise import mixed
+from forerun.engine.numerics.noise import mixed
 from forerun.optim.distillation.prior import Prior
 from forerun.optim.distillation.timesteps import Between, Timesteps, variance
 

@@ -9,7 +9,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from forerun.engine.noise import StepNoise
+from forerun.engine.numerics.noise import StepNoise
 
 
 class Choice(ABC):

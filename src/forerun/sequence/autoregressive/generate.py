@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from forerun.engine.guess import Guess
+from forerun.engine.guesses import Guess
 from forerun.engine.methods import Method
 from forerun.engine.solution import Solution
 from forerun.engine.solve import Event, solve
 from forerun.engine.tolerance import Absolute
-from forerun.engine.window import Sliding, Window
+from forerun.engine.windows import Sliding, Window
 from forerun.sequence.autoregressive.choice import Choice, Greedy
-from forerun.sequence.autoregressive.front import check_model, check_prompt, ends_of
 from forerun.sequence.autoregressive.tokens import Cache, Tokens
+from forerun.sequence.autoregressive.validation import check_model, check_prompt, ends_of
 from forerun.sequence.causal import Filling
 from forerun.sequence.guess import Lookup, Reguess
 

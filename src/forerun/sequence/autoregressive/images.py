@@ -9,17 +9,17 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from forerun.engine.guess import Guess
+from forerun.engine.guesses import Guess
 from forerun.engine.methods import Method, Picard
 from forerun.engine.solution import Solution
 from forerun.engine.solve import solve
 from forerun.engine.tolerance import Absolute
-from forerun.engine.window import Full, Window
+from forerun.engine.windows import Full, Window
 from forerun.sequence.autoregressive.logistic import draw
 from forerun.sequence.autoregressive.pixelcnn import PixelCNN, Rows
 from forerun.sequence.causal import Filler, Filling
+from forerun.sequence.eval_mode import check_at_rest
 from forerun.sequence.guess import Fill
-from forerun.sequence.rest import check_at_rest
 
 PROBED = 32  # pixels at most whose followers are changed to see whether the network looks ahead
 

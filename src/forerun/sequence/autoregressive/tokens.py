@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from forerun.sequence.autoregressive.choice import Choice
-from forerun.sequence.autoregressive.front import cache_name
+from forerun.sequence.autoregressive.validation import cache_name
 from forerun.sequence.causal import Filler
 
 

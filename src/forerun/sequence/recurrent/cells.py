@@ -10,8 +10,8 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from forerun.engine.scan import are_tiny, elements_first
-from forerun.engine.tree import Layout, Tree, tree_map
+from forerun.engine.numerics.scan import are_tiny, elements_first
+from forerun.engine.numerics.tree import Layout, Tree, tree_map
 
 CHUNK = 32  # columns of a Jacobian that are computed at once
 

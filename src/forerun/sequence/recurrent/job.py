@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from forerun.engine.methods import Method, Newton, Sequential
-from forerun.engine.scan import scan as affine_scan
+from forerun.engine.numerics.scan import scan as affine_scan
+from forerun.engine.numerics.tree import Layout, Tree, tensors, tree_map
+from forerun.engine.rows.sweep import stacked
 from forerun.engine.solution import Solution
 from forerun.engine.solve import Event, solve
-from forerun.engine.sweep import stacked
-from forerun.engine.tree import Layout, Tree, tensors, tree_map
 from forerun.sequence.recurrent.cells import Cell
 from forerun.sequence.recurrent.recurrence import Recurrence, differentiable
 

@@ -8,10 +8,10 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from forerun.engine.numerics.scan import scan
+from forerun.engine.numerics.tree import Tree, tree_map
 from forerun.engine.process import Affine, Process
-from forerun.engine.scan import scan
-from forerun.engine.sweep import apply
-from forerun.engine.tree import Tree, tree_map
+from forerun.engine.rows.sweep import apply
 from forerun.sequence.recurrent.cells import Cell
 
 

@@ -12,14 +12,14 @@ from torch import nn
 
 from forerun.engine.check import Check
 from forerun.engine.methods import Method, Newton
+from forerun.engine.numerics.tree import Layout, Tree
 from forerun.engine.solution import Solution
 from forerun.engine.tolerance import Absolute, Tolerance
-from forerun.engine.tree import Layout, Tree
-from forerun.engine.window import Full, Sliding, Window
+from forerun.engine.windows import Full, Sliding, Window
+from forerun.sequence.eval_mode import check_at_rest
 from forerun.sequence.recurrent.cells import Cell, adapted
-from forerun.sequence.recurrent.front import check_cell, check_inputs
 from forerun.sequence.recurrent.job import Job, Loop, learn, trial
-from forerun.sequence.rest import check_at_rest
+from forerun.sequence.recurrent.validation import check_cell, check_inputs
 
 ROUNDINGS = 64  # of the dtype: the tolerance
 

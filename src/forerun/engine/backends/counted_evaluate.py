@@ -1,0 +1,34 @@
+"""Meter: the `evaluate` that methods are given; it counts rounds and evaluations, and takes their time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from torch import Tensor
+
+from forerun.engine.backends.base import Backend, Call
+from forerun.engine.rounds import Lap
+from forerun.engine.rows.sweep import Problem
+
+
+class Meter:
+    """Calls the backend. See `forerun.engine.methods.base.Evaluate`."""
+
+    def __init__(self, problem: Problem, backend: Backend) -> None:
+        self._problem = problem
+        self._backend = backend
+        self._returned = time.perf_counter()
+        self._open: list[tuple[int, Callable[[], Lap]]] = []
+
+    def __call__(self, steps: Tensor, inputs: Tensor, call: Call | None = None, cost: int = 1) -> Tensor:
+        rest = time.perf_counter() - self._returned
+        outputs, lap = self._backend.evaluate(call or self._problem.evaluate, steps, inputs, rest)
+        self._open.append((cost * len(steps), lap))
+        self._returned = time.perf_counter()
+        return outputs
+
+    def take(self) -> tuple[int, int, Lap]:
+        """Rounds, evaluations and time since the last take; the outputs must be in use, as reading may wait."""
+        taken, self._open = self._open, []
+        return len(taken), sum(count for count, _ in taken), sum((lap() for _, lap in taken), Lap())

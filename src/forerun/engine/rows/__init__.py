@@ -1,0 +1,1 @@
+"""A process in rows: its problem, its steps as affine maps, and the sweep."""

@@ -1,0 +1,132 @@
+"""A task and its environment, with every episode told by its seed."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from forerun.worlds.robots.course import Array
+from forerun.worlds.robots.experts import Expert
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(ABC):
+    """What a robot shall do.
+
+    Args:
+        name: as the command line has it.
+        expert: shows how.
+        limit: steps of an episode at most; success ends it earlier.
+        noise: that disturbs the expert's displacements in demonstrations, in units of an action.
+        linger: steps that a demonstration goes on from success, so that the last chunks know where to stay.
+
+    Attributes:
+        packages: that simulate its world.
+        install: what to say where one of them is missing.
+    """
+
+    packages: ClassVar[tuple[str, ...]]
+    install: ClassVar[str]
+
+    name: str
+    expert: Expert
+    limit: int
+    noise: float = 0.2
+    linger: int = 8
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """The environment, in words."""
+
+    @property
+    @abstractmethod
+    def displacements(self) -> int:
+        """The leading numbers of an action that move the robot; what is behind them is not disturbed."""
+
+    @abstractmethod
+    def environment(self) -> Environment:
+        """A world to do it in.
+
+        Raises:
+            ImportError: what simulates it is not installed; the message has the line to type.
+        """
+
+    @abstractmethod
+    def refuse_pictures(self) -> None:
+        """See that its world can be drawn without a screen.
+
+        Raises:
+            ImportError: what draws it is not installed; the message has the line to type.
+        """
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where an episode stands.
+
+    Attributes:
+        observation: what a policy sees, float64 `(observed,)`.
+        scene: the simulation's own observation, for experts.
+        reward: of the step that led here.
+        success: the task is done.
+        failed: the course was broken.
+    """
+
+    observation: Array
+    scene: Array
+    reward: float = 0.0
+    success: bool = False
+    failed: bool = False
+
+
+class Stage(Protocol):
+    """Where pictures of an environment are drawn."""
+
+    def picture(self) -> Any:
+        """Of the environment as it is now: uint8 `(height, width, 3)`."""
+
+
+class Environment(ABC):
+    """A world with one robot and one task.
+
+    Attributes:
+        task: what it shall do.
+        features: what the task adds to an observation in this episode.
+        rate: steps a second.
+    """
+
+    task: Task
+    features: Array
+    rate: int
+
+    @abstractmethod
+    def reset(self, seed: int) -> Moment:
+        """Begin an episode; the same seed begins the same one."""
+
+    @abstractmethod
+    def step(self, action: Array) -> Moment:
+        """Take one action.
+
+        Raises:
+            ValueError: the action has another shape, or is not finite.
+        """
+
+    @abstractmethod
+    def stage(self, width: int, height: int) -> Stage:
+        """Where it is drawn, without a screen; pixels."""
+
+
+def sound(action: Array, size: int) -> Array:
+    """The action as float64 `(size,)`.
+
+    Raises:
+        ValueError: it has another shape, or is not finite.
+    """
+    action = np.asarray(action, dtype=np.float64)
+    if action.shape != (size,) or not np.isfinite(action).all():
+        raise ValueError(f"an action is {size} finite numbers, got {action}; pass one row of a chunk")
+    return action

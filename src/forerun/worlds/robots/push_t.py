@@ -1,0 +1,120 @@
+"""Push-T: a disc pushes a T-shaped block onto its place in the plane (Chi et al., arXiv 2303.04137; gym-pusht)."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from typing import Any, Final, final
+
+import numpy as np
+
+from forerun.worlds.robots.course import Array
+from forerun.worlds.robots.environment import Environment, Moment, Stage, Task, sound
+
+SIDE: Final = 512.0  # of the arena, in pixels; actions are places in it
+OUTLINE: Final = np.array(  # of the block, in its own coordinates
+    [(-60, 0), (60, 0), (60, 30), (15, 30), (15, 120), (-15, 120), (-15, 30), (-60, 30)], dtype=np.float64
+)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class PushTask(Task):
+    """Cover at least 95 % of the T's place; 300 steps of a tenth of a second, as gym-pusht has it."""
+
+    packages = ("gym_pusht",)
+    install = "Push-T needs gym-pusht: pip install 'forerun[push-t]'"
+    limit: int = 300
+    noise: float = 4.0  # pixels
+    linger: int = 1  # the next push would move the block off its place
+
+    @property
+    def title(self) -> str:
+        return "PushT-v0 of gym-pusht"
+
+    @property
+    def displacements(self) -> int:
+        return 2
+
+    def environment(self) -> PushT:
+        return PushT(self)
+
+    def refuse_pictures(self) -> None:
+        pass
+
+
+@final
+class PushT(Environment):
+    """The arena of gym-pusht.
+
+    An action `(2,)` is where the disc shall go, pixels. An observation is the disc `(2,)` and the corners of the block
+    `(8, 2)`, of this frame and of the one before. The reward is the share of the place that is covered, relative to
+    the 95 % that are success, at most 1. Experts see gym-pusht's own state: disc `(2,)`, block `(2,)` and its angle.
+
+    Raises:
+        ImportError: gym-pusht is not installed; the message has the line to type.
+    """
+
+    rate = 10
+
+    def __init__(self, task: PushTask) -> None:
+        self.task = task
+        self.arena = arena()
+        self.features = np.zeros(0)
+        self._before = np.zeros(0)
+
+    def reset(self, seed: int) -> Moment:
+        scene, _ = self.arena.reset(seed=seed)
+        self._before = _frame(scene)
+        return Moment(self._observe(scene), scene)
+
+    def step(self, action: Array) -> Moment:
+        scene, reward, done, _, _ = self.arena.step(np.clip(sound(action, 2), 0, SIDE))
+        return Moment(self._observe(scene), scene, float(reward), bool(done))
+
+    def stage(self, width: int, height: int) -> Stage:
+        side = min(width, height)
+        self.arena.visualization_width = self.arena.visualization_height = side
+        return _Table(self.arena, (height, width))
+
+    def _observe(self, scene: Array) -> Array:
+        frame = _frame(scene)
+        before, self._before = self._before, frame
+        return np.concatenate([frame, before])
+
+
+def placed(points: Array, pose: Array) -> Array:
+    """Points `(N, 2)` of the block in the arena, where its origin is at `pose[:2]`, turned by `pose[2]`."""
+    cos, sin = math.cos(pose[2]), math.sin(pose[2])
+    return np.asarray(points @ np.array([[cos, sin], [-sin, cos]]) + pose[:2])
+
+
+def arena() -> Any:
+    """One of gym-pusht, which needs no screen."""
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    try:
+        from gym_pusht.envs import PushTEnv
+    except ImportError as error:
+        raise ImportError(f"{PushTask.install} ({error})") from error
+    return PushTEnv()
+
+
+def _frame(scene: Array) -> Array:
+    return np.concatenate([scene[:2], placed(OUTLINE, scene[2:]).flatten()])
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A picture of the arena in the middle of one of the right size `(height, width)`."""
+
+    arena: Any
+    size: tuple[int, int]
+
+    def picture(self) -> Any:
+        square, (height, width) = self.arena.render(), self.size
+        side = min(height, width)
+        whole = np.full((height, width, 3), 255, dtype=np.uint8)
+        top, left = (height - side) // 2, (width - side) // 2
+        whole[top : top + side, left : left + side] = square
+        return whole

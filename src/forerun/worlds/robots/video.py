@@ -1,0 +1,73 @@
+"""Videos of a robot at work, drawn without a screen."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, final
+
+from forerun.worlds.robots.environment import Environment, Stage, Task
+
+PACE = 20  # pictures a second, or as many as there are steps
+KINDS = {".gif": "PIL", ".mp4": "imageio_ffmpeg"}  # and what writes them
+
+
+def refuse_video(path: Path, task: Task) -> None:
+    """See that a video of a task can be made, before anything runs.
+
+    Raises:
+        ValueError: the file's name ends otherwise.
+        ImportError: what renders or writes it is not installed; the message has the line to type.
+    """
+    if path.suffix not in KINDS:
+        raise ValueError(f"{path} is no video that can be written here; name it {path.stem}.mp4 or {path.stem}.gif")
+    task.refuse_pictures()
+    if find_spec(KINDS[path.suffix]) is None:
+        raise ImportError(f"{path.suffix} needs {KINDS[path.suffix]}: pip install 'forerun[robots]'")
+
+
+@final
+class Recorder:
+    """Takes a picture every few steps.
+
+    Args:
+        every: steps between pictures; None for some twenty pictures a second.
+        width, height: of a picture, in pixels.
+        limit: pictures at most; what comes later is not taken.
+    """
+
+    def __init__(self, *, every: int | None = None, width: int = 320, height: int = 240, limit: int = 500) -> None:
+        self.every, self.width, self.height, self.limit = every, width, height, limit
+        self.frames: list[Any] = []
+        self._seen, self._rate = 0, 0.0
+        self._stages: dict[int, Stage] = {}
+
+    def watch(self, environment: Environment) -> None:
+        """See one step."""
+        self._seen += 1
+        every = self.every or max(environment.rate // PACE, 1)
+        if self._seen % every == 0 and len(self.frames) < self.limit:
+            self._rate = environment.rate / every
+            self.frames.append(self._picture(environment))
+
+    def save(self, path: Path) -> None:
+        """Write the pictures as a video, as fast as they were taken; `.gif` or `.mp4`."""
+        rate = self._rate
+        if path.suffix == ".gif":
+            from PIL import Image
+
+            first, *rest = (Image.fromarray(frame) for frame in self.frames)
+            first.save(path, save_all=True, append_images=rest, duration=1000 / rate, loop=0)
+            return
+        import imageio_ffmpeg
+
+        writer = imageio_ffmpeg.write_frames(str(path), (self.width, self.height), fps=rate, macro_block_size=1)
+        writer.send(None)
+        for frame in self.frames:
+            writer.send(frame.tobytes())
+        writer.close()
+
+    def _picture(self, environment: Environment) -> Any:
+        if id(environment) not in self._stages:
+            self._stages[id(environment)] = environment.stage(self.width, self.height)
+        return self._stages[id(environment)].picture()

@@ -1,0 +1,1 @@
+"""Coloured solids, a prior that knows their pictures, and sculptures that it shapes."""

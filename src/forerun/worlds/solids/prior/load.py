@@ -1,0 +1,72 @@
+"""The trained prior that ships with forerun: pictures of one coloured solid, told a prompt and a camera."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from forerun.optim.distillation.conditioning import Fixed, Seen
+from forerun.optim.distillation.prior import Prior
+from forerun.optim.text3d.camera import Cameras
+
+
+def load_prior(prompt: str, folder: Path | None = None) -> Prior:
+    """A UNet of 1.5 million weights for 32 x 32 pictures that knows `things.words()`, with its text already read.
+
+    `weights/training.json` beside it says how it was trained (`python -m forerun.worlds.solids.prior.train`).
+
+    Args:
+        prompt: what the pictures show.
+        folder: another prior, written by the training.
+
+    Raises:
+        ImportError: diffusers or transformers is not installed.
+    """
+    if folder is not None:
+        return _load(prompt, folder)
+    with resources.as_file(resources.files("forerun.worlds.solids.prior") / "weights") as shipped:
+        return _load(prompt, shipped)
+
+
+@torch.no_grad()
+def _load(prompt: str, folder: Path) -> Prior:
+    with _quiet():
+        from diffusers import DDPMScheduler, UNet2DConditionModel
+        from transformers import CLIPTextModel, CLIPTokenizer
+
+        tokens = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+        encoder = CLIPTextModel.from_pretrained(folder / "text_encoder").float().eval()
+        unet = UNet2DConditionModel.from_pretrained(folder / "unet").float().eval().requires_grad_(False)
+        scheduler = DDPMScheduler.from_pretrained(folder / "scheduler")
+    batch = tokens([prompt, ""], padding="max_length", truncation=True, return_tensors="pt")
+    said, silence = encoder(batch.input_ids).last_hidden_state.split(1)
+    words = Fixed({"encoder_hidden_states": said}, {"encoder_hidden_states": silence})
+    return Prior(unet.to(memory_format=torch.channels_last), scheduler, Seen(words, _features))
+
+
+def _features(cameras: Cameras) -> Tensor:
+    return cameras.features
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the bars and the advice that libraries print while they load."""
+    import transformers.utils.logging
+
+    loggers = [logging.getLogger(name) for name in ("diffusers", "transformers")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers.utils.logging.enable_progress_bar()
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,150 @@
+"""Sculpture: a field that a prior pulls, step by step, to what a prompt says."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from forerun.engine.numerics.noise import mixed
+from forerun.optim.barriers import Barriers
+from forerun.optim.distillation.prior import Prior
+from forerun.optim.distillation.sds import SDS
+from forerun.optim.distillation.timesteps import Annealed
+from forerun.optim.gradients import Batched
+from forerun.optim.loop import Loop
+from forerun.optim.text3d.camera import Cameras, held_out, joined, spread
+from forerun.optim.text3d.field import blob, pictures, refined
+from forerun.worlds.solids.prior.load import load_prior
+from forerun.worlds.solids.render import render
+from forerun.worlds.solids.things import parse
+
+SIDE = 32  # pixels of the prior's pictures
+COARSE = 0.25  # share of the steps that are taken on a grid of half the size
+LAST = 0.1  # share of the rate that the last steps have
+MEASURED = 96  # samples of a ray where a field is measured or shown
+
+
+@final
+@dataclass(frozen=True)
+class Settings:
+    """What decides the sculpture.
+
+    Attributes:
+        steps: of the optimiser, Adam.
+        views: pictures a step, from all sides.
+        size: voxels along a side of the field.
+        guidance: of the prior.
+        rate: of Adam at the beginning, in raw densities and colours; it falls to a tenth.
+        seed: of cameras and noise.
+    """
+
+    steps: int = 160
+    views: int = 1
+    size: int = 32
+    guidance: float = 1.5
+    rate: float = 0.2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "views"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} makes nothing; pass 1 or more")
+        if self.size < 8 or self.size % 2:
+            raise ValueError(f"size={self.size} is no grid; pass an even number of voxels, 8 or more, such as 32")
+
+
+@final
+class Sculpture:
+    """A voxel field, and the loop that shapes it by score distillation.
+
+        sculpture = Sculpture("a yellow cone")
+        solution = sculpture.loop(window=Sliding(8)).run(sculpture.settings.steps).solution()
+        sculpture.views(around(8), 64)
+
+    Args:
+        prompt: a colour and a shape that the prior knows.
+        settings: of the sculpture.
+        prior: another prior than the shipped one, for pictures of 32 x 32.
+
+    Raises:
+        ValueError: the prompt names no known thing.
+        ImportError: diffusers is not installed.
+    """
+
+    def __init__(self, prompt: str, settings: Settings = Settings(), prior: Prior | None = None) -> None:
+        self.thing = parse(prompt)
+        self.settings = settings
+        prior = load_prior(self.thing.said()) if prior is None else prior
+        timesteps = Annealed(settings.steps)
+        self._pull = SDS(prior, guidance=settings.guidance, timesteps=timesteps, seed=settings.seed)
+        self._coarse = round(COARSE * settings.steps)
+        self.field = blob(settings.size // 2 if self._coarse else settings.size, seed=settings.seed).requires_grad_()
+
+    def loop(self, optimizer: Optimizer | None = None, **options: Any) -> Loop:
+        """The loop that shapes the field.
+
+        Args:
+            optimizer: over `[sculpture.field]`, instead of Adam; its rate falls in the same way.
+            options: of `Loop`.
+        """
+        optimizer = torch.optim.Adam([self.field], self.settings.rate) if optimizer is None else optimizer
+        given: dict[str, Any] = {
+            "gradients": Batched(self.losses),
+            "scheduler": self.falling(optimizer),
+            "barriers": Barriers([self._coarse], self._refined),
+            "seed": self.settings.seed,
+        }
+        return Loop(self.field, optimizer, self.loss, **{**given, **options})
+
+    def falling(self, optimizer: Optimizer) -> LambdaLR:
+        """The schedule of its rate: down to a tenth, by half a cosine."""
+        return LambdaLR(optimizer, self._fall)
+
+    def loss(self, field: Tensor, step: int) -> Tensor:
+        """Of one step."""
+        return self.losses(field[None], torch.tensor([step]))[0]
+
+    def losses(self, fields: Tensor, steps: Tensor) -> Tensor:
+        """Of the steps `(W,)`, each of a field of its own `(W, 4, D, D, D)`: one call of the prior's network."""
+        cameras = self.cameras(steps)
+        return self._pull(pictures(fields, cameras, SIDE), steps, cameras)
+
+    def cameras(self, steps: Tensor) -> Cameras:
+        """The cameras of the steps, `W * V` of them."""
+        views = self.settings.views
+        draws = [torch.Generator().manual_seed(mixed(~self.settings.seed, step)) for step in steps.tolist()]
+        return joined([spread(views, views, draw) for draw in draws])
+
+    def views(self, cameras: Cameras, side: int) -> Tensor:
+        """What cameras see of the field, `(N, 3, side, side)` in [0, 1]."""
+        each = [cameras[at : at + 1] for at in range(len(cameras))]
+        with torch.no_grad():
+            return torch.cat([pictures(self.field[None], one, side, samples=MEASURED)[0] for one in each])
+
+    def quality(self) -> float:
+        """PSNR to the true thing, in decibels, over sixteen views that no step has seen."""
+        return psnr(self.views(held_out(), SIDE), render(self.thing, held_out(), SIDE))
+
+    def _fall(self, step: int) -> float:
+        """The share of the rate that is left."""
+        return LAST + (1 - LAST) * 0.5 * (1 + math.cos(math.pi * step / self.settings.steps))
+
+    def _refined(self, step: int, field: Tensor, moments: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        """On the grid of full size; a voxel there meets an eighth of the gradient."""
+        size = self.settings.size
+        carried = {name: refined(each, size) * SHRINK[name] for name, each in moments.items() if each is not None}
+        return refined(field, size), {name: carried.get(name) for name in moments}
+
+
+SHRINK = {"exp_avg": 1 / 8, "exp_avg_sq": 1 / 64}
+
+
+def psnr(pictures: Tensor, others: Tensor) -> float:
+    """Peak signal-to-noise ratio of pictures in [0, 1], in decibels."""
+    return float(-10 * (pictures - others).square().mean().log10())
