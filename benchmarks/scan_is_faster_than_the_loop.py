@@ -48,7 +48,7 @@ void scalar(long T, long B, long D, const float *restrict a, const float *restri
       for (long j = s * D; j < s * D + D; j++) y[j] = a[s] * x[j] + b[j];
 }
 """
-Maps = tuple[Tensor, Tensor, Tensor]
+AffineMaps = tuple[Tensor, Tensor, Tensor]
 
 
 def compile_fused() -> ctypes.CDLL:
@@ -60,7 +60,7 @@ def compile_fused() -> ctypes.CDLL:
     return ctypes.CDLL(str(folder / "fused.so"))
 
 
-def fused(library: ctypes.CDLL, kind: str, maps: Maps) -> Tensor:
+def fused(library: ctypes.CDLL, kind: str, maps: AffineMaps) -> Tensor:
     """The path by the C rival; allocates its result, as `scan` does."""
     shifts = maps[1]
     path = torch.empty_like(shifts)
@@ -96,7 +96,7 @@ def shipped(slopes: Tensor, shifts: Tensor, start: Tensor) -> Tensor:
     return path
 
 
-def problem(kind: str, length: int, batch: int, width: int) -> Maps:
+def problem(kind: str, length: int, batch: int, width: int) -> AffineMaps:
     """Contracting maps, so that no rival meets an overflow."""
     torch.manual_seed(0)
     shape = {"diagonal": (width,), "scalar": (1,), "dense": (width, width)}[kind]

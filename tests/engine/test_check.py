@@ -23,7 +23,7 @@ from forerun import (
     solve,
 )
 from forerun.engine.check import Check
-from forerun.engine.check.deviation_estimator import Trail, worst
+from forerun.engine.check.deviation_estimator import DeviationEstimator, worst
 from forerun.engine.check.jacobian import SMALL, WIDE, Changes, Jacobian
 from forerun.engine.check.jacobian import estimate as from_changes
 from forerun.engine.methods import Evaluated, Jacobi
@@ -136,7 +136,7 @@ def test_the_share_of_a_step_is_the_limit_of_its_residual():
     process, state = network(8)
     for share in (0.1, 0.5):
         found = solve(process, state, window=Sliding(8), tolerance=Absolute(1e-3), check=Check(share=share))
-        assert {entry.limit for entry in found.log} == {share * 1e-3}
+        assert {entry.threshold for entry in found.log} == {share * 1e-3}
 
 
 @pytest.mark.parametrize("shift", [1e-3, 1.0])
@@ -222,7 +222,7 @@ def test_steps_evaluated_once_tell_nothing():
 def test_going_back_takes_the_last_place_that_was_good_enough():
     process, state = lorenz(10)
     problem, tolerance = Problem(process, state), Absolute(1e-3)
-    trail = Trail.start(problem, 0, state)
+    trail = DeviationEstimator.start(problem, 0, state)
     anchors = [
         replace(trail.anchors[0], step=step, shadow=state + drift) for step, drift in ((3, 1e-9), (6, 1e-5), (9, 1e-2))
     ]

@@ -73,7 +73,9 @@ def test_a_file_is_replaced_only_by_a_complete_one(tmp_path):
     assert same(Checkpoint.load(target).state, STATE)
 
 
-@pytest.mark.parametrize("value", [object(), {1: torch.ones(2)}, {2, 3}, torch.Generator(), 1j], ids=str)
+@pytest.mark.parametrize(
+    "value", [object(), {1: torch.ones(2)}, {2, 3}, torch.Generator(), 1j], ids=lambda value: type(value).__name__
+)
 def test_what_no_file_can_hold_is_named(value, tmp_path):
     with pytest.raises(TypeError, match=f"of type {type(value).__name__}: files hold tensors, numbers"):
         Checkpoint(0, 1, (torch.ones(1), value)).save(tmp_path / "run")

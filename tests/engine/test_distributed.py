@@ -111,14 +111,14 @@ def test_slices_and_padding_work_on_every_rank(rounds):
 
 @pytest.mark.torchrun
 def test_all_ranks_agree_about_the_time(rounds):
-    laps = [found["laps"] for found in rounds]
-    assert all(each == laps[0] for each in laps)
+    timings = [found["timings"] for found in rounds]
+    assert all(each == timings[0] for each in timings)
     last = len(rounds) - 1
-    for evaluate, communicate, rest in laps[0]:
+    for evaluate, communicate, rest in timings[0]:
         assert evaluate >= 0.02 + 0.05 * last
         assert rest == 0.1 * last
         assert communicate < evaluate  # that of the rank that waited least
-    assert laps[0][0][1] == 0.0 < laps[0][1][1]
+    assert timings[0][0][1] == 0.0 < timings[0][1][1]
 
 
 @pytest.mark.torchrun
@@ -184,8 +184,8 @@ def test_a_run_is_the_same_on_all_ranks(paths, name):
 def test_a_run_is_that_of_one_device(paths, name):
     for found in paths:
         spread, local = found[name]["spread"], found[name]["local"]
-        assert {key: spread[key] for key in spread if key not in {"laps", "gathers"}} == {
-            key: local[key] for key in local if key not in {"laps", "gathers"}
+        assert {key: spread[key] for key in spread if key not in {"timings", "gathers"}} == {
+            key: local[key] for key in local if key not in {"timings", "gathers"}
         }
         grown = len({stop - start for start, stop, _ in spread["windows"]})
         assert spread["rounds"] < spread["gathers"] <= spread["rounds"] + min(grown, 2)

@@ -7,7 +7,7 @@ import torch
 from engine.problems import PROBLEMS
 
 from forerun import Absolute, Full, Hold, Known, Picard, Process, QuasiNewton, Secant, Sequential, Sliding, solve
-from forerun.engine.guesses import Copy, Edge, Extrapolate, Guess, Probe
+from forerun.engine.guesses import Copy, Extrapolate, Guess, KnownPrefix, Probe
 from forerun.engine.methods import Jacobi, Method
 from forerun.engine.numerics.tree import tensors, tree_map
 from forerun.engine.rows.sweep import Problem
@@ -36,7 +36,7 @@ def edge(*outputs):
     problem = Problem(Sum(), START)
     problem.evaluate(problem.steps(0, 1), START.unsqueeze(0))
     rows = torch.tensor([[value, value] for value in outputs]) if outputs else None
-    return Edge(problem, 3, START, rows)
+    return KnownPrefix(problem, 3, START, rows)
 
 
 def slots(guess, *outputs, stop=7, evaluate=never):

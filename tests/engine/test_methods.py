@@ -112,7 +112,7 @@ def test_slopes_and_mixing_spare_rounds_on_a_real_denoiser(method):
 
 def test_anderson_forgets_slots_that_were_filled_anew():
     from forerun.engine.methods.anderson import Past, _changes
-    from forerun.engine.methods.base import Front
+    from forerun.engine.methods.base import WindowState
     from forerun.engine.rows.sweep import Problem
 
     process, state = PROBLEMS["increments"]()
@@ -121,7 +121,7 @@ def test_anderson_forgets_slots_that_were_filled_anew():
     past = Past(0, rows + 1, torch.randn_like(rows), handed=torch.cat([rows, rows[:1]]))
     changed = rows.clone()
     changed[2] += 1  # not what was handed out for it
-    du, _ = _changes(Front(problem, 0, [state] * 4, changed), torch.zeros_like(rows), (past,))
+    du, _ = _changes(WindowState(problem, 0, [state] * 4, changed), torch.zeros_like(rows), (past,))
     assert (du[2] == 0).all()
     assert (du[[0, 1, 3]] != 0).any(-1).all()
 

@@ -7,14 +7,14 @@ import torch
 
 from forerun import Absolute, Bar, Process, Sequential, Sliding, solve
 from forerun.engine.progress import Log, Silent
-from forerun.engine.rounds import Lap, Round
+from forerun.engine.rounds import Round, RoundTiming
 
 PROCESS = Process.from_step(lambda i, x: torch.sin(x) + 0.1 * i, 30)
 STATE = torch.linspace(-1, 1, 4, dtype=torch.float64)
 
 
 def entry(start, stop, accepted, seconds=0.1):
-    return Round(start, stop, accepted, (0.0,) * (stop - start), 1e-3, 1, stop - start, Lap(evaluate=seconds))
+    return Round(start, stop, accepted, (0.0,) * (stop - start), 1e-3, 1, stop - start, RoundTiming(evaluate=seconds))
 
 
 def test_silence(capfd):

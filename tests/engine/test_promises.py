@@ -23,7 +23,7 @@ from forerun import (
 )
 from forerun.engine.backends import Local
 from forerun.engine.check import Check
-from forerun.engine.rounds import Lap
+from forerun.engine.rounds import RoundTiming
 from forerun.engine.tolerance import rms
 
 
@@ -256,7 +256,7 @@ class Priced(Local):
         object.__setattr__(self, "price", price)
 
     def evaluate(self, call, steps, inputs, rest):
-        return call(steps, inputs), lambda: Lap(evaluate=self.price(len(steps)))
+        return call(steps, inputs), lambda: RoundTiming(evaluate=self.price(len(steps)))
 
 
 def test_auto_declines_where_a_batch_costs_all_its_steps():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from forerun import Absolute, Checkpoint, NotConverged, Process, Sequential, Sliding, Solution, Status, solve
-from forerun.engine.rounds import Lap, Round
+from forerun.engine.rounds import Round, RoundTiming
 from forerun.engine.solution import Seconds
 
 
@@ -22,8 +22,8 @@ def solution(status=Status.CHECKED, step=4, deviation=None, notes=()):
         length=4,
         status=status,
         log=[
-            Round(0, 1, 1, (0.0,), 1e-3, 1, 1, Lap(0.25, 0.5, 0.125)),
-            Round(1, 4, 3, (0.0, 0.1, 0.2), 1e-3, 1, 3, Lap(0.25, 0.0, 0.0)),
+            Round(0, 1, 1, (0.0,), 1e-3, 1, 1, RoundTiming(0.25, 0.5, 0.125)),
+            Round(1, 4, 3, (0.0, 0.1, 0.2), 1e-3, 1, 3, RoundTiming(0.25, 0.0, 0.0)),
         ],
         deviation=deviation,
         checkpoint=Checkpoint(step, 4, torch.ones(2), rounds=2, evaluations=6),
@@ -77,7 +77,7 @@ def test_the_parts_of_a_run_add_up(check):
     assert found.evaluations == sum(entry.evaluations for entry in found.log)
     assert found.evaluations == sum(entry.width for entry in found.log)
     assert found.inflation == found.evaluations / 30
-    assert found.seconds.evaluate == pytest.approx(sum(entry.lap.evaluate for entry in found.log))
+    assert found.seconds.evaluate == pytest.approx(sum(entry.timing.evaluate for entry in found.log))
     parts = (found.seconds.evaluate, found.seconds.advance, found.seconds.communicate, found.seconds.rest)
     assert min(parts) >= 0
     assert found.seconds.total == pytest.approx(sum(parts))
@@ -93,7 +93,7 @@ def test_every_round_is_told_with_its_residuals():
         assert list(residuals) == list(range(entry.start, entry.stop))
         assert residuals[entry.start] == 0.0
         accepted = [size for step, size in residuals.items() if step < entry.start + entry.accepted]
-        assert all(size <= entry.limit for size in accepted)
+        assert all(size <= entry.threshold for size in accepted)
 
 
 def test_the_sequential_run_wastes_nothing():

@@ -11,15 +11,15 @@ from forerun import Affine, Anderson, Newton, Picard, Process, QuasiNewton, Seca
 from forerun.engine.methods import (
     Damped,
     Elk,
-    Front,
     GaussSeidel,
-    Iterate,
     Jacobi,
     JacobiGaussSeidel,
     Method,
     Parareal,
     PicardGaussSeidel,
     SlopeMethod,
+    WindowState,
+    WindowUpdate,
 )
 from forerun.engine.testing import ContractBroken, check_method, check_process
 
@@ -250,7 +250,7 @@ def test_a_dishonest_method_is_named(monkeypatch):
 class Changed(Method):
     """Picard, with something changed in its iterate."""
 
-    change: Callable[[Front, Iterate], Iterate]
+    change: Callable[[WindowState, WindowUpdate], WindowUpdate]
 
     def iterate(self, front, evaluate):
         return self.change(front, Picard().iterate(front, evaluate))

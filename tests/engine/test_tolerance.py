@@ -27,9 +27,9 @@ def test_relative_is_measured_by_the_input_and_never_by_less_than_the_floor():
     torch.testing.assert_close(found, Absolute().norm(STEPS, MOVES, INPUTS) / 10)
     tiny = Relative(0.1, floor=0.5).norm(STEPS, MOVES, torch.zeros_like(INPUTS))
     torch.testing.assert_close(tiny, Absolute().norm(STEPS, MOVES, INPUTS) / 5)
-    # a move of the floor meets the limit exactly
+    # a move of the floor meets the threshold exactly
     at_floor = Relative(0.1, floor=0.5).norm(STEPS[:1], 0.5 * torch.ones(1, 1, 2), torch.zeros(1, 1, 2))
-    assert float(at_floor) == pytest.approx(Relative(0.1).limit())
+    assert float(at_floor) == pytest.approx(Relative(0.1).threshold())
 
 
 def test_relative_of_nothing_is_nothing():
@@ -77,19 +77,19 @@ def test_levels_that_are_no_units_are_refused(levels):
 
 def test_only_moving_changes_its_limit():
     for tolerance in (Absolute(0.2), Relative(0.2), PerStep(0.2, torch.ones(3))):
-        assert tolerance.limit() == 0.2
+        assert tolerance.threshold() == 0.2
         assert tolerance.follow(0.1, [0.0, 5.0]) == 0.1
 
 
 def test_moving_follows_the_official_rule_over_many_rounds():
     """DreamPropeller: thr <- 0.9 thr + 0.1 E, E the error in the middle of the window (its residual counts from 1)."""
     windows = [[8.0, 6.0, 4.0], [4.0, 4.0, 2.0, 1.0], [3.0], [1.0, 0.5]]
-    limit, expected = 5.0, [0.9 * 5 + 0.4]
+    threshold, expected = 5.0, [0.9 * 5 + 0.4]
     for middle in (2.0, 3.0, 0.5):
         expected.append(0.9 * expected[-1] + 0.1 * middle)
     for errors, following in zip(windows, expected, strict=True):
-        limit = Moving(5.0).follow(limit, [0.0, *errors])
-        assert limit == pytest.approx(following)
+        threshold = Moving(5.0).follow(threshold, [0.0, *errors])
+        assert threshold == pytest.approx(following)
 
 
 def test_moving_by_the_mean_and_with_another_momentum():

@@ -12,10 +12,10 @@ from forerun.engine.backends.local import Local
 from forerun.engine.guesses import Copy
 from forerun.engine.methods import Secant
 from forerun.engine.process import Process
-from forerun.engine.rounds import Lap, Round
+from forerun.engine.rounds import Round, RoundTiming
 from forerun.engine.solve import solve
 from forerun.engine.windows import Auto, Full, Sliding, Within
-from forerun.engine.windows.cost_model import Costs, Gains
+from forerun.engine.windows.cost_model import RoundCost, RoundProgress
 from forerun.worlds.digits.denoiser import load_digits_denoiser
 
 WIDTHS = (2, 4, 8, 16, 32, 64, 128, 256)
@@ -77,8 +77,8 @@ class Priced(Local):
         object.__setattr__(self, "price", price)
 
     def evaluate(self, call, steps, inputs, rest):
-        lap = Lap(evaluate=self.price(len(steps)))
-        return call(steps, inputs), lambda: lap
+        timing = RoundTiming(evaluate=self.price(len(steps)))
+        return call(steps, inputs), lambda: timing
 
 
 def noisy(price, seed):
@@ -181,8 +181,8 @@ def test_auto_measures_single_steps_where_a_run_began_wide():
 
 
 def test_auto_keeps_its_limit():
-    assert max(entry.width for entry in run("DDPM 1000", Auto(limit=20), COSTS["flat"]).log) == 20
-    assert all(entry.evaluations == entry.accepted for entry in run("easy 100", Auto(limit=1), COSTS["flat"]).log)
+    assert max(entry.width for entry in run("DDPM 1000", Auto(max_width=20), COSTS["flat"]).log) == 20
+    assert all(entry.evaluations == entry.accepted for entry in run("easy 100", Auto(max_width=1), COSTS["flat"]).log)
 
 
 @pytest.mark.parametrize("length", range(1, 14))
@@ -194,25 +194,25 @@ def test_auto_ends_short_paths(length):
 
 def test_windows_refuse_to_hold_nothing():
     assert Full().width([], 7) == 7
-    for make in (lambda: Sliding(0), lambda: Auto(limit=0)):
+    for make in (lambda: Sliding(0), lambda: Auto(max_width=0)):
         with pytest.raises(ValueError, match="holds no step"):
             make()
 
 
-def entry(start, width, accepted, residuals=None, seconds=1.0, rest=0.0, limit=1e-3):
+def entry(start, width, accepted, residuals=None, seconds=1.0, rest=0.0, threshold=1e-3):
     found = tuple(residuals or [0.0] * width)
-    return Round(start, start + width, accepted, found, limit, 1, width, Lap(evaluate=seconds, rest=rest))
+    return Round(start, start + width, accepted, found, threshold, 1, width, RoundTiming(evaluate=seconds, rest=rest))
 
 
 def test_the_first_call_is_not_trusted_once_there_is_another():
     log = [entry(0, 1, 1, seconds=50.0)]
-    assert Costs.of(log)(1) == 50
-    assert Costs.of([*log, entry(1, 1, 1, seconds=2.0)])(1) == 2
+    assert RoundCost.of(log)(1) == 50
+    assert RoundCost.of([*log, entry(1, 1, 1, seconds=2.0)])(1) == 2
 
 
 def test_costs_never_fall_and_lie_on_lines():
     log = [entry(0, 1, 1), entry(1, 1, 1), entry(2, 4, 4, seconds=9.0), entry(6, 8, 8, seconds=3.0)]
-    costs = Costs.of([*log, entry(14, 16, 16, seconds=5.0)])
+    costs = RoundCost.of([*log, entry(14, 16, 16, seconds=5.0)])
     assert [costs(width) for width in (1, 4, 8, 12, 16)] == [1, 3, 3, 4, 5]
     assert costs(24) == 7
     assert costs.most(32) == 10
@@ -221,12 +221,12 @@ def test_costs_never_fall_and_lie_on_lines():
 
 def test_a_round_after_a_wider_one_is_no_measure():
     log = [entry(0, 1, 1), entry(1, 1, 1), entry(2, 8, 8, seconds=2.0), entry(10, 1, 1, seconds=1.9)]
-    assert Costs.of(log)(1) == 1
+    assert RoundCost.of(log)(1) == 1
 
 
 def test_a_single_step_costs_less_than_a_round_of_one():
     log = [entry(0, 1, 1, rest=1.0), entry(1, 1, 1, rest=1.0), entry(2, 11, 11, rest=5.0)]
-    costs = Costs.of(log)
+    costs = RoundCost.of(log)
     assert costs(1) == 2
     assert costs.single == pytest.approx(1.4)  # a step adds 0.4 to the rest of a round
 
@@ -234,9 +234,9 @@ def test_a_single_step_costs_less_than_a_round_of_one():
 def test_progress_counts_the_way_that_is_done():
     before = entry(0, 3, 1, [0.0, 1e-1, 1e-1])
     after = entry(1, 3, 1, [0.0, 1e-2, 1e-1])  # the second slot has gone half the way from 1e-1 to 1e-3
-    gain = Gains.of([before, after])
+    gain = RoundProgress.of([before, after])
     assert gain.rate == pytest.approx((1.0 + 1.5) / 2 / 3**0.7)
-    assert Gains.of([before]).rate == pytest.approx(1.0 / 3**0.7)
+    assert RoundProgress.of([before]).rate == pytest.approx(1.0 / 3**0.7)
     assert gain(1) == 1
     assert gain(10**6) <= 10**6
 
@@ -244,11 +244,11 @@ def test_progress_counts_the_way_that_is_done():
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_residuals_that_are_not_finite_earn_nothing(bad):
     log = [entry(0, 3, 1, [0.0, bad, bad]), entry(1, 3, 1, [0.0, bad, bad])]
-    assert Gains.of(log).rate == pytest.approx(1.0 / 3**0.7)
+    assert RoundProgress.of(log).rate == pytest.approx(1.0 / 3**0.7)
 
 
 def test_a_limit_of_zero_is_survived():
-    log = [entry(start, 4, 1, [0.0, 1.0, 1.0, 1.0], limit=0.0) for start in range(6)]
+    log = [entry(start, 4, 1, [0.0, 1.0, 1.0, 1.0], threshold=0.0) for start in range(6)]
     assert Auto().width(log, 100) >= 0
 
 

@@ -1,4 +1,4 @@
-"""With the threshold at zero, a loop has the bits of the plain one: parameters, optimiser states, schedules."""
+"""With the tolerance at zero, a loop has the bits of the plain one: parameters, optimiser states, schedules."""
 
 from functools import partial
 

@@ -85,7 +85,7 @@ def test_the_moving_threshold_is_the_official_loop_round_by_round(width, rate, s
     assert len(whole) > 5
     for entry, (begin, accepted, threshold) in zip(whole, rounds, strict=False):
         assert (entry.start, entry.accepted) == (begin, accepted)
-        assert entry.limit == pytest.approx(threshold, rel=1e-3)
+        assert entry.threshold == pytest.approx(threshold, rel=1e-3)
     torch.testing.assert_close(solution.state, truth)
 
 

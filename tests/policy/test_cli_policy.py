@@ -122,7 +122,7 @@ def test_a_video_shows_the_arm_move(kind, tmp_path):
     if kind == "mp4":
         imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
     video.refuse_video(path, tasks.PILLAR)
-    environment, recorder = tasks.PILLAR.environment(), video.Recorder(every=5, width=64, height=48, limit=2)
+    environment, recorder = tasks.PILLAR.environment(), video.Recorder(every=5, width=64, height=48, max_frames=2)
     environment.reset(0)
     for _ in range(20):
         environment.step(np.array([1.0, 1.0, 0.0, 0.0]))

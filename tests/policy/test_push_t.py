@@ -64,7 +64,7 @@ def test_the_expert_covers_the_place(seed):
     arena = PUSH_T.environment()
     moment, act = arena.reset(seed), PUSH_T.expert.begin(np.random.default_rng(seed))
     steps = 0
-    while not moment.success and steps < PUSH_T.limit:
+    while not moment.success and steps < PUSH_T.max_steps:
         moment = arena.step(act(moment.scene, arena.features))
         steps += 1
     assert moment.success
@@ -89,14 +89,14 @@ def test_demonstrations_end_with_success():
 
 
 def test_an_episode_keeps_its_best_reward_and_can_be_seen():
-    arena, recorder = PUSH_T.environment(), Recorder(width=128, height=96, limit=3)
+    arena, recorder = PUSH_T.environment(), Recorder(width=128, height=96, max_frames=3)
 
     def act(observation):
         return observation[:, None, :2].expand(1, 16, 2)  # stay
 
     (episode,) = run([arena], act, [7], executed=16, watch=recorder.watch)
     assert not episode.success
-    assert episode.steps == PUSH_T.limit
+    assert episode.steps == PUSH_T.max_steps
     assert episode.best == pytest.approx(episode.reward)
     assert recorder.frames[0].shape == (96, 128, 3)
     assert recorder.frames[0].std() > 10

@@ -53,7 +53,7 @@ def test_the_expert_goes_round_the_pillar_by_either_side(seed):
     environment = tasks.PILLAR.environment()
     moment, act = environment.reset(seed), tasks.PILLAR.expert.begin(np.random.default_rng(seed))
     goal, hands = moment.scene[GOAL], []
-    while not moment.success and len(hands) < tasks.PILLAR.limit:
+    while not moment.success and len(hands) < tasks.PILLAR.max_steps:
         moment = environment.step(act(moment.scene, environment.features))
         hands.append(moment.scene[:2] - environment.features)
         assert not moment.failed
@@ -105,7 +105,7 @@ def test_demonstrations_are_chunks_of_the_actions_to_come(tmp_path):
 def test_an_expert_that_fails_is_an_error():
     from dataclasses import replace
 
-    hasty = replace(tasks.PICK_PLACE, limit=3)
+    hasty = replace(tasks.PICK_PLACE, max_steps=3)
     with pytest.raises(RuntimeError, match="succeeded in 0 of 3 episodes"):
         Demonstrations.collect(hasty, 1)
 
@@ -121,7 +121,7 @@ def test_environments_in_lockstep_do_what_each_does_alone():
     from dataclasses import replace
 
     for environment in environments:
-        environment.task = replace(environment.task, limit=20)
+        environment.task = replace(environment.task, max_steps=20)
     together = run(environments, act, [7, 8])
     alone = [run(environments[:1], act, [seed])[0] for seed in (7, 8)]
     assert together == alone

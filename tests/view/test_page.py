@@ -14,7 +14,7 @@ import torch
 
 import forerun
 from forerun.diffusion import Denoising, Schedule
-from forerun.engine.rounds import Lap, Round
+from forerun.engine.rounds import Round, RoundTiming
 from forerun.engine.solution import Seconds
 from forerun.view import Deviation
 from forerun.view.page import CELLS, FRAMES, PICTURES, ROWS, Frame, Page, page, write_page
@@ -33,7 +33,7 @@ NASTY = """a "cat" & <script>alert('it is')</script> ${prompt} </textarea>"""
 
 
 def entry(start, accepted, residuals):
-    return Round(start, start + len(residuals), accepted, tuple(residuals), 0.5, 1, len(residuals), Lap())
+    return Round(start, start + len(residuals), accepted, tuple(residuals), 0.5, 1, len(residuals), RoundTiming())
 
 
 def picture(seed, *shape):
@@ -111,7 +111,7 @@ def test_the_script_is_told_the_log_and_the_frames_before_its_end():
     told = data(page(run))
     assert [row["before"] for row in told["log"]] == [7, 8, 9, 10, 11]
     assert [row["residuals"] for row in told["log"]][:2] == [[0, 0.333, None, None], [0, 0.2, 2, 9]]
-    assert [told["log"][3][name] for name in ("start", "stop", "accepted", "limit")] == [4, 5, 1, 0.5]
+    assert [told["log"][3][name] for name in ("start", "stop", "accepted", "threshold")] == [4, 5, 1, 0.5]
     assert (told["length"], told["rounds"], told["in_order"]) == (6, 12, 2.0)
     frames = data(page(PAGE))["frames"]
     assert [frame["round"] for frame in frames] == [0, 1, 2, 3]
@@ -244,7 +244,7 @@ def test_a_fragment_chooses_the_round(tmp_path):
 
 SAID = [
     "Before the first round that is drawn.",
-    "Round 1: steps 0 to 3 in flight, 2 accepted. The farthest of the others moved by 18 times the limit.",
+    "Round 1: steps 0 to 3 in flight, 2 accepted. The farthest of the others moved by 18 times the threshold.",
     "Round 2: steps 2 to 4 in flight, all accepted.",
     "The check sent the run back to step 4. Round 3: step 4 alone, accepted.",
     "Round 4: step 5 alone, accepted.",
@@ -291,7 +291,7 @@ def test_the_wavefront_tells_a_slot_and_its_round(tmp_path):
         act(new PointerEvent("pointerleave")); tell(one(".tip").hidden);
         for (const key of ["ArrowDown", "ArrowLeft"]) act(new KeyboardEvent("keydown", {key}));"""
     hover, press, drag, leave, (hidden,), down, right = browse(tmp_path, page(PAGE), script=script)[1]
-    assert hover == ["round 4 of 4", "Step 3, round 1\nresidual 9, 18 × the limit, still moving", SAID[4]]
+    assert hover == ["round 4 of 4", "Step 3, round 1\nresidual 9, 18 × the threshold, still moving", SAID[4]]
     assert press == ["round 1 of 4", hover[1], SAID[1]]
     assert drag == ["round 3 of 4", "Step 3, round 3\naccepted before", SAID[3]]
     assert (leave[2], hidden, down[2]) == (SAID[3], True, "Step 5, round 4: residual 0: exact, accepted.")
@@ -318,6 +318,6 @@ def test_it_fits_a_phone_draws_in_its_colours_and_copies_the_command(tmp_path):
 @browsed
 def test_runs_of_no_round_and_in_order(tmp_path):
     script = "tell(one('.wave').hidden, one('#said').textContent)"
-    run = replace(PAGE, log=[Round(0, 50, 50, (0.0,) * 50, 1.0, 50, 50, Lap())], length=50, frames=[])
+    run = replace(PAGE, log=[Round(0, 50, 50, (0.0,) * 50, 1.0, 50, 50, RoundTiming())], length=50, frames=[])
     assert browse(tmp_path, page(run), script=script)[1] == [[False, "Round 50: step 49 alone, accepted."]]
     assert browse(tmp_path, page(replace(run, log=[])), script=script)[1][0][0]

@@ -6,7 +6,7 @@ import torch
 
 import forerun
 from forerun.diffusion import Denoising, Schedule
-from forerun.engine.rounds import Lap, Round
+from forerun.engine.rounds import Round, RoundTiming
 from forerun.engine.solution import Seconds, Solution, Status
 from forerun.view import side_by_side, wavefront
 from forerun.view.canvas import ACCEPTED, INK
@@ -16,9 +16,11 @@ from forerun.worlds.digits import ExactDenoiser
 matplotlib = pytest.importorskip("matplotlib")
 
 
-def entry(start, accepted, residuals, *, rounds=1, limit=1.0):
+def entry(start, accepted, residuals, *, rounds=1, threshold=1.0):
     evaluations = len(residuals) * rounds
-    return Round(start, start + len(residuals), accepted, tuple(residuals), limit, rounds, evaluations, Lap())
+    return Round(
+        start, start + len(residuals), accepted, tuple(residuals), threshold, rounds, evaluations, RoundTiming()
+    )
 
 
 def solution(log, length, *, rounds_before=0, step=None):
@@ -63,9 +65,9 @@ def test_the_grid_tells_what_every_slot_was():
 
 
 def test_residuals_are_in_units_of_their_own_limit():
-    grid = Grid.of(solution([entry(0, 1, [0, 4, float("nan")], limit=2.0)], 3))
+    grid = Grid.of(solution([entry(0, 1, [0, 4, float("nan")], threshold=2.0)], 3))
     assert grid.size[0].tolist() == [0, 2, float("inf")]
-    zero = Grid.of(solution([entry(0, 2, [0, 0, 1], limit=0.0)], 3))
+    zero = Grid.of(solution([entry(0, 2, [0, 0, 1], threshold=0.0)], 3))
     assert zero.size[0].tolist() == [0, 0, float("inf")]
 
 
@@ -101,7 +103,7 @@ def test_an_iteration_of_several_rounds_is_as_high():
 
 
 def test_a_sequential_stretch_is_a_staircase():
-    stretch = Round(0, 5, 5, (0.0,) * 5, 1.0, 5, 5, Lap())
+    stretch = Round(0, 5, 5, (0.0,) * 5, 1.0, 5, 5, RoundTiming())
     assert Grid.of(solution([stretch], 5)).kind.tolist() == (DONE * torch.eye(5, dtype=torch.uint8)).tolist()
 
 

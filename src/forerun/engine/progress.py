@@ -85,9 +85,9 @@ class _Pace:
     def add(self, entry: Round) -> None:
         self.rounds += entry.rounds
         self.accepted += entry.accepted
-        self.seconds += entry.lap.total
+        self.seconds += entry.timing.total
         if entry.width == 1 and self.rounds > entry.rounds:  # the very first call is cold
-            self.single = min(entry.lap.total, self.single or float("inf"))
+            self.single = min(entry.timing.total, self.single or float("inf"))
 
     def __str__(self) -> str:
         faster = "?"

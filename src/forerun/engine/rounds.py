@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Lap:
+class RoundTiming:
     """Seconds between two evaluations: evaluating, communicating, and all else; the same on all ranks."""
 
     evaluate: float = 0.0
@@ -18,8 +18,8 @@ class Lap:
         """The sum."""
         return self.evaluate + self.communicate + self.rest
 
-    def __add__(self, other: Lap) -> Lap:
-        return Lap(self.evaluate + other.evaluate, self.communicate + other.communicate, self.rest + other.rest)
+    def __add__(self, other: RoundTiming) -> RoundTiming:
+        return RoundTiming(self.evaluate + other.evaluate, self.communicate + other.communicate, self.rest + other.rest)
 
 
 @dataclass(frozen=True)
@@ -29,20 +29,20 @@ class Round:
     Attributes:
         accepted: steps accepted, from `start` on.
         residuals: the largest over the samples, one a step of the window; the first is zero.
-        limit: what they were held against.
+        threshold: what they were held against.
         rounds: calls of evaluate, one after another; 1 for most methods.
         evaluations: steps evaluated in them.
-        lap: their time; `rest` is that before the call.
+        timing: their time; `rest` is that before the call.
     """
 
     start: int
     stop: int
     accepted: int
     residuals: tuple[float, ...]
-    limit: float
+    threshold: float
     rounds: int
     evaluations: int
-    lap: Lap
+    timing: RoundTiming
 
     @property
     def width(self) -> int:

@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 import torch
 
 from forerun.engine.backends.base import Backend
-from forerun.engine.backends.counted_evaluate import Meter
+from forerun.engine.backends.counted_evaluate import CountedEvaluate
 from forerun.engine.check import Check
-from forerun.engine.check.deviation_estimator import Trail, worst
+from forerun.engine.check.deviation_estimator import DeviationEstimator, worst
 from forerun.engine.checkpoint import Checkpoint
-from forerun.engine.guesses import Edge, Guess
-from forerun.engine.methods import Front, Iterate, Method, Sequential
+from forerun.engine.guesses import Guess, KnownPrefix
+from forerun.engine.methods import Method, Sequential, WindowState, WindowUpdate
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.process import Process
-from forerun.engine.rounds import Lap, Round
+from forerun.engine.rounds import Round, RoundTiming
 from forerun.engine.rows.sweep import Joined, Problem, copied
 from forerun.engine.solution import Seconds, Solution, Status
 from forerun.engine.tolerance import Tolerance
@@ -46,10 +46,10 @@ class Setting:
 class Place:
     """All that moves from round to round; replaced as a whole, so that an interrupt finds it whole."""
 
-    front: Front
-    trail: Trail
+    front: WindowState
+    trail: DeviationEstimator
     method: Method
-    limit: float  # of the residuals of the next round
+    threshold: float  # of the residuals of the next round
     rounds: int
     evaluations: int
     exact: bool  # no accepted step ever moved: this is the sequential run so far
@@ -64,7 +64,7 @@ class Run:
     def __init__(self, process: Process, begin: Checkpoint, setting: Setting) -> None:
         self.setting = setting
         self.problem = Problem(process, begin.state)
-        self.meter = Meter(self.problem, setting.backend)
+        self.meter = CountedEvaluate(self.problem, setting.backend)
         self.log: list[Round] = []
         self.path = Joined([begin.state])
         self._begin = begin
@@ -73,10 +73,10 @@ class Run:
         self._advance = 0.0
         self.place = Place(
             front=self._enter(begin),
-            trail=Trail.start(self.problem, begin.step, begin.state, begin.shadow),
+            trail=DeviationEstimator.start(self.problem, begin.step, begin.state, begin.shadow),
             method=setting.method,
             exact=begin.exact,
-            limit=setting.tolerance.limit() * (setting.check.share if setting.check else 1),
+            threshold=setting.tolerance.threshold() * (setting.check.share if setting.check else 1),
             rounds=begin.rounds,
             evaluations=begin.evaluations,
             notes=() if self._known or not setting.check else (UNKNOWN.format(begin.step),),
@@ -86,14 +86,14 @@ class Run:
         """Whether every step is accepted and nothing calls for going back."""
         return self.place.front.start >= self.problem.length
 
-    def iterate(self) -> Iterate:
+    def iterate(self) -> WindowUpdate:
         """Evaluate the window and sweep it."""
         begun = time.perf_counter()
         result = self.place.method.iterate(self.place.front, self.meter)
         self._advance += time.perf_counter() - begun
         return result
 
-    def residuals(self, iterate: Iterate) -> tuple[list[float], int]:
+    def residuals(self, iterate: WindowUpdate) -> tuple[list[float], int]:
         """The residual of every step of the window, and how many new inputs are finite; the wait of a round."""
         start = self.place.front.start
         steps = self.problem.steps(start, start + len(iterate.moves))
@@ -107,7 +107,7 @@ class Run:
         rows = torch.isfinite(iterate.inputs).reshape(len(iterate.inputs), -1).all(1)
         return found, int(rows.cumprod(0).sum())
 
-    def accept(self, iterate: Iterate, residuals: list[float], accepted: int, finite: int) -> Round:
+    def accept(self, iterate: WindowUpdate, residuals: list[float], accepted: int, finite: int) -> Round:
         """Take over the accepted steps, slide the window and follow the trail.
 
         Args:
@@ -117,10 +117,10 @@ class Run:
             finite: leading inputs of the iterate that are finite; the window is cut behind them.
         """
         place, front = self.place, self.place.front
-        rounds, evaluations, lap = self.meter.take()
-        self._advance -= lap.evaluate + lap.communicate
+        rounds, evaluations, timing = self.meter.take()
+        self._advance -= timing.evaluate + timing.communicate
         stop = front.start + len(residuals)
-        entry = Round(front.start, stop, accepted, tuple(residuals), place.limit, rounds, evaluations, lap)
+        entry = Round(front.start, stop, accepted, tuple(residuals), place.threshold, rounds, evaluations, timing)
         self.log[place.logged :] = [entry]
         if self.setting.path:
             self.path = Joined(self.path[: front.start - self._begin.step + 1], copied(iterate.states[:accepted]))
@@ -145,7 +145,7 @@ class Run:
             trail=trail,
             method=method,
             notes=notes,
-            limit=self.setting.tolerance.follow(place.limit, residuals),
+            threshold=self.setting.tolerance.follow(place.threshold, residuals),
             exact=exact,
             logged=len(self.log),
             rounds=place.rounds + rounds,
@@ -153,7 +153,7 @@ class Run:
         )
         return entry
 
-    def _declined(self, trail: Trail, step: int, state: Tree, *, exact: bool) -> Iterator[str]:
+    def _declined(self, trail: DeviationEstimator, step: int, state: Tree, *, exact: bool) -> Iterator[str]:
         """What there is to say where the window declines at a state."""
         note = self.setting.window.note(self.log, self.problem.length)
         if note:
@@ -169,7 +169,7 @@ class Run:
         check = self.setting.check
         if check is None:
             return Status.UNCHECKED
-        asked = tolerance.limit()
+        asked = tolerance.threshold()
         excess = worst(self.deviation())
         if excess <= asked:
             return Status.CHECKED if self._known else Status.UNCHECKED
@@ -181,9 +181,9 @@ class Run:
         return Status.STOPPED
 
     def _go_back(self, excess: float, asked: float, most: int) -> None:
-        """To the first step to blame with a tighter limit; to the beginning and step by step, where none would do."""
+        """Go back to the first step to blame with a tighter threshold; to the beginning where none would do."""
         place, tolerance = self.place, self.setting.tolerance
-        tight = place.limit * max(asked / (4 * excess), 1e-3)
+        tight = place.threshold * max(asked / (4 * excess), 1e-3)
         rounding = torch.finfo(self.problem.inputs.dtype).eps
         seen = self.problem.observe(place.front.state).unsqueeze(0)
         floor = worst(tolerance.norm(self._last(), rounding * seen, seen))
@@ -191,11 +191,11 @@ class Run:
         if retries > most or tight <= 4 * floor:
             method: Method = Sequential()
             retries = most + 1
-            trail = Trail(self.problem, place.trail.anchors[0].shadow, place.trail.anchors[:1])
+            trail = DeviationEstimator(self.problem, place.trail.anchors[0].shadow, place.trail.anchors[:1])
             how = "goes on step by step, as no tolerance that rounding allows would keep it"
         else:
             method, trail = self.setting.method, place.trail.back(tolerance, excess, asked)
-            how = f"goes on with the limit of a step at {tight:.2g}"
+            how = f"goes on with the threshold of a step at {tight:.2g}"
         anchor = trail.anchors[-1]
         note = f"deviation estimated at {excess:.2g} for {asked:.2g}: went back to step {anchor.step} and {how}."
         front = self._enter(Checkpoint(anchor.step, self.problem.length, anchor.state))
@@ -204,7 +204,7 @@ class Run:
             front=front,
             trail=trail,
             method=method,
-            limit=tight,
+            threshold=tight,
             retries=retries,
             exact=anchor.shadow is anchor.state and self._begin.exact,
             notes=(*place.notes, note),
@@ -235,7 +235,7 @@ class Run:
     def solution(self, status: Status) -> Solution:
         """What `solve` returns from here."""
         place = self.place
-        lap = sum((entry.lap for entry in self.log[: place.logged]), Lap())
+        timing = sum((entry.timing for entry in self.log[: place.logged]), RoundTiming())
         total, advance = time.perf_counter() - self._begun, max(self._advance, 0.0)
         return Solution(
             state=place.front.state,
@@ -245,13 +245,16 @@ class Run:
             deviation=self.deviation() if self.setting.check else None,
             checkpoint=self.checkpoint(),
             seconds=Seconds(
-                lap.evaluate, advance, lap.communicate, max(total - lap.evaluate - lap.communicate - advance, 0.0)
+                timing.evaluate,
+                advance,
+                timing.communicate,
+                max(total - timing.evaluate - timing.communicate - advance, 0.0),
             ),
             notes=place.notes,
             states=self.path[: place.front.start - self._begin.step + 1] if self.setting.path else None,
         )
 
-    def _trail(self) -> Trail:
+    def _trail(self) -> DeviationEstimator:
         """The trail up to the accepted state."""
         self.place = replace(self.place, trail=self.place.trail.settled())
         return self.place.trail
@@ -259,20 +262,20 @@ class Run:
     def _last(self) -> torch.Tensor:
         return self.problem.steps(self.problem.length - 1, self.problem.length)
 
-    def _enter(self, begin: Checkpoint) -> Front:
+    def _enter(self, begin: Checkpoint) -> WindowState:
         """The first window from a checkpoint on."""
         start = begin.step
         if start >= self.problem.length:
-            return Front(self.problem, start, [begin.state], self.problem.observe(begin.state).unsqueeze(0))
+            return WindowState(self.problem, start, [begin.state], self.problem.observe(begin.state).unsqueeze(0))
         width = max(self.setting.window.width(self.log, self.problem.length), 1)
         stop = self.setting.method.stop(start, min(start + width, self.problem.length))
         if begin.ahead is not None:
             ahead = begin.ahead[: stop - start]
-            return Front(self.problem, start, [begin.state] * len(ahead), ahead)
-        states, inputs = self.setting.guess.enter(Edge(self.problem, start, begin.state, None), stop, self.meter)
-        return Front(self.problem, start, states, inputs)
+            return WindowState(self.problem, start, [begin.state] * len(ahead), ahead)
+        states, inputs = self.setting.guess.enter(KnownPrefix(self.problem, start, begin.state, None), stop, self.meter)
+        return WindowState(self.problem, start, states, inputs)
 
-    def _slide(self, iterate: Iterate, accepted: int, finite: int, stop: int) -> Front:
+    def _slide(self, iterate: WindowUpdate, accepted: int, finite: int, stop: int) -> WindowState:
         """The next window: what is known of it, and the steps that enter it."""
         front = self.place.front
         start = front.start + accepted
@@ -288,10 +291,10 @@ class Run:
             last = states[-1]
             if known > 1 and iterate.guesses is not None and self.problem.process.observe(last) is last:
                 last = self.problem.inputs.unpack(inputs[-1])  # new slots go on from what will be evaluated
-            edge = Edge(self.problem, start + known - 1, last, iterate.outputs[: finite - 1])
+            edge = KnownPrefix(self.problem, start + known - 1, last, iterate.outputs[: finite - 1])
             entered, rows = self.setting.guess.enter(edge, stop, self.meter)
             states, inputs = Joined(states[:-1], entered), torch.cat([inputs[:-1], rows])
-        return Front(self.problem, start, states, inputs, iterate.evaluated, iterate.memory)
+        return WindowState(self.problem, start, states, inputs, iterate.evaluated, iterate.memory)
 
 
 def _leading_finite(residuals: Sequence[float]) -> int:

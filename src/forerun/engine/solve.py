@@ -13,7 +13,7 @@ from forerun.engine.backends import Backend, Local
 from forerun.engine.check import Check
 from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.guesses import Guess, Hold
-from forerun.engine.methods import Iterate, Method, Secant
+from forerun.engine.methods import Method, Secant, WindowUpdate
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.process import Process
 from forerun.engine.progress import Progress, Silent
@@ -42,7 +42,7 @@ class Event:
     length: int
     state: Tree
     checkpoint: Callable[[], Checkpoint]
-    iterate: Iterate
+    iterate: WindowUpdate
 
     @property
     def states(self) -> Sequence[Tree]:
@@ -123,7 +123,7 @@ def solving(
                 if finite < 2:  # the input after the exact first step is not
                     status = Status.NONFINITE
                     break
-                entry = run.accept(iterate, residuals, min(leading(residuals, run.place.limit), finite - 1), finite)
+                entry = run.accept(iterate, residuals, min(leading(residuals, run.place.threshold), finite - 1), finite)
                 report(entry)
                 if (yield _event(run, entry, iterate)):
                     break
@@ -154,13 +154,13 @@ def _driven(rounds: Generator[Event, Any, Solution], callback: Callable[[Event],
         return solution
 
 
-def leading(residuals: list[float], limit: float) -> int:
-    """How many steps to accept: the first, whose input is exact, and those after it while residuals keep the limit."""
-    # not `residual > limit`, which would let nan pass
-    return next((index for index, size in enumerate(residuals) if index and not size <= limit), len(residuals))
+def leading(residuals: list[float], threshold: float) -> int:
+    """Return how many steps to accept: the exact first, and those after it while residuals keep the threshold."""
+    # not `residual > threshold`, which would let nan pass
+    return next((index for index, size in enumerate(residuals) if index and not size <= threshold), len(residuals))
 
 
-def _event(run: Run, entry: Round, iterate: Iterate) -> Event:
+def _event(run: Run, entry: Round, iterate: WindowUpdate) -> Event:
     front = run.place.front
     return Event(entry, front.start, run.problem.length, front.state, run.checkpoint, iterate)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from forerun.engine.methods import Evaluate, Front, Iterate, Method, Sequential
+from forerun.engine.methods import Evaluate, Method, Sequential, WindowState, WindowUpdate
 from forerun.engine.numerics.tree import Tree, tensors, tree_map
 from forerun.engine.process import Process
 from forerun.engine.rows.sweep import Problem
@@ -88,7 +88,7 @@ def check_method(method: Method, *, problems: Sequence[tuple[Process, Tree]] | N
             _require(
                 found.rounds == again.rounds and _same(found.state, again.state),
                 f"with {window} a second run differs from the first; keep nothing in self, but hand it on with "
-                "Iterate(memory=...), which comes back as front.memory",
+                "WindowUpdate(memory=...), which comes back as front.memory",
             )
 
 
@@ -193,7 +193,7 @@ class _Watched(Method):
 
     method: Method
 
-    def iterate(self, front: Front, evaluate: Evaluate) -> Iterate:
+    def iterate(self, front: WindowState, evaluate: Evaluate) -> WindowUpdate:
         found = self.method.iterate(front, evaluate)
         count = len(found.moves)
         _require(
@@ -213,7 +213,7 @@ class _Watched(Method):
     def stop(self, start: int, stop: int) -> int:
         return self.method.stop(start, stop)
 
-    def _check_exact(self, front: Front, found: Iterate, index: int, state: Tree) -> None:
+    def _check_exact(self, front: WindowState, found: WindowUpdate, index: int, state: Tree) -> None:
         """Whether a step that did not move is the process's own."""
         problem, step = front.problem, front.start + index
         steps = problem.steps(step, step + 1)

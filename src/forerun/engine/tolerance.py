@@ -25,19 +25,19 @@ def largest(rows: Tensor) -> Tensor:
 
 
 class Tolerance(ABC):
-    """The unit of residuals and deviations, and the limit they must keep."""
+    """The unit of residuals and deviations, and the threshold they must keep."""
 
     @abstractmethod
     def norm(self, steps: Tensor, moves: Tensor, inputs: Tensor) -> Tensor:
         """Sizes `(W, *batch)` of the moves `(W, *batch, D)` that the inputs of the steps `(W,)` made."""
 
     @abstractmethod
-    def limit(self) -> float:
+    def threshold(self) -> float:
         """The largest residual with which a step is accepted in the first round."""
 
-    def follow(self, limit: float, residuals: Sequence[float]) -> float:
-        """The limit of the next round, given this round's residuals, one a step of the window."""
-        return limit
+    def follow(self, threshold: float, residuals: Sequence[float]) -> float:
+        """The threshold of the next round, given this round's residuals, one a step of the window."""
+        return threshold
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Absolute(Tolerance):
     def norm(self, steps: Tensor, moves: Tensor, inputs: Tensor) -> Tensor:
         return self.size(moves)
 
-    def limit(self) -> float:
+    def threshold(self) -> float:
         return self.value
 
 
@@ -73,7 +73,7 @@ class Relative(Tolerance):
         unit = self.size(inputs) + self.floor / max(self.value, 1e-30)
         return self.size(moves) / unit.clamp_min(torch.finfo(unit.dtype).tiny)
 
-    def limit(self) -> float:
+    def threshold(self) -> float:
         return self.value
 
 
@@ -103,7 +103,7 @@ class PerStep(Tolerance):
         levels = self.levels.to(moves)[steps.clamp_max(len(self.levels) - 1)]
         return self.size(moves) / levels.reshape(-1, *[1] * (moves.dim() - 2))
 
-    def limit(self) -> float:
+    def threshold(self) -> float:
         return self.value
 
 
@@ -111,10 +111,10 @@ class PerStep(Tolerance):
 class Moving(Tolerance):
     """DreamPropeller's threshold: it follows the residuals that it sees (arXiv 2311.17082).
 
-    The residual is `scale` times the mean square of the move. After each round of `W` steps the limit goes to
-    `momentum * limit + (1 - momentum) * e` with `e` the residual of the step `W // 2 + 1` of the window, counted from 0
-    (their code calls this the median), or the mean of all but the first with `mean=True`. It settles where about half a
-    window is accepted, whatever the error: it controls the speed of a run, not its accuracy, and has forgotten `start`
+    The residual is `scale` times the mean square of the move. After each round of `W` steps the threshold goes to
+    `momentum * threshold + (1 - momentum) * e` with `e` the residual of the step `W // 2 + 1` of the window, counted
+    from 0 (their code calls this the median), or the mean of all but the first with `mean=True`. It settles where about
+    half a window is accepted, whatever the error: it controls the speed of a run, not its accuracy, and has forgotten `start`
     after some ten rounds. Their window also sees the state behind its last step, which has no residual here: it counts
     for their mean, and for their median in windows of one or two steps.
 
@@ -129,16 +129,16 @@ class Moving(Tolerance):
     def norm(self, steps: Tensor, moves: Tensor, inputs: Tensor) -> Tensor:
         return self.scale * rms(moves).square()
 
-    def limit(self) -> float:
+    def threshold(self) -> float:
         return self.start
 
-    def follow(self, limit: float, residuals: Sequence[float]) -> float:
+    def follow(self, threshold: float, residuals: Sequence[float]) -> float:
         moved = residuals[1:]
         if not moved:
-            return limit
+            return threshold
         seen = sum(moved) / len(moved) if self.mean else moved[min(len(residuals) // 2, len(moved) - 1)]
-        following = self.momentum * limit + (1 - self.momentum) * seen
-        return following if following < float("inf") else limit
+        following = self.momentum * threshold + (1 - self.momentum) * seen
+        return following if following < float("inf") else threshold
 
 
 def _refuse_negative(value: float, came: str) -> None:

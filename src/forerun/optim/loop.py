@@ -74,7 +74,7 @@ class Loop:
         tolerance: by default in units of the mean length of a step.
         check: estimates the deviation from the sequential run; off by default, as one number a step, which is all that
             wide rows get, comes out far too small for the paths of optimisers.
-        memory: bytes that the window may take, besides what the evaluation of gradients does; None for no limit.
+        memory: bytes that the window may take, besides what the evaluation of gradients does; None for no bound.
 
     Raises:
         TypeError: an argument is of the wrong kind.

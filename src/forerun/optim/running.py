@@ -87,7 +87,7 @@ class Running(Iterable[Accepted]):
         return self._whole()
 
     def _go(self, *, quiet: bool) -> Generator[Accepted, None, None]:
-        """Stretch after stretch between barriers."""
+        """Segment after stretch between barriers."""
         if self._finished:
             return
         loop, end = self._loop, self._at.length

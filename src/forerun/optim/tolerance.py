@@ -29,5 +29,5 @@ class StepLength(Tolerance):
         unit = inputs[..., -1]
         return rms(moves[..., :-1]) / unit.clamp_min(torch.finfo(unit.dtype).tiny)
 
-    def limit(self) -> float:
+    def threshold(self) -> float:
         return self.value

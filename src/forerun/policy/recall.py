@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from forerun.engine.guesses import Edge, Guess, sweep_on
+from forerun.engine.guesses import Guess, KnownPrefix, sweep_on
 from forerun.engine.methods import Evaluate
 from forerun.engine.numerics.tree import Tree
 
@@ -25,13 +25,13 @@ class Recall(Guess):
     outputs: Tensor
     trusted: Tensor
 
-    def enter(self, edge: Edge, stop: int, evaluate: Evaluate) -> tuple[Sequence[Tree], Tensor]:
+    def enter(self, edge: KnownPrefix, stop: int, evaluate: Evaluate) -> tuple[Sequence[Tree], Tensor]:
         rows = self.rows(edge, edge.start, stop - 1)
         if edge.outputs is not None:
             rows = edge.outputs[-1] + self.trusted * (rows - self.rows(edge, edge.start - 1, edge.start))
         return sweep_on(edge, rows)
 
-    def rows(self, edge: Edge, start: int, stop: int) -> Tensor:
+    def rows(self, edge: KnownPrefix, start: int, stop: int) -> Tensor:
         """The known outputs of some steps as rows."""
         edge.problem.known(self.outputs[0])  # learns the layout, where nothing was evaluated yet
         return edge.problem.outputs.pack(self.outputs[start:stop], max(stop - start, 0))

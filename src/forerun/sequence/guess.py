@@ -10,8 +10,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from forerun.engine.guesses import Edge, Guess
-from forerun.engine.methods import Evaluate, Front, Iterate, Method, Picard
+from forerun.engine.guesses import Guess, KnownPrefix
+from forerun.engine.methods import Evaluate, Method, Picard, WindowState, WindowUpdate
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.rows.sweep import Problem, Rows
 from forerun.sequence.causal import Filling
@@ -30,7 +30,7 @@ class Continuation(Guess, ABC):
         """
 
     @final
-    def enter(self, edge: Edge, stop: int, evaluate: Evaluate) -> tuple[Sequence[Tree], Tensor]:
+    def enter(self, edge: KnownPrefix, stop: int, evaluate: Evaluate) -> tuple[Sequence[Tree], Tensor]:
         """The rows that `proceed` makes; see `Guess`."""
         row, bounds = edge.problem.observe(edge.state), _bounds(edge.problem)
         first, last = bounds[edge.start], bounds[stop - 1]
@@ -113,7 +113,7 @@ class Reguess(Method):
     guess: Continuation
     method: Method = Picard()
 
-    def iterate(self, front: Front, evaluate: Evaluate) -> Iterate:
+    def iterate(self, front: WindowState, evaluate: Evaluate) -> WindowUpdate:
         found = self.method.iterate(front, evaluate)
         still = (found.moves == 0).flatten(1).all(1).tolist()
         count = next((k for k, same in enumerate(still) if not same), len(still))

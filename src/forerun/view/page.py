@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from forerun.engine.rounds import Lap, Round
+from forerun.engine.rounds import Round, RoundTiming
 from forerun.engine.solution import Seconds, Solution
 from forerun.view.deviation import Deviation
 from forerun.view.pictures import inlined, rgb
@@ -181,8 +181,8 @@ def _whole(solution: Solution) -> list[Round]:
     log = list(solution.log)
     begun, told = log[0].start if log else solution.step, sum(max(entry.rounds, 1) for entry in log)
     if 0 < begun <= solution.rounds - told:
-        limit = log[0].limit if log else 1.0
-        log.insert(0, Round(0, begun, begun, (0.0,) * begun, limit, begun, begun, Lap()))
+        threshold = log[0].threshold if log else 1.0
+        log.insert(0, Round(0, begun, begun, (0.0,) * begun, threshold, begun, begun, RoundTiming()))
     return log
 
 
@@ -247,7 +247,7 @@ def _data(run: Page) -> dict[str, Any]:
     for entry in run.log:
         kept = {name: getattr(entry, name) for name in ("start", "stop", "accepted", "rounds", "evaluations")}
         residuals = [_short(size) for size in entry.residuals[-entry.start % stride :: stride]]
-        rows.append({**kept, "before": before, "limit": _short(entry.limit), "residuals": residuals})
+        rows.append({**kept, "before": before, "threshold": _short(entry.threshold), "residuals": residuals})
         before += max(entry.rounds, 1)
     frames = [frame for frame in run.frames if frame.round < run.rounds]
     frames = frames[:: _stride(len(frames), FRAMES)]

@@ -29,7 +29,7 @@ class Grid:
 
     Attributes:
         kind: uint8 `(rows, columns)`: outside the window, waiting or accepted.
-        size: float32 `(rows, columns)`: the residual in units of the limit; infinite where not finite.
+        size: float32 `(rows, columns)`: the residual in units of the threshold; infinite where not finite.
         extent: left, right, bottom and top in steps and rounds.
     """
 
@@ -52,7 +52,7 @@ class Grid:
             accepted = -(-(entry.start + entry.accepted) // stride) - begin
             kind[index, begin : begin + len(residuals)] = WAITING
             kind[index, begin : begin + accepted] = DONE
-            size[index, begin : begin + len(residuals)] = _relative(residuals, entry.limit)
+            size[index, begin : begin + len(residuals)] = _relative(residuals, entry.threshold)
         bottom = first + max(len(rows), 1) + 0.5
         return cls(kind, size, (0.0, float(max(solution.length, 1)), bottom, first + 0.5))
 
@@ -66,7 +66,7 @@ class Grid:
 def wavefront(solution: Solution, *, axes: Axes | None = None) -> Figure:
     """Draw a run: step by round, coloured by residual, with the accepted frontier as a line.
 
-    A slot's colour is its residual in units of the limit that it was held against, on a log scale; slots that the
+    A slot's colour is its residual in units of the threshold that it was held against, on a log scale; slots that the
     round accepted are of one colour, slots outside the window are blank. Where the check sent the run back, the
     frontier is broken and begins again at an earlier step.
 
@@ -110,9 +110,9 @@ def _stride(count: int) -> int:
     return max(-(-count // CELLS), 1)
 
 
-def _relative(residuals: Tensor, limit: float) -> Tensor:
-    """In units of the limit; a limit of zero leaves what is zero, and all else is far beyond it."""
-    relative = residuals / limit if limit > 0 else torch.where(residuals == 0, 0.0, torch.inf)
+def _relative(residuals: Tensor, threshold: float) -> Tensor:
+    """In units of the threshold; a threshold of zero leaves what is zero, and all else is far beyond it."""
+    relative = residuals / threshold if threshold > 0 else torch.where(residuals == 0, 0.0, torch.inf)
     return relative.nan_to_num(torch.inf, torch.inf)
 
 
@@ -126,7 +126,7 @@ def _colours() -> Colormap:
 
 
 def _norm(grid: Grid) -> LogNorm:
-    """From a little below the limit, or the smallest residual, to the largest; at least a decade either side."""
+    """From a little below the threshold, or the smallest residual, to the largest; at least a decade either side."""
     from matplotlib.colors import LogNorm
 
     sizes = grid.waiting
@@ -237,7 +237,7 @@ def _bar(axes: Axes, colours: Colormap, norm: LogNorm) -> None:
     from matplotlib.cm import ScalarMappable
 
     bar = figure_of(axes).colorbar(ScalarMappable(norm, colours), ax=axes, pad=0.02, fraction=0.05, aspect=28)
-    bar.set_label("residual, in units of the limit", fontsize=9, color=INK)
+    bar.set_label("residual, in units of the threshold", fontsize=9, color=INK)
     bar.ax.axhline(1.0, color=INK, linewidth=1.4)
     bar.ax.tick_params(labelsize=9, colors=INK)
     bar.outline.set_visible(False)

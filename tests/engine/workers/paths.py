@@ -29,11 +29,11 @@ def run(step, backend, length=60, seed=0, **options):
 
 
 def told(solution, gathered):
-    laps = [[entry.lap.evaluate, entry.lap.communicate, entry.lap.rest] for entry in solution.log]
+    timings = [[entry.timing.evaluate, entry.timing.communicate, entry.timing.rest] for entry in solution.log]
     return {
         "state": digest(solution.state),
         "windows": [[entry.start, entry.stop, entry.accepted] for entry in solution.log],
-        "laps": laps,
+        "timings": timings,
         "status": solution.status.name,
         "deviation": solution.deviation_estimate,
         "rounds": solution.rounds,

@@ -69,7 +69,7 @@ def matmul():
     return {"close": torch.allclose(outputs, inputs @ weight, atol=1e-6), "outputs": digest(outputs), "sizes": sizes}
 
 
-def laps():
+def timings():
     """Times that every rank takes differently."""
     backend, found = Distributed(), []
 
@@ -80,8 +80,8 @@ def laps():
     for number in range(3):
         steps, inputs = window(6, start=number)
         _, read = backend.evaluate(slow, steps, inputs, 0.1 * RANK)
-        lap = read()
-        found.append([lap.evaluate, lap.communicate, lap.rest])
+        timing = read()
+        found.append([timing.evaluate, timing.communicate, timing.rest])
     return found
 
 
@@ -128,7 +128,7 @@ def grouped():
 
 
 Distributed(timeout=30).evaluate(wave, *window(WORLD), 0.0)  # makes the group from torchrun's environment
-scenarios = (widths, steady, dtypes, matmul, laps, failing, disagreeing, grouped)
+scenarios = (widths, steady, dtypes, matmul, timings, failing, disagreeing, grouped)
 found = {scenario.__name__: scenario() for scenario in scenarios}
 importlib.import_module("torch._dynamo")  # as the first compiled call does, while there is a group
 dist.destroy_process_group()

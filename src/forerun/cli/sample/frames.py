@@ -14,7 +14,7 @@ from forerun.cli.sample.job import Job
 from forerun.diffusion.pipelines.blend import Noised
 from forerun.diffusion.pipelines.hooks import Asked, Observer, watching
 from forerun.engine.methods import Method, Sequential
-from forerun.engine.methods.base import Evaluate, Front, Iterate
+from forerun.engine.methods.base import Evaluate, WindowState, WindowUpdate
 from forerun.engine.solution import Solution
 from forerun.engine.solve import Event
 from forerun.view.page import FRAMES, Frame
@@ -39,7 +39,7 @@ class Watch:
         """The same method, watched; only `Sequential`, which the engine knows by its name, goes unwatched."""
         return method if isinstance(method, Sequential) else Watched(method, self)
 
-    def saw(self, front: Front, iterate: Iterate) -> None:
+    def saw(self, front: WindowState, iterate: WindowUpdate) -> None:
         """A round is made: keep the sample at the end of the path, or, where that is not in flight, denoised."""
         last = front.stop == front.problem.length
         if last and not self.rounds and not self._seen:
@@ -72,7 +72,7 @@ class Watched(Method):
     inner: Method
     watch: Watch
 
-    def iterate(self, front: Front, evaluate: Evaluate) -> Iterate:
+    def iterate(self, front: WindowState, evaluate: Evaluate) -> WindowUpdate:
         iterate = self.inner.iterate(front, evaluate)
         self.watch.saw(front, iterate)
         return iterate

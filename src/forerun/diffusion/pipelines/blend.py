@@ -65,15 +65,15 @@ def find_blend(noised: Noised | None, stepped: Tensor, given: Tensor) -> Blend |
     known = noised.result.to(given).float()
     ours, theirs = stepped.float(), given.float()
     rounding = 16 * torch.finfo(given.dtype).eps
-    limit = rounding * theirs.abs().max()
+    threshold = rounding * theirs.abs().max()
     mask = ((theirs - ours).abs() <= (theirs - known).abs()).float()  # all or nothing, as masks usually are
-    if not _within(mask, (ours, known, theirs), limit):
+    if not _within(mask, (ours, known, theirs), threshold):
         apart = ours - known
         told = apart.abs() > ALIKE * ours.abs().max()
         mask = torch.where(told, (theirs - known) / torch.where(told, apart, 1.0), 1.0).clamp(0, 1)
-    return Blend(mask, noised) if _within(mask, (ours, known, theirs), limit) else None
+    return Blend(mask, noised) if _within(mask, (ours, known, theirs), threshold) else None
 
 
-def _within(mask: Tensor, samples: tuple[Tensor, Tensor, Tensor], limit: Tensor) -> bool:
+def _within(mask: Tensor, samples: tuple[Tensor, Tensor, Tensor], threshold: Tensor) -> bool:
     ours, known, theirs = samples
-    return bool((mask * ours + (1 - mask) * known - theirs).abs().max() <= limit)
+    return bool((mask * ours + (1 - mask) * known - theirs).abs().max() <= threshold)

@@ -16,27 +16,27 @@ SINGLE = 4  # bytes
 ROUNDINGS = 8  # of half precision, beyond the tolerance
 
 
-def differing(part: Part, expected: Any, came: Asked, *, limit: float) -> str | None:
+def differing(part: Part, expected: Any, came: Asked, *, threshold: float) -> str | None:
     """Which argument of a call is not the one that was evaluated, `(args, kwargs)`; None where all are.
 
     Args:
-        limit: how far the samples may lie off, as root mean square in their own units.
+        threshold: how far the samples may lie off, as root mean square in their own units.
     """
     evaluated, spec = flatten(*expected, listed=part.listed)
     arrived, other = flatten(came.args, came.kwargs, listed=part.listed)
     if spec != other or len(evaluated) != len(part.leaves):
         return "the arguments"
     for leaf, (path, ours), (_, theirs) in zip(part.leaves, evaluated, arrived, strict=True):
-        if not _same(leaf, ours, theirs, limit):
+        if not _same(leaf, ours, theirs, threshold):
             return f"the argument {path.split('.', 1)[1]}"
     return None
 
 
-def _same(leaf: Any, ours: Any, theirs: Any, limit: float) -> bool:
+def _same(leaf: Any, ours: Any, theirs: Any, threshold: float) -> bool:
     if isinstance(leaf, Output):
         return isinstance(theirs, Tensor) and torch.equal(ours, theirs)
     if isinstance(leaf, Sample):
-        return _near(leaf, ours, theirs, limit)
+        return _near(leaf, ours, theirs, threshold)
     if isinstance(leaf, Time):
         made, seen = (torch.as_tensor(each).double() for each in (ours, theirs))
         half = isinstance(theirs, Tensor) and theirs.is_floating_point() and theirs.dtype.itemsize < SINGLE
@@ -45,7 +45,7 @@ def _same(leaf: Any, ours: Any, theirs: Any, limit: float) -> bool:
     return _equal(ours, theirs)
 
 
-def _near(leaf: Sample, ours: Any, theirs: Any, limit: float) -> bool:
+def _near(leaf: Sample, ours: Any, theirs: Any, threshold: float) -> bool:
     if leaf.listed:
         if not isinstance(theirs, list) or len(theirs) != len(ours):
             return False
@@ -56,7 +56,7 @@ def _near(leaf: Sample, ours: Any, theirs: Any, limit: float) -> bool:
     size = seen.shape[1] ** 0.5
     off = torch.linalg.vector_norm(rows - seen, dim=1) / size
     rounding = torch.finfo(theirs.dtype).eps * ROUNDINGS * torch.linalg.vector_norm(seen, dim=1) / size
-    return bool((off <= limit + rounding).all())
+    return bool((off <= threshold + rounding).all())
 
 
 def _equal(ours: Any, theirs: Any) -> bool:

@@ -40,7 +40,7 @@ class Settings:
     callback: Callable[[Event], Any]
     strict: bool
 
-    def limit(self, plan: Plan) -> Tolerance:
+    def tolerance_of(self, plan: Plan) -> Tolerance:
         """The tolerance for a plan."""
         if isinstance(self.tolerance, Tolerance):
             return self.tolerance
@@ -59,7 +59,7 @@ def solved(plan: Plan, settings: Settings, spent: tuple[int, int]) -> Solution:
         plan.state,
         method=settings.method,
         window=settings.window,
-        tolerance=settings.limit(plan),
+        tolerance=settings.tolerance_of(plan),
         check=settings.check,
         guess=settings.guess or plan.guess,
         backend=settings.backend,

@@ -95,8 +95,8 @@ class Ahead(Observer):
         part = plan.recipe.parts[place]
         if part.call.network is not network:
             return None
-        limit = SLACK * self._settings.limit(plan).limit() * plan.process.unit(self._index)
-        self._differed = differing(part, plan.expected(part, self._index), asked, limit=limit)
+        threshold = SLACK * self._settings.tolerance_of(plan).threshold() * plan.process.unit(self._index)
+        self._differed = differing(part, plan.expected(part, self._index), asked, threshold=threshold)
         if self._differed is not None:
             return None
         return like(part.call.output, plan.records[self._index].outputs[place], listed=part.listed)

@@ -139,7 +139,7 @@ class Plan:
             moment = Moment(torch.ones(1, dtype=torch.long), sample.to(self._sample.dtype)[None], outputs)
             if part.call.network is not call.network:
                 return False
-            if differing(part, part.make(moment), call.asked, limit=0.0) is not None:
+            if differing(part, part.make(moment), call.asked, threshold=0.0) is not None:
                 return False
             outputs.append(returned(call.output, listed=part.listed))
         return self._near(self.recipe.combine(outputs, 1, len(sample))[0], received)

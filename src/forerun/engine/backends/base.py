@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from forerun.engine.rounds import Lap
+from forerun.engine.rounds import RoundTiming
 
 Call = Callable[[Tensor, Tensor], Tensor]  # (steps (W,), inputs (W, *batch, D)) -> (W, *batch, E)
 
@@ -16,7 +16,9 @@ class Backend(ABC):
     """A place to evaluate the steps of a round together."""
 
     @abstractmethod
-    def evaluate(self, call: Call, steps: Tensor, inputs: Tensor, rest: float) -> tuple[Tensor, Callable[[], Lap]]:
+    def evaluate(
+        self, call: Call, steps: Tensor, inputs: Tensor, rest: float
+    ) -> tuple[Tensor, Callable[[], RoundTiming]]:
         """All outputs, the same on every rank, and a function that tells the time once they are in use.
 
         Args:

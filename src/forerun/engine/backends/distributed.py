@@ -27,7 +27,7 @@ from forerun.engine.backends.message import (
     failures,
     restore,
 )
-from forerun.engine.rounds import Lap
+from forerun.engine.rounds import RoundTiming
 
 if dist.is_available():
     # Its defaults keep the group that there is when it is first imported, as torch.compile does sooner or later: such a
@@ -122,7 +122,9 @@ class Distributed(Backend):
             raise ValueError(f"Distributed(timeout={self.timeout}) waits for no one; pass seconds, such as timeout=60")
         Local(self.max_batch, self.pad)  # refuses a bad max_batch here, before any round
 
-    def evaluate(self, call: Call, steps: Tensor, inputs: Tensor, rest: float) -> tuple[Tensor, Callable[[], Lap]]:
+    def evaluate(
+        self, call: Call, steps: Tensor, inputs: Tensor, rest: float
+    ) -> tuple[Tensor, Callable[[], RoundTiming]]:
         _join(inputs.device, self.timeout)
         world, rank = dist.get_world_size(self.group), dist.get_rank(self.group)
         if rank < 0:
@@ -133,13 +135,13 @@ class Distributed(Backend):
         place = Place.of(self._past.rounds, steps, inputs)
         own = self._evaluate(call, steps, inputs, part)
         headers, rows = self._exchange(own.header(place, part, self._past.communicate, rest), own, inputs.device)
-        lap = Lap(
+        timing = RoundTiming(
             evaluate=max(header.evaluate for header in headers),
             communicate=min(header.communicate for header in headers),
             rest=max(header.rest for header in headers),
         )
         self._past.communicate = time.perf_counter() - begun - own.seconds
-        return rows, lambda: lap
+        return rows, lambda: timing
 
     def _evaluate(self, call: Call, steps: Tensor, inputs: Tensor, part: slice) -> _Own:
         """This rank's share; an error is kept, to be told to all."""
@@ -213,8 +215,8 @@ def _join(device: torch.device, timeout: float | None) -> None:
             f"Distributed() found no process group, and {', '.join(missing)} not set in the environment. Start the "
             f"script with `{LAUNCH}`, call torch.distributed.init_process_group(...) first, or use backend=Local()"
         )
-    limit = None if timeout is None else timedelta(seconds=timeout)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=limit)
+    wait = None if timeout is None else timedelta(seconds=timeout)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=wait)
 
 
 def _wire(group: dist.ProcessGroup | None, device: torch.device) -> torch.device:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from forerun.engine.backends.base import Backend, Call
-from forerun.engine.rounds import Lap
+from forerun.engine.rounds import RoundTiming
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Local(Backend):
     """One device, this process.
 
     Args:
-        max_batch: steps in one call at most; a wider round is evaluated in slices. None for no limit.
+        max_batch: steps in one call at most; a wider round is evaluated in slices. None for no bound.
         pad: sizes to pad a call to, by repeating its last step, so that compiled functions and CUDA graphs meet
             few shapes; a call larger than all of them is not padded.
     """
@@ -31,11 +31,13 @@ class Local(Backend):
         if self.max_batch is not None and self.max_batch < 1:
             raise ValueError(f"Local(max_batch={self.max_batch}) evaluates nothing; pass max_batch=1 or more, or None")
 
-    def evaluate(self, call: Call, steps: Tensor, inputs: Tensor, rest: float) -> tuple[Tensor, Callable[[], Lap]]:
+    def evaluate(
+        self, call: Call, steps: Tensor, inputs: Tensor, rest: float
+    ) -> tuple[Tensor, Callable[[], RoundTiming]]:
         seconds = stopwatch(inputs.device)
         outputs = self.slices(call, steps, inputs)
         stop = seconds()
-        return outputs, lambda: Lap(evaluate=stop(), rest=rest)
+        return outputs, lambda: RoundTiming(evaluate=stop(), rest=rest)
 
     def slices(self, call: Call, steps: Tensor, inputs: Tensor) -> Tensor:
         """The outputs of all steps, evaluated in slices of at most `max_batch`."""

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from forerun.engine.check.jacobian import WIDE, Changes, Jacobian, told
-from forerun.engine.check.segment import Stretch, joined
-from forerun.engine.methods.base import Evaluated, Front, Iterate
+from forerun.engine.check.segment import Segment, joined
+from forerun.engine.methods.base import Evaluated, WindowState, WindowUpdate
 from forerun.engine.numerics.tree import Tree, tree_map
 from forerun.engine.rows.sweep import Problem
 from forerun.engine.tolerance import Tolerance
@@ -27,7 +27,7 @@ WAITING = 2**19  # numbers that steps in waiting may hold, all together
 
 
 @dataclass(frozen=True)
-class Anchor:
+class RestartPoint:
     """A place to go back to."""
 
     step: int
@@ -37,24 +37,26 @@ class Anchor:
 
 
 @dataclass(frozen=True)
-class Trail:
+class DeviationEstimator:
     """The shadow at the accepted frontier, and what is needed to follow it further or to go back."""
 
     problem: Problem
     shadow: Tree
-    anchors: tuple[Anchor, ...]
+    anchors: tuple[RestartPoint, ...]
     jacobian: Jacobian | None = None  # of the last step that was followed
     evaluations: tuple[Evaluated, ...] = ()  # of the window, the newest first
     predicted: Evaluated | None = None  # what the last sweep took for outputs
-    waiting: tuple[Stretch, ...] = ()
+    waiting: tuple[Segment, ...] = ()
 
     @classmethod
-    def start(cls, problem: Problem, step: int, state: Tree, shadow: Tree = None) -> Trail:
+    def start(cls, problem: Problem, step: int, state: Tree, shadow: Tree = None) -> DeviationEstimator:
         """A trail from an accepted state on; on the sequential path itself unless a shadow is given."""
         shadow = state if shadow is None else shadow
-        return cls(problem, shadow, (Anchor(step, state, shadow),))
+        return cls(problem, shadow, (RestartPoint(step, state, shadow),))
 
-    def follow(self, front: Front, iterate: Iterate, *, accepted: int, exact: bool, still: bool, sound: int) -> Trail:
+    def follow(
+        self, front: WindowState, iterate: WindowUpdate, *, accepted: int, exact: bool, still: bool, sound: int
+    ) -> DeviationEstimator:
         """The trail at step `front.start + accepted`.
 
         Args:
@@ -83,7 +85,7 @@ class Trail:
             trail = trail.settled()._carried(step, before, state)
         return trail
 
-    def settled(self) -> Trail:
+    def settled(self) -> DeviationEstimator:
         """The trail when no step waits any more."""
         trail = replace(self, waiting=())
         places = {stretch.stop: stretch.anchor for stretch in self.waiting if stretch.anchor is not None}
@@ -91,7 +93,7 @@ class Trail:
             trail = trail._walked(stretch, places)
         return trail
 
-    def back(self, tolerance: Tolerance, excess: float, asked: float) -> Trail:
+    def back(self, tolerance: Tolerance, excess: float, asked: float) -> DeviationEstimator:
         """The trail at the first step to blame for a deviation `excess` times what was asked.
 
         A drift that an anchor already shows may have been amplified by as much as the whole path shows, `excess`;
@@ -99,7 +101,7 @@ class Trail:
         """
         kept = [anchor for anchor in self.anchors if self._drift(tolerance, anchor) * excess <= asked**2 / 4]
         anchors = tuple(kept or self.anchors[:1])
-        return Trail(self.problem, anchors[-1].shadow, anchors, anchors[-1].jacobian)
+        return DeviationEstimator(self.problem, anchors[-1].shadow, anchors, anchors[-1].jacobian)
 
     def deviation(self, tolerance: Tolerance, step: int, state: Tree) -> Tensor:
         """Estimated distance `(*batch,)` of a state from the sequential run's, in the norm of the tolerance."""
@@ -108,7 +110,7 @@ class Trail:
         moves = self.problem.observe(self.shadow).unsqueeze(0) - seen
         return tolerance.norm(self.problem.steps(step, step + 1), moves, seen)[0]
 
-    def _told(self, front: Front, iterate: Iterate, defects: Tensor, state: Tree) -> Trail:
+    def _told(self, front: WindowState, iterate: WindowUpdate, defects: Tensor, state: Tree) -> DeviationEstimator:
         """The trail behind as many accepted steps as there are defects, which end in `state`."""
         count, step = len(defects), front.start + len(defects)
         base = None if iterate.slopes is None else iterate.slopes[:count]
@@ -118,12 +120,14 @@ class Trail:
             return self._in_order(iterate, defects, base, changes)._at(step, state)
         # a copy, as a state may be a view into a whole window, which would live on with it
         anchor = tree_map(torch.clone, state) if self._place(step) else None
-        stretch = Stretch(maps.unshifted(), defects, base, changes, iterate.inputs[0], iterate.inputs[count], anchor)
+        stretch = Segment(maps.unshifted(), defects, base, changes, iterate.inputs[0], iterate.inputs[count], anchor)
         if stretch.numbers + sum(each.numbers for each in self.waiting) > WAITING:
             return replace(self, waiting=(*self.waiting, stretch)).settled()
         return replace(self, waiting=(*self.waiting, stretch.owned()))
 
-    def _in_order(self, iterate: Iterate, defects: Tensor, base: Tensor | None, changes: Changes | None) -> Trail:
+    def _in_order(
+        self, iterate: WindowUpdate, defects: Tensor, base: Tensor | None, changes: Changes | None
+    ) -> DeviationEstimator:
         """The shadow follows step by step, where `advance` has no closed form."""
         problem, start, shadow = self.problem, iterate.evaluated.start, self.shadow
         accepted = iterate.inputs[: len(defects)]
@@ -135,7 +139,7 @@ class Trail:
             shadow = problem.advance(start + index, shadow, output)
         return replace(self, shadow=shadow, jacobian=jacobian.at(len(defects) - 1))
 
-    def _walked(self, stretch: Stretch, places: Mapping[int, Tree]) -> Trail:
+    def _walked(self, stretch: Segment, places: Mapping[int, Tree]) -> DeviationEstimator:
         """The trail behind a stretch, with anchors at the places in it, whose accepted states are given."""
         begun = self.problem.observe(self.shadow) - stretch.first
         distances, jacobian = stretch.walk(begun, self.jacobian)
@@ -143,7 +147,7 @@ class Trail:
         for index, step in enumerate(range(stretch.maps.start + 1, stretch.stop + 1)):
             if step in places:
                 shadow = self._beside(self.problem.observe(places[step]), distances[index])
-                anchors.append(Anchor(step, places[step], shadow, jacobian.at(index)))
+                anchors.append(RestartPoint(step, places[step], shadow, jacobian.at(index)))
         shadow = self._beside(stretch.end, distances[-1])
         return replace(self, shadow=shadow, jacobian=jacobian.at(len(distances) - 1), anchors=tuple(anchors))
 
@@ -151,20 +155,20 @@ class Trail:
         """The state at a distance from one that is its own input, given as a row."""
         return self.problem.inputs.unpack(row + distance)
 
-    def _exact(self, step: int, state: Tree) -> Trail:
+    def _exact(self, step: int, state: Tree) -> DeviationEstimator:
         return replace(self, shadow=state, jacobian=None)._at(step, state)
 
-    def _carried(self, step: int, before: Tree, state: Tree) -> Trail:
+    def _carried(self, step: int, before: Tree, state: Tree) -> DeviationEstimator:
         """The distance to the accepted state `before` carried on to that of `step`, as it is."""
         return replace(self, shadow=_moved(self.shadow, before, state))._at(step, state)
 
-    def _at(self, step: int, state: Tree) -> Trail:
+    def _at(self, step: int, state: Tree) -> DeviationEstimator:
         """The trail, with one more anchor where the accepted steps pass the next place for it."""
         if not self._place(step):
             return self
         kept = tree_map(torch.clone, state)
         shadow = kept if self.shadow is state else tree_map(torch.clone, self.shadow)
-        return replace(self, anchors=(*self.anchors, Anchor(step, kept, shadow, self.jacobian)))
+        return replace(self, anchors=(*self.anchors, RestartPoint(step, kept, shadow, self.jacobian)))
 
     def _place(self, step: int) -> bool:
         """Whether a step passes the next place to go back to."""
@@ -172,7 +176,7 @@ class Trail:
         waiting = [stretch.stop for stretch in self.waiting if stretch.anchor is not None]
         return step // stride > max([self.anchors[-1].step, *waiting]) // stride
 
-    def _defects(self, iterate: Iterate, accepted: int) -> Tensor:
+    def _defects(self, iterate: WindowUpdate, accepted: int) -> Tensor:
         """`r` `(n, *batch, E)` of the accepted steps: how wrong their corrected outputs are.
 
         A step evaluated once errs like the one before it. Where none was evaluated twice, the slope may be wrong by
@@ -189,7 +193,7 @@ class Trail:
             unit = torch.cat([unit, unit[-1:].expand(accepted - len(known), *unit.shape[1:])])
         return unit * _size(moves)
 
-    def _drift(self, tolerance: Tolerance, anchor: Anchor) -> float:
+    def _drift(self, tolerance: Tolerance, anchor: RestartPoint) -> float:
         here = replace(self, shadow=anchor.shadow, waiting=())
         return worst(here.deviation(tolerance, anchor.step, anchor.state))
 

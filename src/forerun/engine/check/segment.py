@@ -1,4 +1,4 @@
-"""Stretch: accepted steps with a closed form, and how a distance from their path grows along them.
+"""Segment: accepted steps with a closed form, and how a distance from their path grows along them.
 
     d_{i+1} = (a_i + b_i J_i) d_i + b_i r_i
 
@@ -16,14 +16,14 @@ from torch import Tensor
 from forerun.engine.check.jacobian import Changes, Jacobian, told
 from forerun.engine.numerics.scan import scan
 from forerun.engine.numerics.tree import Tree
-from forerun.engine.rows.affine_maps import Maps
+from forerun.engine.rows.affine_maps import AffineMaps
 
 LONG = 256  # steps from which on a walk in order costs more than it is worth
 TURNS = 2  # of a longer walk after the first, to let its Jacobians act in full
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Segment:
     """Accepted steps that the shadow has not followed yet.
 
     Attributes:
@@ -36,7 +36,7 @@ class Stretch:
         anchor: the state behind the last step, where that is a place to go back to.
     """
 
-    maps: Maps
+    maps: AffineMaps
     defects: Tensor
     base: Tensor | None
     changes: Changes | None
@@ -58,7 +58,7 @@ class Stretch:
         changes = 0 if self.changes is None else 2 * self.changes.inputs.numel()
         return self.defects.numel() + changes + (0 if self.base is None else self.base.numel())
 
-    def owned(self) -> Stretch:
+    def owned(self) -> Segment:
         """The same in memory of its own: what was cut from a whole window would keep it alive."""
         base = None if self.base is None else self.base.clone()
         return replace(self, base=base, first=self.first.clone(), end=self.end.clone())
@@ -74,9 +74,9 @@ class Stretch:
         return scan(propagator, pushed, distance, differentiable=False), jacobian
 
 
-def joined(stretches: Sequence[Stretch]) -> list[Stretch]:
+def joined(stretches: Sequence[Segment]) -> list[Segment]:
     """The same steps in as few stretches as their bases allow."""
-    groups: list[list[Stretch]] = []
+    groups: list[list[Segment]] = []
     for stretch in stretches:
         if groups and _kind(groups[-1][0]) == _kind(stretch):
             groups[-1].append(stretch)
@@ -85,10 +85,10 @@ def joined(stretches: Sequence[Stretch]) -> list[Stretch]:
     return [group[0] if len(group) == 1 else _one(group) for group in groups]
 
 
-def _one(parts: Sequence[Stretch]) -> Stretch:
+def _one(parts: Sequence[Segment]) -> Segment:
     bases = [part.base for part in parts if part.base is not None]
-    return Stretch(
-        maps=Maps.joined([part.maps for part in parts]),
+    return Segment(
+        maps=AffineMaps.joined([part.maps for part in parts]),
         defects=torch.cat([part.defects for part in parts]),
         base=torch.cat(bases) if bases else None,
         changes=Changes.joined([(part.changes, len(part)) for part in parts]),
@@ -98,18 +98,18 @@ def _one(parts: Sequence[Stretch]) -> Stretch:
     )
 
 
-def _kind(stretch: Stretch) -> tuple[int, ...] | None:
+def _kind(stretch: Segment) -> tuple[int, ...] | None:
     return None if stretch.base is None else tuple(stretch.base.shape[1:])
 
 
-def _by_matrix(maps: Maps, jacobian: Jacobian, pushed: Tensor, distance: Tensor) -> Tensor:
+def _by_matrix(maps: AffineMaps, jacobian: Jacobian, pushed: Tensor, distance: Tensor) -> Tensor:
     """One scan, with the Jacobians written out, where their base is a matrix already."""
     assert jacobian.base is not None, "a dense Jacobian has a base"
     matrices = jacobian.base + jacobian.left.mT @ jacobian.right
     return scan(maps.propagator(matrices), pushed, distance, differentiable=False)
 
 
-def _by_rank(maps: Maps, jacobian: Jacobian, pushed: Tensor, distance: Tensor) -> Tensor:
+def _by_rank(maps: AffineMaps, jacobian: Jacobian, pushed: Tensor, distance: Tensor) -> Tensor:
     """In order, each step two products with the few rows that its Jacobian has beyond its base."""
     left = (maps.gain.unsqueeze(-1) * jacobian.left).mT
     found = []
@@ -122,7 +122,7 @@ def _by_rank(maps: Maps, jacobian: Jacobian, pushed: Tensor, distance: Tensor) -
     return torch.stack(found)
 
 
-def _by_turns(maps: Maps, jacobian: Jacobian, pushed: Tensor, distance: Tensor) -> Tensor:
+def _by_turns(maps: AffineMaps, jacobian: Jacobian, pushed: Tensor, distance: Tensor) -> Tensor:
     """Scans with the base alone: what it leaves out follows the distances of the scan before."""
     propagator = maps.propagator(jacobian.base)
     found = scan(propagator, pushed, distance, differentiable=False)

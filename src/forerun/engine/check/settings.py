@@ -23,7 +23,7 @@ class Check:
 
     Args:
         share: of the tolerance that the residual of a single step may take, so that all together keep it.
-        retries: times to go back with a tighter limit, before going on step by step. With 0 the deviation is only
+        retries: times to go back with a tighter threshold, before going on step by step. With 0 the deviation is only
             estimated, and reported as it is.
     """
 

@@ -15,7 +15,7 @@ from forerun.engine.rows.sweep import Joined, Problem, sweep
 
 
 @dataclass(frozen=True)
-class Edge:
+class KnownPrefix:
     """Where the known part of the window ends, and what is known there.
 
     Attributes:
@@ -35,7 +35,7 @@ class Guess(ABC):
     """How the slots that enter the window are filled."""
 
     @abstractmethod
-    def enter(self, edge: Edge, stop: int, evaluate: Evaluate) -> tuple[Sequence[Tree], Tensor]:
+    def enter(self, edge: KnownPrefix, stop: int, evaluate: Evaluate) -> tuple[Sequence[Tree], Tensor]:
         """States and input rows of the steps `edge.start .. stop-1`; of the first alone where nothing is known yet.
 
         `evaluate` may be called; each call is a round.
@@ -52,7 +52,7 @@ class Hold(Guess):
 
     output: Tree = None
 
-    def enter(self, edge: Edge, stop: int, evaluate: Evaluate) -> tuple[Sequence[Tree], Tensor]:
+    def enter(self, edge: KnownPrefix, stop: int, evaluate: Evaluate) -> tuple[Sequence[Tree], Tensor]:
         if edge.outputs is None and self.output is None:
             return _first(edge)
         if edge.outputs is None:
@@ -76,7 +76,7 @@ class Probe(Guess):
     count: int = 8
     hold: Hold = Hold()
 
-    def enter(self, edge: Edge, stop: int, evaluate: Evaluate) -> tuple[Sequence[Tree], Tensor]:
+    def enter(self, edge: KnownPrefix, stop: int, evaluate: Evaluate) -> tuple[Sequence[Tree], Tensor]:
         width, problem = stop - edge.start, edge.problem
         count = self.count
         if edge.outputs is not None or count < 2 or width < 2 * count:
@@ -98,7 +98,7 @@ class Extrapolate(Guess):
     span: int = 4
     decay: float = 0.8
 
-    def enter(self, edge: Edge, stop: int, evaluate: Evaluate) -> tuple[Sequence[Tree], Tensor]:
+    def enter(self, edge: KnownPrefix, stop: int, evaluate: Evaluate) -> tuple[Sequence[Tree], Tensor]:
         outputs = edge.outputs
         if outputs is None or len(outputs) < 2:
             return Hold().enter(edge, stop, evaluate)
@@ -112,7 +112,7 @@ class Extrapolate(Guess):
 class Copy(Guess):
     """Copy the last state into the new slots (ParaDiGMS, arXiv 2305.16317, Algorithm 1)."""
 
-    def enter(self, edge: Edge, stop: int, evaluate: Evaluate) -> tuple[Sequence[Tree], Tensor]:
+    def enter(self, edge: KnownPrefix, stop: int, evaluate: Evaluate) -> tuple[Sequence[Tree], Tensor]:
         seen = edge.problem.observe(edge.state)
         copies = torch.stack([seen] * (stop - edge.start))  # not expanded, which evaluate could not differentiate
         return [edge.state] * len(copies), copies
@@ -128,17 +128,17 @@ class Known(Guess):
 
     inputs: Tree
 
-    def enter(self, edge: Edge, stop: int, evaluate: Evaluate) -> tuple[Sequence[Tree], Tensor]:
+    def enter(self, edge: KnownPrefix, stop: int, evaluate: Evaluate) -> tuple[Sequence[Tree], Tensor]:
         known = edge.problem.inputs.pack(self.inputs, edge.problem.length)[edge.start + 1 : stop]
         first = edge.problem.observe(edge.state).unsqueeze(0)
         return [edge.state] * (stop - edge.start), torch.cat([first, known])
 
 
-def _first(edge: Edge) -> tuple[Sequence[Tree], Tensor]:
+def _first(edge: KnownPrefix) -> tuple[Sequence[Tree], Tensor]:
     return [edge.state], edge.problem.observe(edge.state).unsqueeze(0)
 
 
-def sweep_on(edge: Edge, outputs: Tensor) -> tuple[Sequence[Tree], Tensor]:
+def sweep_on(edge: KnownPrefix, outputs: Tensor) -> tuple[Sequence[Tree], Tensor]:
     """States and input rows from the edge on, by the guessed outputs `(K, *batch, E)` of its steps."""
     if not len(outputs):
         return _first(edge)

@@ -1,6 +1,6 @@
 """How outputs become the next path."""
 
-from forerun.engine.methods.base import Evaluate, Evaluated, Front, Iterate, Method
+from forerun.engine.methods.base import Evaluate, Evaluated, WindowState, WindowUpdate, Method
 from forerun.engine.methods.slopes import SlopeMethod
 from forerun.engine.methods.sequential import Sequential
 from forerun.engine.methods.jacobi import Jacobi
@@ -20,9 +20,7 @@ __all__ = [
     "Elk",
     "Evaluate",
     "Evaluated",
-    "Front",
     "GaussSeidel",
-    "Iterate",
     "Jacobi",
     "JacobiGaussSeidel",
     "Method",
@@ -34,4 +32,6 @@ __all__ = [
     "Secant",
     "Sequential",
     "SlopeMethod",
+    "WindowState",
+    "WindowUpdate",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from forerun.engine.methods.base import Evaluate, Front, Iterate, Method
+from forerun.engine.methods.base import Evaluate, Method, WindowState, WindowUpdate
 from forerun.engine.methods.picard import Picard
 
 LARGEST = 1e3  # sum of the sizes of coefficients beyond which a mixture is not trusted
@@ -50,7 +50,7 @@ class Anderson(Method):
         if self.memory < 1:
             raise ValueError(f"Anderson(memory={self.memory}) has nothing to mix; pass 1 or more")
 
-    def iterate(self, front: Front, evaluate: Evaluate) -> Iterate:
+    def iterate(self, front: WindowState, evaluate: Evaluate) -> WindowUpdate:
         pasts, inner = ((), None) if front.memory is None else front.memory
         plain = self.method.iterate(replace(front, memory=inner), evaluate)
         guesses = plain.inputs.clone()
@@ -63,7 +63,7 @@ class Anderson(Method):
     def stop(self, start: int, stop: int) -> int:
         return self.method.stop(start, stop)
 
-    def _mixed(self, plain: Iterate, dU: Tensor, dR: Tensor) -> Tensor:
+    def _mixed(self, plain: WindowUpdate, dU: Tensor, dR: Tensor) -> Tensor:
         """`(W, *batch, D)`, from differences `(W, *batch, m, D)`."""
         R = plain.moves.nan_to_num(0.0, 0.0, 0.0)
         normal = (dR @ dR.mT).cumsum(0)
@@ -77,7 +77,7 @@ class Anderson(Method):
         return torch.where(tame.unsqueeze(-1), mixed, plain.inputs[:-1])
 
 
-def _changes(front: Front, moves: Tensor, pasts: tuple[Past, ...]) -> tuple[Tensor, Tensor] | None:
+def _changes(front: WindowState, moves: Tensor, pasts: tuple[Past, ...]) -> tuple[Tensor, Tensor] | None:
     """Differences of successive rounds `(W, *batch, m, D)`, the newest first, zero where a step has no such round."""
     rounds: list[tuple[Tensor, Tensor]] = [(front.inputs, moves)]
     known = torch.ones_like(front.inputs[..., :1], dtype=torch.bool)
@@ -99,7 +99,7 @@ def _changes(front: Front, moves: Tensor, pasts: tuple[Past, ...]) -> tuple[Tens
     return torch.stack([u for u, _ in columns], -2), torch.stack([r for _, r in columns], -2)
 
 
-def _placed(rows: Tensor, start: int, front: Front) -> Tensor:
+def _placed(rows: Tensor, start: int, front: WindowState) -> Tensor:
     """Rows of the steps from `start` on, cut and padded to the steps of a front."""
     part = rows[front.start - start :][: len(front.inputs)]
     return torch.cat([part, part.new_zeros((len(front.inputs) - len(part), *part.shape[1:]))])

@@ -52,7 +52,7 @@ class Evaluated:
 
 
 @dataclass(frozen=True)
-class Front:
+class WindowState:
     """The window in flight, `[start, stop)`, with the exact state of its first step."""
 
     problem: Problem
@@ -77,7 +77,7 @@ class Front:
 
 
 @dataclass(frozen=True)
-class Iterate:
+class WindowUpdate:
     """The path of a window after one iteration of a method.
 
     `moves` says, for every step, how far its new input lies from the one its output was evaluated at:
@@ -102,7 +102,7 @@ class Method(ABC):
     """
 
     @abstractmethod
-    def iterate(self, front: Front, evaluate: Evaluate) -> Iterate:
+    def iterate(self, front: WindowState, evaluate: Evaluate) -> WindowUpdate:
         """Evaluate the window and sweep it."""
 
     def stop(self, start: int, stop: int) -> int:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from forerun.engine.methods.base import Evaluate, Evaluated, Front, Iterate
+from forerun.engine.methods.base import Evaluate, Evaluated, WindowState, WindowUpdate
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.rows.sweep import Joined, Rows
 
@@ -40,7 +40,7 @@ class Walk:
         return [self.states[begin - 1] for begin in self.begins[1:]] + [self.states[-1]]
 
 
-def walk(front: Front, evaluate: Evaluate, size: int) -> Walk:
+def walk(front: WindowState, evaluate: Evaluate, size: int) -> Walk:
     """Walk every block of `size` steps, the blocks together and the steps of a block in order: `size` rounds."""
     problem, old = front.problem, _old_states(front)
     count = len(old)
@@ -61,7 +61,7 @@ def walk(front: Front, evaluate: Evaluate, size: int) -> Walk:
     return Walk(begins, before, states, inputs, torch.stack(outputs))
 
 
-def joined(front: Front, walked: Walk, ends: Sequence[Tree]) -> Iterate:
+def joined(front: WindowState, walked: Walk, ends: Sequence[Tree]) -> WindowUpdate:
     """The iterate whose blocks end in the states `ends`; a block moved as far as the state that it begins with."""
     problem = front.problem
     states = list(walked.states)
@@ -75,7 +75,7 @@ def joined(front: Front, walked: Walk, ends: Sequence[Tree]) -> Iterate:
         if not _is_input(front):
             hidden = _apart(now, before)
             moves[begin] = torch.where(hidden <= moves[begin].abs(), moves[begin], hidden)  # nan is taken over
-    return Iterate(
+    return WindowUpdate(
         states=states,
         inputs=inputs,
         outputs=walked.outputs,
@@ -90,11 +90,11 @@ def check_size(name: str, size: int) -> None:
         raise ValueError(f"{name}({size}) has no step in a block; pass 1 or more")
 
 
-def _is_input(front: Front) -> bool:
+def _is_input(front: WindowState) -> bool:
     return front.problem.process.observe(front.state) is front.state
 
 
-def _old_states(front: Front) -> Sequence[Tree]:
+def _old_states(front: WindowState) -> Sequence[Tree]:
     """The states to walk from, as far as they are known: those of the inputs to be evaluated.
 
     A guess may have replaced the inputs. Where the state holds more, such as a counter, a guess of inputs alone repeats

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from forerun.engine.methods.base import Evaluate, Front
+from forerun.engine.methods.base import Evaluate, WindowState
 from forerun.engine.methods.slopes import SlopeMethod
 
 
@@ -36,7 +36,7 @@ class Damped(SlopeMethod):
     factor: float = 1.0
     bound: float | None = None
 
-    def slopes(self, front: Front, evaluate: Evaluate) -> tuple[Tensor, Tensor | None, Any]:
+    def slopes(self, front: WindowState, evaluate: Evaluate) -> tuple[Tensor, Tensor | None, Any]:
         outputs, slopes, memory = self.method.slopes(front, evaluate)
         if slopes is None:
             return outputs, None, memory
@@ -47,7 +47,7 @@ class Damped(SlopeMethod):
         return self.method.stop(start, stop)
 
 
-def clip(front: Front, slopes: Tensor, bound: float) -> Tensor:
+def clip(front: WindowState, slopes: Tensor, bound: float) -> Tensor:
     """The slopes whose propagators `A = a + b S` are clipped to `bound`, or to `|a|` where that is more."""
     a, b = gains(front, slopes)
     largest = a.abs().clamp_min(bound)
@@ -61,7 +61,7 @@ def clip(front: Front, slopes: Tensor, bound: float) -> Tensor:
     return torch.where(b == 0, 0.0, kept / b)
 
 
-def gains(front: Front, like: Tensor) -> tuple[Tensor, Tensor]:
+def gains(front: WindowState, like: Tensor) -> tuple[Tensor, Tensor]:
     """`a` and `b` of `A = a + b S`, one number a step, shaped to multiply `like`; 0 and 1 where they are not known."""
     maps = front.problem.maps(front.start, len(like))
     if maps is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from forerun.engine.methods.base import Evaluate, Evaluated, Front, Iterate, Method
+from forerun.engine.methods.base import Evaluate, Evaluated, Method, WindowState, WindowUpdate
 from forerun.engine.methods.damped import clip, gains
 from forerun.engine.methods.quasi_newton import QuasiNewton
 from forerun.engine.methods.slopes import SlopeMethod
@@ -45,11 +45,11 @@ class Elk(Method):
         if not self.damping > 0:
             raise ValueError(f"Elk(damping={self.damping}) has no trust region; pass a positive number")
 
-    def iterate(self, front: Front, evaluate: Evaluate) -> Iterate:
+    def iterate(self, front: WindowState, evaluate: Evaluate) -> WindowUpdate:
         outputs, slopes, memory = self.method.slopes(front, evaluate)
         tame = None if slopes is None else clip(front, slopes, 1.0)
         path = sweep(front.problem, front.start, front.state, outputs=outputs, slopes=tame, around=front.inputs)
-        return Iterate(
+        return WindowUpdate(
             states=path.states,
             inputs=path.inputs,
             outputs=path.outputs,
@@ -63,7 +63,7 @@ class Elk(Method):
     def stop(self, start: int, stop: int) -> int:
         return self.method.stop(start, stop)
 
-    def _smoothed(self, front: Front, outputs: Tensor, slopes: Tensor | None) -> Tensor:
+    def _smoothed(self, front: WindowState, outputs: Tensor, slopes: Tensor | None) -> Tensor:
         """The smoother's means `(W + 1, *batch, D)`, the first exact."""
         A, q = self._dynamics(front, outputs, slopes)
         R, u, first = 1 / self.damping, front.inputs, front.inputs[0]
@@ -77,7 +77,7 @@ class Elk(Method):
         smoothed = scan(C, m[:-1] - C * (A * m[:-1] + q), m[-1], reverse=True)
         return torch.cat([smoothed, m[-1:]])
 
-    def _dynamics(self, front: Front, outputs: Tensor, slopes: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _dynamics(self, front: WindowState, outputs: Tensor, slopes: Tensor | None) -> tuple[Tensor, Tensor]:
         """`A` and `q` of the plain sweep."""
         maps = front.problem.maps(front.start, len(outputs))
         if maps is None or (slopes is not None and slopes.dim() > outputs.dim()):

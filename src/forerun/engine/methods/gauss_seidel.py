@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from forerun.engine.methods.base import Evaluate, Evaluated, Front, Iterate, Method
+from forerun.engine.methods.base import Evaluate, Evaluated, Method, WindowState, WindowUpdate
 from forerun.engine.methods.blocks import check_size, joined, walk
 from forerun.engine.methods.jacobi import Jacobi
 from forerun.engine.rows.sweep import sweep
@@ -28,7 +28,7 @@ class GaussSeidel(Method):
     def __post_init__(self) -> None:
         check_size("GaussSeidel", self.block)
 
-    def iterate(self, front: Front, evaluate: Evaluate) -> Iterate:
+    def iterate(self, front: WindowState, evaluate: Evaluate) -> WindowUpdate:
         return self.within.iterate(front, evaluate)
 
     def stop(self, start: int, stop: int) -> int:
@@ -52,7 +52,7 @@ class JacobiGaussSeidel(Method):
     def __post_init__(self) -> None:
         check_size("JacobiGaussSeidel", self.block)
 
-    def iterate(self, front: Front, evaluate: Evaluate) -> Iterate:
+    def iterate(self, front: WindowState, evaluate: Evaluate) -> WindowUpdate:
         walked = walk(front, evaluate, self.block)
         return joined(front, walked, walked.ends)
 
@@ -74,10 +74,10 @@ class PicardGaussSeidel(Method):
     def __post_init__(self) -> None:
         check_size("PicardGaussSeidel", self.block)
 
-    def iterate(self, front: Front, evaluate: Evaluate) -> Iterate:
+    def iterate(self, front: WindowState, evaluate: Evaluate) -> WindowUpdate:
         walked = walk(front, evaluate, self.block)
         path = sweep(front.problem, front.start, front.state, outputs=walked.outputs, around=walked.inputs)
-        return Iterate(
+        return WindowUpdate(
             states=path.states,
             inputs=path.inputs,
             outputs=path.outputs,

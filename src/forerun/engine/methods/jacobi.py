@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from forerun.engine.methods.base import Evaluate, Front, Iterate, Method
+from forerun.engine.methods.base import Evaluate, Method, WindowState, WindowUpdate
 from forerun.engine.methods.blocks import joined, walk
 
 
@@ -16,6 +16,6 @@ class Jacobi(Method):
     the input, a step is accepted only when the rest of its state no longer moves either.
     """
 
-    def iterate(self, front: Front, evaluate: Evaluate) -> Iterate:
+    def iterate(self, front: WindowState, evaluate: Evaluate) -> WindowUpdate:
         walked = walk(front, evaluate, 1)
         return joined(front, walked, walked.ends)

@@ -9,7 +9,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from forerun.engine.methods.base import Evaluate, Front
+from forerun.engine.methods.base import Evaluate, WindowState
 from forerun.engine.methods.slopes import SlopeMethod
 from forerun.engine.methods.tangents import along
 from forerun.engine.numerics.tree import Tree
@@ -46,7 +46,7 @@ class Newton(SlopeMethod):
     difference: float | None = None
     max_bytes: int = 2**31
 
-    def slopes(self, front: Front, evaluate: Evaluate) -> tuple[Tensor, Tensor | None, None]:
+    def slopes(self, front: WindowState, evaluate: Evaluate) -> tuple[Tensor, Tensor | None, None]:
         width = front.inputs.shape[-1]
         self._afford(front.inputs)
 

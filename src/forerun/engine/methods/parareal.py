@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from forerun.engine.methods.base import Evaluate, Front, Iterate, Method
+from forerun.engine.methods.base import Evaluate, Method, WindowState, WindowUpdate
 from forerun.engine.methods.blocks import check_size, joined, walk
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.rows.sweep import Problem
@@ -45,7 +45,7 @@ class Parareal(Method):
     def __post_init__(self) -> None:
         check_size("Parareal", self.block)
 
-    def iterate(self, front: Front, evaluate: Evaluate) -> Iterate:
+    def iterate(self, front: WindowState, evaluate: Evaluate) -> WindowUpdate:
         problem, walked = front.problem, walk(front, evaluate, self.block)
         new = walked.ends[:1]
         for begin, before, fine in zip(walked.begins[1:-1], walked.before[1:-1], walked.ends[1:-1], strict=True):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from forerun.engine.methods.base import Evaluate, Front
+from forerun.engine.methods.base import Evaluate, WindowState
 from forerun.engine.methods.slopes import SlopeMethod
 
 
@@ -17,5 +17,5 @@ class Picard(SlopeMethod):
     With the step's increment as output and `Copy` as guess this is ParaDiGMS (arXiv 2305.16317, Algorithm 1).
     """
 
-    def slopes(self, front: Front, evaluate: Evaluate) -> tuple[Tensor, None, None]:
+    def slopes(self, front: WindowState, evaluate: Evaluate) -> tuple[Tensor, None, None]:
         return evaluate(front.steps, front.inputs), None, None

@@ -9,7 +9,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from forerun.engine.methods.base import Evaluate, Front
+from forerun.engine.methods.base import Evaluate, WindowState
 from forerun.engine.methods.slopes import SlopeMethod
 from forerun.engine.methods.tangents import along
 from forerun.engine.numerics.tree import Tree
@@ -50,7 +50,7 @@ class QuasiNewton(SlopeMethod):
         if self.probes < 1:
             raise ValueError(f"QuasiNewton(probes={self.probes}) looks nowhere; pass 1 or more, or use Picard()")
 
-    def slopes(self, front: Front, evaluate: Evaluate) -> tuple[Tensor, Tensor | None, None]:
+    def slopes(self, front: WindowState, evaluate: Evaluate) -> tuple[Tensor, Tensor | None, None]:
         width = front.inputs.shape[-1]
 
         def call(steps: Tensor, inputs: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from forerun.engine.methods.base import Evaluate, Front
+from forerun.engine.methods.base import Evaluate, WindowState
 from forerun.engine.methods.slopes import SlopeMethod
 
 
@@ -26,7 +26,7 @@ class Secant(SlopeMethod):
 
     bound: float = 10.0
 
-    def slopes(self, front: Front, evaluate: Evaluate) -> tuple[Tensor, Tensor | None, None]:
+    def slopes(self, front: WindowState, evaluate: Evaluate) -> tuple[Tensor, Tensor | None, None]:
         outputs = evaluate(front.steps, front.inputs)
         before = None if front.previous is None else front.previous.since(front.start, len(outputs))
         if not before or not front.problem.sloped:

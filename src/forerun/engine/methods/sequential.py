@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from forerun.engine.methods.base import Evaluate, Evaluated, Front, Iterate, Method
+from forerun.engine.methods.base import Evaluate, Evaluated, Method, WindowState, WindowUpdate
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Sequential(Method):
 
     stretch: int = 32
 
-    def iterate(self, front: Front, evaluate: Evaluate) -> Iterate:
+    def iterate(self, front: WindowState, evaluate: Evaluate) -> WindowUpdate:
         problem, state = front.problem, front.state
         steps = problem.steps(front.start, min(front.start + self.stretch, problem.length))
         states, inputs, outputs = [], [problem.observe(state)], []
@@ -29,7 +29,7 @@ class Sequential(Method):
             states.append(state)
             inputs.append(problem.observe(state))
         rows, found = torch.stack(inputs), torch.cat(outputs)
-        return Iterate(
+        return WindowUpdate(
             states=states,
             inputs=rows,
             outputs=found,

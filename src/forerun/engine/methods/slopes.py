@@ -7,7 +7,7 @@ from typing import Any, final
 
 from torch import Tensor
 
-from forerun.engine.methods.base import Evaluate, Evaluated, Front, Iterate, Method
+from forerun.engine.methods.base import Evaluate, Evaluated, Method, WindowState, WindowUpdate
 from forerun.engine.rows.sweep import sweep
 
 
@@ -15,14 +15,14 @@ class SlopeMethod(Method):
     """One evaluation of the window, one sweep with slopes `S_i`: `o_i + S_i (observe(x_i) - u_i)`."""
 
     @abstractmethod
-    def slopes(self, front: Front, evaluate: Evaluate) -> tuple[Tensor, Tensor | None, Any]:
+    def slopes(self, front: WindowState, evaluate: Evaluate) -> tuple[Tensor, Tensor | None, Any]:
         """Outputs `(W, *batch, E)`, slopes (scalar, diagonal, dense, or None for zero) and the next memory."""
 
     @final
-    def iterate(self, front: Front, evaluate: Evaluate) -> Iterate:
+    def iterate(self, front: WindowState, evaluate: Evaluate) -> WindowUpdate:
         outputs, slopes, memory = self.slopes(front, evaluate)
         path = sweep(front.problem, front.start, front.state, outputs=outputs, slopes=slopes, around=front.inputs)
-        return Iterate(
+        return WindowUpdate(
             states=path.states,
             inputs=path.inputs,
             outputs=path.outputs,

@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 from forerun.engine.numerics.scan import are_tiny, by_element, scan
 from forerun.engine.numerics.tree import Layout, Tree, describe, tensors, tree_map
 from forerun.engine.process import Process
-from forerun.engine.rows.affine_maps import Closed, Maps
+from forerun.engine.rows.affine_maps import AffineCache, AffineMaps
 
 
 class Problem:
@@ -30,7 +30,7 @@ class Problem:
     def __init__(self, process: Process, state: Tree) -> None:
         self.process = process
         self.inputs = Layout.of(process.observe(state), batch_dims=process.batch_dims, name="input")
-        self.maps = Closed(process, self.inputs)
+        self.maps = AffineCache(process, self.inputs)
         self._outputs: Layout | None = None
 
     @property
@@ -98,7 +98,7 @@ WIDE = 4096  # elements of a step from which on a sweep is bound by memory
 
 
 @dataclass(frozen=True)
-class Swept:
+class SweepResult:
     """What a sweep over `W` steps leaves behind."""
 
     states: Sequence[Tree]  # x_{start+1} .. x_stop
@@ -117,7 +117,7 @@ def apply(slopes: Tensor, moves: Tensor) -> Tensor:
 
 def sweep(
     problem: Problem, start: int, state: Tree, *, outputs: Tensor, slopes: Tensor | None = None, around: Tensor
-) -> Swept:
+) -> SweepResult:
     """Advance from the state of step `start` over the steps of `outputs`.
 
     Args:
@@ -133,7 +133,7 @@ def sweep(
 
 def _in_order(
     problem: Problem, start: int, state: Tree, *, outputs: Tensor, slopes: Tensor | None, around: Tensor
-) -> Swept:
+) -> SweepResult:
     states, used = [], []
     seen = problem.observe(state)
     inputs, moves = [seen], []
@@ -151,12 +151,12 @@ def _in_order(
         states.append(state)
         inputs.append(seen)
     corrected = outputs if slopes is None else torch.stack(used)
-    return Swept(states, torch.stack(inputs), corrected, torch.stack(moves) if moves else around)
+    return SweepResult(states, torch.stack(inputs), corrected, torch.stack(moves) if moves else around)
 
 
 def _by_scan(
-    problem: Problem, maps: Maps, state: Tree, *, outputs: Tensor, slopes: Tensor | None, around: Tensor
-) -> Swept:
+    problem: Problem, maps: AffineMaps, state: Tree, *, outputs: Tensor, slopes: Tensor | None, around: Tensor
+) -> SweepResult:
     """The same as one scan: `x_{i+1} = (a_i + b_i S_i) x_i + b_i (o_i - S_i u_i) + c_i`."""
     first = problem.observe(state)
     if first.numel() >= WIDE and not (slopes is not None and slopes.shape[-1] > 1):
@@ -171,12 +171,12 @@ def _by_scan(
     inputs = torch.cat([first.unsqueeze(0), scan(propagator, shift, first, differentiable=False)])
     moves = inputs[:-1] - around
     corrected = outputs if slopes is None else outputs + apply(slopes, moves)
-    return Swept(Rows(problem.inputs, inputs[1:]), inputs, corrected, moves)
+    return SweepResult(Rows(problem.inputs, inputs[1:]), inputs, corrected, moves)
 
 
 def _in_cache(
-    problem: Problem, maps: Maps, first: Tensor, *, outputs: Tensor, slopes: Tensor | None, around: Tensor
-) -> Swept:
+    problem: Problem, maps: AffineMaps, first: Tensor, *, outputs: Tensor, slopes: Tensor | None, around: Tensor
+) -> SweepResult:
     """The same row by row, for rows so wide that time is memory traffic: each is finished while it is in the cache."""
     inputs = outputs.new_empty((len(outputs) + 1, *first.shape))
     moves, corrected = torch.empty_like(inputs[1:]), outputs if slopes is None else torch.empty_like(outputs)
@@ -191,7 +191,7 @@ def _in_cache(
         following.addcmul_(used, gain)
         if maps.shift is not None:
             following.add_(maps.shift[index])
-    return Swept(Rows(problem.inputs, inputs[1:]), inputs, corrected, moves)
+    return SweepResult(Rows(problem.inputs, inputs[1:]), inputs, corrected, moves)
 
 
 class Rows(Sequence[Tree]):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from forerun.engine.rounds import Round
-from forerun.engine.windows.cost_model import Costs, Gains, loss, stretch
+from forerun.engine.windows.cost_model import RoundCost, RoundProgress, loss, stretch
 
 START, GROWTH = 8, 8  # the first width above one, and how many times wider the next round may be
 AHEAD = 6  # times what a round advances, the most that is worth holding: far steps were guessed too long ago
@@ -68,17 +68,19 @@ class Auto(Window):
     to beat single steps and the last rounds have lost as much as was at stake; `note` says why.
 
     Args:
-        limit: largest width.
+        max_width: largest width.
         fewest: steps of the shortest path that is tried. Samplers of ten steps take seven to ten rounds
             (`benchmarks/fewer_steps_is_the_rival.py`).
     """
 
-    limit: int = 512
+    max_width: int = 512
     fewest: int = 12
 
     def __post_init__(self) -> None:
-        if self.limit < 1:
-            raise ValueError(f"Auto(limit={self.limit}) holds no step; pass a limit of 1 (sequential) or more")
+        if self.max_width < 1:
+            raise ValueError(
+                f"Auto(max_width={self.max_width}) holds no step; pass a max_width of 1 (sequential) or more"
+            )
 
     def width(self, log: Sequence[Round], length: int) -> int:
         if length < self.fewest:
@@ -94,7 +96,7 @@ class Auto(Window):
     def note(self, log: Sequence[Round], length: int) -> str | None:
         if length < self.fewest:
             return self.declines(length)
-        costs, gains, last = Costs.of(log), Gains.of(log), log[-1]
+        costs, gains, last = RoundCost.of(log), RoundProgress.of(log), log[-1]
         if length - last.start - last.accepted < LAST * length:
             return None
         return (
@@ -105,13 +107,13 @@ class Auto(Window):
 
     def _begin(self, length: int) -> int:
         """The first width above one: two such rounds may advance one step each and cost as much as all their steps."""
-        return max(min(START, self.limit, 1 + int(_stake(length) / 2)), 1)
+        return max(min(START, self.max_width, 1 + int(_stake(length) / 2)), 1)
 
     def _best(self, log: Sequence[Round], length: int) -> int:
         """The width of the next round; 0 where none is predicted to win."""
         if any(map(stretch, log[-MEMORY:])):
             return 0  # the check went back, but a run declines once for all
-        costs, gains, last = Costs.of(log), Gains.of(log), log[-1]
+        costs, gains, last = RoundCost.of(log), RoundProgress.of(log), log[-1]
         if costs.widths[0] > 1:
             return 1  # a resumed run, or one that was guessed ahead, began wide
         now = last.width if last.width > 1 else self._begin(length)  # where the check went back, it opens anew
@@ -127,10 +129,10 @@ class Auto(Window):
             return 0
         return now if now in price and price[best] > (GROW if best > now else KEEP) * price[now] else best
 
-    def _choices(self, now: int, gains: Gains, length: int) -> list[int]:
+    def _choices(self, now: int, gains: RoundProgress, length: int) -> list[int]:
         """Widths above one within reach of the present one, which is among them if it is not too wide."""
         worth = max(AHEAD * gains(now), self._begin(length), now / 2)
-        top = min(self.limit, GROWTH * now, int(worth))
+        top = min(self.max_width, GROWTH * now, int(worth))
         return [width for width in sorted({*LADDER, now, top}) if 1 < width <= max(top, 2) and width >= now / 2]
 
 

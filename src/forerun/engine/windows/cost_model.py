@@ -10,7 +10,7 @@ from math import isfinite, log, sqrt
 from statistics import fmean as mean
 from typing import final
 
-from forerun.engine.rounds import Lap, Round
+from forerun.engine.rounds import Round, RoundTiming
 
 HEAD, TAIL = 12, 40  # rounds that costs are read from: the first, which tried the small widths, and the last
 REACH = 24  # rounds back to look for the first residual of a step
@@ -24,7 +24,7 @@ HUGE = 1e30  # stands for residuals that are not finite
 
 @final
 @dataclass(frozen=True)
-class Costs:
+class RoundCost:
     """Seconds of a round by its width, `c(W)`: never falling, linear between the widths that were measured.
 
     Attributes:
@@ -40,17 +40,17 @@ class Costs:
     single: float
 
     @classmethod
-    def of(cls, past: Sequence[Round]) -> Costs:
+    def of(cls, past: Sequence[Round]) -> RoundCost:
         """The costs in a log of at least one round."""
-        found: dict[int, list[Lap]] = {}
+        found: dict[int, list[RoundTiming]] = {}
         for before, entry in _recent(past):
             # the time before a call holds the sweep of the round before, which of a wider one is no measure
             if before.width <= entry.width and not stretch(entry):
-                found.setdefault(entry.width, []).append(entry.lap)
+                found.setdefault(entry.width, []).append(entry.timing)
         first = past[0]
-        found.setdefault(first.width, [first.lap])  # cold: lazy initialisation, first allocations
+        found.setdefault(first.width, [first.timing])  # cold: lazy initialisation, first allocations
         widths = sorted(found)
-        middle = [_middle([lap.total for lap in found[width]]) for width in widths]
+        middle = [_middle([timing.total for timing in found[width]]) for width in widths]
         # a wider round that took less shows that the narrower one was disturbed, or cold
         seconds = [*accumulate(reversed(middle), min)][::-1]
         counts = [len(found[width]) for width in widths]
@@ -83,13 +83,13 @@ class Costs:
 
 @final
 @dataclass(frozen=True)
-class Gains:
+class RoundProgress:
     """Steps that a round advances by its width, `p(W) = r W^a`, at least one and at most `W`.
 
     A wider window advances further, but not in proportion, as its far steps settle late: over windows from 12 to
     100 the shipped denoiser's `p` grows with a power of about 0.7. The rate `r` comes from the last rounds, where a
-    step that is not accepted yet counts for the part of the way from its first residual `f` to the limit that is
-    done, `1 - log(r / limit) / log(f / limit)`.
+    step that is not accepted yet counts for the part of the way from its first residual `f` to the threshold that is
+    done, `1 - log(r / threshold) / log(f / threshold)`.
 
     Attributes:
         rate: `r`.
@@ -98,7 +98,7 @@ class Gains:
     rate: float
 
     @classmethod
-    def of(cls, past: Sequence[Round]) -> Gains:
+    def of(cls, past: Sequence[Round]) -> RoundProgress:
         """The gains in a log of at least one round."""
         found = [entry for entry in _progress(past[-REACH:]) if entry[0] > 1]
         return cls(mean(steps / width**POWER for width, steps in found) if found else HOPE)
@@ -118,7 +118,7 @@ def stretch(entry: Round) -> bool:
     return 1 < entry.width == entry.rounds == entry.evaluations
 
 
-def loss(past: Sequence[Round], costs: Costs) -> float:
+def loss(past: Sequence[Round], costs: RoundCost) -> float:
     """Seconds by which the last rounds took longer than single steps, since they last took as long."""
     lost = 0.0
     for entry in past[-TAIL:]:
@@ -161,9 +161,11 @@ def _envelope(residuals: Sequence[float]) -> list[float]:
 
 def _credit(residuals: list[float], first: list[float], entry: Round) -> float:
     """The credit of all steps of a round that it did not accept."""
-    limit, ahead = entry.limit, slice(entry.accepted, None)
+    threshold, ahead = entry.threshold, slice(entry.accepted, None)
     pairs = zip(residuals[ahead], first[ahead], strict=True)
-    return sum(1 - log(size / limit) / log(whole / limit) for size, whole in pairs if 0 < limit < size < whole)
+    return sum(
+        1 - log(size / threshold) / log(whole / threshold) for size, whole in pairs if 0 < threshold < size < whole
+    )
 
 
 def _recent(past: Sequence[Round]) -> Iterator[tuple[Round, Round]]:
@@ -174,14 +176,14 @@ def _recent(past: Sequence[Round]) -> Iterator[tuple[Round, Round]]:
     yield from pairwise(tail)
 
 
-def _single(found: dict[int, list[Lap]], most: float) -> float:
+def _single(found: dict[int, list[RoundTiming]], most: float) -> float:
     """The time of a round of one, with no more of what is not evaluation than a step adds to a wider round."""
     if 1 not in found:
         return most / min(found)
-    rest = {width: _middle([lap.rest for lap in laps]) for width, laps in found.items()}
+    rest = {width: _middle([timing.rest for timing in timings]) for width, timings in found.items()}
     widest = max(found)
     slope = (rest[widest] - rest[1]) / (widest - 1) if widest > 1 else 0.0
-    step = _middle([lap.evaluate + lap.communicate for lap in found[1]]) + max(slope, LEAST * rest[1])
+    step = _middle([timing.evaluate + timing.communicate for timing in found[1]]) + max(slope, LEAST * rest[1])
     return min(step, most)
 
 

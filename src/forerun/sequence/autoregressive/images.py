@@ -149,8 +149,8 @@ def _check_causal(network: nn.Module, uniform: Tensor) -> None:
         )
     moved = (found[1:] - found[:1]).abs().reshape(len(places), size, -1).amax(-1)  # (places, pixels)
     early = torch.arange(size) <= places.unsqueeze(-1)
-    limit = 1e-4 * float(found.abs().max())
-    wrong = ~(moved.cpu() <= limit) & early
+    threshold = 1e-4 * float(found.abs().max())
+    wrong = ~(moved.cpu() <= threshold) & early
     if bool(wrong.any()):
         place, pixel = wrong.nonzero()[0].tolist()
         raise ValueError(

@@ -91,7 +91,7 @@ def _show(environment: Environment, task: Task, seed: int) -> tuple[Tensor, Tens
     act, moment = task.expert.begin(random), environment.reset(seed)
     seen, done, left = [], [], task.linger
     succeeded = False
-    for _ in range(task.limit):
+    for _ in range(task.max_steps):
         action = act(moment.scene, environment.features)
         seen.append(torch.tensor(moment.observation, dtype=torch.float32))
         done.append(torch.tensor(action, dtype=torch.float32))

@@ -19,7 +19,7 @@ class Task(ABC):
     Args:
         name: as the command line has it.
         expert: shows how.
-        limit: steps of an episode at most; success ends it earlier.
+        max_steps: steps of an episode at most; success ends it earlier.
         noise: that disturbs the expert's displacements in demonstrations, in units of an action.
         linger: steps that a demonstration goes on from success, so that the last chunks know where to stay.
 
@@ -33,7 +33,7 @@ class Task(ABC):
 
     name: str
     expert: Expert
-    limit: int
+    max_steps: int
     noise: float = 0.2
     linger: int = 8
 

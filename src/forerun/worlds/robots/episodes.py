@@ -81,4 +81,4 @@ def interval(successes: int, count: int) -> tuple[float, float]:
 
 
 def _over(environment: Environment, moment: Moment, rewards: list[float]) -> bool:
-    return moment.success or moment.failed or len(rewards) >= environment.task.limit
+    return moment.success or moment.failed or len(rewards) >= environment.task.max_steps

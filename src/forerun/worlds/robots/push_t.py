@@ -25,7 +25,7 @@ class PushTask(Task):
 
     packages = ("gym_pusht",)
     install = "Push-T needs gym-pusht: pip install 'forerun[push-t]'"
-    limit: int = 300
+    max_steps: int = 300
     noise: float = 4.0  # pixels
     linger: int = 1  # the next push would move the block off its place
 

@@ -33,11 +33,11 @@ class Recorder:
     Args:
         every: steps between pictures; None for some twenty pictures a second.
         width, height: of a picture, in pixels.
-        limit: pictures at most; what comes later is not taken.
+        max_frames: pictures at most; what comes later is not taken.
     """
 
-    def __init__(self, *, every: int | None = None, width: int = 320, height: int = 240, limit: int = 500) -> None:
-        self.every, self.width, self.height, self.limit = every, width, height, limit
+    def __init__(self, *, every: int | None = None, width: int = 320, height: int = 240, max_frames: int = 500) -> None:
+        self.every, self.width, self.height, self.max_frames = every, width, height, max_frames
         self.frames: list[Any] = []
         self._seen, self._rate = 0, 0.0
         self._stages: dict[int, Stage] = {}
@@ -46,7 +46,7 @@ class Recorder:
         """See one step."""
         self._seen += 1
         every = self.every or max(environment.rate // PACE, 1)
-        if self._seen % every == 0 and len(self.frames) < self.limit:
+        if self._seen % every == 0 and len(self.frames) < self.max_frames:
             self._rate = environment.rate / every
             self.frames.append(self._picture(environment))
 
