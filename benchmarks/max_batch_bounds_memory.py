@@ -22,7 +22,7 @@ from memory_follows_the_window import peak
 
 from forerun import Full, Local
 from forerun.diffusion.pipelines.parallel import parallel
-from forerun.engine.solve import Event
+from forerun.engine.event import RoundEvent
 
 STEPS, ROUNDS, SLICES = 64, 2, ("in order", "1", "4", "16", "none")
 
@@ -63,8 +63,8 @@ def run(slices: str) -> None:
     backend = Local(None if slices == "none" else int(slices))
     rounds: list[int] = []
 
-    def follow(event: Event) -> None:
-        rounds.append(event.entry.width)
+    def follow(event: RoundEvent) -> None:
+        rounds.append(event.round.width)
         if len(rounds) == ROUNDS:
             raise Enough
 

@@ -22,11 +22,11 @@ import torch
 from harness import table, write_result
 from torch import Tensor
 
-from forerun import Absolute, Hold, PerStep, Picard, Process, Secant, Sequential, Sliding, solve
+from forerun import Absolute, Hold, Picard, Process, Secant, Sequential, Sliding, solve
 from forerun.diffusion import Denoising, Increments, Schedule
 from forerun.engine.guesses import Copy, Guess, Probe
 from forerun.engine.methods import Anderson, Method, Newton
-from forerun.engine.tolerance import Tolerance
+from forerun.engine.tolerance import PerStep, Tolerance
 from forerun.worlds.digits import ExactDenoiser, load_digits, load_digits_denoiser
 
 GRID = [0.3 * 0.8**power for power in range(60)]

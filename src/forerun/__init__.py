@@ -8,10 +8,11 @@ repeats until nothing moves: the sequential answer, in fewer rounds, with an est
 
 from forerun.engine.process import Affine, Process
 from forerun.engine.solve import solve
+from forerun.engine.options import SolveOptions
 from forerun.engine.solution import NotConverged, Solution, Status
 from forerun.engine.methods import Anderson, Newton, Picard, QuasiNewton, Secant, Sequential
 from forerun.engine.windows import Auto, Full, Sliding
-from forerun.engine.tolerance import Absolute, Moving, PerStep, Relative
+from forerun.engine.tolerance import Absolute, Moving, Relative
 from forerun.engine.guesses import Hold, Known
 from forerun.engine.backends import Distributed, Local
 from forerun.engine.checkpoint import Checkpoint
@@ -21,6 +22,7 @@ __all__ = [
     "Process",
     "Affine",
     "solve",
+    "SolveOptions",
     "Solution",
     "Status",
     "NotConverged",
@@ -35,7 +37,6 @@ __all__ = [
     "Sliding",
     "Absolute",
     "Relative",
-    "PerStep",
     "Moving",
     "Hold",
     "Known",

@@ -11,7 +11,6 @@ from forerun import (
     Known,
     Moving,
     NotConverged,
-    PerStep,
     Picard,
     Process,
     Relative,
@@ -24,7 +23,7 @@ from forerun import (
 from forerun.engine.backends import Local
 from forerun.engine.check import Check
 from forerun.engine.rounds import RoundTiming
-from forerun.engine.tolerance import rms
+from forerun.engine.tolerance import PerStep, rms
 
 
 class Breaks(Process):
@@ -146,9 +145,9 @@ def test_empty_batches():
 @pytest.mark.parametrize(
     "options, says",
     [
-        ({"window": 5}, r"window=forerun.Sliding\(32\)"),
+        ({"window": "5"}, r"window=forerun.Auto\(\)"),
         ({"method": "secant"}, r"method=forerun.Secant\(\)"),
-        ({"tolerance": 1e-3}, r"tolerance=forerun.Absolute\(1e-3\)"),
+        ({"tolerance": True}, r"tolerance=forerun.Absolute\(1e-3\)"),
     ],
 )
 def test_arguments_of_another_kind_are_refused(options, says):

@@ -12,11 +12,8 @@ from forerun import (
     Auto,
     Checkpoint,
     Full,
-    Hold,
-    Local,
     Newton,
     NotConverged,
-    PerStep,
     Picard,
     Process,
     QuasiNewton,
@@ -27,10 +24,10 @@ from forerun import (
     Status,
     solve,
 )
-from forerun.engine.check import Check
 from forerun.engine.methods import Anderson, Damped, GaussSeidel, Jacobi, JacobiGaussSeidel, Parareal, PicardGaussSeidel
-from forerun.engine.run import Setting
+from forerun.engine.options import SolveOptions
 from forerun.engine.solve import solving
+from forerun.engine.tolerance import PerStep
 
 METHODS = [
     Sequential(),
@@ -511,7 +508,7 @@ def test_a_callback_sees_every_round_and_can_keep_it(tmp_path):
     events = []
 
     def keep(event):
-        events.append((event.entry, event.step, event.length))
+        events.append((event.round, event.step, event.length))
         assert event.state["count"] == event.step
         event.checkpoint().save(tmp_path / "run")
         assert Checkpoint.load(tmp_path / "run").step == event.step
@@ -535,13 +532,13 @@ def test_a_callback_stops_the_run_even_at_its_end():
 @pytest.mark.parametrize(
     "options, says",
     [
-        ({"method": Secant}, r"method=<class.*is no Method; write method=forerun\.Secant\(\)"),
-        ({"method": "newton"}, r"method='newton' is no Method"),
-        ({"window": 16}, r"window=16 is no Window; write window=forerun\.Sliding\(32\)"),
-        ({"tolerance": 1e-3}, r"tolerance=0\.001 is no Tolerance; write tolerance=forerun\.Absolute"),
-        ({"guess": torch.ones(3)}, r"is no Guess; write guess=forerun\.Hold\(\)"),
-        ({"backend": "cuda"}, r"backend='cuda' is no Backend; write backend=forerun\.Local\(\)"),
-        ({"progress": True}, r"progress=True is no Progress; write progress=forerun\.Bar\(\)"),
+        ({"method": Secant}, r"method must be a Method, got <class.*; write method=forerun\.Secant\(\)"),
+        ({"method": "newton"}, r"method must be a Method, got 'newton'"),
+        ({"window": 16.0}, r"window must be a Window or a number of steps, got 16\.0; write window=8, or"),
+        ({"tolerance": "1e-3"}, r"tolerance must be a Tolerance or a number, got '1e-3'; write tolerance=1e-3, or"),
+        ({"guess": torch.ones(3)}, r"guess must be a Guess, got .*; write guess=forerun\.Hold\(\)"),
+        ({"backend": "cuda"}, r"backend must be a Backend, got 'cuda'; write backend=forerun\.Local\(\)"),
+        ({"progress": True}, r"progress must be a Progress, got True; write progress=forerun\.Bar\(\)"),
     ],
 )
 def test_arguments_of_the_wrong_kind_are_refused_with_the_line_to_write(options, says):
@@ -597,12 +594,12 @@ def test_nothing_is_recorded_for_gradients():
 def test_the_rounds_of_solve_can_be_taken_one_at_a_time():
     process, state = PROBLEMS["momentum"]()
     whole = solve(process, state, path=True, **TIGHT)
-    setting = Setting(Secant(), TIGHT["window"], TIGHT["tolerance"], Check(), Hold(), Local(), path=False)
+    setting = SolveOptions(window=TIGHT["window"], tolerance=TIGHT["tolerance"]).settled()
     rounds, seen, ends = solving(process, state, setting), [], []
     try:
         while True:
             event = next(rounds)
-            assert len(event.states) == event.entry.accepted
+            assert len(event.states) == event.round.accepted
             same(event.states[-1], event.state)
             seen.extend(event.states)
             ends.append(event.step)
@@ -619,3 +616,28 @@ def test_the_rounds_of_solve_can_be_taken_one_at_a_time():
         again.send(True)
     assert stopped.value.value.status is Status.STOPPED
     assert stopped.value.value.step == first.step
+
+
+def test_options_come_whole_or_one_by_one_and_short():
+    process, state = PROBLEMS["contractive"]()
+    whole = solve(process, state, options=SolveOptions(window=8, tolerance=1e-6), check=False)
+    long = solve(process, state, window=Sliding(8), tolerance=Absolute(1e-6), check=False)
+    assert whole.status is Status.UNCHECKED
+    assert [entry.residuals for entry in whole.log] == [entry.residuals for entry in long.log]
+    same(whole.value, whole.state, atol=0)
+    assert max(entry.width for entry in whole.log) <= 8
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        ({"windows": 8}, "windows is not an option; did you mean window"),
+        ({"banana": 8}, "banana is not an option; the options are method, window"),
+        ({"options": {"window": 8}}, r"options must be a SolveOptions, got \{.*write options=SolveOptions"),
+        ({"callback": 3}, "callback must be a function of an event"),
+    ],
+)
+def test_a_misspelt_option_is_named(options, says):
+    process, state = PROBLEMS["contractive"]()
+    with pytest.raises(TypeError, match=says):
+        solve(process, state, **options)

@@ -182,7 +182,7 @@ class One(Wrong):
         (Greedy(), "evaluate modified"),
         (Observing(), "observe modified"),
         (Random(), "observe gave two inputs"),
-        (Noisy(), r"two answers.*forerun\.engine\.noise"),
+        (Noisy(), r"two answers.*forerun\.engine\.numerics\.noise"),
         (Mixing(), r"unlike its steps one by one.*steps\[k\]"),
         (Contiguous(), "every other step"),
         (Fickle(), "advance gave two states"),

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from forerun import Absolute, Moving, PerStep, Relative
-from forerun.engine.tolerance import largest, rms
+from forerun import Absolute, Moving, Relative
+from forerun.engine.tolerance import PerStep, largest, rms
 
 STEPS = torch.tensor([0, 1, 2])
 MOVES = torch.tensor([[[3.0, 4.0], [0.0, 0.0]], [[0.0, 2.0], [1.0, 1.0]], [[6.0, -8.0], [0.0, -1.0]]])  # (3, 2, 2)

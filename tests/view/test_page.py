@@ -178,7 +178,7 @@ def run():
         return [((sample.clamp(-1, 1) + 1) * 127.5).round().byte() for sample in samples.reshape(-1, 4, 4)]
 
     def follow(event):
-        frames.append(Frame((frames[-1].round if frames else 0) + event.entry.rounds, pictures(seen[-1])))
+        frames.append(Frame((frames[-1].round if frames else 0) + event.round.rounds, pictures(seen[-1])))
 
     process = Denoising(watched, Schedule.linear().spaced(30))
     state = torch.randn(2, 16, generator=torch.Generator().manual_seed(1))

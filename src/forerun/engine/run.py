@@ -8,38 +8,22 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from forerun.engine.backends.base import Backend
 from forerun.engine.backends.counted_evaluate import CountedEvaluate
-from forerun.engine.check import Check
 from forerun.engine.check.deviation_estimator import DeviationEstimator, worst
 from forerun.engine.checkpoint import Checkpoint
-from forerun.engine.guesses import Guess, KnownPrefix
+from forerun.engine.guesses import KnownPrefix
 from forerun.engine.methods import Method, Sequential, WindowState, WindowUpdate
 from forerun.engine.numerics.tree import Tree
+from forerun.engine.options import SolveSettings
 from forerun.engine.process import Process
 from forerun.engine.rounds import Round, RoundTiming
 from forerun.engine.rows.sweep import Joined, Problem, copied
 from forerun.engine.solution import Seconds, Solution, Status
-from forerun.engine.tolerance import Tolerance
-from forerun.engine.windows import Window
 
 UNKNOWN = "Nothing was checked up to step {}, where this run was resumed: the deviation is estimated from there on."
 CARRIED = (
     "The drift of {:.1g} up to step {} is carried on as it is: steps taken in order do not tell what they make of it."
 )
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What `solve` was asked for."""
-
-    method: Method
-    window: Window
-    tolerance: Tolerance
-    check: Check | None
-    guess: Guess
-    backend: Backend
-    path: bool
 
 
 @dataclass(frozen=True)
@@ -61,10 +45,11 @@ class Place:
 class Run:
     """One solve on its way."""
 
-    def __init__(self, process: Process, begin: Checkpoint, setting: Setting) -> None:
-        self.setting = setting
+    def __init__(self, process: Process, begin: Checkpoint, settings: SolveSettings, *, path: bool = False) -> None:
+        self.settings = settings
+        self._keeps_path = path
         self.problem = Problem(process, begin.state)
-        self.meter = CountedEvaluate(self.problem, setting.backend)
+        self.meter = CountedEvaluate(self.problem, settings.backend)
         self.log: list[Round] = []
         self.path = Joined([begin.state])
         self._begin = begin
@@ -74,12 +59,12 @@ class Run:
         self.place = Place(
             front=self._enter(begin),
             trail=DeviationEstimator.start(self.problem, begin.step, begin.state, begin.shadow),
-            method=setting.method,
+            method=settings.method,
             exact=begin.exact,
-            threshold=setting.tolerance.threshold() * (setting.check.share if setting.check else 1),
+            threshold=settings.tolerance.threshold() * (settings.check.share if settings.check else 1),
             rounds=begin.rounds,
             evaluations=begin.evaluations,
-            notes=() if self._known or not setting.check else (UNKNOWN.format(begin.step),),
+            notes=() if self._known or not settings.check else (UNKNOWN.format(begin.step),),
         )
 
     def done(self) -> bool:
@@ -97,7 +82,7 @@ class Run:
         """The residual of every step of the window, and how many new inputs are finite; the wait of a round."""
         start = self.place.front.start
         steps = self.problem.steps(start, start + len(iterate.moves))
-        sizes = self.setting.tolerance.norm(steps, iterate.moves, iterate.inputs[:-1])
+        sizes = self.settings.tolerance.norm(steps, iterate.moves, iterate.inputs[:-1])
         largest = sizes.reshape(len(sizes), -1).amax(1) if sizes.numel() else sizes.new_zeros(len(sizes))
         last = torch.isfinite(iterate.inputs[-1]).all()
         *found, sound = torch.cat([largest, last.to(largest).reshape(1)]).tolist()
@@ -122,16 +107,16 @@ class Run:
         stop = front.start + len(residuals)
         entry = Round(front.start, stop, accepted, tuple(residuals), place.threshold, rounds, evaluations, timing)
         self.log[place.logged :] = [entry]
-        if self.setting.path:
+        if self._keeps_path:
             self.path = Joined(self.path[: front.start - self._begin.step + 1], copied(iterate.states[:accepted]))
         still = not any(residuals[:accepted])
         exact = place.exact and still
         sound = max(accepted, min(finite - 1, _leading_finite(residuals)))
         trail = place.trail
-        if self.setting.check:
+        if self.settings.check:
             trail = trail.follow(front, iterate, accepted=accepted, exact=exact, still=still, sound=sound)
         at_end = front.start + accepted >= self.problem.length
-        width = 1 if at_end else self.setting.window.width(self.log, self.problem.length)
+        width = 1 if at_end else self.settings.window.width(self.log, self.problem.length)
         declined = width < 1 and not isinstance(place.method, Sequential)
         method = Sequential() if declined else place.method
         stop = method.stop(front.start + accepted, min(front.start + accepted + max(width, 1), self.problem.length))
@@ -145,7 +130,7 @@ class Run:
             trail=trail,
             method=method,
             notes=notes,
-            threshold=self.setting.tolerance.follow(place.threshold, residuals),
+            threshold=self.settings.tolerance.follow(place.threshold, residuals),
             exact=exact,
             logged=len(self.log),
             rounds=place.rounds + rounds,
@@ -155,18 +140,18 @@ class Run:
 
     def _declined(self, trail: DeviationEstimator, step: int, state: Tree, *, exact: bool) -> Iterator[str]:
         """What there is to say where the window declines at a state."""
-        note = self.setting.window.note(self.log, self.problem.length)
+        note = self.settings.window.note(self.log, self.problem.length)
         if note:
             yield note
-            if self.setting.check and not exact:
-                yield CARRIED.format(worst(trail.deviation(self.setting.tolerance, step, state)), step)
+            if self.settings.check and not exact:
+                yield CARRIED.format(worst(trail.deviation(self.settings.tolerance, step, state)), step)
 
     def settle(self) -> Status:
         """At the end of the path: how it ended; or go back, where the deviation is more than was asked for."""
-        place, tolerance = self.place, self.setting.tolerance
+        place, tolerance = self.place, self.settings.tolerance
         if place.exact:
             return Status.SEQUENTIAL
-        check = self.setting.check
+        check = self.settings.check
         if check is None:
             return Status.UNCHECKED
         asked = tolerance.threshold()
@@ -174,7 +159,7 @@ class Run:
         if excess <= asked:
             return Status.CHECKED if self._known else Status.UNCHECKED
         # a drift from before the checkpoint that was resumed cannot be helped
-        helpless = place.trail.anchors[0].step == self.problem.length or isinstance(self.setting.method, Sequential)
+        helpless = place.trail.anchors[0].step == self.problem.length or isinstance(self.settings.method, Sequential)
         if helpless or not check.retries or place.retries > check.retries:
             return Status.UNCERTAIN
         self._go_back(excess, asked, check.retries)
@@ -182,7 +167,7 @@ class Run:
 
     def _go_back(self, excess: float, asked: float, most: int) -> None:
         """Go back to the first step to blame with a tighter threshold; to the beginning where none would do."""
-        place, tolerance = self.place, self.setting.tolerance
+        place, tolerance = self.place, self.settings.tolerance
         tight = place.threshold * max(asked / (4 * excess), 1e-3)
         rounding = torch.finfo(self.problem.inputs.dtype).eps
         seen = self.problem.observe(place.front.state).unsqueeze(0)
@@ -194,7 +179,7 @@ class Run:
             trail = DeviationEstimator(self.problem, place.trail.anchors[0].shadow, place.trail.anchors[:1])
             how = "goes on step by step, as no tolerance that rounding allows would keep it"
         else:
-            method, trail = self.setting.method, place.trail.back(tolerance, excess, asked)
+            method, trail = self.settings.method, place.trail.back(tolerance, excess, asked)
             how = f"goes on with the threshold of a step at {tight:.2g}"
         anchor = trail.anchors[-1]
         note = f"deviation estimated at {excess:.2g} for {asked:.2g}: went back to step {anchor.step} and {how}."
@@ -216,7 +201,7 @@ class Run:
         if place.exact:
             return torch.zeros(self.problem.inputs.batch, device=self.problem.inputs.device)
         step = min(place.front.start, self.problem.length - 1)
-        return self._trail().deviation(self.setting.tolerance, step, place.front.state)
+        return self._trail().deviation(self.settings.tolerance, step, place.front.state)
 
     def checkpoint(self) -> Checkpoint:
         """What is accepted so far."""
@@ -225,7 +210,7 @@ class Run:
             step=place.front.start,
             length=self.problem.length,
             state=place.front.state,
-            shadow=self._trail().shadow if self.setting.check and self._known and not place.exact else None,
+            shadow=self._trail().shadow if self.settings.check and self._known and not place.exact else None,
             ahead=place.front.inputs,
             rounds=place.rounds,
             evaluations=place.evaluations,
@@ -242,7 +227,7 @@ class Run:
             length=self.problem.length,
             status=status,
             log=self.log[: place.logged],
-            deviation=self.deviation() if self.setting.check else None,
+            deviation=self.deviation() if self.settings.check else None,
             checkpoint=self.checkpoint(),
             seconds=Seconds(
                 timing.evaluate,
@@ -251,7 +236,7 @@ class Run:
                 max(total - timing.evaluate - timing.communicate - advance, 0.0),
             ),
             notes=place.notes,
-            states=self.path[: place.front.start - self._begin.step + 1] if self.setting.path else None,
+            states=self.path[: place.front.start - self._begin.step + 1] if self._keeps_path else None,
         )
 
     def _trail(self) -> DeviationEstimator:
@@ -267,12 +252,13 @@ class Run:
         start = begin.step
         if start >= self.problem.length:
             return WindowState(self.problem, start, [begin.state], self.problem.observe(begin.state).unsqueeze(0))
-        width = max(self.setting.window.width(self.log, self.problem.length), 1)
-        stop = self.setting.method.stop(start, min(start + width, self.problem.length))
+        width = max(self.settings.window.width(self.log, self.problem.length), 1)
+        stop = self.settings.method.stop(start, min(start + width, self.problem.length))
         if begin.ahead is not None:
             ahead = begin.ahead[: stop - start]
             return WindowState(self.problem, start, [begin.state] * len(ahead), ahead)
-        states, inputs = self.setting.guess.enter(KnownPrefix(self.problem, start, begin.state, None), stop, self.meter)
+        prefix = KnownPrefix(self.problem, start, begin.state, None)
+        states, inputs = self.settings.guess.enter(prefix, stop, self.meter)
         return WindowState(self.problem, start, states, inputs)
 
     def _slide(self, iterate: WindowUpdate, accepted: int, finite: int, stop: int) -> WindowState:
@@ -292,7 +278,7 @@ class Run:
             if known > 1 and iterate.guesses is not None and self.problem.process.observe(last) is last:
                 last = self.problem.inputs.unpack(inputs[-1])  # new slots go on from what will be evaluated
             edge = KnownPrefix(self.problem, start + known - 1, last, iterate.outputs[: finite - 1])
-            entered, rows = self.setting.guess.enter(edge, stop, self.meter)
+            entered, rows = self.settings.guess.enter(edge, stop, self.meter)
             states, inputs = Joined(states[:-1], entered), torch.cat([inputs[:-1], rows])
         return WindowState(self.problem, start, states, inputs, iterate.evaluated, iterate.memory)
 

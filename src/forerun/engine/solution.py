@@ -91,6 +91,11 @@ class Solution:
     states: Sequence[Tree] | None = field(default=None)
 
     @property
+    def value(self) -> Any:
+        """What the caller asked for: the state; adapters answer in their own terms."""
+        return self.state
+
+    @property
     def path(self) -> list[Tree] | None:
         """The states `x_0 .. x_step` where `path=True` asked for them, else None."""
         return None if self.states is None else list(self.states)

@@ -2,88 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
-from forerun.engine.backends import Backend, Local
-from forerun.engine.check import Check
 from forerun.engine.checkpoint import Checkpoint
-from forerun.engine.guesses import Guess, Hold
-from forerun.engine.methods import Method, Secant, WindowUpdate
+from forerun.engine.event import RoundEvent
+from forerun.engine.methods import WindowUpdate
 from forerun.engine.numerics.tree import Tree
+from forerun.engine.options import SolveKeywords, SolveOptions, SolveSettings
 from forerun.engine.process import Process
-from forerun.engine.progress import Progress, Silent
 from forerun.engine.rounds import Round
-from forerun.engine.run import Run, Setting
+from forerun.engine.run import Run
 from forerun.engine.solution import NotConverged, Solution, Status
-from forerun.engine.tolerance import Absolute, PerStep, Tolerance
-from forerun.engine.windows import Auto, Window
-
-
-@dataclass(frozen=True)
-class Event:
-    """What a callback sees after a round.
-
-    Attributes:
-        entry: the round.
-        step: steps accepted so far.
-        length: steps of the process.
-        state: the state of step `step`.
-        checkpoint: makes a `Checkpoint` of what is accepted.
-        iterate: what the method made of the window: its newest outputs, and the path that they lead to.
-    """
-
-    entry: Round
-    step: int
-    length: int
-    state: Tree
-    checkpoint: Callable[[], Checkpoint]
-    iterate: WindowUpdate
-
-    @property
-    def states(self) -> Sequence[Tree]:
-        """Those of the steps accepted in this round, the last of them `state`."""
-        return self.iterate.states[: self.entry.accepted]
+from forerun.engine.tolerance import PerStep, Tolerance
 
 
 def solve(
     process: Process,
     state: Tree,
     *,
-    method: Method = Secant(),
-    window: Window = Auto(),
-    tolerance: Tolerance = Absolute(1e-3),
-    check: bool | Check = True,
-    guess: Guess = Hold(),
-    backend: Backend = Local(),
-    progress: Progress = Silent(),
-    callback: Callable[[Event], Any] = lambda event: None,
+    options: SolveOptions | None = None,
     resume: Checkpoint | str | Path | None = None,
     path: bool = False,
     throw: bool = True,
+    **keywords: Unpack[SolveKeywords],
 ) -> Solution:
     """The state after all steps of a process, many steps at a time.
 
     Args:
         process: the computation.
         state: its first state, a tree of tensors and plain values.
-        method: how outputs become the next path.
-        window: how many steps are in flight.
-        tolerance: how far a step's input may still move in the round that accepts it and, with `check`, how far the
-            final state may be from the sequential run's.
-        check: estimate the deviation of the final state; go back, and on, until it is within the tolerance. `Check`
-            has its settings; False leaves it out.
-        guess: what stands in a slot before its first evaluation.
-        backend: where rounds are evaluated.
-        progress: what is shown meanwhile.
-        callback: called with an `Event` after every round; a true answer stops the run.
+        options: how to solve, as one object.
         resume: a checkpoint, or the file of one, to go on from instead of from `state`.
         path: keep the states `x_0 .. x_length`; with `resume`, from the checkpoint on.
         throw: raise where the run cannot reach its end, rather than return what it has.
+        keywords: the options one by one: `method`, `window`, `tolerance`, `check`, `guess`, `backend`, `progress`,
+            `callback`; `SolveOptions` says what they mean.
 
     Returns:
         A `Solution`; after a KeyboardInterrupt, one with what was accepted so far.
@@ -94,9 +51,8 @@ def solve(
         ValueError: the process does not keep its contract; the message has the line to type.
         Exception: whatever evaluate or advance raise, or a rank that is lost; its `checkpoint` has what is accepted.
     """
-    checked = (Check() if check else None) if isinstance(check, bool) else check
-    setting = Setting(method, window, tolerance, checked, guess, backend, path)
-    solution = _driven(solving(process, state, setting, progress=progress, resume=resume), callback)
+    settings = SolveOptions.gather(options, keywords).settled()
+    solution = _driven(solving(process, state, settings, resume=resume, path=path), settings.callback)
     if throw and solution.status is Status.NONFINITE:
         raise NotConverged(solution)
     return solution
@@ -106,16 +62,16 @@ def solve(
 def solving(
     process: Process,
     state: Tree,
-    setting: Setting,
+    settings: SolveSettings,
     *,
-    progress: Progress = Silent(),
     resume: Checkpoint | str | Path | None = None,
-) -> Generator[Event, Any, Solution]:
-    """`solve`, a round at a time: yields an `Event` after each, and returns the `Solution`; a true answer stops it."""
-    begin = _begin(process, state, setting, progress, resume=resume)
-    run = Run(process, begin, setting)
+    path: bool = False,
+) -> Generator[RoundEvent, Any, Solution]:
+    """Solve a round at a time: yield a `RoundEvent` after each, return the `Solution`; a true answer stops it."""
+    begin = _begin(process, state, settings.tolerance, resume=resume)
+    run = Run(process, begin, settings, path=path)
     status = run.settle() if run.done() else Status.STOPPED
-    with progress.track(begin.step, process.length) as report:
+    with settings.progress.track(begin.step, process.length) as report:
         try:
             while not run.done():
                 iterate = run.iterate()
@@ -138,7 +94,7 @@ def solving(
     return run.solution(status)
 
 
-def _driven(rounds: Generator[Event, Any, Solution], callback: Callable[[Event], Any]) -> Solution:
+def _driven(rounds: Generator[RoundEvent, Any, Solution], callback: Callable[[RoundEvent], Any]) -> Solution:
     """All rounds, each told to the callback; what it raises is raised where the round is."""
     try:
         event = next(rounds)
@@ -160,40 +116,13 @@ def leading(residuals: list[float], threshold: float) -> int:
     return next((index for index, size in enumerate(residuals) if index and not size <= threshold), len(residuals))
 
 
-def _event(run: Run, entry: Round, iterate: WindowUpdate) -> Event:
+def _event(run: Run, entry: Round, iterate: WindowUpdate) -> RoundEvent:
     front = run.place.front
-    return Event(entry, front.start, run.problem.length, front.state, run.checkpoint, iterate)
+    return RoundEvent(entry, front.start, run.problem.length, front.state, run.checkpoint, iterate)
 
 
-EXAMPLES: dict[type, str] = {
-    Method: "Secant()",
-    Window: "Sliding(32)",
-    Tolerance: "Absolute(1e-3)",
-    Guess: "Hold()",
-    Backend: "Local()",
-    Progress: "Bar()",
-}
-
-
-def _require(name: str, value: Any, kind: type) -> None:
-    if not isinstance(value, kind):
-        raise TypeError(f"{name}={value!r} is no {kind.__name__}; write {name}=forerun.{EXAMPLES[kind]}")
-
-
-def _begin(
-    process: Any, state: Tree, setting: Setting, progress: Progress, *, resume: Checkpoint | str | Path | None
-) -> Checkpoint:
-    """Where to begin; refuses what cannot work before anything is evaluated."""
-    for name, value, kind in (
-        ("method", setting.method, Method),
-        ("window", setting.window, Window),
-        ("tolerance", setting.tolerance, Tolerance),
-        ("guess", setting.guess, Guess),
-        ("backend", setting.backend, Backend),
-        ("progress", progress, Progress),
-    ):
-        _require(name, value, kind)
-    tolerance = setting.tolerance
+def _begin(process: Any, state: Tree, tolerance: Tolerance, *, resume: Checkpoint | str | Path | None) -> Checkpoint:
+    """Return where to begin; refuse what cannot work before anything is evaluated."""
     if not isinstance(process, Process):
         raise TypeError(
             f"solve takes a Process, got {type(process).__name__}; for a function f(i, x) write "

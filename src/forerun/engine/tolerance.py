@@ -114,9 +114,9 @@ class Moving(Tolerance):
     The residual is `scale` times the mean square of the move. After each round of `W` steps the threshold goes to
     `momentum * threshold + (1 - momentum) * e` with `e` the residual of the step `W // 2 + 1` of the window, counted
     from 0 (their code calls this the median), or the mean of all but the first with `mean=True`. It settles where about
-    half a window is accepted, whatever the error: it controls the speed of a run, not its accuracy, and has forgotten `start`
-    after some ten rounds. Their window also sees the state behind its last step, which has no residual here: it counts
-    for their mean, and for their median in windows of one or two steps.
+    half a window is accepted, whatever the error: it controls the speed of a run, not its accuracy, and has forgotten
+    `start` after some ten rounds. Their window also sees the state after its last step, which has no residual here: it
+    counts for their mean, and for their median in windows of one or two steps.
 
     With `Copy()` as guess, `Picard()`, and a `Sliding` window this is their loop, round by round.
     """

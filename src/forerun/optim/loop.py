@@ -18,8 +18,8 @@ from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.guesses import Guess, Hold
 from forerun.engine.methods import Method, Picard
 from forerun.engine.numerics.tree import Tree, tensors
+from forerun.engine.options import SolveSettings, ignore_event
 from forerun.engine.progress import Progress, Silent
-from forerun.engine.run import Setting
 from forerun.engine.tolerance import Tolerance
 from forerun.engine.windows import Auto, Window, Within
 from forerun.optim import preflight as probe
@@ -108,7 +108,6 @@ class Loop:
         self.parameters = Parameters(params, front.trained(optimisers))
         owners = front.owners(self.parameters.tensors, optimisers)
         self.barriers = barriers
-        self.progress = progress
         self.step = 0
         self.notes: tuple[str, ...] = ()
         self._task = Task(self.parameters, loss, data, seed, owners)
@@ -118,7 +117,16 @@ class Loop:
         self._gradients = gradients
         self._settled: Gradients | None = None  # what the first run found to do for `gradients`
         checked = (Check() if check else None) if isinstance(check, bool) else check
-        self.setting = Setting(method, window, tolerance, checked, guess, backend, path=False)
+        self.settings = SolveSettings(
+            method=method,
+            window=window,
+            tolerance=tolerance,
+            check=checked,
+            guess=guess,
+            backend=backend,
+            progress=progress,
+            callback=ignore_event,
+        )
         self._memory = memory
         self._state: Tree = None  # after the last step; None before the first
 
@@ -244,8 +252,8 @@ class Loop:
             self._settled, note = probe.chosen(self._gradients, self._task, steps, rows)
         self.notes = () if note is None else (note,)
         if self._memory is not None:
-            within = Within(self.setting.window, _fitting(self._memory, params, after))
-            self.setting = replace(self.setting, window=within)
+            within = Within(self.settings.window, _fitting(self._memory, params, after))
+            self.settings = replace(self.settings, window=within)
 
 
 def _fitting(memory: int, params: Sequence[Tensor], state: Tree) -> int:

@@ -9,12 +9,12 @@ from typing import Any, Protocol, final
 from torch import Tensor
 
 from forerun.engine.checkpoint import Checkpoint
+from forerun.engine.event import RoundEvent
 from forerun.engine.numerics.tree import Tree
+from forerun.engine.options import SolveSettings
 from forerun.engine.process import Process
-from forerun.engine.progress import Progress
-from forerun.engine.run import Setting
 from forerun.engine.solution import NotConverged, Seconds, Solution, Status
-from forerun.engine.solve import Event, solving
+from forerun.engine.solve import solving
 from forerun.optim.barriers import Barriers
 from forerun.optim.events import Accepted, Every
 
@@ -23,8 +23,7 @@ class Driven(Protocol):
     """What a run asks of its `Loop`."""
 
     barriers: Barriers
-    setting: Setting
-    progress: Progress
+    settings: SolveSettings
     notes: tuple[str, ...]
 
     def process(self, length: int) -> Process:
@@ -96,7 +95,7 @@ class Running(Iterable[Accepted]):
                 state = loop.changed(self._at)
                 stop = loop.barriers.stop(self._at.step, end)
                 begin = replace(self._at, state=state, length=stop)
-                rounds = solving(loop.process(stop), state, loop.setting, progress=loop.progress, resume=begin)
+                rounds = solving(loop.process(stop), state, loop.settings, resume=begin)
                 solution = yield from self._stretch(rounds, quiet=quiet)
                 self._parts.append(solution)
                 self._at = self._over(solution, end)
@@ -121,7 +120,9 @@ class Running(Iterable[Accepted]):
         if self._save:
             self._save.save(self._at)
 
-    def _stretch(self, rounds: Generator[Event, Any, Solution], *, quiet: bool) -> Generator[Accepted, None, Solution]:
+    def _stretch(
+        self, rounds: Generator[RoundEvent, Any, Solution], *, quiet: bool
+    ) -> Generator[Accepted, None, Solution]:
         """All rounds of a stretch; each accepted step is told."""
         answer = None
         while True:
@@ -139,13 +140,13 @@ class Running(Iterable[Accepted]):
             if self._save and self._save.passed(before, self._at.step):
                 self._save.save(self._at)
 
-    def _each(self, event: Event, *, quiet: bool) -> Generator[Accepted, None, bool]:
+    def _each(self, event: RoundEvent, *, quiet: bool) -> Generator[Accepted, None, bool]:
         """The steps of a round; whether the callback wants to stop."""
         stop = False
         if quiet and self._callback is None:
             self._seen = event.step, event.state
             return stop
-        for step, state in enumerate(event.states, event.entry.start):
+        for step, state in enumerate(event.states, event.round.start):
             if step < self._seen[0]:  # the check went back
                 continue
             accepted = Accepted(step, self._at.rounds, state, self._loop.tree)
@@ -158,7 +159,7 @@ class Running(Iterable[Accepted]):
             self._loop.untouched()
         return stop
 
-    def _rewind(self, rounds: Generator[Event, Any, Solution]) -> None:
+    def _rewind(self, rounds: Generator[RoundEvent, Any, Solution]) -> None:
         """To the step seen last, where the rest of a round will not be."""
         step, state = self._seen
         self._at = replace(self._at, step=step, state=state, ahead=None, shadow=None)

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from forerun.engine.backends import Backend
 from forerun.engine.check import Check
+from forerun.engine.event import RoundEvent
 from forerun.engine.methods import Method
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.process import Process
 from forerun.engine.rounds import Round
 from forerun.engine.rows.sweep import Problem, sweep
-from forerun.engine.solve import Event, solve
+from forerun.engine.solve import solve
 from forerun.engine.tolerance import Tolerance
 from forerun.engine.windows import Window
 from forerun.policy.recall import Recall
@@ -133,18 +134,18 @@ class Run:
         low, high = self._said.aminmax(dim=-1, keepdim=True)
         return sample.clamp(low.unsqueeze(-1), high.unsqueeze(-1))
 
-    def _follow(self, event: Event) -> bool:
-        start, found = event.entry.start, event.iterate.outputs
-        self._said = event.iterate.evaluated.outputs.transpose(0, 1).flatten(1)
+    def _follow(self, event: RoundEvent) -> bool:
+        start, found = event.round.start, event.update.outputs
+        self._said = event.update.evaluated.outputs.transpose(0, 1).flatten(1)
         if len(self._sights) == 1 and any(self._warm):
-            self._doubt(start, event.iterate.evaluated.outputs)
+            self._doubt(start, event.update.evaluated.outputs)
         self.outputs[start : start + len(found)] = found.view(-1, *self.outputs.shape[1:])
         beyond = start + len(found)
         if beyond < len(self.outputs):
             trend = self._known[beyond:] - self._known[beyond - 1]
             self.outputs[beyond:] = self.outputs[beyond - 1] + self._trusted.unsqueeze(-1) * trend
         self._sights = [*self._sights[-2:], Sight(event.step, event.state, self.outputs.clone())]
-        return self._stop(event.entry)
+        return self._stop(event.round)
 
     def _doubt(self, start: int, found: Tensor) -> None:
         """After the first round: is the guess still worth something?"""

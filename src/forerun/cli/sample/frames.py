@@ -13,10 +13,10 @@ from torch.utils import _pytree as pytree
 from forerun.cli.sample.job import Job
 from forerun.diffusion.pipelines.blend import Noised
 from forerun.diffusion.pipelines.hooks import Asked, Observer, watching
+from forerun.engine.event import RoundEvent
 from forerun.engine.methods import Method, Sequential
 from forerun.engine.methods.base import Evaluate, WindowState, WindowUpdate
 from forerun.engine.solution import Solution
-from forerun.engine.solve import Event
 from forerun.view.page import FRAMES, Frame
 
 
@@ -30,7 +30,7 @@ class Watch:
     """
 
     def __init__(self) -> None:
-        self.event: Event | None = None
+        self.event: RoundEvent | None = None
         self.rounds = 0
         self._row: Tensor | None = None  # of the round that goes on
         self._seen: list[tuple[int, Tensor]] = []  # after so many rounds, a row `(B, D)` or wider
@@ -47,10 +47,10 @@ class Watch:
         # a copy, as a row would keep all others
         self._row = (iterate.inputs if last else iterate.outputs)[-1].clone()
 
-    def follow(self, event: Event) -> None:
+    def follow(self, event: RoundEvent) -> None:
         """The callback of a run."""
         self.event = event
-        self.rounds += max(event.entry.rounds, 1)
+        self.rounds += max(event.round.rounds, 1)
         if self._row is not None:
             self._seen.append((self.rounds, self._row))
         self._row = None

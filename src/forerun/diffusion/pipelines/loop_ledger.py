@@ -14,12 +14,13 @@ from forerun.diffusion.pipelines.shared import share
 from forerun.engine.backends import Backend
 from forerun.engine.check import Check
 from forerun.engine.checkpoint import Checkpoint
+from forerun.engine.event import RoundEvent
 from forerun.engine.guesses import Guess
 from forerun.engine.methods import Method
 from forerun.engine.progress import Progress
 from forerun.engine.rounds import Round
 from forerun.engine.solution import Seconds, Solution, Status
-from forerun.engine.solve import Event, solve
+from forerun.engine.solve import solve
 from forerun.engine.tolerance import PerStep, Tolerance
 from forerun.engine.windows import Window
 
@@ -37,7 +38,7 @@ class Settings:
     guess: Guess | None
     backend: Backend
     progress: Progress
-    callback: Callable[[Event], Any]
+    callback: Callable[[RoundEvent], Any]
     strict: bool
 
     def tolerance_of(self, plan: Plan) -> Tolerance:
@@ -50,7 +51,7 @@ class Settings:
 def solved(plan: Plan, settings: Settings, spent: tuple[int, int]) -> Solution:
     """The steps of a plan after the one that was taken; `spent` are the rounds and evaluations of the loop before."""
 
-    def told(event: Event) -> Any:
+    def told(event: RoundEvent) -> Any:
         plan.rounds += 1
         return settings.callback(event)
 

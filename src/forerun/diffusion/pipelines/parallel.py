@@ -18,10 +18,10 @@ from forerun.diffusion.pipelines.loop_ledger import Settings
 from forerun.diffusion.pipelines.pipeline_run import Ahead
 from forerun.engine.backends import Backend, Local
 from forerun.engine.check import Check
+from forerun.engine.event import RoundEvent
 from forerun.engine.guesses import Guess
 from forerun.engine.methods import Method, Secant
 from forerun.engine.progress import Progress, Silent
-from forerun.engine.solve import Event
 from forerun.engine.tolerance import Tolerance
 from forerun.engine.windows import Auto, Window
 
@@ -37,7 +37,7 @@ def parallel(
     guess: Guess | None = None,
     backend: Backend = Local(),
     progress: Progress = Silent(),
-    callback: Callable[[Event], Any] = lambda event: None,
+    callback: Callable[[RoundEvent], Any] = lambda event: None,
     strict: bool = False,
 ) -> Iterator[Ahead]:
     """Run what a diffusers pipeline samples inside of the context ahead of order; the same sample, in fewer rounds.

@@ -15,11 +15,12 @@ from forerun.diffusion.schedulers.noise import Generators
 from forerun.diffusion.schedulers.sampling import Sampling
 from forerun.engine.backends import Backend, Local
 from forerun.engine.check import Check
+from forerun.engine.event import RoundEvent
 from forerun.engine.guesses import Guess, Probe
 from forerun.engine.methods import Method, Secant
 from forerun.engine.progress import Progress, Silent
 from forerun.engine.solution import Solution
-from forerun.engine.solve import Event, solve
+from forerun.engine.solve import solve
 from forerun.engine.tolerance import PerStep, Tolerance
 from forerun.engine.windows import Auto, Window
 
@@ -42,7 +43,7 @@ def sample(
     guess: Guess = Probe(8),
     backend: Backend = Local(),
     progress: Progress = Silent(),
-    callback: Callable[[Event], Any] = lambda event: None,
+    callback: Callable[[RoundEvent], Any] = lambda event: None,
 ) -> Solution:
     """Sample with a diffusers scheduler, unmodified, ahead of order.
 

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from forerun.engine.event import RoundEvent
 from forerun.engine.guesses import Guess
 from forerun.engine.methods import Method
 from forerun.engine.solution import Solution
-from forerun.engine.solve import Event, solve
+from forerun.engine.solve import solve
 from forerun.engine.tolerance import Absolute
 from forerun.engine.windows import Sliding, Window
 from forerun.sequence.autoregressive.choice import Choice, Greedy
@@ -87,7 +88,7 @@ def generate(
         Cache(model, attention_mask if padded else None, kept=cache), length, count, choice=choice, ends=ends, pad=pad
     )
 
-    def over(event: Event) -> bool:
+    def over(event: RoundEvent) -> bool:
         written = event.state[:, length : length + event.step]
         return bool(torch.isin(written, ends).any(-1).all())
 

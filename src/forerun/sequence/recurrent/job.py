@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from forerun.engine.event import RoundEvent
 from forerun.engine.methods import Method, Newton, Sequential
 from forerun.engine.numerics.scan import scan as affine_scan
 from forerun.engine.numerics.tree import Layout, Tree, tensors, tree_map
 from forerun.engine.rows.sweep import stacked
 from forerun.engine.solution import Solution
-from forerun.engine.solve import Event, solve
+from forerun.engine.solve import solve
 from forerun.sequence.recurrent.cells import Cell
 from forerun.sequence.recurrent.recurrence import Recurrence, differentiable
 
@@ -89,7 +90,7 @@ class Job:
             method = Newton(process.linear, max_bytes=self.max_bytes)
         begun = time.perf_counter()
 
-        def late(event: Event) -> bool:
+        def late(event: RoundEvent) -> bool:
             return time.perf_counter() - begun > budget and event.step < self.length
 
         solution = solve(process, start, method=method, callback=late, path=True, **options)

@@ -41,7 +41,7 @@ def load_pixelcnn() -> PixelCNN:
 
 
 def _filled(kind: type[Network], name: str) -> Network:
-    weights = resources.files("forerun.sequence.autoregressive") / "weights"
+    weights = resources.files("forerun.worlds.digits") / "weights"
     network = kind(**json.loads((weights / f"{name}.json").read_text())["config"])
     stored = load((weights / f"{name}.safetensors").read_bytes())
     network.load_state_dict({key: tensor.float() for key, tensor in stored.items()})

@@ -122,7 +122,7 @@ def load_digits_denoiser() -> DigitsDenoiser:
 
     `weights/digits.json` beside it says how it was trained (`python -m forerun.worlds.digits.train_denoiser`).
     """
-    weights = resources.files("forerun.diffusion") / "weights"
+    weights = resources.files("forerun.worlds.digits") / "weights"
     config = json.loads((weights / "digits.json").read_text())["config"]
     denoiser = DigitsDenoiser(**config)
     stored = load((weights / "digits.safetensors").read_bytes())

@@ -1,0 +1,144 @@
+"""The options of a solve: one object, with the same names and short forms at every front door."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypedDict
+
+from forerun.engine.backends import Backend, Local
+from forerun.engine.check import Check
+from forerun.engine.event import RoundEvent
+from forerun.engine.guesses import Guess, Hold
+from forerun.engine.methods import Method, Secant
+from forerun.engine.progress import Progress, Silent
+from forerun.engine.tolerance import Absolute, Tolerance
+from forerun.engine.windows import Auto, Sliding, Window
+
+Callback = Callable[[RoundEvent], Any]
+
+KINDS: Mapping[str, tuple[type | tuple[type, ...], str, str]] = {
+    "method": (Method, "a Method", "forerun.Secant()"),
+    "window": ((Window, int), "a Window or a number of steps", "8, or window=forerun.Auto()"),
+    "tolerance": ((Tolerance, float, int), "a Tolerance or a number", "1e-3, or tolerance=forerun.Absolute(1e-3)"),
+    "check": ((bool, Check), "a Check or a bool", "True, or check=forerun.Check(retries=5)"),
+    "guess": (Guess, "a Guess", "forerun.Hold()"),
+    "backend": (Backend, "a Backend", "forerun.Local()"),
+    "progress": (Progress, "a Progress", "forerun.Bar()"),
+}
+
+
+def ignore_event(event: RoundEvent) -> None:
+    """Do nothing after a round: the callback of whoever passes none."""
+
+
+class SolveKeywords(TypedDict, total=False):
+    """The keywords that every front door takes; `SolveOptions` says what they mean."""
+
+    method: Method
+    window: Window | int
+    tolerance: Tolerance | float
+    check: Check | bool
+    guess: Guess
+    backend: Backend
+    progress: Progress
+    callback: Callback
+
+
+@dataclass(frozen=True, kw_only=True)
+class SolveOptions:
+    """What a caller wants of a solve; None leaves a choice to the front door.
+
+    Every front door takes these as keywords, or whole as `options=SolveOptions(...)`; a keyword wins over the object.
+
+    Args:
+        method: how outputs become the next path.
+        window: how many steps are in flight; a number is short for `Sliding(number)`.
+        tolerance: how far a step's input may still move in the round that accepts it and, with `check`, how far the
+            final state may be from the sequential run's. A number is measured in the unit of the front door:
+            `Absolute(number)` for `solve`.
+        check: estimate the deviation of the final state; go back, and on, until it is within the tolerance. `Check`
+            has its settings; False leaves it out.
+        guess: what stands in a slot before its first evaluation.
+        backend: where rounds are evaluated.
+        progress: what is shown meanwhile.
+        callback: called with a `RoundEvent` after every round; a true answer stops the run.
+
+    Raises:
+        TypeError: an option is of the wrong kind, or unknown.
+    """
+
+    method: Method | None = None
+    window: Window | int | None = None
+    tolerance: Tolerance | float | None = None
+    check: Check | bool | None = None
+    guess: Guess | None = None
+    backend: Backend | None = None
+    progress: Progress | None = None
+    callback: Callback | None = None
+
+    def __post_init__(self) -> None:
+        for name, (kind, noun, example) in KINDS.items():
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, kind) or (isinstance(value, bool) and name != "check")):
+                raise TypeError(f"{name} must be {noun}, got {value!r}; write {name}={example}")
+        if self.callback is not None and not callable(self.callback):
+            raise TypeError(f"callback must be a function of an event, got {self.callback!r}; write callback=print")
+
+    @classmethod
+    def gather(cls, options: SolveOptions | None, keywords: Mapping[str, Any]) -> SolveOptions:
+        """Return one object for `options=` and the keywords of a front door.
+
+        Raises:
+            TypeError: a keyword is no option, or of the wrong kind.
+        """
+        if options is not None and not isinstance(options, SolveOptions):
+            raise TypeError(f"options must be a SolveOptions, got {options!r}; write options=SolveOptions(window=8)")
+        names = [field.name for field in fields(cls)]
+        for name in keywords:
+            if name not in names:
+                close = difflib.get_close_matches(name, names, 1)
+                advice = f"did you mean {close[0]}?" if close else f"the options are {', '.join(names)}"
+                raise TypeError(f"{name} is not an option; {advice}")
+        return cls(**keywords) if options is None else cls(**keywords).over(options)
+
+    def over(self, defaults: SolveOptions) -> SolveOptions:
+        """Return these options where they are set, and the defaults where they are None."""
+        names = [field.name for field in fields(self)]
+        own = {name: getattr(self, name) for name in names}
+        return SolveOptions(**{name: getattr(defaults, name) if own[name] is None else own[name] for name in names})
+
+    def settled(self, *, tolerance: Callable[[float], Tolerance] = Absolute) -> SolveSettings:
+        """Return the settings that these options come to, with the choices of `solve` where nothing is set.
+
+        Args:
+            tolerance: what a plain number stands for, such as `lambda value: PerStep(value, levels)`.
+        """
+        value = 1e-3 if self.tolerance is None else self.tolerance
+        window = Auto() if self.window is None else self.window
+        check = True if self.check is None else self.check
+        return SolveSettings(
+            method=self.method or Secant(),
+            window=Sliding(window) if isinstance(window, int) else window,
+            tolerance=value if isinstance(value, Tolerance) else tolerance(value),
+            check=(Check() if check else None) if isinstance(check, bool) else check,
+            guess=self.guess or Hold(),
+            backend=self.backend or Local(),
+            progress=self.progress or Silent(),
+            callback=self.callback or ignore_event,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SolveSettings:
+    """What a solve runs with: `SolveOptions` with every choice made."""
+
+    method: Method
+    window: Window
+    tolerance: Tolerance
+    check: Check | None
+    guess: Guess
+    backend: Backend
+    progress: Progress
+    callback: Callback
