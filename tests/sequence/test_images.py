@@ -141,7 +141,7 @@ def test_only_a_pixelcnn_keeps_rows():
 
 @pytest.mark.parametrize("name", ["made", "pixelcnn"])
 def test_the_shipped_weights_say_how_they_were_trained(name):
-    weights = resources.files("forerun.sequence.autoregressive") / "weights"
+    weights = resources.files("forerun.worlds.digits") / "weights"
     facts = json.loads((weights / f"{name}.json").read_text())
     assert facts["command"].startswith(f"python -m forerun.worlds.digits.train_autoregressive {name} ")
     network = load_made() if name == "made" else load_pixelcnn()
