@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from forerun import Absolute, Full, Newton, Process, Sequential, Sliding, solve
+from forerun import Absolute, Affine, Full, Newton, Picard, Process, Sequential, Sliding, solve
 from forerun.engine.testing import check_process
 
 START = torch.linspace(-1, 1, 6, dtype=torch.float64)
@@ -54,3 +54,36 @@ def test_a_function_without_a_leading_axis_is_told_how_to_be_mapped():
     process = Process.from_step(lambda i, x: x.sum(0), 9, batched=True)
     with pytest.raises(ValueError, match=r"begin with that axis of 1.*Process\.from_step\(f, length\)"):
         solve(process, START)
+
+
+class Decaying(Process):
+    """A leaky integrator, whose factors are no binary fractions."""
+
+    length = 40
+
+    def evaluate(self, steps, inputs):
+        return torch.sin(inputs)
+
+    def advance(self, step, state, output):
+        return 0.97 * state + 0.03 * output
+
+    def affine(self, steps):
+        return Affine.constant(steps, state=0.97, output=0.03)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_constant_factors_keep_the_precision_of_the_run(dtype):
+    process, state = Decaying(), START.to(dtype)
+    check_process(process, state)
+    truth = solve(process, state, method=Sequential())
+    found = solve(process, state, method=Picard(), window=Full(), tolerance=Absolute(0.0))
+    rounding = torch.finfo(dtype).eps
+    torch.testing.assert_close(found.state, truth.state, rtol=8 * rounding, atol=8 * rounding)
+
+
+def test_constant_factors_are_one_number_a_step():
+    maps = Affine.constant(torch.arange(3, 8), state=0.97, output=2.0, shift=START)
+    assert maps.state.dtype == maps.output.dtype == torch.float64
+    assert maps.state.tolist() == [0.97] * 5
+    assert maps.output.tolist() == [2.0] * 5
+    assert maps.shift is START

@@ -277,8 +277,7 @@ class Steep(Process):
         return 0.5 * state + 0.5 * output
 
     def affine(self, steps):
-        half = torch.full((len(steps),), 0.5)
-        return Affine(state=half, output=half)
+        return Affine.constant(steps, state=0.5, output=0.5)
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ class Fickle(Wrong):
 
 class Crooked(Wrong):
     def affine(self, steps):
-        return Affine(state=torch.ones(len(steps)), output=2 * torch.ones(len(steps)))
+        return Affine.constant(steps, state=1.0, output=2.0)
 
 
 class Observing(Wrong):
@@ -146,7 +146,7 @@ class Stateful(Wrong):
         return inputs
 
     def affine(self, steps):
-        return Affine(state=torch.ones(len(steps)), output=torch.ones(len(steps)))
+        return Affine.constant(steps, state=1.0, output=1.0)
 
 
 class Single(Wrong):

@@ -262,8 +262,7 @@ class Increments(Process):
 
     def affine(self, steps: Tensor) -> Affine:
         """See `Process.affine`."""
-        one = torch.ones(len(steps), dtype=torch.float64, device=steps.device)
-        return Affine(state=one, output=one, shift=self.process.shift(steps))
+        return Affine.constant(steps, state=1.0, output=1.0, shift=self.process.shift(steps))
 
 
 def _signal(schedule: Schedule) -> tuple[Tensor, Tensor]:

@@ -37,6 +37,20 @@ class Affine:
     output: Tensor
     shift: Tree | None = None
 
+    @classmethod
+    def constant(cls, steps: Tensor, *, state: float, output: float, shift: Tree | None = None) -> Affine:
+        """Return maps whose factors `a` and `b` are the same at every step.
+
+        The factors are float64, so that a run in float64 is not rounded to float32; the rows of a run in float32
+        round them once.
+        """
+        dtype = torch.float32 if steps.device.type == "mps" else torch.float64  # Metal has no float64
+
+        def repeat(factor: float) -> Tensor:
+            return torch.full((len(steps),), factor, dtype=dtype, device=steps.device)
+
+        return cls(repeat(state), repeat(output), shift)
+
 
 class Process(ABC):
     """A sequential computation of `length` steps.
@@ -123,8 +137,7 @@ class _FromStep(Process):
         return _combine(torch.add, state, output) if self._increment else output
 
     def affine(self, steps: Tensor) -> Affine:
-        one = torch.ones(len(steps), device=steps.device)
-        return Affine(state=one if self._increment else torch.zeros_like(one), output=one)
+        return Affine.constant(steps, state=1.0 if self._increment else 0.0, output=1.0)
 
 
 def _mapped(step: Callable[[Any, Tree], Tree]) -> Callable[[Tensor, Tree], Tree]:

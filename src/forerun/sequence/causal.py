@@ -67,8 +67,7 @@ class Filling(Process):
         return state + output
 
     def affine(self, steps: Tensor) -> Affine:
-        one = torch.ones(len(steps), device=steps.device)
-        return Affine(state=one, output=one)
+        return Affine.constant(steps, state=1.0, output=1.0)
 
     def _answered(self, steps: Tensor, inputs: Tensor) -> Tensor:
         """`(W, *batch, D)`, zero but for the slot of each step, by one call at the last row."""

@@ -38,8 +38,7 @@ class Recurrence(Process):
         return output
 
     def affine(self, steps: Tensor) -> Affine:
-        one = torch.ones(len(steps), device=steps.device)
-        return Affine(state=torch.zeros_like(one), output=one)
+        return Affine.constant(steps, state=0.0, output=1.0)
 
     def linear(self, steps: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """For `Newton(linear)`: outputs, and Jacobians `(W, *batch, D, D)`."""
@@ -85,8 +84,7 @@ class Adjoint(Process):
         return self._gradients[self.length - 1 - step] + output
 
     def affine(self, steps: Tensor) -> Affine:
-        one = torch.ones(len(steps), device=steps.device)
-        return Affine(state=torch.zeros_like(one), output=one, shift=self._gradients[self.length - 1 - steps])
+        return Affine.constant(steps, state=0.0, output=1.0, shift=self._gradients[self.length - 1 - steps])
 
     def linear(self, steps: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """For `Newton(linear)`: outputs, and the transposed Jacobians `(W, *batch, D, D)`."""
