@@ -5,6 +5,8 @@ from forerun.policy.modes import RTI, Deadline, Exact, Mode, Warm
 from forerun.policy.report import Report
 from forerun.policy.sampler import NotFinite, Sampler
 
+__built_on__ = ("diffusion",)
+
 __all__ = [
     "RTI",
     "Deadline",
