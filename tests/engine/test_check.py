@@ -26,7 +26,7 @@ from forerun.engine.check import Check
 from forerun.engine.check.deviation_estimator import DeviationEstimator, worst
 from forerun.engine.check.jacobian import SMALL, WIDE, Changes, Jacobian
 from forerun.engine.check.jacobian import estimate as from_changes
-from forerun.engine.methods import Evaluated, Jacobi
+from forerun.engine.methods import Jacobi, StepEvaluations
 from forerun.engine.rows.sweep import Problem
 from forerun.engine.tolerance import rms
 from forerun.engine.windows import Window
@@ -186,7 +186,7 @@ def evaluations(matrix, count, width, generator, start=0):
     found = []
     for _ in range(count):
         inputs = torch.randn(5, 2, width, generator=generator, dtype=DOUBLE)
-        found.append(Evaluated(start, inputs, inputs @ matrix.T))
+        found.append(StepEvaluations(start, inputs, inputs @ matrix.T))
     return found
 
 

@@ -239,7 +239,7 @@ def test_a_dishonest_method_is_named(monkeypatch):
 
     def dishonest(self, front, evaluate):
         iterate = honest(self, front, evaluate)
-        return replace(iterate, moves=torch.zeros_like(iterate.moves))
+        return resweep(iterate, moves=torch.zeros_like(iterate.moves))
 
     monkeypatch.setattr(Dishonest, "iterate", dishonest)
     with pytest.raises(ContractBroken, match="is not exact; moves must tell"):
@@ -256,19 +256,24 @@ class Changed(Method):
         return self.change(front, Picard().iterate(front, evaluate))
 
 
+def resweep(update, **fields):
+    """Return the update with some fields of its sweep replaced."""
+    return replace(update, sweep=replace(update.sweep, **fields))
+
+
 def shifted(front, iterate):
     states = [state + 1e-3 for state in iterate.states]
-    return replace(iterate, states=states, inputs=torch.cat([iterate.inputs[:1], iterate.inputs[1:] + 1e-3]))
+    return resweep(iterate, states=states, inputs=torch.cat([iterate.inputs[:1], iterate.inputs[1:] + 1e-3]))
 
 
 @pytest.mark.parametrize(
     "change, says",
     [
-        (shifted, r"the first step is not exact; evaluate it at front\.inputs\[0\]"),
-        (lambda _, iterate: replace(iterate, moves=iterate.moves + 1e-13), "the first step moved"),
-        (lambda _, iterate: replace(iterate, inputs=iterate.inputs[1:]), "and W \\+ 1 inputs"),
+        (shifted, r"the first step is not exact; evaluate it at window_state\.inputs\[0\]"),
+        (lambda _, iterate: resweep(iterate, moves=iterate.moves + 1e-13), "the first step moved"),
+        (lambda _, iterate: resweep(iterate, inputs=iterate.inputs[1:]), "and W \\+ 1 inputs"),
         (
-            lambda _, iterate: replace(iterate, inputs=torch.cat([iterate.inputs[:1], 0 * iterate.inputs[1:]])),
+            lambda _, iterate: resweep(iterate, inputs=torch.cat([iterate.inputs[:1], 0 * iterate.inputs[1:]])),
             r"is not observe\(states\[k\]\)",
         ),
     ],
@@ -289,7 +294,7 @@ class Learning(Method):
 
 
 def test_a_method_that_remembers_is_named():
-    with pytest.raises(ContractBroken, match=r"a second run differs.*front\.memory"):
+    with pytest.raises(ContractBroken, match=r"a second run differs.*window_state\.memory"):
         check_method(Learning(), problems=[PROBLEMS["contractive"]()])
 
 
@@ -297,7 +302,7 @@ def test_a_wrong_answer_is_told_by_its_size():
     """Moves that are almost zero pass for small ones, until the answers are compared."""
 
     def small(front, iterate):
-        return replace(iterate, moves=1e-13 * iterate.moves)
+        return resweep(iterate, moves=1e-13 * iterate.moves)
 
     with pytest.raises(ContractBroken, match="off the sequential one; moves must tell"):
         check_method(Changed(small))

@@ -318,6 +318,8 @@ def test_it_fits_a_phone_draws_in_its_colours_and_copies_the_command(tmp_path):
 @browsed
 def test_runs_of_no_round_and_in_order(tmp_path):
     script = "tell(one('.wave').hidden, one('#said').textContent)"
-    run = replace(PAGE, log=[Round(0, 50, 50, (0.0,) * 50, 1.0, 50, 50, RoundTiming())], length=50, frames=[])
+    run = replace(
+        PAGE, log=[Round(0, 50, 50, (0.0,) * 50, 1.0, 50, 50, RoundTiming(), in_order=True)], length=50, frames=[]
+    )
     assert browse(tmp_path, page(run), script=script)[1] == [[False, "Round 50: step 49 alone, accepted."]]
     assert browse(tmp_path, page(replace(run, log=[])), script=script)[1][0][0]

@@ -103,7 +103,7 @@ def test_an_iteration_of_several_rounds_is_as_high():
 
 
 def test_a_sequential_stretch_is_a_staircase():
-    stretch = Round(0, 5, 5, (0.0,) * 5, 1.0, 5, 5, RoundTiming())
+    stretch = Round(0, 5, 5, (0.0,) * 5, 1.0, 5, 5, RoundTiming(), in_order=True)
     assert Grid.of(solution([stretch], 5)).kind.tolist() == (DONE * torch.eye(5, dtype=torch.uint8)).tolist()
 
 

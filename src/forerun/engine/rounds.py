@@ -32,7 +32,8 @@ class Round:
         threshold: what they were held against.
         rounds: calls of evaluate, one after another; 1 for most methods.
         evaluations: steps evaluated in them.
-        timing: their time; `rest` is that before the call.
+        timing: time of the round; `rest` is that before the call.
+        in_order: the steps were evaluated one after another, each at its exact input: the plain loop.
     """
 
     start: int
@@ -43,6 +44,7 @@ class Round:
     rounds: int
     evaluations: int
     timing: RoundTiming
+    in_order: bool = False
 
     @property
     def width(self) -> int:

@@ -105,7 +105,17 @@ class Run:
         rounds, evaluations, timing = self.meter.take()
         self._advance -= timing.evaluate + timing.communicate
         stop = front.start + len(residuals)
-        entry = Round(front.start, stop, accepted, tuple(residuals), place.threshold, rounds, evaluations, timing)
+        entry = Round(
+            start=front.start,
+            stop=stop,
+            accepted=accepted,
+            residuals=tuple(residuals),
+            threshold=place.threshold,
+            rounds=rounds,
+            evaluations=evaluations,
+            timing=timing,
+            in_order=iterate.in_order,
+        )
         self.log[place.logged :] = [entry]
         if self._keeps_path:
             self.path = Joined(self.path[: front.start - self._begin.step + 1], copied(iterate.states[:accepted]))
@@ -280,7 +290,7 @@ class Run:
             edge = KnownPrefix(self.problem, start + known - 1, last, iterate.outputs[: finite - 1])
             entered, rows = self.settings.guess.enter(edge, stop, self.meter)
             states, inputs = Joined(states[:-1], entered), torch.cat([inputs[:-1], rows])
-        return WindowState(self.problem, start, states, inputs, iterate.evaluated, iterate.memory)
+        return WindowState(self.problem, start, states, inputs, iterate.evaluations, iterate.memory)
 
 
 def _leading_finite(residuals: Sequence[float]) -> int:

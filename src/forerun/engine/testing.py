@@ -88,7 +88,7 @@ def check_method(method: Method, *, problems: Sequence[tuple[Process, Tree]] | N
             _require(
                 found.rounds == again.rounds and _same(found.state, again.state),
                 f"with {window} a second run differs from the first; keep nothing in self, but hand it on with "
-                "WindowUpdate(memory=...), which comes back as front.memory",
+                "WindowUpdate(memory=...), which comes back as window_state.memory",
             )
 
 
@@ -198,13 +198,15 @@ class _Watched(Method):
         count = len(found.moves)
         _require(
             len(found.states) == count == len(found.outputs) == len(found.inputs) - 1 and count >= 1,
-            f"the iterate has {len(found.states)} states, {len(found.outputs)} outputs, {count} moves and "
+            f"the update has {len(found.states)} states, {len(found.outputs)} outputs, {count} moves and "
             f"{len(found.inputs)} inputs; give W of each for x_start+1 .. x_stop, and W + 1 inputs",
         )
         state = front.state
         for index in range(count):
             if not bool((found.moves[index] == 0).all()):
-                _require(index > 0, "the first step moved; evaluate it at front.inputs[0], from front.state")
+                _require(
+                    index > 0, "the first step moved; evaluate it at window_state.inputs[0], from window_state.state"
+                )
                 break
             self._check_exact(front, found, index, state)
             state = found.states[index]
@@ -219,7 +221,8 @@ class _Watched(Method):
         steps = problem.steps(step, step + 1)
         output = problem.evaluate(steps, problem.observe(state).unsqueeze(0))[0]
         following, observed = problem.advance(step, state, output), problem.observe(found.states[index])
-        which = "the first step is not exact; evaluate it at front.inputs[0] and advance front.state plainly"
+        which = "the first step is not exact; evaluate it at window_state.inputs[0] and advance window_state.state "
+        "plainly"
         if index:
             which = f"step {step} did not move, says the method, but is not exact; moves must tell how far its new "
             which += "input lies from the one its output was evaluated at"

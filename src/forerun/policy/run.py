@@ -136,9 +136,9 @@ class Run:
 
     def _follow(self, event: RoundEvent) -> bool:
         start, found = event.round.start, event.update.outputs
-        self._said = event.update.evaluated.outputs.transpose(0, 1).flatten(1)
+        self._said = event.update.evaluations.outputs.transpose(0, 1).flatten(1)
         if len(self._sights) == 1 and any(self._warm):
-            self._doubt(start, event.update.evaluated.outputs)
+            self._doubt(start, event.update.evaluations.outputs)
         self.outputs[start : start + len(found)] = found.view(-1, *self.outputs.shape[1:])
         beyond = start + len(found)
         if beyond < len(self.outputs):

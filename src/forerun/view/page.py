@@ -182,7 +182,7 @@ def _whole(solution: Solution) -> list[Round]:
     begun, told = log[0].start if log else solution.step, sum(max(entry.rounds, 1) for entry in log)
     if 0 < begun <= solution.rounds - told:
         threshold = log[0].threshold if log else 1.0
-        log.insert(0, Round(0, begun, begun, (0.0,) * begun, threshold, begun, begun, RoundTiming()))
+        log.insert(0, Round(0, begun, begun, (0.0,) * begun, threshold, begun, begun, RoundTiming(), in_order=True))
     return log
 
 

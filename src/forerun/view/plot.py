@@ -96,7 +96,7 @@ def _iterations(solution: Solution) -> list[Round]:
     """The log, with the rounds of a sequential stretch, which it holds as one entry, told apart."""
     found: list[Round] = []
     for entry in solution.log:
-        if entry.rounds == entry.evaluations == entry.accepted == entry.width:
+        if entry.in_order and entry.accepted == entry.width:
             steps = range(entry.start, entry.stop)
             found += [
                 replace(entry, start=step, stop=step + 1, accepted=1, rounds=1, residuals=(0.0,)) for step in steps

@@ -16,7 +16,7 @@ from torch.utils import _pytree as pytree
 
 from forerun.engine.check.jacobian import WIDE, Changes, Jacobian, told
 from forerun.engine.check.segment import Segment, joined
-from forerun.engine.methods.base import Evaluated, WindowState, WindowUpdate
+from forerun.engine.methods.base import StepEvaluations, WindowState, WindowUpdate
 from forerun.engine.numerics.tree import Tree, tree_map
 from forerun.engine.rows.sweep import Problem
 from forerun.engine.tolerance import Tolerance
@@ -44,8 +44,8 @@ class DeviationEstimator:
     shadow: Tree
     anchors: tuple[RestartPoint, ...]
     jacobian: Jacobian | None = None  # of the last step that was followed
-    evaluations: tuple[Evaluated, ...] = ()  # of the window, the newest first
-    predicted: Evaluated | None = None  # what the last sweep took for outputs
+    evaluations: tuple[StepEvaluations, ...] = ()  # of the window, the newest first
+    predicted: StepEvaluations | None = None  # what the last sweep took for outputs
     waiting: tuple[Segment, ...] = ()
 
     @classmethod
@@ -68,11 +68,13 @@ class DeviationEstimator:
             sound: steps of the window before the first that met something not finite, which tells nothing.
         """
         iterate = replace(
-            iterate, evaluated=iterate.evaluated.since(front.start, sound), outputs=iterate.outputs[:sound]
+            iterate,
+            evaluations=iterate.evaluations.select_steps(front.start, sound),
+            sweep=replace(iterate.sweep, outputs=iterate.outputs[:sound]),
         )
         wide = self.problem.inputs.width > WIDE
-        seen = (iterate.evaluated, *self.evaluations)[: 2 if wide else MEMORY]
-        trail = replace(self, evaluations=seen, predicted=replace(iterate.evaluated, outputs=iterate.outputs))
+        seen = (iterate.evaluations, *self.evaluations)[: 2 if wide else MEMORY]
+        trail = replace(self, evaluations=seen, predicted=replace(iterate.evaluations, outputs=iterate.outputs))
         state, step = iterate.states[accepted - 1], front.start + accepted
         if exact:
             return trail._exact(step, state)
@@ -129,7 +131,7 @@ class DeviationEstimator:
         self, iterate: WindowUpdate, defects: Tensor, base: Tensor | None, changes: Changes | None
     ) -> DeviationEstimator:
         """The shadow follows step by step, where `advance` has no closed form."""
-        problem, start, shadow = self.problem, iterate.evaluated.start, self.shadow
+        problem, start, shadow = self.problem, iterate.evaluations.start, self.shadow
         accepted = iterate.inputs[: len(defects)]
         jacobian = told(changes, accepted, defects, base=base, before=self.jacobian)
         rows = zip(accepted, iterate.outputs[: len(defects)], defects, jacobian.split(), strict=True)
@@ -182,8 +184,8 @@ class DeviationEstimator:
         A step evaluated once errs like the one before it. Where none was evaluated twice, the slope may be wrong by
         one (`r = m`), which only a warm start meets; nothing is known where inputs and outputs differ in size.
         """
-        new, moves = iterate.evaluated, iterate.moves[:accepted]
-        known = None if self.predicted is None else self.predicted.since(new.start, accepted)
+        new, moves = iterate.evaluations, iterate.moves[:accepted]
+        known = None if self.predicted is None else self.predicted.select_steps(new.start, accepted)
         if not known:
             return moves if self.problem.sloped else torch.zeros_like(iterate.outputs[:accepted])
         surprise = new.outputs[: len(known)] - known.outputs
@@ -203,9 +205,9 @@ def worst(sizes: Tensor) -> float:
     return float(sizes.nan_to_num(torch.inf, torch.inf).max()) if sizes.numel() else 0.0
 
 
-def _twice(seen: Sequence[Evaluated], start: int) -> int:
+def _twice(seen: Sequence[StepEvaluations], start: int) -> int:
     """Steps from `start` on that were evaluated twice."""
-    return 0 if len(seen) < 2 else min(len(each.since(start, len(each))) for each in seen[:2])
+    return 0 if len(seen) < 2 else min(len(each.select_steps(start, len(each))) for each in seen[:2])
 
 
 def _moved(shadow: Tree, state: Tree, following: Tree) -> Tree:

@@ -16,7 +16,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from forerun.engine.methods.base import Evaluated
+from forerun.engine.methods.base import StepEvaluations
 from forerun.engine.rows.sweep import apply
 
 SMALL = 16  # rows up to this wide afford a full matrix, carried from step to step
@@ -85,10 +85,10 @@ class Changes:
     outputs: Tensor
 
     @classmethod
-    def of(cls, evaluations: Sequence[Evaluated], start: int, count: int) -> Changes | None:
+    def of(cls, evaluations: Sequence[StepEvaluations], start: int, count: int) -> Changes | None:
         """Those of steps from `start` on, from evaluations, the newest first; None where none was evaluated twice."""
         inputs, outputs = [], []
-        for newer, older in pairwise(each.since(start, count) for each in evaluations):
+        for newer, older in pairwise(each.select_steps(start, count) for each in evaluations):
             both = min(len(newer), len(older))
             if not both:
                 break

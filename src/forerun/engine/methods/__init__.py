@@ -1,6 +1,6 @@
 """How outputs become the next path."""
 
-from forerun.engine.methods.base import Evaluate, Evaluated, WindowState, WindowUpdate, Method
+from forerun.engine.methods.base import Evaluate, StepEvaluations, WindowState, WindowUpdate, Method
 from forerun.engine.methods.slopes import SlopeMethod
 from forerun.engine.methods.sequential import Sequential
 from forerun.engine.methods.jacobi import Jacobi
@@ -19,7 +19,6 @@ __all__ = [
     "Damped",
     "Elk",
     "Evaluate",
-    "Evaluated",
     "GaussSeidel",
     "Jacobi",
     "JacobiGaussSeidel",
@@ -32,6 +31,7 @@ __all__ = [
     "Secant",
     "Sequential",
     "SlopeMethod",
+    "StepEvaluations",
     "WindowState",
     "WindowUpdate",
 ]

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from forerun.engine.methods.base import Evaluate, Evaluated, WindowState, WindowUpdate
+from forerun.engine.methods.base import Evaluate, StepEvaluations, WindowState, WindowUpdate
 from forerun.engine.numerics.tree import Tree
-from forerun.engine.rows.sweep import Joined, Rows
+from forerun.engine.rows.sweep import Joined, Rows, SweepResult
 
 FAR = 1e15  # the distance of values that cannot be near: beyond any tolerance, and its square is finite in float32
 
@@ -76,11 +76,8 @@ def joined(front: WindowState, walked: Walk, ends: Sequence[Tree]) -> WindowUpda
             hidden = _apart(now, before)
             moves[begin] = torch.where(hidden <= moves[begin].abs(), moves[begin], hidden)  # nan is taken over
     return WindowUpdate(
-        states=states,
-        inputs=inputs,
-        outputs=walked.outputs,
-        moves=moves,
-        evaluated=Evaluated(front.start, walked.inputs, walked.outputs),
+        sweep=SweepResult(states, inputs, walked.outputs, moves),
+        evaluations=StepEvaluations(front.start, walked.inputs, walked.outputs),
     )
 
 

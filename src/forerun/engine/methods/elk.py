@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from forerun.engine.methods.base import Evaluate, Evaluated, Method, WindowState, WindowUpdate
+from forerun.engine.methods.base import Evaluate, Method, StepEvaluations, WindowState, WindowUpdate
 from forerun.engine.methods.damped import clip, gains
 from forerun.engine.methods.quasi_newton import QuasiNewton
 from forerun.engine.methods.slopes import SlopeMethod
@@ -50,11 +50,8 @@ class Elk(Method):
         tame = None if slopes is None else clip(front, slopes, 1.0)
         path = sweep(front.problem, front.start, front.state, outputs=outputs, slopes=tame, around=front.inputs)
         return WindowUpdate(
-            states=path.states,
-            inputs=path.inputs,
-            outputs=path.outputs,
-            moves=path.inputs[:-1] - front.inputs,
-            evaluated=Evaluated(front.start, front.inputs, outputs),
+            sweep=path,
+            evaluations=StepEvaluations(front.start, front.inputs, outputs),
             slopes=tame,
             guesses=self._smoothed(front, outputs, slopes),
             memory=memory,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from forerun.engine.methods.base import Evaluate, Evaluated, Method, WindowState, WindowUpdate
+from forerun.engine.methods.base import Evaluate, Method, StepEvaluations, WindowState, WindowUpdate
 from forerun.engine.methods.blocks import check_size, joined, walk
 from forerun.engine.methods.jacobi import Jacobi
 from forerun.engine.rows.sweep import sweep
@@ -78,9 +78,6 @@ class PicardGaussSeidel(Method):
         walked = walk(front, evaluate, self.block)
         path = sweep(front.problem, front.start, front.state, outputs=walked.outputs, around=walked.inputs)
         return WindowUpdate(
-            states=path.states,
-            inputs=path.inputs,
-            outputs=path.outputs,
-            moves=path.moves,
-            evaluated=Evaluated(front.start, walked.inputs, walked.outputs),
+            sweep=path,
+            evaluations=StepEvaluations(front.start, walked.inputs, walked.outputs),
         )

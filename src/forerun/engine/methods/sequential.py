@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from forerun.engine.methods.base import Evaluate, Evaluated, Method, WindowState, WindowUpdate
+from forerun.engine.methods.base import Evaluate, Method, StepEvaluations, WindowState, WindowUpdate
+from forerun.engine.rows.sweep import SweepResult
 
 
 @dataclass(frozen=True)
@@ -14,14 +15,14 @@ class Sequential(Method):
     """Every step evaluated at its exact input, one after another: `x_{i+1} = advance(i, x_i, evaluate(i, x_i))`.
 
     Args:
-        stretch: steps taken in one iteration, that is between two callbacks; each is a round.
+        steps_per_round: steps taken in one iteration, that is between two callbacks; each is a round.
     """
 
-    stretch: int = 32
+    steps_per_round: int = 32
 
     def iterate(self, front: WindowState, evaluate: Evaluate) -> WindowUpdate:
         problem, state = front.problem, front.state
-        steps = problem.steps(front.start, min(front.start + self.stretch, problem.length))
+        steps = problem.steps(front.start, min(front.start + self.steps_per_round, problem.length))
         states, inputs, outputs = [], [problem.observe(state)], []
         for index, step in enumerate(steps.split(1)):
             outputs.append(evaluate(step, inputs[-1].unsqueeze(0)))
@@ -29,12 +30,11 @@ class Sequential(Method):
             states.append(state)
             inputs.append(problem.observe(state))
         rows, found = torch.stack(inputs), torch.cat(outputs)
+        moves = rows[:-1] - rows[:-1]  # zero, but for what is not finite
         return WindowUpdate(
-            states=states,
-            inputs=rows,
-            outputs=found,
-            moves=rows[:-1] - rows[:-1],  # zero, but for what is not finite
-            evaluated=Evaluated(front.start, rows[:-1], found),
+            sweep=SweepResult(states, rows, found, moves),
+            evaluations=StepEvaluations(front.start, rows[:-1], found),
+            in_order=True,
         )
 
     def stop(self, start: int, stop: int) -> int:

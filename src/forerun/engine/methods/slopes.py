@@ -7,7 +7,7 @@ from typing import Any, final
 
 from torch import Tensor
 
-from forerun.engine.methods.base import Evaluate, Evaluated, Method, WindowState, WindowUpdate
+from forerun.engine.methods.base import Evaluate, Method, StepEvaluations, WindowState, WindowUpdate
 from forerun.engine.rows.sweep import sweep
 
 
@@ -23,11 +23,8 @@ class SlopeMethod(Method):
         outputs, slopes, memory = self.slopes(front, evaluate)
         path = sweep(front.problem, front.start, front.state, outputs=outputs, slopes=slopes, around=front.inputs)
         return WindowUpdate(
-            states=path.states,
-            inputs=path.inputs,
-            outputs=path.outputs,
-            moves=path.moves,
-            evaluated=Evaluated(front.start, front.inputs, outputs),
+            sweep=path,
+            evaluations=StepEvaluations(front.start, front.inputs, outputs),
             slopes=slopes,
             memory=memory,
         )

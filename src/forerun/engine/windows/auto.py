@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from forerun.engine.rounds import Round
-from forerun.engine.windows.cost_model import RoundCost, RoundProgress, loss, stretch
+from forerun.engine.windows.cost_model import RoundCost, RoundProgress, loss
 
 START, GROWTH = 8, 8  # the first width above one, and how many times wider the next round may be
 AHEAD = 6  # times what a round advances, the most that is worth holding: far steps were guessed too long ago
@@ -111,7 +111,7 @@ class Auto(Window):
 
     def _best(self, log: Sequence[Round], length: int) -> int:
         """The width of the next round; 0 where none is predicted to win."""
-        if any(map(stretch, log[-MEMORY:])):
+        if any(entry.in_order for entry in log[-MEMORY:]):
             return 0  # the check went back, but a run declines once for all
         costs, gains, last = RoundCost.of(log), RoundProgress.of(log), log[-1]
         if costs.widths[0] > 1:

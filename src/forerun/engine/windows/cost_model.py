@@ -45,7 +45,7 @@ class RoundCost:
         found: dict[int, list[RoundTiming]] = {}
         for before, entry in _recent(past):
             # the time before a call holds the sweep of the round before, which of a wider one is no measure
-            if before.width <= entry.width and not stretch(entry):
+            if before.width <= entry.width and not entry.in_order:
                 found.setdefault(entry.width, []).append(entry.timing)
         first = past[0]
         found.setdefault(first.width, [first.timing])  # cold: lazy initialisation, first allocations
@@ -111,11 +111,6 @@ class RoundProgress:
         """Expected `p(width)`; in proportion to the width beyond the present one, where that is settled fast."""
         here = self(now)
         return here * width / now if width > now and here >= RIPE * now else self(width)
-
-
-def stretch(entry: Round) -> bool:
-    """Whether the steps of a round were taken one by one."""
-    return 1 < entry.width == entry.rounds == entry.evaluations
 
 
 def loss(past: Sequence[Round], costs: RoundCost) -> float:
