@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from forerun.engine.solution import Solution
-from forerun.optim.text3d.camera import held_out
+from forerun.optim.text3d.camera import held_out_cameras
 from forerun.worlds.solids.sculpture import SIDE, Sculpture
 
 
@@ -46,7 +46,7 @@ def made(file: Path, build: Callable[[], Sculpture], run: Callable[[Sculpture], 
             solution.evaluations,
             sculpture.quality(),
             cpu,
-            sculpture.views(held_out(), SIDE),
+            sculpture.views(held_out_cameras(), SIDE),
         )
         _keep(found, file)
         print(file.stem, found.rounds, found.evaluations, f"{found.quality:.2f} dB, {found.cpu:.1f} s", flush=True)

@@ -29,8 +29,8 @@ from torch import Tensor
 
 from forerun import Picard, Sequential, Sliding, Solution
 from forerun.optim import Batched, Loop, StepLength
-from forerun.optim.distillation import VSD, Annealed, Distilled
-from forerun.optim.text3d.field import blob, pictures
+from forerun.optim.distillation import VSD, AnnealedRange, DistilledModel
+from forerun.optim.text3d.field import blob_field, render_fields
 from forerun.worlds.solids.prior.load import load_prior
 from forerun.worlds.solids.sculpture import SIDE, Sculpture, Settings, psnr
 
@@ -47,7 +47,7 @@ class Job:
     """A field, a fresh LoRA, and their losses."""
 
     sculpture: Sculpture
-    distilled: Distilled
+    distilled: DistilledModel
     vsd: VSD
 
     @classmethod
@@ -55,22 +55,22 @@ class Job:
         """From a prompt and a seed."""
         prior = load_prior(prompt)
         sculpture = Sculpture(prompt, Settings(steps=STEPS, seed=seed), prior)
-        sculpture.field = blob(32, seed=seed).requires_grad_()
+        sculpture.field = blob_field(32, seed=seed).requires_grad_()
         network = copy.deepcopy(prior.network)
         torch.manual_seed(seed)
         network.add_adapter(LoraConfig(r=4, target_modules=PARTS))
-        distilled = Distilled(prior, network)
-        return cls(sculpture, distilled, VSD(prior, distilled, GUIDANCE, Annealed(STEPS), seed=seed))
+        distilled = DistilledModel(prior, network)
+        return cls(sculpture, distilled, VSD(prior, distilled, GUIDANCE, AnnealedRange(STEPS), seed=seed))
 
     def losses(self, fields: Tensor, weights: dict[str, Tensor], steps: Tensor) -> tuple[Tensor, Tensor]:
         """Of fields `(W, ...)` and LoRAs `(W, ...)`: that of the pictures and that of the LoRA."""
         cameras = self.sculpture.cameras(steps)
-        return self.vsd(pictures(fields, cameras, SIDE), steps, cameras, weights)
+        return self.vsd(render_fields(fields, cameras, SIDE), steps, cameras, weights)
 
 
 def carried(job: Job, **options: object) -> Solution:
     """Both optimisers in the state."""
-    field, weights = job.sculpture.field, job.distilled.weights()
+    field, weights = job.sculpture.field, job.distilled.trained_weights()
 
     def losses(params: list, steps: Tensor) -> tuple[Tensor, Tensor]:
         return job.losses(params[0], params[1], steps)
@@ -93,7 +93,7 @@ def carried(job: Job, **options: object) -> Solution:
 
 def once_a_round(job: Job, **options: object) -> Solution:
     """The field alone in the state; the LoRA takes a step after every round, at the first step that was accepted."""
-    field, weights = job.sculpture.field, job.distilled.weights()
+    field, weights = job.sculpture.field, job.distilled.trained_weights()
     learner = torch.optim.Adam(weights.values(), LORA_RATE)
     last = [0]
 

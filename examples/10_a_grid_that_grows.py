@@ -7,7 +7,7 @@ from torch.nn.functional import grid_sample, interpolate
 from torch.utils._pytree import tree_map
 
 from forerun import Sliding
-from forerun.optim import Barriers, Every, Loop, Vmapped
+from forerun.optim import Barriers, Loop, SaveEvery, Vmapped
 
 STEPS, DOUBLE, FILE = 300, {75, 150}, Path("grid.safetensors")
 torch.set_num_threads(1)
@@ -54,7 +54,7 @@ def build():
 
 
 grid, loop = build()
-for event in loop.run(STEPS, save=Every(100, FILE)):
+for event in loop.run(STEPS, save=SaveEvery(100, FILE)):
     if event.step % 60 == 0:
         print(f"step {event.step}: loss {event.loss:.4f} on a grid of {grid.shape[-1]}^3, after {event.rounds} rounds")
     if event.step == 199:

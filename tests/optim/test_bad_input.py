@@ -11,7 +11,7 @@ from torch.nn import functional
 from torch.optim import LBFGS, SGD, Adam, Optimizer, lr_scheduler
 
 from forerun import Absolute, NotConverged, Sequential, Sliding, Status
-from forerun.optim import Batched, Loop, OneByOne, Suited, Vmapped
+from forerun.optim import AutoGradients, Batched, Loop, OneByOne, Vmapped
 
 
 def line(*tensors, **options):
@@ -279,7 +279,7 @@ def test_a_loss_that_python_branches_is_taken_one_by_one_and_said_so():
         return square(params, step) * (2.0 if step < 3 else 1.0)
 
     params = line(1)
-    solution = Loop(params, SGD(params, 0.1), branching, gradients=Suited()).run(5).solution()
+    solution = Loop(params, SGD(params, 0.1), branching, gradients=AutoGradients()).run(5).solution()
     assert sum("one by one, as vmap refused the loss" in note for note in solution.notes) == 1
     with pytest.raises(RuntimeError):
         Loop(params, SGD(params, 0.1), branching, gradients=Vmapped()).run(5)

@@ -8,7 +8,7 @@ from torch.nn import functional
 from torch.utils._pytree import tree_map
 
 from forerun import Absolute, Sliding, Status
-from forerun.optim import Barriers, Every, Loop, OneByOne, StepLength, seeded
+from forerun.optim import Barriers, Loop, OneByOne, SaveEvery, StepLength, seeded
 
 STEPS, DOUBLE = 24, (7, 15)
 LOOSE = {"tolerance": StepLength(0.05), "gradients": OneByOne()}
@@ -85,7 +85,7 @@ def test_a_run_goes_on_over_barriers(tmp_path, stop, options):
     truth, _, loop = grid(**options)
     loop.run(STEPS).solution()
     _, _, loop = grid(**options)
-    stopped = loop.run(STEPS, callback=lambda event: event.step + 1 >= stop, save=Every(50, path)).solution()
+    stopped = loop.run(STEPS, callback=lambda event: event.step + 1 >= stop, save=SaveEvery(50, path)).solution()
     assert stopped.status is Status.STOPPED or stopped.step in DOUBLE
     voxels, _, loop = grid(**options)
     loop.run(STEPS, resume=path).solution()

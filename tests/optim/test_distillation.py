@@ -14,20 +14,20 @@ from forerun.optim import Batched, Loop, StepLength
 from forerun.optim.distillation import (
     SDS,
     VSD,
-    Annealed,
-    Between,
-    Directional,
-    Distilled,
-    Fixed,
-    Latents,
+    AnnealedRange,
+    CameraConditioning,
+    ConstantRange,
+    DirectionalPrompts,
+    DistilledModel,
+    FixedPrompt,
+    LatentSpace,
     Prior,
-    Seen,
-    Switched,
-    even,
-    variance,
+    SwitchedRange,
+    uniform_weight,
+    variance_weight,
 )
 
-PROMPT = Fixed({"shift": torch.tensor([0.0])}, {"shift": torch.tensor([1.0])})
+PROMPT = FixedPrompt({"shift": torch.tensor([0.0])}, {"shift": torch.tensor([1.0])})
 KINDS = ("epsilon", "v_prediction", "sample", "flow")
 
 
@@ -41,7 +41,7 @@ class Point:
     def __init__(self, kind):
         self.kind, self.scheduler, self.seen = kind, scheduler(kind), 0
 
-    def rates(self, t):
+    def signal_and_noise(self, t):
         if self.kind == "flow":
             return 1 - t / 1000, t / 1000
         kept = self.scheduler.alphas_cumprod[t]
@@ -49,7 +49,7 @@ class Point:
 
     def __call__(self, noisy, timesteps, shift):
         self.seen += len(noisy)
-        signal, noise = (each[:, None, None, None] for each in self.rates(timesteps))
+        signal, noise = (each[:, None, None, None] for each in self.signal_and_noise(timesteps))
         clean = torch.full_like(noisy, 0.25) + shift[:, None, None, None]
         z = (noisy - signal * clean) / noise
         v = signal * z - noise * clean
@@ -65,9 +65,11 @@ def gradient(loss, pictures, steps=(3, 7), cameras=None):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_gradient_points_from_the_likely_picture_whatever_is_predicted(kind):
     point = Point(kind)
-    sds = SDS(Prior(point, point.scheduler, PROMPT), guidance=1.0, weight=even, timesteps=Between(0.5, 0.5))
+    sds = SDS(
+        Prior(point, point.scheduler, PROMPT), guidance=1.0, weight=uniform_weight, timesteps=ConstantRange(0.5, 0.5)
+    )
     pictures = torch.rand(2, 1, 3, 4, 4, dtype=torch.float64)
-    signal, noise = point.rates(torch.tensor(500))
+    signal, noise = point.signal_and_noise(torch.tensor(500))
     # z(x_t) - z = s (x - D) / n in the model's range, which is twice as wide
     expected = 2 * signal / noise * (2 * pictures - 1 - 0.25)
     torch.testing.assert_close(gradient(sds, pictures), expected.double(), rtol=1e-4, atol=1e-4)
@@ -117,16 +119,18 @@ def test_the_weight_and_the_stretch_of_timesteps():
     prior = Prior(point, point.scheduler, PROMPT)
     pictures = torch.rand(2, 1, 3, 4, 4)
     plain, weighted = (
-        gradient(SDS(prior, guidance=1.0, weight=weight, timesteps=Between(0.3, 0.3)), pictures)
-        for weight in (even, variance)
+        gradient(SDS(prior, guidance=1.0, weight=weight, timesteps=ConstantRange(0.3, 0.3)), pictures)
+        for weight in (uniform_weight, variance_weight)
     )
-    _, noise = point.rates(torch.tensor(300))
+    _, noise = point.signal_and_noise(torch.tensor(300))
     torch.testing.assert_close(weighted, noise.square() * plain)
     steps = torch.tensor([0, 50, 99, 500])
-    torch.testing.assert_close(Annealed(100).span(steps)[1], torch.tensor([0.98, 0.7376, 0.5, 0.5]), atol=1e-3, rtol=0)
-    assert Switched(50).span(steps)[1].tolist() == pytest.approx([0.98, 0.5, 0.5, 0.5])
+    torch.testing.assert_close(
+        AnnealedRange(100).bounds_at(steps)[1], torch.tensor([0.98, 0.7376, 0.5, 0.5]), atol=1e-3, rtol=0
+    )
+    assert SwitchedRange(50).bounds_at(steps)[1].tolist() == pytest.approx([0.98, 0.5, 0.5, 0.5])
     with pytest.raises(ValueError, match=r"0\.9 to 0\.1 is no stretch"):
-        Between(0.9, 0.1)
+        ConstantRange(0.9, 0.1)
 
 
 def test_views_of_a_step_are_averaged_and_cameras_are_told():
@@ -136,7 +140,7 @@ def test_views_of_a_step_are_averaged_and_cameras_are_told():
         told.append(place)
         return torch.zeros_like(noisy)
 
-    prior = Prior(network, scheduler("epsilon"), Seen(PROMPT, lambda cameras: cameras[:, None], "place"))
+    prior = Prior(network, scheduler("epsilon"), CameraConditioning(PROMPT, lambda cameras: cameras[:, None], "place"))
     sds = SDS(prior, guidance=2.0)
     loss = sds(torch.rand(2, 3, 3, 4, 4), torch.arange(2), torch.arange(6.0))
     assert loss.shape == (2,)
@@ -147,9 +151,9 @@ def test_views_of_a_step_are_averaged_and_cameras_are_told():
 
 def test_a_prompt_for_every_direction():
     views = tuple({"words": torch.full((1, 2), float(index))} for index in range(3))
-    directional = Directional(views, lambda cameras: cameras, {"words": torch.full((1, 2), 9.0)})
-    assert directional.wanted(4, torch.tensor([2, 0, 1, 2]))["words"][:, 0].tolist() == [2, 0, 1, 2]
-    assert directional.unwanted(4, None)["words"][:, 0].tolist() == [9] * 4
+    directional = DirectionalPrompts(views, lambda cameras: cameras, {"words": torch.full((1, 2), 9.0)})
+    assert directional.prompt_arguments(4, torch.tensor([2, 0, 1, 2]))["words"][:, 0].tolist() == [2, 0, 1, 2]
+    assert directional.negative_arguments(4, None)["words"][:, 0].tolist() == [9] * 4
 
 
 def test_latents_carry_the_gradient_and_the_scale():
@@ -157,9 +161,9 @@ def test_latents_carry_the_gradient_and_the_scale():
     vae = AutoencoderKL(
         block_out_channels=(8,), latent_channels=2, norm_num_groups=4, scaling_factor=0.5, shift_factor=0.25
     ).requires_grad_(False)
-    space = Latents(vae, side=16)
+    space = LatentSpace(vae, side=16)
     pictures = torch.rand(2, 3, 8, 8, requires_grad=True)
-    latents = space.enter(pictures)
+    latents = space.encode_pictures(pictures)
     signed = torch.nn.functional.interpolate(2 * pictures - 1, 16, mode="bilinear")
     torch.testing.assert_close(latents, (vae.encode(signed).latent_dist.mean - 0.25) * 0.5)
     latents.sum().backward()
@@ -173,9 +177,9 @@ def test_a_whole_pipeline_as_prior():
     pipe = load_scenes_pipeline()
     sds = {
         prompt: SDS(
-            Prior(pipe.unet, pipe.scheduler, Fixed.of(pipe, prompt), Latents(pipe.vae)),
+            Prior(pipe.unet, pipe.scheduler, FixedPrompt.from_pipeline(pipe, prompt), LatentSpace(pipe.vae)),
             guidance=5.0,
-            timesteps=Between(0.6, 0.8),
+            timesteps=ConstantRange(0.6, 0.8),
         )
         for prompt in ("a red sphere", "a blue sphere")
     }
@@ -195,7 +199,7 @@ def test_what_is_not_understood_is_refused():
     with pytest.raises(ValueError, match="prediction_type 'v'"):
         Prior(Point("epsilon"), Scheduler(), PROMPT)
     with pytest.raises(TypeError, match="has no encode_prompt"):
-        Fixed.of(Scheduler(), "a cone")
+        FixedPrompt.from_pipeline(Scheduler(), "a cone")
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +218,7 @@ def small():
         attention_head_dim=2,
         norm_num_groups=4,
     ).requires_grad_(False)
-    said = Fixed({"encoder_hidden_states": torch.randn(1, 3, 8)}, {"encoder_hidden_states": torch.zeros(1, 3, 8)})
+    said = FixedPrompt({"encoder_hidden_states": torch.randn(1, 3, 8)}, {"encoder_hidden_states": torch.zeros(1, 3, 8)})
     return Prior(unet, DDPMScheduler(prediction_type="v_prediction"), said)
 
 
@@ -228,9 +232,11 @@ def lora(prior):
 
 @pytest.mark.parametrize("together", [True, False])
 def test_a_fresh_lora_knows_what_the_prior_knows(small, together):
-    distilled = Distilled(small, lora(small), together=together)
+    distilled = DistilledModel(small, lora(small), together=together)
     vsd = VSD(small, distilled, guidance=1.0)
-    weights = {name: torch.stack([each.detach()] * 2).requires_grad_() for name, each in distilled.weights().items()}
+    weights = {
+        name: torch.stack([each.detach()] * 2).requires_grad_() for name, each in distilled.trained_weights().items()
+    }
     pictures = torch.rand(2, 1, 3, 8, 8, requires_grad=True)
     pull, fit = vsd(pictures, torch.arange(2), None, weights)
     (of_pictures,) = torch.autograd.grad(pull.sum(), pictures, retain_graph=True)
@@ -242,31 +248,32 @@ def test_a_fresh_lora_knows_what_the_prior_knows(small, together):
 
 def test_weights_of_a_window_together_and_one_by_one(small):
     network = lora(small)
-    names = Distilled(small, network).weights()
+    names = DistilledModel(small, network).trained_weights()
     torch.manual_seed(2)
     weights = {name: 0.3 * torch.randn(3, *each.shape) for name, each in names.items()}
     noisy, timesteps = torch.randn(6, 3, 8, 8), torch.randint(1000, (6,))
-    arguments = small.arguments(6, None, guided=False)
+    arguments = small.network_arguments(6, None, guided=False)
     both = [
-        Distilled(small, network, together=way).noise(weights, noisy, timesteps, arguments) for way in (True, False)
+        DistilledModel(small, network, together=way).predict_noise(weights, noisy, timesteps, arguments)
+        for way in (True, False)
     ]
     torch.testing.assert_close(*both, rtol=1e-4, atol=1e-4)
-    assert float((both[0] - small.ask(noisy, timesteps, arguments)).abs().max()) > 1e-3
+    assert float((both[0] - small.predict_noise(noisy, timesteps, arguments)).abs().max()) > 1e-3
 
 
 def test_what_learns_nothing_is_refused(small):
     with pytest.raises(ValueError, match="add_adapter"):
-        Distilled(small, small.network)
+        DistilledModel(small, small.network)
 
 
 def test_vsd_ahead_is_vsd_in_order(small):
     """The distilled weights and their optimiser are in the state: a strict tolerance gives the run in order."""
     ends = {}
     for method, window in ((Sequential(), Sliding(1)), (Picard(), Sliding(4))):
-        distilled = Distilled(small, lora(small))
+        distilled = DistilledModel(small, lora(small))
         torch.manual_seed(3)
         picture = torch.rand(1, 3, 8, 8, requires_grad=True)
-        weights = distilled.weights()
+        weights = distilled.trained_weights()
         vsd = VSD(small, distilled, guidance=3.0)
 
         def losses(params, steps, vsd=vsd):

@@ -7,7 +7,7 @@ from torch import nn, optim
 from torch.nn import functional
 
 from forerun import Absolute, Picard, Sequential, Sliding
-from forerun.optim import Batched, Loop, OneByOne, Suited, Vmapped, seeded
+from forerun.optim import AutoGradients, Batched, Loop, OneByOne, Vmapped, seeded
 
 
 def batch(step):
@@ -33,7 +33,7 @@ def plain_single(model, step):
     return single(model, step, batch(step))
 
 
-WAYS = [OneByOne(), Vmapped(), Batched(together), Suited()]
+WAYS = [OneByOne(), Vmapped(), Batched(together), AutoGradients()]
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: type(way).__name__)

@@ -7,7 +7,7 @@ from torch import nn, optim
 from torch.optim import lr_scheduler
 
 from forerun import Absolute, Checkpoint, Picard, Process, Sequential, Sliding, Status, solve
-from forerun.optim import Every, Loop, OneByOne, StepLength
+from forerun.optim import Loop, OneByOne, SaveEvery, StepLength
 
 STEPS = 24
 WAYS = {
@@ -47,7 +47,7 @@ def test_a_file_goes_on_to_the_same_bits(whole, tmp_path, stop):
         seen.append(event.loss)
         return event.step + 1 >= stop
 
-    stopped = loop.run(STEPS, callback=late, save=Every(5, path)).solution()
+    stopped = loop.run(STEPS, callback=late, save=SaveEvery(5, path)).solution()
     assert stopped.status is Status.STOPPED
     assert stop <= stopped.step == loop.step < STEPS
     model, optimizer, again = build(**options)
@@ -85,7 +85,7 @@ def test_a_run_that_is_broken_off_stands_at_the_last_step_seen(options, last):
 def test_a_run_that_is_broken_off_goes_on_with_what_was_not_seen(tmp_path):
     path = tmp_path / "run.safetensors"
     _, _, loop = build(tolerance=Absolute(float("inf")))
-    running, seen = loop.run(STEPS, save=Every(100, path)), []
+    running, seen = loop.run(STEPS, save=SaveEvery(100, path)), []
     for last in (10, 11, 17, STEPS):
         for event in running:
             seen.append(event.step)
@@ -118,13 +118,13 @@ def test_the_file_is_written_every_so_many_steps_and_at_the_end(tmp_path):
     path = tmp_path / "deep" / "run.safetensors"
     _, _, loop = build(method=Sequential(1))
     written = []
-    for event in loop.run(STEPS, save=Every(10, path)):
+    for event in loop.run(STEPS, save=SaveEvery(10, path)):
         written.append(Checkpoint.load(path).step if path.exists() else None)
     assert written[:10] == [None] * 10
     assert set(written[10:20]) == {10}
     assert Checkpoint.load(path).step == STEPS
-    with pytest.raises(ValueError, match=r"Every\(0\) never comes"):
-        Every(0, path)
+    with pytest.raises(ValueError, match=r"SaveEvery\(0\) never comes"):
+        SaveEvery(0, path)
 
 
 @pytest.mark.parametrize("iterated", [True, False])
@@ -146,7 +146,7 @@ def test_an_interrupt_loses_nothing(tmp_path, iterated):
     truth = Net()
     plain(truth, optim.Adam(truth.parameters(), 0.02), STEPS)
     loop = Loop(model, optimizer, impatient, **options)
-    running = loop.run(STEPS, save=Every(50, path))
+    running = loop.run(STEPS, save=SaveEvery(50, path))
     if iterated:
         with pytest.raises(KeyboardInterrupt):
             for _ in running:

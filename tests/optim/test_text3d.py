@@ -7,7 +7,7 @@ pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
 from forerun.optim import StepLength
-from forerun.optim.text3d.camera import anywhere, held_out
+from forerun.optim.text3d.camera import held_out_cameras, random_cameras
 from forerun.worlds.solids.prior import train
 from forerun.worlds.solids.prior.load import load_prior
 from forerun.worlds.solids.render import render
@@ -28,15 +28,15 @@ def told_noise(prompt, pictures, cameras, share=0.4):
     prior = load_prior(prompt)
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(pictures.shape, generator=generator)
-    timesteps = prior.timesteps(torch.full((len(pictures),), share))
-    signal, rate = (each[:, None, None, None] for each in prior.rates(timesteps))
+    timesteps = prior.timesteps_at(torch.full((len(pictures),), share))
+    signal, rate = (each[:, None, None, None] for each in prior.signal_and_noise(timesteps))
     with torch.no_grad():
-        seen = prior.noise(signal * prior.space.enter(pictures) + rate * noise, timesteps, cameras)
+        seen = prior.guided_noise(signal * prior.space.encode_pictures(pictures) + rate * noise, timesteps, cameras)
     return float((seen - noise).square().mean())
 
 
 def test_the_shipped_prior_knows_prompts_cameras_and_backgrounds():
-    cameras = anywhere(12, torch.Generator().manual_seed(1))
+    cameras = random_cameras(12, torch.Generator().manual_seed(1))
     pictures = render(parse("a green mug"), cameras, SIDE)
     right = told_noise("a green mug", pictures, cameras)
     assert right < 0.6 * told_noise("a red mug", pictures, cameras)
@@ -51,8 +51,10 @@ def test_a_prompt_takes_its_shape():
     settings = Settings(steps=40, size=16)
     sculpture, _ = shaped("a yellow cone", settings, **IN_ORDER)
     assert sculpture.field.shape == (4, 16, 16, 16)
-    true = {name: render(parse(name), held_out(), SIDE) for name in ("a yellow cone", "a red torus", "a blue cube")}
-    near = {name: psnr(sculpture.views(held_out(), SIDE), pictures) for name, pictures in true.items()}
+    true = {
+        name: render(parse(name), held_out_cameras(), SIDE) for name in ("a yellow cone", "a red torus", "a blue cube")
+    }
+    near = {name: psnr(sculpture.views(held_out_cameras(), SIDE), pictures) for name, pictures in true.items()}
     assert near["a yellow cone"] == pytest.approx(sculpture.quality())
     assert near["a yellow cone"] > 17
     assert near["a yellow cone"] > 3 + max(near["a red torus"], near["a blue cube"])
@@ -65,7 +67,7 @@ def test_ahead_is_in_order_over_the_change_of_grid(views):
     ahead, solution = shaped("a red torus", settings, method=Picard(), window=Sliding(4), tolerance=StepLength(0.01))
     assert solution.rounds < 12
     assert any(entry.width > 1 for entry in solution.log)
-    assert psnr(ahead.views(held_out(), 16), order.views(held_out(), 16)) > 45
+    assert psnr(ahead.views(held_out_cameras(), 16), order.views(held_out_cameras(), 16)) > 45
 
 
 def test_seeds_and_steps_have_cameras_of_their_own():

@@ -14,7 +14,7 @@ from forerun.engine.numerics.tree import Tree
 
 
 @dataclass(frozen=True)
-class Accepted:
+class AcceptedStep:
     """One accepted step. Meanwhile the user's parameters and optimisers hold the state after it.
 
     Attributes:
@@ -62,7 +62,7 @@ class Accepted:
 
 
 @dataclass(frozen=True)
-class Every:
+class SaveEvery:
     """A checkpoint to a file, whenever so many more steps are accepted, and when a run ends in any way.
 
     Of several ranks only the first writes.
@@ -73,7 +73,9 @@ class Every:
 
     def __post_init__(self) -> None:
         if self.steps < 1:
-            raise ValueError(f"Every({self.steps}) never comes; pass a number of steps, such as Every(100, path)")
+            raise ValueError(
+                f"SaveEvery({self.steps}) never comes; pass a number of steps, such as SaveEvery(100, path)"
+            )
 
     def passed(self, before: int, after: int) -> bool:
         """Whether a multiple lies in `(before, after]`."""

@@ -12,14 +12,14 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from forerun.engine.numerics.tree import Tree
-from forerun.optim.task import Found, Task, joined
+from forerun.optim.task import GradientBatch, LossTask, joined
 
 
 class Gradients(ABC):
     """A way to the gradients of many steps, each at parameters of its own."""
 
     @abstractmethod
-    def together(self, task: Task, steps: Tensor, tensors: Sequence[Tensor]) -> Found:
+    def compute_gradients(self, task: LossTask, steps: Tensor, tensors: Sequence[Tensor]) -> GradientBatch:
         """The gradients of the steps `(W,)` at parameters `(W, *shape)`, each step by itself."""
 
 
@@ -30,7 +30,7 @@ class OneByOne(Gradients):
     On one device it gains nothing by itself; split over ranks (`forerun.Distributed`), every rank takes its own steps.
     """
 
-    def together(self, task: Task, steps: Tensor, tensors: Sequence[Tensor]) -> Found:
+    def compute_gradients(self, task: LossTask, steps: Tensor, tensors: Sequence[Tensor]) -> GradientBatch:
         rows = zip(*(tensor.unbind() for tensor in tensors), strict=True)
         return joined([_single(task, step, row) for step, row in zip(steps.tolist(), rows, strict=True)])
 
@@ -44,9 +44,9 @@ class Vmapped(Gradients):
     of one step is taken by `OneByOne`.
     """
 
-    def together(self, task: Task, steps: Tensor, tensors: Sequence[Tensor]) -> Found:
+    def compute_gradients(self, task: LossTask, steps: Tensor, tensors: Sequence[Tensor]) -> GradientBatch:
         if len(steps) == 1:
-            return OneByOne().together(task, steps, tensors)
+            return OneByOne().compute_gradients(task, steps, tensors)
         drawn = _stacked_data(task, steps)
 
         def of_one(step: Tensor, leaves: list[Tensor], drawn: tuple[Tree, ...]) -> tuple[list[Tensor], Tensor]:
@@ -56,7 +56,7 @@ class Vmapped(Gradients):
 
         with torch.enable_grad(), task.shielded():
             gradients, losses = torch.func.vmap(of_one)(steps, list(tensors), drawn)
-        return Found([each.detach() for each in gradients], losses.detach(), _all_used(losses, len(tensors)))
+        return GradientBatch([each.detach() for each in gradients], losses.detach(), _all_used(losses, len(tensors)))
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Batched(Gradients):
 
     loss: Callable[..., Any]
 
-    def together(self, task: Task, steps: Tensor, tensors: Sequence[Tensor]) -> Found:
+    def compute_gradients(self, task: LossTask, steps: Tensor, tensors: Sequence[Tensor]) -> GradientBatch:
         drawn = _stacked_data(task, steps)
         leaves = [tensor.detach().clone().requires_grad_() for tensor in tensors]
         with torch.enable_grad(), task.shielded():
@@ -86,10 +86,10 @@ class Batched(Gradients):
                     )
             gradients, used = _derived(task, [each.sum() for each in losses], leaves)
         rows = torch.stack([each.detach() for each in losses], 1)
-        return Found(gradients, rows, rows.new_tensor(used).expand(len(steps), -1))
+        return GradientBatch(gradients, rows, rows.new_tensor(used).expand(len(steps), -1))
 
 
-def _single(task: Task, step: int, tensors: Sequence[Tensor]) -> Found:
+def _single(task: LossTask, step: int, tensors: Sequence[Tensor]) -> GradientBatch:
     """The gradients of one step, as the ordinary loop computes them: in memory of their own, laid out as there."""
     own = [
         _laid_out(tensor, like).requires_grad_() for like, tensor in zip(task.parameters.tensors, tensors, strict=True)
@@ -98,7 +98,7 @@ def _single(task: Task, step: int, tensors: Sequence[Tensor]) -> Found:
         losses = task.losses(own, step, drawn)
         gradients, used = _derived(task, losses, own)
     rows = torch.stack([loss.detach() for loss in losses]).unsqueeze(0)
-    return Found([each.unsqueeze(0) for each in gradients], rows, rows.new_tensor([used]))
+    return GradientBatch([each.unsqueeze(0) for each in gradients], rows, rows.new_tensor([used]))
 
 
 def _laid_out(tensor: Tensor, like: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ def _laid_out(tensor: Tensor, like: Tensor) -> Tensor:
     return torch.empty_like(like if like.shape == tensor.shape else tensor, requires_grad=False).copy_(tensor)
 
 
-def _derived(task: Task, losses: Sequence[Tensor], leaves: Sequence[Tensor]) -> tuple[list[Tensor], list[float]]:
+def _derived(task: LossTask, losses: Sequence[Tensor], leaves: Sequence[Tensor]) -> tuple[list[Tensor], list[float]]:
     """The gradient of every leaf by its own loss, and one where it has one, zero where it has none."""
     gradients: list[Tensor | None] = [None] * len(leaves)
     for number, loss in enumerate(losses):
@@ -131,7 +131,7 @@ def _dense(gradient: Tensor) -> Tensor:
     return gradient
 
 
-def _stacked_data(task: Task, steps: Tensor) -> tuple[Tree, ...]:
+def _stacked_data(task: LossTask, steps: Tensor) -> tuple[Tree, ...]:
     """The data of every step, drawn with its seed, with a leading axis."""
     if task.data is None:
         return ()

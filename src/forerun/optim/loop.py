@@ -25,14 +25,14 @@ from forerun.engine.windows import Auto, Window, Within
 from forerun.optim import preflight as probe
 from forerun.optim import validation as front
 from forerun.optim.barriers import NOWHERE, Barriers, changed
-from forerun.optim.events import Accepted, Every
+from forerun.optim.events import AcceptedStep, SaveEvery
 from forerun.optim.gradients import Gradients
-from forerun.optim.optimizer_stepper import Clip, Workbench
+from forerun.optim.optimizer_stepper import Clip, OptimizerStepper
 from forerun.optim.parameters import Loss, Parameters
-from forerun.optim.preflight import Suited
-from forerun.optim.running import Running, loaded
+from forerun.optim.preflight import AutoGradients
+from forerun.optim.running import LoopRun, loaded
 from forerun.optim.seeding import seeded
-from forerun.optim.task import Data, Task
+from forerun.optim.task import Data, LossTask
 from forerun.optim.tolerance import StepLength
 from forerun.optim.training import Average, Training
 
@@ -93,7 +93,7 @@ class Loop:
         ema: float | Average | None = None,
         seed: int | None = 0,
         barriers: Barriers = NOWHERE,
-        gradients: Gradients = Suited(),
+        gradients: Gradients = AutoGradients(),
         method: Method = Picard(),
         window: Window = Auto(),
         tolerance: Tolerance = StepLength(0.03),
@@ -110,8 +110,8 @@ class Loop:
         self.barriers = barriers
         self.step = 0
         self.notes: tuple[str, ...] = ()
-        self._task = Task(self.parameters, loss, data, seed, owners)
-        self._bench = Workbench(self.parameters.tensors, optimisers, schedulers=schedulers, clip=clip)
+        self._task = LossTask(self.parameters, loss, data, seed, owners)
+        self._bench = OptimizerStepper(self.parameters.tensors, optimisers, schedulers=schedulers, clip=clip)
         self._average = front.average(ema)
         self._of = front.described(self.parameters.labels, optimisers, schedulers, seed)
         self._gradients = gradients
@@ -141,16 +141,16 @@ class Loop:
         steps: int,
         *,
         resume: Checkpoint | str | Path | None = None,
-        callback: Callable[[Accepted], Any] | None = None,
-        save: Every | None = None,
-    ) -> Running:
+        callback: Callable[[AcceptedStep], Any] | None = None,
+        save: SaveEvery | None = None,
+    ) -> LoopRun:
         """The next `steps` steps: an iterator over them, which also has their `solution()`.
 
         Args:
             steps: from where the loop stands, `self.step`; with `resume` the checkpoint's steps are among them.
             resume: a checkpoint of such a run, or its file, to go on from.
-            callback: called with every `Accepted` step, in order; a true answer stops the run at the end of the round.
-            save: when to write a checkpoint, and where: `Every(100, "run.safetensors")`.
+            callback: called with every `AcceptedStep`, in order; a true answer stops the run at the end of the round.
+            save: when to write a checkpoint, and where: `SaveEvery(100, "run.safetensors")`.
 
         Raises:
             TypeError: the loss returns something else than a scalar.
@@ -162,7 +162,7 @@ class Loop:
         at = self._start(end) if resume is None else self._resumed(resume, end)
         if at.step < end:
             self._tried(at)
-        return Running(self, at, callback=callback, save=save)
+        return LoopRun(self, at, callback=callback, save=save)
 
     def tree(self, found: Sequence[Tensor]) -> Tree:
         """Tensors, one for each that is trained, shaped like `params`; a module is a dict."""

@@ -1,4 +1,4 @@
-"""Workbench: the user's own optimisers and schedulers, unmodified, taking a step from any state.
+"""OptimizerStepper: the user's own optimisers and schedulers, unmodified, taking a step from any state.
 
 A state is loaded into the live objects as copies, they take their step, and what they hold then is the next state. The
 memory of the user's tensors is left alone meanwhile: `install` writes a state into it.
@@ -22,7 +22,7 @@ Held = dict[str, Tree]  # "params", "optimisers", "schedulers"
 
 
 @final
-class Workbench:
+class OptimizerStepper:
     """Steps of live optimisers from a carried state.
 
     Args:

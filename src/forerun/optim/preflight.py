@@ -15,8 +15,8 @@ from torch import Tensor
 
 from forerun.engine.numerics.tree import Tree, tensors
 from forerun.optim.gradients import Batched, Gradients, OneByOne, Vmapped
-from forerun.optim.optimizer_stepper import Workbench
-from forerun.optim.task import Found, Task
+from forerun.optim.optimizer_stepper import OptimizerStepper
+from forerun.optim.task import GradientBatch, LossTask
 
 AGREE = 1e-4  # of the size of a gradient, that two evaluations of it may differ by
 SUITED = 1e-2  # and two ways to compute it: kernels of another batch size sum in another order
@@ -24,14 +24,14 @@ SUITED = 1e-2  # and two ways to compute it: kernels of another batch size sum i
 
 @final
 @dataclass(frozen=True)
-class Suited(Gradients):
+class AutoGradients(Gradients):
     """`Vmapped`, where the loss allows it and it agrees with `OneByOne`; else `OneByOne`, and the solution says why."""
 
-    def together(self, task: Task, steps: Tensor, tensors: Sequence[Tensor]) -> Found:
-        return chosen(self, task, steps, tensors)[0].together(task, steps, tensors)
+    def compute_gradients(self, task: LossTask, steps: Tensor, tensors: Sequence[Tensor]) -> GradientBatch:
+        return chosen(self, task, steps, tensors)[0].compute_gradients(task, steps, tensors)
 
 
-def pure(task: Task, step: int, tensors: Sequence[Tensor]) -> Found:
+def pure(task: LossTask, step: int, tensors: Sequence[Tensor]) -> GradientBatch:
     """The gradients of a step, evaluated twice and found to agree.
 
     Raises:
@@ -39,7 +39,7 @@ def pure(task: Task, step: int, tensors: Sequence[Tensor]) -> Found:
     """
     steps, rows = torch.tensor([step]), [tensor.unsqueeze(0) for tensor in tensors]
     versions = {name: buffer._version for name, buffer in task.parameters.buffers()}
-    first = OneByOne().together(task, steps, rows)
+    first = OneByOne().compute_gradients(task, steps, rows)
     changed = [name for name, buffer in task.parameters.buffers() if buffer._version != versions[name]]
     if changed:
         raise ValueError(
@@ -51,7 +51,7 @@ def pure(task: Task, step: int, tensors: Sequence[Tensor]) -> Found:
             "the loss depends on none of the parameters that it was given; let it use its first argument (for a "
             "module: the module that it is given), not the ones around it"
         )
-    again = OneByOne().together(task, steps, rows)
+    again = OneByOne().compute_gradients(task, steps, rows)
     apart = _apart(task, first, again, AGREE)
     if apart:
         raise ValueError(
@@ -63,7 +63,7 @@ def pure(task: Task, step: int, tensors: Sequence[Tensor]) -> Found:
     return first
 
 
-def counted(found: Found, bench: Workbench) -> int:
+def counted(found: GradientBatch, bench: OptimizerStepper) -> int:
     """How many losses there are.
 
     Raises:
@@ -78,7 +78,7 @@ def counted(found: Found, bench: Workbench) -> int:
     return count
 
 
-def repeatable(bench: Workbench, held: Tree, found: Found) -> Tree:
+def repeatable(bench: OptimizerStepper, held: Tree, found: GradientBatch) -> Tree:
     """The state after a step that was taken twice and found to agree.
 
     Raises:
@@ -98,7 +98,7 @@ def repeatable(bench: Workbench, held: Tree, found: Found) -> Tree:
     return again
 
 
-def chosen(gradients: Gradients, task: Task, steps: Tensor, rows: Sequence[Tensor]) -> tuple[Gradients, str | None]:
+def chosen(gradients: Gradients, task: LossTask, steps: Tensor, rows: Sequence[Tensor]) -> tuple[Gradients, str | None]:
     """The way to compute gradients, tried against `OneByOne`, and a sentence where it is another than asked for.
 
     Args:
@@ -109,11 +109,11 @@ def chosen(gradients: Gradients, task: Task, steps: Tensor, rows: Sequence[Tenso
         ValueError: `Batched` or `Vmapped` disagree with `OneByOne`.
     """
     if isinstance(gradients, OneByOne) or len(steps) < 2:
-        return (OneByOne() if isinstance(gradients, Suited) else gradients), None
-    truth = OneByOne().together(task, steps, rows)
-    if isinstance(gradients, Suited):
+        return (OneByOne() if isinstance(gradients, AutoGradients) else gradients), None
+    truth = OneByOne().compute_gradients(task, steps, rows)
+    if isinstance(gradients, AutoGradients):
         return _suited(task, steps, rows, truth)
-    apart = _apart(task, truth, gradients.together(task, steps, rows), SUITED)
+    apart = _apart(task, truth, gradients.compute_gradients(task, steps, rows), SUITED)
     if apart:
         how = "its losses" if isinstance(gradients, Batched) else "the loss"
         raise ValueError(
@@ -123,9 +123,11 @@ def chosen(gradients: Gradients, task: Task, steps: Tensor, rows: Sequence[Tenso
     return gradients, None
 
 
-def _suited(task: Task, steps: Tensor, rows: Sequence[Tensor], truth: Found) -> tuple[Gradients, str | None]:
+def _suited(
+    task: LossTask, steps: Tensor, rows: Sequence[Tensor], truth: GradientBatch
+) -> tuple[Gradients, str | None]:
     try:
-        found = Vmapped().together(task, steps, rows)
+        found = Vmapped().compute_gradients(task, steps, rows)
     except Exception as error:  # vmap refuses in many ways
         said = str(error).strip().splitlines()
         why = f"vmap refused the loss ({type(error).__name__}: {said[0] if said else ''})"
@@ -139,7 +141,7 @@ def _suited(task: Task, steps: Tensor, rows: Sequence[Tensor], truth: Found) -> 
     )
 
 
-def _apart(task: Task, first: Found, second: Found, share: float) -> list[str]:
+def _apart(task: LossTask, first: GradientBatch, second: GradientBatch, share: float) -> list[str]:
     """The labels of tensors whose gradients differ by more than a share of their size."""
     found = []
     for label, a, b in zip(task.parameters.labels, first.gradients, second.gradients, strict=True):

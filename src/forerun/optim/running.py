@@ -1,4 +1,4 @@
-"""Running: a loop on its way, an event for every accepted step, and the solution at its end."""
+"""LoopRun: a loop on its way, an event for every accepted step, and the solution at its end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from forerun.engine.process import Process
 from forerun.engine.solution import NotConverged, Seconds, Solution, Status
 from forerun.engine.solve import solving
 from forerun.optim.barriers import Barriers
-from forerun.optim.events import Accepted, Every
+from forerun.optim.events import AcceptedStep, SaveEvery
 
 
 class Driven(Protocol):
@@ -43,7 +43,7 @@ class Driven(Protocol):
 
 
 @final
-class Running(Iterable[Accepted]):
+class LoopRun(Iterable[AcceptedStep]):
     """A run of a `Loop`: iterate over its steps, ask for its `solution()`, or both.
 
     Nothing runs before the first step is asked for. While a step is looked at, and after the run, however it ends, the
@@ -56,8 +56,8 @@ class Running(Iterable[Accepted]):
         loop: Driven,
         begin: Checkpoint,
         *,
-        callback: Callable[[Accepted], Any] | None = None,
-        save: Every | None = None,
+        callback: Callable[[AcceptedStep], Any] | None = None,
+        save: SaveEvery | None = None,
     ) -> None:
         self._loop = loop
         self._at = begin  # what is accepted; its length is the end of the run
@@ -67,7 +67,7 @@ class Running(Iterable[Accepted]):
         self._parts: list[Solution] = []
         self._finished = False
 
-    def __iter__(self) -> Iterator[Accepted]:
+    def __iter__(self) -> Iterator[AcceptedStep]:
         # nothing here holds the generator: a break drops the last reference to it, which ends it at once
         return self._go(quiet=False)
 
@@ -85,7 +85,7 @@ class Running(Iterable[Accepted]):
                 raise
         return self._whole()
 
-    def _go(self, *, quiet: bool) -> Generator[Accepted, None, None]:
+    def _go(self, *, quiet: bool) -> Generator[AcceptedStep, None, None]:
         """Segment after stretch between barriers."""
         if self._finished:
             return
@@ -122,7 +122,7 @@ class Running(Iterable[Accepted]):
 
     def _stretch(
         self, rounds: Generator[RoundEvent, Any, Solution], *, quiet: bool
-    ) -> Generator[Accepted, None, Solution]:
+    ) -> Generator[AcceptedStep, None, Solution]:
         """All rounds of a stretch; each accepted step is told."""
         answer = None
         while True:
@@ -140,7 +140,7 @@ class Running(Iterable[Accepted]):
             if self._save and self._save.passed(before, self._at.step):
                 self._save.save(self._at)
 
-    def _each(self, event: RoundEvent, *, quiet: bool) -> Generator[Accepted, None, bool]:
+    def _each(self, event: RoundEvent, *, quiet: bool) -> Generator[AcceptedStep, None, bool]:
         """The steps of a round; whether the callback wants to stop."""
         stop = False
         if quiet and self._callback is None:
@@ -149,7 +149,7 @@ class Running(Iterable[Accepted]):
         for step, state in enumerate(event.states, event.round.start):
             if step < self._seen[0]:  # the check went back
                 continue
-            accepted = Accepted(step, self._at.rounds, state, self._loop.tree)
+            accepted = AcceptedStep(step, self._at.rounds, state, self._loop.tree)
             self._loop.hold(state, step + 1)
             self._seen = step + 1, state
             if self._callback is not None:

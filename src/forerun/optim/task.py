@@ -1,4 +1,4 @@
-"""Task: what a step of a loop asks for: the loss of a step at some parameters, with the step's own randomness."""
+"""LossTask: what a step of a loop asks for: the loss of a step at some parameters, with the step's own randomness."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Data = Callable[[int], Tree]
 
 
 @dataclass(frozen=True)
-class Task:
+class LossTask:
     """A loss, its parameters, and where its randomness comes from.
 
     Attributes:
@@ -73,7 +73,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Found:
+class GradientBatch:
     """The gradients of some steps.
 
     Attributes:
@@ -86,15 +86,17 @@ class Found:
     losses: Tensor
     used: Tensor
 
-    def at(self, index: int) -> Found:
+    def at(self, index: int) -> GradientBatch:
         """One step of them, with an axis of 1."""
         part = slice(index, index + 1)
-        return Found([gradient[part] for gradient in self.gradients], self.losses[part], self.used[part])
+        return GradientBatch([gradient[part] for gradient in self.gradients], self.losses[part], self.used[part])
 
 
-def joined(parts: Sequence[Found]) -> Found:
+def joined(parts: Sequence[GradientBatch]) -> GradientBatch:
     """The gradients of steps, one after another."""
     if len(parts) == 1:
         return parts[0]
     gradients = [torch.cat(each) for each in zip(*(part.gradients for part in parts), strict=True)]
-    return Found(gradients, torch.cat([part.losses for part in parts]), torch.cat([part.used for part in parts]))
+    return GradientBatch(
+        gradients, torch.cat([part.losses for part in parts]), torch.cat([part.used for part in parts])
+    )

@@ -20,8 +20,8 @@ from torch import Tensor
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.process import Process
 from forerun.optim.gradients import Gradients
-from forerun.optim.optimizer_stepper import Workbench
-from forerun.optim.task import Task
+from forerun.optim.optimizer_stepper import OptimizerStepper
+from forerun.optim.task import LossTask
 
 Average = Callable[[Tensor, Tensor, int], Tensor]
 
@@ -43,7 +43,13 @@ class Training(Process):
     """
 
     def __init__(
-        self, task: Task, bench: Workbench, gradients: Gradients, *, length: int, average: Average | None = None
+        self,
+        task: LossTask,
+        bench: OptimizerStepper,
+        gradients: Gradients,
+        *,
+        length: int,
+        average: Average | None = None,
     ) -> None:
         self.length = length
         self._task = task
@@ -77,7 +83,7 @@ class Training(Process):
         return {"params": state["params"], "rest": rest}
 
     def evaluate(self, steps: Tensor, inputs: Tree) -> Tree:
-        found = self._gradients.together(self._task, steps, inputs["params"])
+        found = self._gradients.compute_gradients(self._task, steps, inputs["params"])
         like = inputs["rest"]
         rest = torch.cat([found.losses.to(like), found.used.to(like), torch.zeros_like(like[:, :1])], 1)
         return {"params": found.gradients, "rest": rest}

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 
 from forerun import Absolute, Distributed, Local, Sliding
-from forerun.optim import Every, Loop, OneByOne, Vmapped
+from forerun.optim import Loop, OneByOne, SaveEvery, Vmapped
 
 folder = Path(sys.argv[1])
 asked = []
@@ -46,7 +46,7 @@ dist.init_process_group("gloo")
 rank = dist.get_rank()
 found = {
     "local": local,
-    "one by one": run(Distributed(), OneByOne(), Every(10, folder / f"own-{rank}.safetensors")),
+    "one by one": run(Distributed(), OneByOne(), SaveEvery(10, folder / f"own-{rank}.safetensors")),
     "vmapped": run(Distributed(), Vmapped()),
     "wrote": (folder / f"own-{rank}.safetensors").exists(),
 }

@@ -11,8 +11,8 @@ from forerun.engine.methods import Sequential
 from forerun.engine.progress import Progress
 from forerun.engine.solution import Solution, Status
 from forerun.engine.windows import Sliding
-from forerun.optim.events import Every
-from forerun.optim.text3d.camera import held_out
+from forerun.optim.events import SaveEvery
+from forerun.optim.text3d.camera import held_out_cameras
 from forerun.optim.tolerance import StepLength
 from forerun.worlds.solids import sculpture
 from forerun.worlds.solids.sculpture import Sculpture, psnr
@@ -86,7 +86,7 @@ def run(job: Sculpture, options: Options, settings: Settings, files: Files, *, p
     )
     begun = time.perf_counter()
     try:
-        running = loop.run(options.steps, resume=files.resume, save=Every(EVERY, files.checkpoint))
+        running = loop.run(options.steps, resume=files.resume, save=SaveEvery(EVERY, files.checkpoint))
         solution = running.solution()
     except KeyboardInterrupt:
         raise Interrupted(loop.step, options.steps) from None
@@ -103,5 +103,5 @@ def in_order(job: Sculpture, progress: Progress) -> Ordered:
     loop = other.loop(method=Sequential(), window=Sliding(1), check=None, progress=progress)
     loop.run(job.settings.steps).solution()
     seconds = time.perf_counter() - begun
-    views = [each.views(held_out(), sculpture.SIDE) for each in (job, other)]
+    views = [each.views(held_out_cameras(), sculpture.SIDE) for each in (job, other)]
     return Ordered(seconds, other.quality(), psnr(*views))

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from forerun.cli.text3d.job import Outcome
 from forerun.cli.text3d.options import Options
-from forerun.optim.text3d.camera import around
-from forerun.optim.text3d.mesh import surface, write_mesh
+from forerun.optim.text3d.camera import cameras_around
+from forerun.optim.text3d.mesh import extract_surface, write_mesh
 from forerun.view.pictures import animate, rows, save
 from forerun.worlds.solids.render import render
 from forerun.worlds.solids.sculpture import Sculpture
@@ -28,11 +28,11 @@ MESHES = ("mesh.glb", "mesh.ply")
 
 def write_pictures(job: Sculpture, out: Path) -> list[str]:
     """A turntable, a file a view, and all views beside those of the true thing; the names of the files."""
-    animate(_bytes(job.views(around(FRAMES), SIDE)), out / "turntable.gif")
+    animate(_bytes(job.views(cameras_around(FRAMES), SIDE)), out / "turntable.gif")
     named: dict[str, list[Tensor]] = {}
     names = ["turntable.gif", "views.png"]
     for name, degrees in HEIGHTS.items():
-        cameras = around(AROUND, elevation=math.radians(degrees))
+        cameras = cameras_around(AROUND, elevation=math.radians(degrees))
         named[name] = _bytes(job.views(cameras, SIDE))
         named[f"true, {name}"] = _bytes(render(job.thing, cameras, SIDE))
     for number, picture in enumerate([each for name in HEIGHTS for each in named[name]], 1):
@@ -47,7 +47,7 @@ def write_meshes(job: Sculpture, out: Path) -> tuple[list[str], str | None]:
     if find_spec("skimage") is None or find_spec("trimesh") is None:
         return [], "no mesh was written, as scikit-image or trimesh is missing: pip install 'forerun[mesh]'"
     try:
-        mesh = surface(job.field.detach())
+        mesh = extract_surface(job.field.detach())
     except ValueError as error:
         return [], f"no mesh was written: {error}"
     for name in MESHES:

@@ -1,27 +1,34 @@
 """Score distillation: any diffusion model of diffusers as the judge of pictures that something else makes."""
 
-from forerun.optim.distillation.conditioning import Conditioning, Directional, Fixed, Seen
-from forerun.optim.distillation.prior import Latents, Pixels, Prior, Space
+from forerun.optim.distillation.conditioning import CameraConditioning, Conditioning, DirectionalPrompts, FixedPrompt
+from forerun.optim.distillation.prior import LatentSpace, PictureSpace, PixelSpace, Prior
 from forerun.optim.distillation.sds import SDS
-from forerun.optim.distillation.timesteps import Annealed, Between, Switched, Timesteps, even, variance
-from forerun.optim.distillation.vsd import VSD, Distilled
+from forerun.optim.distillation.timesteps import (
+    AnnealedRange,
+    ConstantRange,
+    SwitchedRange,
+    TimestepSchedule,
+    uniform_weight,
+    variance_weight,
+)
+from forerun.optim.distillation.vsd import VSD, DistilledModel
 
 __all__ = [
     "SDS",
     "VSD",
-    "Annealed",
-    "Between",
+    "AnnealedRange",
+    "CameraConditioning",
     "Conditioning",
-    "Directional",
-    "Distilled",
-    "Fixed",
-    "Latents",
-    "Pixels",
+    "ConstantRange",
+    "DirectionalPrompts",
+    "DistilledModel",
+    "FixedPrompt",
+    "LatentSpace",
+    "PictureSpace",
+    "PixelSpace",
     "Prior",
-    "Seen",
-    "Space",
-    "Switched",
-    "Timesteps",
-    "even",
-    "variance",
+    "SwitchedRange",
+    "TimestepSchedule",
+    "uniform_weight",
+    "variance_weight",
 ]

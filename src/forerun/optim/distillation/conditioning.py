@@ -18,17 +18,17 @@ class Conditioning(ABC):
     """The arguments with the prompt, and those without it, for classifier-free guidance (Ho and Salimans 2022)."""
 
     @abstractmethod
-    def wanted(self, count: int, cameras: Any) -> Arguments:
+    def prompt_arguments(self, count: int, cameras: Any) -> Arguments:
         """For `count` pictures, seen by `cameras` (None where they do not matter): told what to show."""
 
     @abstractmethod
-    def unwanted(self, count: int, cameras: Any) -> Arguments:
+    def negative_arguments(self, count: int, cameras: Any) -> Arguments:
         """The same pictures, told nothing, or what not to show."""
 
 
 @final
 @dataclass(frozen=True)
-class Fixed(Conditioning):
+class FixedPrompt(Conditioning):
     """The same arguments for every picture and camera.
 
     Args:
@@ -40,24 +40,24 @@ class Fixed(Conditioning):
     negative: Arguments
 
     @staticmethod
-    def of(pipe: Any, prompt: str, negative: str = "") -> Fixed:
+    def from_pipeline(pipe: Any, prompt: str, negative: str = "") -> FixedPrompt:
         """From a pipeline of diffusers with `encode_prompt`, such as `StableDiffusionPipeline` or `IFPipeline`.
 
         Raises:
             TypeError: the pipeline encodes prompts in another way.
         """
-        return Fixed(_encoded(pipe, prompt), _encoded(pipe, negative))
+        return FixedPrompt(_encoded(pipe, prompt), _encoded(pipe, negative))
 
-    def wanted(self, count: int, cameras: Any) -> Arguments:
+    def prompt_arguments(self, count: int, cameras: Any) -> Arguments:
         return _expanded(self.prompt, count)
 
-    def unwanted(self, count: int, cameras: Any) -> Arguments:
+    def negative_arguments(self, count: int, cameras: Any) -> Arguments:
         return _expanded(self.negative, count)
 
 
 @final
 @dataclass(frozen=True)
-class Directional(Conditioning):
+class DirectionalPrompts(Conditioning):
     """Prompts that say from where the thing is seen (DreamFusion, arXiv 2209.14988, section 3.2).
 
     Args:
@@ -70,17 +70,17 @@ class Directional(Conditioning):
     which: Callable[[Any], Tensor]
     negative: Arguments
 
-    def wanted(self, count: int, cameras: Any) -> Arguments:
+    def prompt_arguments(self, count: int, cameras: Any) -> Arguments:
         rows = self.which(cameras).tolist()
         return _joined([self.views[row] for row in rows])
 
-    def unwanted(self, count: int, cameras: Any) -> Arguments:
+    def negative_arguments(self, count: int, cameras: Any) -> Arguments:
         return _expanded(self.negative, count)
 
 
 @final
 @dataclass(frozen=True)
-class Seen(Conditioning):
+class CameraConditioning(Conditioning):
     """Another conditioning, with the camera told as one more argument.
 
     Args:
@@ -92,14 +92,14 @@ class Seen(Conditioning):
     camera: Callable[[Any], Tensor]
     name: str = field(default="class_labels")
 
-    def wanted(self, count: int, cameras: Any) -> Arguments:
-        return {**self.words.wanted(count, cameras), self.name: self.camera(cameras)}
+    def prompt_arguments(self, count: int, cameras: Any) -> Arguments:
+        return {**self.words.prompt_arguments(count, cameras), self.name: self.camera(cameras)}
 
-    def unwanted(self, count: int, cameras: Any) -> Arguments:
-        return {**self.words.unwanted(count, cameras), self.name: self.camera(cameras)}
+    def negative_arguments(self, count: int, cameras: Any) -> Arguments:
+        return {**self.words.negative_arguments(count, cameras), self.name: self.camera(cameras)}
 
 
-def stacked(parts: list[Arguments]) -> Arguments:
+def stack_arguments(parts: list[Arguments]) -> Arguments:
     """Arguments of several sets of pictures, one set after the other."""
     return _joined(parts)
 
@@ -107,8 +107,8 @@ def stacked(parts: list[Arguments]) -> Arguments:
 def _encoded(pipe: Any, prompt: str) -> Arguments:
     if not hasattr(pipe, "encode_prompt"):
         raise TypeError(
-            f"{type(pipe).__name__} has no encode_prompt; write Fixed({{'encoder_hidden_states': embeddings}}, ...) "
-            "with what its network takes"
+            f"{type(pipe).__name__} has no encode_prompt; write "
+            "FixedPrompt({'encoder_hidden_states': embeddings}, ...) with what its network takes"
         )
     # the names that pipelines have for these differ, but the first of what they return is the prompt
     with torch.no_grad():

@@ -10,29 +10,29 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from forerun.optim.distillation.conditioning import Arguments, Conditioning, stacked
+from forerun.optim.distillation.conditioning import Arguments, Conditioning, stack_arguments
 
 
-class Space(ABC):
+class PictureSpace(ABC):
     """Where the model of a prior lives."""
 
     @abstractmethod
-    def enter(self, pictures: Tensor) -> Tensor:
+    def encode_pictures(self, pictures: Tensor) -> Tensor:
         """What the model sees of pictures `(N, 3, H, W)` in [0, 1]; gradients pass."""
 
 
 @final
 @dataclass(frozen=True)
-class Pixels(Space):
+class PixelSpace(PictureSpace):
     """Pictures themselves, in [-1, 1]."""
 
-    def enter(self, pictures: Tensor) -> Tensor:
+    def encode_pictures(self, pictures: Tensor) -> Tensor:
         return 2 * pictures - 1
 
 
 @final
 @dataclass(frozen=True)
-class Latents(Space):
+class LatentSpace(PictureSpace):
     """The latents of an autoencoder of diffusers (their mean: the draw of the encoder is left out).
 
     Args:
@@ -43,7 +43,7 @@ class Latents(Space):
     vae: Any
     side: int | None = None
 
-    def enter(self, pictures: Tensor) -> Tensor:
+    def encode_pictures(self, pictures: Tensor) -> Tensor:
         if self.side is not None:
             pictures = torch.nn.functional.interpolate(pictures, self.side, mode="bilinear", align_corners=False)
         signed = (2 * pictures - 1).to(self.vae.dtype)
@@ -69,7 +69,7 @@ class Prior:
     network: Callable[..., Any]
     scheduler: Any
     conditioning: Conditioning
-    space: Space = Pixels()
+    space: PictureSpace = PixelSpace()
 
     def __post_init__(self) -> None:
         if _kind(self.scheduler) not in _NOISE:
@@ -78,12 +78,12 @@ class Prior:
                 f"of {', '.join(_NOISE)}; write DDPMScheduler.from_config(pipe.scheduler.config)"
             )
 
-    def timesteps(self, shares: Tensor) -> Tensor:
+    def timesteps_at(self, shares: Tensor) -> Tensor:
         """The timesteps `(N,)` at shares of the schedule `(N,)`, in the scheduler's own numbers."""
         count = int(self.scheduler.config.num_train_timesteps)
         return (shares * count).long().clamp(0, count - 1)
 
-    def rates(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+    def signal_and_noise(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         """Signal and noise of the timesteps, `(N,)` each: a noisy picture is `signal x + noise z`."""
         if _kind(self.scheduler) == "flow":
             noise = timesteps.float() / int(self.scheduler.config.num_train_timesteps)
@@ -91,12 +91,12 @@ class Prior:
         kept = self.scheduler.alphas_cumprod.to(timesteps.device)[timesteps]
         return kept.sqrt(), (1 - kept).sqrt()
 
-    def arguments(self, count: int, cameras: Any, *, guided: bool) -> Arguments:
+    def network_arguments(self, count: int, cameras: Any, *, guided: bool) -> Arguments:
         """What the network is told of `count` pictures; with `guided`, of the pictures without the prompt first."""
-        wanted = self.conditioning.wanted(count, cameras)
-        return stacked([self.conditioning.unwanted(count, cameras), wanted]) if guided else wanted
+        wanted = self.conditioning.prompt_arguments(count, cameras)
+        return stack_arguments([self.conditioning.negative_arguments(count, cameras), wanted]) if guided else wanted
 
-    def noise(self, noisy: Tensor, timesteps: Tensor, cameras: Any = None, *, guidance: float = 1.0) -> Tensor:
+    def guided_noise(self, noisy: Tensor, timesteps: Tensor, cameras: Any = None, *, guidance: float = 1.0) -> Tensor:
         """The noise that the network sees in noisy pictures `(N, C, h, w)`, in one call of it.
 
         Args:
@@ -106,22 +106,22 @@ class Prior:
             guidance: how far beyond the answer without the prompt; 1 asks with the prompt only.
         """
         guided = guidance != 1
-        arguments = self.arguments(len(noisy), cameras, guided=guided)
+        arguments = self.network_arguments(len(noisy), cameras, guided=guided)
         twice = 2 if guided else 1
-        found = self.ask(noisy.repeat(twice, 1, 1, 1), timesteps.repeat(twice), arguments)
+        found = self.predict_noise(noisy.repeat(twice, 1, 1, 1), timesteps.repeat(twice), arguments)
         if not guided:
             return found
         without, with_prompt = found.chunk(2)
         return without + guidance * (with_prompt - without)
 
-    def ask(self, noisy: Tensor, timesteps: Tensor, arguments: Arguments) -> Tensor:
+    def predict_noise(self, noisy: Tensor, timesteps: Tensor, arguments: Arguments) -> Tensor:
         """The noise that the network sees, told these arguments."""
         dtype = getattr(self.network, "dtype", noisy.dtype)
         answer = self.network(noisy.to(dtype), timesteps, **arguments)
         answer = getattr(answer, "sample", answer)
         # some models tell a variance too, in as many channels more
         predicted = (answer[0] if isinstance(answer, tuple) else answer)[:, : noisy.shape[1]].to(noisy.dtype)
-        signal, noise = (each.to(noisy)[:, None, None, None] for each in self.rates(timesteps))
+        signal, noise = (each.to(noisy)[:, None, None, None] for each in self.signal_and_noise(timesteps))
         return _NOISE[_kind(self.scheduler)](predicted, noisy, signal, noise)
 
 

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from forerun.engine.numerics.noise import mixed
 from forerun.optim.distillation.prior import Prior
-from forerun.optim.distillation.timesteps import Between, Timesteps, variance
+from forerun.optim.distillation.timesteps import ConstantRange, TimestepSchedule, variance_weight
 
 Weight = Callable[[Tensor, Tensor], Tensor]
 
 
 @final
 @dataclass(frozen=True)
-class Noised:
+class NoisyPictures:
     """Pictures of several steps in a prior's space, with the noise that belongs to the steps.
 
     Attributes:
@@ -53,8 +53,8 @@ class SDS:
 
     prior: Prior
     guidance: float = 100.0
-    timesteps: Timesteps = Between()
-    weight: Weight = variance
+    timesteps: TimestepSchedule = ConstantRange()
+    weight: Weight = variance_weight
     seed: int = 0
 
     def __call__(self, pictures: Tensor, steps: Tensor, cameras: Any = None) -> Tensor:
@@ -68,14 +68,16 @@ class SDS:
         Raises:
             ValueError: the shapes do not fit.
         """
-        noised = noise_of_steps(self.prior, pictures, steps, self.timesteps, seed=self.seed)
+        noised = add_step_noise(self.prior, pictures, steps, self.timesteps, seed=self.seed)
         with torch.no_grad():
-            seen = self.prior.noise(noised.noisy, noised.timesteps, cameras, guidance=self.guidance)
+            seen = self.prior.guided_noise(noised.noisy, noised.timesteps, cameras, guidance=self.guidance)
             pull = weighted(self.prior, self.weight, noised.timesteps, seen - noised.noise)
         return pulled(noised.clean, pull, len(steps))
 
 
-def noise_of_steps(prior: Prior, pictures: Tensor, steps: Tensor, timesteps: Timesteps, *, seed: int) -> Noised:
+def add_step_noise(
+    prior: Prior, pictures: Tensor, steps: Tensor, timesteps: TimestepSchedule, *, seed: int
+) -> NoisyPictures:
     """Pictures `(W, V, 3, H, W)` in the prior's space, with the noise and the timesteps of their steps.
 
     Raises:
@@ -86,20 +88,20 @@ def noise_of_steps(prior: Prior, pictures: Tensor, steps: Tensor, timesteps: Tim
             f"pictures of shape {list(pictures.shape)} for {len(steps)} steps: a step has V views, so the shape is "
             "(W, V, 3, H, W); write pictures[:, None] for one view a step"
         )
-    clean = prior.space.enter(pictures.flatten(0, 1))
+    clean = prior.space.encode_pictures(pictures.flatten(0, 1))
     views = pictures.shape[1]
-    low, high = timesteps.span(steps)
+    low, high = timesteps.bounds_at(steps)
     drawn = [_draw(seed, step, (views, *clean.shape[1:])) for step in steps.tolist()]
     shares = torch.cat([low[i] + (high[i] - low[i]) * share for i, (share, _) in enumerate(drawn)])
     noise = torch.cat([noise for _, noise in drawn]).to(clean)
-    t = prior.timesteps(shares.to(clean.device))
-    signal, rate = (each.to(clean)[:, None, None, None] for each in prior.rates(t))
-    return Noised(clean, signal * clean.detach() + rate * noise, noise, t)
+    t = prior.timesteps_at(shares.to(clean.device))
+    signal, rate = (each.to(clean)[:, None, None, None] for each in prior.signal_and_noise(t))
+    return NoisyPictures(clean, signal * clean.detach() + rate * noise, noise, t)
 
 
 def weighted(prior: Prior, weight: Weight, timesteps: Tensor, difference: Tensor) -> Tensor:
     """`w(t)` times a difference of noises; what is not finite stays so, for the loop to see."""
-    return weight(*prior.rates(timesteps)).to(difference)[:, None, None, None] * difference
+    return weight(*prior.signal_and_noise(timesteps)).to(difference)[:, None, None, None] * difference
 
 
 def pulled(clean: Tensor, pull: Tensor, count: int) -> Tensor:

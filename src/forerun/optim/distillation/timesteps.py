@@ -10,32 +10,32 @@ import torch
 from torch import Tensor
 
 
-class Timesteps(ABC):
+class TimestepSchedule(ABC):
     """The stretch of every step, in shares of the prior's training timesteps."""
 
     @abstractmethod
-    def span(self, steps: Tensor) -> tuple[Tensor, Tensor]:
+    def bounds_at(self, steps: Tensor) -> tuple[Tensor, Tensor]:
         """The lowest and the highest share, float `(W,)` each, of the steps `(W,)`."""
 
 
 @final
 @dataclass(frozen=True)
-class Between(Timesteps):
+class ConstantRange(TimestepSchedule):
     """The same stretch all the way; 0.02 to 0.98 is DreamFusion's (arXiv 2209.14988)."""
 
     low: float = 0.02
     high: float = 0.98
 
     def __post_init__(self) -> None:
-        _refuse(f"Between({self.low}, {self.high})", (self.low, self.high))
+        _refuse(f"ConstantRange({self.low}, {self.high})", (self.low, self.high))
 
-    def span(self, steps: Tensor) -> tuple[Tensor, Tensor]:
+    def bounds_at(self, steps: Tensor) -> tuple[Tensor, Tensor]:
         return torch.full(steps.shape, self.low), torch.full(steps.shape, self.high)
 
 
 @final
 @dataclass(frozen=True)
-class Annealed(Timesteps):
+class AnnealedRange(TimestepSchedule):
     """From one stretch to another in a straight line over `length` steps; the latter from there on."""
 
     length: int
@@ -43,9 +43,9 @@ class Annealed(Timesteps):
     end: tuple[float, float] = (0.02, 0.5)
 
     def __post_init__(self) -> None:
-        _refuse(f"Annealed({self.length}, begin={self.begin}, end={self.end})", self.begin, self.end)
+        _refuse(f"AnnealedRange({self.length}, begin={self.begin}, end={self.end})", self.begin, self.end)
 
-    def span(self, steps: Tensor) -> tuple[Tensor, Tensor]:
+    def bounds_at(self, steps: Tensor) -> tuple[Tensor, Tensor]:
         done = (steps.cpu().double() / max(self.length - 1, 1)).clamp(0, 1).float()
         low, high = (a + (b - a) * done for a, b in zip(self.begin, self.end, strict=True))
         return low, high
@@ -53,7 +53,7 @@ class Annealed(Timesteps):
 
 @final
 @dataclass(frozen=True)
-class Switched(Timesteps):
+class SwitchedRange(TimestepSchedule):
     """One stretch before step `at`, another from it on; ProlificDreamer's is 0.02 to 0.98, then to 0.5, at 5000."""
 
     at: int
@@ -61,20 +61,20 @@ class Switched(Timesteps):
     end: tuple[float, float] = (0.02, 0.5)
 
     def __post_init__(self) -> None:
-        _refuse(f"Switched({self.at}, begin={self.begin}, end={self.end})", self.begin, self.end)
+        _refuse(f"SwitchedRange({self.at}, begin={self.begin}, end={self.end})", self.begin, self.end)
 
-    def span(self, steps: Tensor) -> tuple[Tensor, Tensor]:
+    def bounds_at(self, steps: Tensor) -> tuple[Tensor, Tensor]:
         late = (steps.cpu() >= self.at).float()
         low, high = (a + (b - a) * late for a, b in zip(self.begin, self.end, strict=True))
         return low, high
 
 
-def variance(signal: Tensor, noise: Tensor) -> Tensor:
+def variance_weight(signal: Tensor, noise: Tensor) -> Tensor:
     """The weight `sigma_t^2` of DreamFusion: the share of the noise, `(N,)` from the rates `(N,)`."""
     return noise.square() / (signal.square() + noise.square())
 
 
-def even(signal: Tensor, noise: Tensor) -> Tensor:
+def uniform_weight(signal: Tensor, noise: Tensor) -> Tensor:
     """The weight one at every level."""
     return torch.ones_like(noise)
 

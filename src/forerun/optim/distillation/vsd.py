@@ -12,8 +12,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from forerun.optim.distillation.conditioning import Arguments
 from forerun.optim.distillation.prior import Prior
-from forerun.optim.distillation.sds import Weight, noise_of_steps, pulled, weighted
-from forerun.optim.distillation.timesteps import Between, Timesteps, variance
+from forerun.optim.distillation.sds import Weight, add_step_noise, pulled, weighted
+from forerun.optim.distillation.timesteps import ConstantRange, TimestepSchedule, variance_weight
 
 Weights = Mapping[str, Tensor]
 FIT = 1 << 32  # added to the seed for the noise of the distilled model's own loss
@@ -31,7 +31,8 @@ class VSD:
     state, and every step of a window is evaluated at the weights that are guessed for it. Both lines are losses of the
     step, and neither has a gradient for the other's variables:
 
-        loop = Loop([field, distilled.weights()], [Adam([field]), AdamW(distilled.weights().values())], ...)
+        weights = distilled.trained_weights()
+        loop = Loop([field, weights], [Adam([field]), AdamW(weights.values())], ...)
 
     Args:
         prior: the diffusion model.
@@ -43,10 +44,10 @@ class VSD:
     """
 
     prior: Prior
-    distilled: Distilled
+    distilled: DistilledModel
     guidance: float = 7.5
-    timesteps: Timesteps = Between()
-    weight: Weight = variance
+    timesteps: TimestepSchedule = ConstantRange()
+    weight: Weight = variance_weight
     seed: int = 0
 
     def __call__(self, pictures: Tensor, steps: Tensor, cameras: Any, weights: Weights) -> tuple[Tensor, Tensor]:
@@ -62,20 +63,20 @@ class VSD:
             Two tensors `(W,)`.
         """
         count = len(steps)
-        noised = noise_of_steps(self.prior, pictures, steps, self.timesteps, seed=self.seed)
-        again = noise_of_steps(self.prior, pictures.detach(), steps, Between(0.0, 1.0), seed=self.seed + FIT)
-        arguments = self.prior.arguments(len(noised.clean), cameras, guided=False)
+        noised = add_step_noise(self.prior, pictures, steps, self.timesteps, seed=self.seed)
+        again = add_step_noise(self.prior, pictures.detach(), steps, ConstantRange(0.0, 1.0), seed=self.seed + FIT)
+        arguments = self.prior.network_arguments(len(noised.clean), cameras, guided=False)
         with torch.no_grad():
-            seen = self.prior.noise(noised.noisy, noised.timesteps, cameras, guidance=self.guidance)
-            known = self.distilled.noise(weights, noised.noisy, noised.timesteps, arguments)
+            seen = self.prior.guided_noise(noised.noisy, noised.timesteps, cameras, guidance=self.guidance)
+            known = self.distilled.predict_noise(weights, noised.noisy, noised.timesteps, arguments)
             pull = weighted(self.prior, self.weight, noised.timesteps, seen - known)
-        learnt = self.distilled.noise(weights, again.noisy, again.timesteps, arguments)
+        learnt = self.distilled.predict_noise(weights, again.noisy, again.timesteps, arguments)
         fit = (learnt - again.noise).square().flatten(1).mean(1).reshape(count, -1).mean(1)
         return pulled(noised.clean, pull, count), fit
 
 
 @final
-class Distilled:
+class DistilledModel:
     """A second model of the prior's kind, whose weights are handed in: a LoRA of the prior's network, or a copy.
 
     Args:
@@ -90,17 +91,17 @@ class Distilled:
         self._network = network
         self._prior = prior
         self._together = together
-        if not self.weights():
+        if not self.trained_weights():
             raise ValueError(
                 f"no weight of the distilled {type(network).__name__} requires a gradient, so nothing would be learnt; "
                 "write network.add_adapter(peft.LoraConfig(r=4, target_modules=['to_q', 'to_k', 'to_v', 'to_out.0']))"
             )
 
-    def weights(self) -> dict[str, nn.Parameter]:
+    def trained_weights(self) -> dict[str, nn.Parameter]:
         """The weights that learn, by name: what goes into the parameters of the loop."""
         return {name: weight for name, weight in self._network.named_parameters() if weight.requires_grad}
 
-    def noise(self, weights: Weights, noisy: Tensor, timesteps: Tensor, arguments: Arguments) -> Tensor:
+    def predict_noise(self, weights: Weights, noisy: Tensor, timesteps: Tensor, arguments: Arguments) -> Tensor:
         """The noise that the model sees with each step's weights `(W, ...)` in its pictures `(W * V, C, h, w)`."""
         count = len(next(iter(weights.values())))
 
@@ -119,7 +120,7 @@ class Distilled:
             given = (noisy.to(getattr(self._network, "dtype", noisy.dtype)), timesteps)
             return torch.func.functional_call(self._network, dict(weights), given, named)
 
-        return replace(self._prior, network=network).ask(noisy, timesteps, arguments)
+        return replace(self._prior, network=network).predict_noise(noisy, timesteps, arguments)
 
 
 def _at(step: int, parts: tuple[Any, ...]) -> list[Any]:

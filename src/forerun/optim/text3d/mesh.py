@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from forerun.optim.text3d.field import density
+from forerun.optim.text3d.field import density_from_raw
 
 if TYPE_CHECKING:
     import trimesh
@@ -18,7 +18,7 @@ FINER = 2  # points of the grid that is marched, for each of the field's along a
 CRUMBS = 0.02  # share of the largest part's faces below which a part is left out
 
 
-def surface(field: Tensor, *, halves: float = 1.0) -> trimesh.Trimesh:
+def extract_surface(field: Tensor, *, halves: float = 1.0) -> trimesh.Trimesh:
     """The surface where a voxel of the field absorbs half of the light.
 
     Args:
@@ -41,7 +41,7 @@ def surface(field: Tensor, *, halves: float = 1.0) -> trimesh.Trimesh:
     level = halves * 0.693 * side / 2
     fine = functional.interpolate(field[None].float(), scale_factor=FINER, mode="trilinear", align_corners=False)[0]
     # a shell of nothing closes what touches the border
-    dense = functional.pad(density(fine[0]), (1, 1) * 3)
+    dense = functional.pad(density_from_raw(fine[0]), (1, 1) * 3)
     most = float(dense.max())
     if not most > level:
         raise ValueError(f"the field is empty: its density is at most {most:.3g}, and a surface has {level:.3g}")

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from forerun.optim.text3d.camera import DISTANCE, REACH, Cameras
+from forerun.optim.text3d.camera import CAMERA_DISTANCE, SCENE_RADIUS, Cameras
 from forerun.worlds.solids.distances import SOLIDS, Distance, normals
 from forerun.worlds.solids.things import Thing
 
 AMBIENT = 0.45
 LIGHTS = (((-0.48, 0.72, 0.50), 0.50), ((0.70, 0.15, -0.70), 0.28))  # direction, strength
 MARCHES = 64
-NEAR, FAR = DISTANCE - REACH, DISTANCE + REACH
+NEAR, FAR = CAMERA_DISTANCE - SCENE_RADIUS, CAMERA_DISTANCE + SCENE_RADIUS
 
 
 def shade(shape: str, cameras: Cameras, side: int, *, fine: int = 2) -> Tensor:
@@ -27,7 +27,7 @@ def shade(shape: str, cameras: Cameras, side: int, *, fine: int = 2) -> Tensor:
     """
     distance = SOLIDS[shape]
     rays = cameras.rays(side * fine)
-    begin = cameras.places[:, None, None].expand_as(rays)
+    begin = cameras.positions[:, None, None].expand_as(rays)
     points, hit = _march(distance, begin.reshape(-1, 3), rays.reshape(-1, 3))
     found = torch.zeros(len(points), 2)
     found[hit, 0] = 1.0

@@ -15,11 +15,11 @@ from forerun.engine.numerics.noise import mixed
 from forerun.optim.barriers import Barriers
 from forerun.optim.distillation.prior import Prior
 from forerun.optim.distillation.sds import SDS
-from forerun.optim.distillation.timesteps import Annealed
+from forerun.optim.distillation.timesteps import AnnealedRange
 from forerun.optim.gradients import Batched
 from forerun.optim.loop import Loop
-from forerun.optim.text3d.camera import Cameras, held_out, joined, spread
-from forerun.optim.text3d.field import blob, pictures, refined
+from forerun.optim.text3d.camera import Cameras, held_out_cameras, join_cameras, spread_cameras
+from forerun.optim.text3d.field import blob_field, render_fields, resize_field
 from forerun.worlds.solids.prior.load import load_prior
 from forerun.worlds.solids.render import render
 from forerun.worlds.solids.things import parse
@@ -65,7 +65,7 @@ class Sculpture:
 
         sculpture = Sculpture("a yellow cone")
         solution = sculpture.loop(window=Sliding(8)).run(sculpture.settings.steps).solution()
-        sculpture.views(around(8), 64)
+        sculpture.views(cameras_around(8), 64)
 
     Args:
         prompt: a colour and a shape that the prior knows.
@@ -81,10 +81,12 @@ class Sculpture:
         self.thing = parse(prompt)
         self.settings = settings
         prior = load_prior(self.thing.said()) if prior is None else prior
-        timesteps = Annealed(settings.steps)
+        timesteps = AnnealedRange(settings.steps)
         self._pull = SDS(prior, guidance=settings.guidance, timesteps=timesteps, seed=settings.seed)
         self._coarse = round(COARSE * settings.steps)
-        self.field = blob(settings.size // 2 if self._coarse else settings.size, seed=settings.seed).requires_grad_()
+        self.field = blob_field(
+            settings.size // 2 if self._coarse else settings.size, seed=settings.seed
+        ).requires_grad_()
 
     def loop(self, optimizer: Optimizer | None = None, **options: Any) -> Loop:
         """The loop that shapes the field.
@@ -113,23 +115,23 @@ class Sculpture:
     def losses(self, fields: Tensor, steps: Tensor) -> Tensor:
         """Of the steps `(W,)`, each of a field of its own `(W, 4, D, D, D)`: one call of the prior's network."""
         cameras = self.cameras(steps)
-        return self._pull(pictures(fields, cameras, SIDE), steps, cameras)
+        return self._pull(render_fields(fields, cameras, SIDE), steps, cameras)
 
     def cameras(self, steps: Tensor) -> Cameras:
         """The cameras of the steps, `W * V` of them."""
         views = self.settings.views
         draws = [torch.Generator().manual_seed(mixed(~self.settings.seed, step)) for step in steps.tolist()]
-        return joined([spread(views, views, draw) for draw in draws])
+        return join_cameras([spread_cameras(views, views, draw) for draw in draws])
 
     def views(self, cameras: Cameras, side: int) -> Tensor:
         """What cameras see of the field, `(N, 3, side, side)` in [0, 1]."""
         each = [cameras[at : at + 1] for at in range(len(cameras))]
         with torch.no_grad():
-            return torch.cat([pictures(self.field[None], one, side, samples=MEASURED)[0] for one in each])
+            return torch.cat([render_fields(self.field[None], one, side, samples=MEASURED)[0] for one in each])
 
     def quality(self) -> float:
         """PSNR to the true thing, in decibels, over sixteen views that no step has seen."""
-        return psnr(self.views(held_out(), SIDE), render(self.thing, held_out(), SIDE))
+        return psnr(self.views(held_out_cameras(), SIDE), render(self.thing, held_out_cameras(), SIDE))
 
     def _fall(self, step: int) -> float:
         """The share of the rate that is left."""
@@ -138,8 +140,8 @@ class Sculpture:
     def _refined(self, step: int, field: Tensor, moments: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         """On the grid of full size; a voxel there meets an eighth of the gradient."""
         size = self.settings.size
-        carried = {name: refined(each, size) * SHRINK[name] for name, each in moments.items() if each is not None}
-        return refined(field, size), {name: carried.get(name) for name in moments}
+        carried = {name: resize_field(each, size) * SHRINK[name] for name, each in moments.items() if each is not None}
+        return resize_field(field, size), {name: carried.get(name) for name in moments}
 
 
 SHRINK = {"exp_avg": 1 / 8, "exp_avg_sq": 1 / 64}

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from forerun.optim.distillation.conditioning import Fixed, Seen
+from forerun.optim.distillation.conditioning import CameraConditioning, FixedPrompt
 from forerun.optim.distillation.prior import Prior
 from forerun.optim.text3d.camera import Cameras
 
@@ -46,8 +46,8 @@ def _load(prompt: str, folder: Path) -> Prior:
         scheduler = DDPMScheduler.from_pretrained(folder / "scheduler")
     batch = tokens([prompt, ""], padding="max_length", truncation=True, return_tensors="pt")
     said, silence = encoder(batch.input_ids).last_hidden_state.split(1)
-    words = Fixed({"encoder_hidden_states": said}, {"encoder_hidden_states": silence})
-    return Prior(unet.to(memory_format=torch.channels_last), scheduler, Seen(words, _features))
+    words = FixedPrompt({"encoder_hidden_states": said}, {"encoder_hidden_states": silence})
+    return Prior(unet.to(memory_format=torch.channels_last), scheduler, CameraConditioning(words, _features))
 
 
 def _features(cameras: Cameras) -> Tensor:

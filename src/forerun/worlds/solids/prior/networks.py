@@ -9,7 +9,7 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from forerun.optim.text3d.camera import FEATURES
+from forerun.optim.text3d.camera import CAMERA_FEATURES
 from forerun.worlds.scenes.networks import text_encoder_of, tokenizer_of
 from forerun.worlds.solids.things import words
 
@@ -33,7 +33,7 @@ def unet() -> UNet2DConditionModel:
         norm_num_groups=8,
         resnet_time_scale_shift="scale_shift",
         class_embed_type="projection",
-        projection_class_embeddings_input_dim=FEATURES,
+        projection_class_embeddings_input_dim=CAMERA_FEATURES,
         addition_embed_type="text",
         addition_embed_type_num_heads=4,
     )

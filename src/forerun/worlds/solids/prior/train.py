@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPTextModel
 
-from forerun.optim.text3d.camera import Cameras, anywhere
+from forerun.optim.text3d.camera import Cameras, random_cameras
 from forerun.worlds.solids.prior import networks
 from forerun.worlds.solids.render import paint, shade
 from forerun.worlds.solids.things import COLOURS, SHAPES, caption, every
@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def look(views: int, seed: int) -> Views:
     """Every shape from `views` random cameras."""
-    cameras = anywhere(len(SHAPES) * views, torch.Generator().manual_seed(seed))
+    cameras = random_cameras(len(SHAPES) * views, torch.Generator().manual_seed(seed))
     shaded = []
     for index, shape in enumerate(SHAPES):
         rows = range(index * views, (index + 1) * views, 32)
