@@ -11,8 +11,8 @@ Forward and gradient (of the mean square of all states by all weights) of `torch
 Rounds are those of `scan` with Newton; `deviation` is its largest from the loop, `DEER's` likewise. Milliseconds are
 medians of three runs in turn, one thread of a CPU; the last column is how many times as fast `scan` is as the loop.
 
-(b) The backward pass of an RNN alone, as a linear system: autograd, `Adjoint` by the reverse scan (Newton) and by
-Jacobi. (d) A chaotic cell, `h' = 3.9 h (1 - h)`: what the residuals say, what the check says, and the truth.
+(b) The backward pass of an RNN alone, as a linear system: autograd, `AdjointRecurrence` by the reverse scan (Newton)
+and by Jacobi. (d) A chaotic cell, `h' = 3.9 h (1 - h)`: what the residuals say, what the check says, and the truth.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from forerun import Absolute, Full, Newton, solve
 from forerun.engine.methods import Jacobi
 from forerun.sequence import scan
 from forerun.sequence.recurrent.cells import adapted
-from forerun.sequence.recurrent.recurrence import Adjoint
+from forerun.sequence.recurrent.recurrence import AdjointRecurrence
 
 try:
     import _deer
@@ -128,7 +128,7 @@ def backward() -> Iterator[dict[str, object]]:
         path = torch.stack(states).detach()
         rows = adapted(cell, None)  # type: ignore[arg-type]
         gradients = 2 * path / path.numel()
-        adjoint = Adjoint(rows, path[:-1], rows.prepare(xs[1:]).detach(), gradients[:-1])
+        adjoint = AdjointRecurrence(rows, path[:-1], rows.prepare(xs[1:]).detach(), gradients[:-1])
         loss = torch.stack(states).square().mean()
 
         def autograd(loss: Tensor = loss, state: Tensor = states[0]) -> Tensor:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from forerun import Absolute, Picard, Sequential
 from forerun.engine.methods import GaussSeidel, Jacobi, JacobiGaussSeidel, PicardGaussSeidel
-from forerun.sequence import Fill, PixelCNN, Repeat, Stacked, feedforward, sample
+from forerun.sequence import Fill, PixelCNN, Repeat, StackedLayers, feedforward, sample
 from forerun.sequence.autoregressive import logistic
 from forerun.sequence.autoregressive.pixelcnn import Rows
 from forerun.worlds.digits import load_made, load_pixelcnn
@@ -151,7 +151,7 @@ def depth(layers: Sequence[nn.Linear], reader: nn.Linear, count: int) -> str:
     entry = logistic.to_values(digit_levels()[:count])
     truth = in_order(layers, entry)
     loops = {"plain pass": lambda: in_order(layers, entry), "plain pass, in place": lambda: in_place(layers, entry)}
-    stacked = Stacked(layers, nn.functional.silu)
+    stacked = StackedLayers(layers, nn.functional.silu)
     runs = {}
     for method, tolerance in SETTINGS:
         run = partial(feedforward, stacked, entry, method=method, tolerance=Absolute(tolerance))

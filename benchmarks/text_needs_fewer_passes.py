@@ -26,7 +26,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, logging
 
 from forerun import Picard, Sequential
 from forerun.engine.methods import Method
-from forerun.sequence import Choice, Continuation, Fill, Greedy, Gumbel, Lookup, Reguess, Repeat, generate
+from forerun.sequence import Continuation, Fill, Greedy, Gumbel, Lookup, Reguess, Repeat, TokenChoice, generate
 from forerun.worlds.scenes.captions import caption, draw_scene
 
 LETTERS = "\nabcdefghijklmnopqrstuvwxyz "
@@ -148,7 +148,7 @@ def measured(model: Any, runs: Mapping[str, Callable[[Tensor], Tensor]], given: 
     return table(rows)
 
 
-def ours(model: Any, rival: Rival, window: int, choice: Choice) -> Callable[[Tensor], Tensor]:
+def ours(model: Any, rival: Rival, window: int, choice: TokenChoice) -> Callable[[Tensor], Tensor]:
     """A run of `generate`; the pass in which it looks whether the model looks ahead is counted."""
     return lambda ids: (
         generate(

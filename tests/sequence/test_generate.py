@@ -26,8 +26,8 @@ from forerun import Picard, Sequential, Sliding, Status
 from forerun.engine.methods import GaussSeidel, Jacobi, JacobiGaussSeidel, PicardGaussSeidel
 from forerun.engine.numerics.noise import StepNoise
 from forerun.engine.testing import check_process
-from forerun.sequence import Fill, Filling, Greedy, Gumbel, Lookup, Reguess, Repeat, generate
-from forerun.sequence.autoregressive.tokens import Cache, Tokens
+from forerun.sequence import CausalProcess, Fill, Greedy, Gumbel, Lookup, Reguess, Repeat, generate
+from forerun.sequence.autoregressive.tokens import Cache, TokenFunction
 
 WORDS = 61
 SHAPE = {
@@ -169,8 +169,8 @@ def test_the_cache_gives_what_no_cache_gives():
 
 def test_the_contract_is_kept():
     model, ids = made("llama"), prompts()
-    tokens = Tokens(Cache(model, None), 9, 6, choice=Greedy(), ends=torch.tensor([], dtype=torch.int64), pad=0)
-    check_process(Filling(tokens), torch.nn.functional.pad(ids, (0, 6)))
+    tokens = TokenFunction(Cache(model, None), 9, 6, choice=Greedy(), ends=torch.tensor([], dtype=torch.int64), pad=0)
+    check_process(CausalProcess(tokens), torch.nn.functional.pad(ids, (0, 6)))
 
 
 def test_a_text_that_repeats_needs_few_rounds():

@@ -9,8 +9,8 @@ from forerun.engine.methods import Damped, Jacobi
 from forerun.engine.numerics.tree import Layout
 from forerun.engine.testing import check_process
 from forerun.sequence import RNN, scan
-from forerun.sequence.recurrent.cells import Given, adapted, in_columns
-from forerun.sequence.recurrent.recurrence import Adjoint, Recurrence
+from forerun.sequence.recurrent.cells import FunctionCell, adapted, in_columns
+from forerun.sequence.recurrent.recurrence import AdjointRecurrence, Recurrence
 
 DOUBLE = torch.float64
 CELLS = {"gru": nn.GRUCell, "lstm": nn.LSTMCell, "rnn": nn.RNNCell}
@@ -155,7 +155,7 @@ def test_where_newton_takes_as_long_as_the_loop_the_loop_takes_over(monkeypatch)
 
 def test_a_trial_is_remembered_for_the_same_kind_and_size(monkeypatch):
     asked = []
-    monkeypatch.setattr("forerun.sequence.recurrent.job.Job.round_costs", lambda job: asked.append(1) or 0.0)
+    monkeypatch.setattr("forerun.sequence.recurrent.job.RecurrenceJob.round_costs", lambda job: asked.append(1) or 0.0)
     for seed in (0, 1):
         cell, h, xs = problem("gru", length=277, batch=3, size=4, seed=seed)
         scan(cell, h, xs)
@@ -163,7 +163,7 @@ def test_a_trial_is_remembered_for_the_same_kind_and_size(monkeypatch):
 
 
 def test_what_a_run_took_decides_the_next_one(monkeypatch):
-    monkeypatch.setattr("forerun.sequence.recurrent.job.Job.round_costs", lambda job: 0.0)
+    monkeypatch.setattr("forerun.sequence.recurrent.job.RecurrenceJob.round_costs", lambda job: 0.0)
     monkeypatch.setattr("forerun.sequence.recurrent.job.quickest", lambda step: 1e-9)
     cell, h, xs = problem("gru", length=278, batch=2, size=4)
     assert scan(cell, h, xs).solution is not None  # the trial promised that it takes no time
@@ -185,7 +185,7 @@ def test_backpropagation_as_a_path(method):
     cell, h, xs = problem("rnn", length=40)
     hidden = loop(cell, h, xs).detach()
     rows, gradients = adapted(cell, None), torch.randn_like(hidden)
-    adjoint = Adjoint(rows, hidden[:-1], rows.prepare(xs[1:]).detach(), gradients[:-1])
+    adjoint = AdjointRecurrence(rows, hidden[:-1], rows.prepare(xs[1:]).detach(), gradients[:-1])
     method = Newton(adjoint.linear) if method == Newton() else method
     found = solve(adjoint, gradients[-1], method=method, tolerance=Absolute(1e-12))
     h1 = hidden[:1].requires_grad_()
@@ -327,4 +327,4 @@ def _leaves(result):
 
 
 def test_other_cells_are_given():
-    assert isinstance(adapted(tanh_cell, None), Given)
+    assert isinstance(adapted(tanh_cell, None), FunctionCell)

@@ -2,44 +2,44 @@
 
 from typing import TYPE_CHECKING, Any
 
-from forerun.sequence.autoregressive.choice import Choice, Greedy, Gumbel
-from forerun.sequence.autoregressive.images import Drawn, sample
+from forerun.sequence.autoregressive.choice import Greedy, Gumbel, TokenChoice
+from forerun.sequence.autoregressive.images import ImageSolution, sample
 from forerun.sequence.autoregressive.made import Made
 from forerun.sequence.autoregressive.pixelcnn import PixelCNN
-from forerun.sequence.causal import Filler, Filling
+from forerun.sequence.causal import CausalFunction, CausalProcess
 from forerun.sequence.guess import Continuation, Fill, Lookup, Reguess, Repeat
-from forerun.sequence.layers import Features, Layers, Stacked, feedforward
+from forerun.sequence.layers import FeatureSolution, LayerFunction, StackedLayers, feedforward
 from forerun.sequence.recurrent.modules import RNN
-from forerun.sequence.recurrent.ode import DOPRI5, EULER, RK4, Tableau, odeint
-from forerun.sequence.recurrent.scan import Scanned, scan
+from forerun.sequence.recurrent.ode import DOPRI5, EULER, RK4, ButcherTableau, odeint
+from forerun.sequence.recurrent.scan import ScanSolution, scan
 
 if TYPE_CHECKING:
-    from forerun.sequence.autoregressive.generate import Generated, generate
+    from forerun.sequence.autoregressive.generate import TextSolution, generate
 
 __all__ = [
     "DOPRI5",
     "EULER",
     "RK4",
     "RNN",
-    "Choice",
+    "ButcherTableau",
+    "CausalFunction",
+    "CausalProcess",
     "Continuation",
-    "Drawn",
-    "Features",
+    "FeatureSolution",
     "Fill",
-    "Filler",
-    "Filling",
-    "Generated",
     "Greedy",
     "Gumbel",
-    "Layers",
+    "ImageSolution",
+    "LayerFunction",
     "Lookup",
     "Made",
     "PixelCNN",
     "Reguess",
     "Repeat",
-    "Scanned",
-    "Stacked",
-    "Tableau",
+    "ScanSolution",
+    "StackedLayers",
+    "TextSolution",
+    "TokenChoice",
     "feedforward",
     "generate",
     "odeint",
@@ -50,7 +50,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """`generate` imports transformers, and does so only when it is asked for."""
-    if name in {"Generated", "generate"}:
+    if name in {"TextSolution", "generate"}:
         from forerun.sequence.autoregressive import generate as module
 
         return getattr(module, name)

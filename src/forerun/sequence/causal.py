@@ -20,7 +20,7 @@ from torch import Tensor
 from forerun.engine.process import Affine, Process
 
 
-class Filler(ABC):
+class CausalFunction(ABC):
     """What fills a tensor in order: `length` slots along its last axis, in slices from `bounds[i]` to `bounds[i + 1]`.
 
     What stands before `bounds[0]` is given (a prompt, an image that enters a network).
@@ -44,15 +44,15 @@ class Filler(ABC):
 
 
 @final
-class Filling(Process):
-    """A `Filler` as a path: its states are sequences `(*batch, D)`, filled up to a slot and zero from there on.
+class CausalProcess(Process):
+    """A `CausalFunction` as a path: its states are sequences `(*batch, D)`, filled up to a slot and zero from there on.
 
     Args:
         filler: fills the slots.
         batch_dims: leading axes of a sequence that count samples.
     """
 
-    def __init__(self, filler: Filler, *, batch_dims: int = 1) -> None:
+    def __init__(self, filler: CausalFunction, *, batch_dims: int = 1) -> None:
         self.filler = filler
         self.batch_dims = batch_dims
         self.length = len(filler.bounds) - 1

@@ -14,11 +14,11 @@ from forerun.engine.guesses import Guess, KnownPrefix
 from forerun.engine.methods import Evaluate, Method, Picard, WindowState, WindowUpdate
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.rows.sweep import Problem, Rows
-from forerun.sequence.causal import Filling
+from forerun.sequence.causal import CausalProcess
 
 
 class Continuation(Guess, ABC):
-    """A guess of the values that a sequence goes on with; for `Filling` alone."""
+    """A guess of the values that a sequence goes on with; for `CausalProcess` alone."""
 
     @abstractmethod
     def proceed(self, known: Tensor, otherwise: Tensor) -> Tensor:
@@ -131,9 +131,9 @@ class Reguess(Method):
 
 
 def _bounds(problem: Problem) -> list[int]:
-    if not isinstance(problem.process, Filling):
+    if not isinstance(problem.process, CausalProcess):
         raise TypeError(
-            f"a Continuation guesses the values of a Filling, not of {type(problem.process).__name__}; "
+            f"a Continuation guesses the values of a CausalProcess, not of {type(problem.process).__name__}; "
             "write guess=forerun.Hold()"
         )
     bounds: list[int] = problem.process.filler.bounds.tolist()

@@ -12,7 +12,7 @@ from torch import Tensor
 from forerun.engine.numerics.noise import StepNoise
 
 
-class Choice(ABC):
+class TokenChoice(ABC):
     """A pure function from logits to scores; the token with the largest score is taken."""
 
     @abstractmethod
@@ -22,7 +22,7 @@ class Choice(ABC):
 
 @final
 @dataclass(frozen=True)
-class Greedy(Choice):
+class Greedy(TokenChoice):
     """The most probable token."""
 
     def scores(self, logits: Tensor, steps: Tensor) -> Tensor:
@@ -31,7 +31,7 @@ class Greedy(Choice):
 
 @final
 @dataclass(frozen=True)
-class Gumbel(Choice):
+class Gumbel(TokenChoice):
     """A token drawn by the Gumbel-max trick: `argmax(logits / temperature + g)`, `g` fixed by seed and step.
 
     Its distribution is that of ordinary sampling, and the same seed gives the same text, but not that of

@@ -16,15 +16,15 @@ from forerun.engine.solution import Solution
 from forerun.engine.solve import solve
 from forerun.engine.tolerance import Absolute
 from forerun.engine.windows import Sliding, Window
-from forerun.sequence.autoregressive.choice import Choice, Greedy
-from forerun.sequence.autoregressive.tokens import Cache, Tokens
+from forerun.sequence.autoregressive.choice import Greedy, TokenChoice
+from forerun.sequence.autoregressive.tokens import Cache, TokenFunction
 from forerun.sequence.autoregressive.validation import check_model, check_prompt, ends_of
-from forerun.sequence.causal import Filling
+from forerun.sequence.causal import CausalProcess
 from forerun.sequence.guess import Lookup, Reguess
 
 
 @dataclass(frozen=True)
-class Generated:
+class TextSolution:
     """Tokens, and the run that found them.
 
     Attributes:
@@ -45,18 +45,19 @@ def generate(
     *,
     max_new_tokens: int,
     attention_mask: Tensor | None = None,
-    choice: Choice = Greedy(),
+    choice: TokenChoice = Greedy(),
     window: int | Window = 8,
     guess: Guess = Lookup(),
     method: Method = Reguess(Lookup()),
     eos_token_id: int | Sequence[int] | None = None,
     cache: bool = True,
-) -> Generated:
+) -> TextSolution:
     """What `model.generate(input_ids, do_sample=False)` gives, or a seeded sample, in fewer passes of the model.
 
     A token is accepted when all before it are, and its logits came from a pass over exactly these. So the tokens are
     those of the ordinary loop, whatever the guess; but logits of passes of different width differ in their last bits,
-    and where the two best tokens are as close as that (`Generated.gap`), either may be taken. float64 makes that rare.
+    and where the two best tokens are as close as that (`TextSolution.gap`), either may be taken. float64 makes
+    that rare.
 
     Args:
         model: a causal language model of transformers, in evaluation mode.
@@ -72,7 +73,7 @@ def generate(
         cache: keep keys and values. False for models whose cache cannot be cut.
 
     Returns:
-        `Generated`. A batch advances with its slowest text.
+        `TextSolution`. A batch advances with its slowest text.
 
     Raises:
         TypeError: the model is an encoder-decoder, or no causal language model of transformers.
@@ -84,7 +85,7 @@ def generate(
     ends, pad = ends_of(model, eos_token_id, input_ids.device)
     count, length = max_new_tokens, input_ids.shape[1]
     padded = attention_mask is not None and not bool(attention_mask.all())
-    tokens = Tokens(
+    tokens = TokenFunction(
         Cache(model, attention_mask if padded else None, kept=cache), length, count, choice=choice, ends=ends, pad=pad
     )
 
@@ -93,14 +94,14 @@ def generate(
         return bool(torch.isin(written, ends).any(-1).all())
 
     solution = solve(
-        Filling(tokens), torch.nn.functional.pad(input_ids, (0, count)), method=method,
+        CausalProcess(tokens), torch.nn.functional.pad(input_ids, (0, count)), method=method,
         window=Sliding(window) if isinstance(window, int) else window, guess=guess, tolerance=Absolute(0.0),
         check=False, callback=over,
     )  # fmt: skip
     written = solution.state[:, length : length + solution.step]
     last = _last(torch.isin(written, ends))
     gap = min((tokens.gaps[step] for step in range(last)), default=float("inf"))
-    return Generated(solution.state[:, : length + last], solution, gap)
+    return TextSolution(solution.state[:, : length + last], solution, gap)
 
 
 def _last(ended: Tensor) -> int:

@@ -17,7 +17,7 @@ from forerun.engine.tolerance import Absolute
 from forerun.engine.windows import Full, Window
 from forerun.sequence.autoregressive.logistic import draw
 from forerun.sequence.autoregressive.pixelcnn import PixelCNN, Rows
-from forerun.sequence.causal import Filler, Filling
+from forerun.sequence.causal import CausalFunction, CausalProcess
 from forerun.sequence.eval_mode import check_at_rest
 from forerun.sequence.guess import Fill
 
@@ -25,7 +25,7 @@ PROBED = 32  # pixels at most whose followers are changed to see whether the net
 
 
 @dataclass(frozen=True)
-class Drawn:
+class ImageSolution:
     """Images, and the run that drew them.
 
     Attributes:
@@ -46,7 +46,7 @@ def sample(
     window: Window = Full(),
     guess: Guess = Fill(),
     cached: bool = False,
-) -> Drawn:
+) -> ImageSolution:
     """Images from a network that predicts every pixel from those before it, equal to the ordinary loop's.
 
     The noise belongs to the pixel: `uniform[n, i]` decides pixel `i` of image `n`, whatever the method. `Picard()` is
@@ -72,20 +72,20 @@ def sample(
     _check_causal(network, uniform)
     if cached and not isinstance(network, PixelCNN):
         raise TypeError(f"cached=True needs a PixelCNN, got {type(network).__name__}; write cached=False")
-    filler: Filler
+    filler: CausalFunction
     if cached and isinstance(network, PixelCNN):
         filler = CachedPixels(network, uniform, draw)
     else:
         filler = Pixels(network, uniform, draw)
     solution = solve(
-        Filling(filler), torch.zeros_like(uniform), method=method, window=window, guess=guess,
+        CausalProcess(filler), torch.zeros_like(uniform), method=method, window=window, guess=guess,
         tolerance=Absolute(0.0), check=False,
     )  # fmt: skip
-    return Drawn(solution.state, solution)
+    return ImageSolution(solution.state, solution)
 
 
 @final
-class Pixels(Filler):
+class Pixels(CausalFunction):
     """One pass over the whole image answers for all pixels. See `sample` for the arguments."""
 
     def __init__(self, network: nn.Module, uniform: Tensor, draw: Callable[[Tensor, Tensor], Tensor] = draw) -> None:
@@ -97,7 +97,7 @@ class Pixels(Filler):
 
 
 @final
-class CachedPixels(Filler):
+class CachedPixels(CausalFunction):
     """Only the rows of the window are computed; what the layers made of the rows above is looked up.
 
     What is kept is the last pass, together with its image. It is used as far as both images agree, so that the answer

@@ -1,4 +1,4 @@
-"""Tokens: a causal language model as a `Filler`, with a cache of keys and values that follows what is asked."""
+"""Tokens: a causal language model as a `CausalFunction`, with a cache of keys and values that follows what is asked."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from forerun.sequence.autoregressive.choice import Choice
+from forerun.sequence.autoregressive.choice import TokenChoice
 from forerun.sequence.autoregressive.validation import cache_name
-from forerun.sequence.causal import Filler
+from forerun.sequence.causal import CausalFunction
 
 
 @final
@@ -67,7 +67,7 @@ class Cache:
 
 
 @final
-class Tokens(Filler):
+class TokenFunction(CausalFunction):
     """The tokens after a prompt.
 
     Args:
@@ -79,7 +79,7 @@ class Tokens(Filler):
         pad: what follows after them.
     """
 
-    def __init__(self, cache: Cache, prompt: int, count: int, *, choice: Choice, ends: Tensor, pad: int) -> None:
+    def __init__(self, cache: Cache, prompt: int, count: int, *, choice: TokenChoice, ends: Tensor, pad: int) -> None:
         self.bounds = torch.arange(prompt, prompt + count + 1)
         self._cache, self._prompt, self._choice = cache, prompt, choice
         self._ends, self._pad = ends, pad

@@ -15,14 +15,14 @@ from forerun.engine.solution import Solution
 from forerun.engine.solve import solve
 from forerun.engine.tolerance import Absolute, Tolerance
 from forerun.engine.windows import Full, Window
-from forerun.sequence.causal import Filler, Filling
+from forerun.sequence.causal import CausalFunction, CausalProcess
 from forerun.sequence.eval_mode import check_at_rest
 from forerun.sequence.guess import Fill
-from forerun.sequence.layers.layers import Layers
+from forerun.sequence.layers.layers import LayerFunction
 
 
 @dataclass(frozen=True)
-class Features:
+class FeatureSolution:
     """All features of a network, and the run that found them.
 
     Attributes:
@@ -35,7 +35,7 @@ class Features:
 
 
 def feedforward(
-    layers: Sequence[Callable[[Tensor], Tensor]] | Filler,
+    layers: Sequence[Callable[[Tensor], Tensor]] | CausalFunction,
     entry: Tensor,
     *,
     growth: int | Sequence[int] | None = None,
@@ -45,7 +45,7 @@ def feedforward(
     check: bool = False,
     guess: Guess = Fill(),
     backend: Backend = Local(),
-) -> Features:
+) -> FeatureSolution:
     """All features of a network whose layers read every feature before them (DenseNet), many layers at once.
 
         v_l = f_l(v_0, .., v_{l-1}),   l = 1 .. L
@@ -57,10 +57,10 @@ def feedforward(
     deviation where they are not.
 
     Args:
-        layers: each takes `(N, C, *rest)`, all features before it, and returns `(N, growth, *rest)`; or a `Filler`,
-            such as `Stacked`, which computes all layers of a round in one product.
+        layers: each takes `(N, C, *rest)`, all features before it, and returns `(N, growth, *rest)`; or a
+            `CausalFunction` such as `StackedLayers`, which computes all layers of a round in one product.
         entry: `(N, C, *rest)`, what enters the network.
-        growth: channels that a layer adds, one number for all or one each; left out for a `Filler`.
+        growth: channels that a layer adds, one number for all or one each; left out for a `CausalFunction`.
         method: how a round becomes the next guess.
         window: how many layers are in flight.
         tolerance: how far a feature may still move.
@@ -72,7 +72,7 @@ def feedforward(
         ValueError: no layer, a layer in training mode or of another growth, features without a batch axis.
         TypeError: `growth` is missing.
     """
-    filler = layers if isinstance(layers, Filler) else _layers(layers, entry, growth)
+    filler = layers if isinstance(layers, CausalFunction) else _layers(layers, entry, growth)
     flat = entry.flatten(1)
     if flat.shape[1] != int(filler.bounds[0]):
         raise ValueError(
@@ -81,13 +81,15 @@ def feedforward(
         )
     state = torch.nn.functional.pad(flat, (0, int(filler.bounds[-1] - filler.bounds[0])))
     solution = solve(
-        Filling(filler), state, method=method, window=window, tolerance=tolerance, check=check, guess=guess,
+        CausalProcess(filler), state, method=method, window=window, tolerance=tolerance, check=check, guess=guess,
         backend=backend,
     )  # fmt: skip
-    return Features(solution.state.unflatten(-1, (-1, *entry.shape[2:])), solution)
+    return FeatureSolution(solution.state.unflatten(-1, (-1, *entry.shape[2:])), solution)
 
 
-def _layers(layers: Sequence[Callable[[Tensor], Tensor]], entry: Tensor, growth: int | Sequence[int] | None) -> Layers:
+def _layers(
+    layers: Sequence[Callable[[Tensor], Tensor]], entry: Tensor, growth: int | Sequence[int] | None
+) -> LayerFunction:
     if not len(layers):
         raise ValueError("there is no layer to evaluate; pass layers=[...] of at least one")
     if growth is None:
@@ -100,4 +102,4 @@ def _layers(layers: Sequence[Callable[[Tensor], Tensor]], entry: Tensor, growth:
     for place, layer in enumerate(layers):
         if isinstance(layer, nn.Module):
             check_at_rest(layer, f"layers[{place}]")
-    return Layers(layers, sizes, entry.shape[1:])
+    return LayerFunction(layers, sizes, entry.shape[1:])

@@ -1,4 +1,4 @@
-"""Layers: a network in which every layer reads all features before it, as a `Filler` of features."""
+"""Layers: a network in which every layer reads all features before it, as a `CausalFunction` of features."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from forerun.sequence.causal import Filler
+from forerun.sequence.causal import CausalFunction
 
 
 @final
-class Layers(Filler):
+class LayerFunction(CausalFunction):
     """Any layers, each with its own code; the layers of a round are called one after another.
 
     On one device a round therefore costs as much as all its layers. Several share it with `backend=Distributed()`.
@@ -47,7 +47,7 @@ class Layers(Filler):
 
 
 @final
-class Stacked(Filler):
+class StackedLayers(CausalFunction):
     """Linear layers with one activation: all layers of a round are one product with one block-triangular matrix.
 
         v_l = activation(W_l (v_0 .. v_{l-1}) + b_l)

@@ -47,7 +47,7 @@ def in_columns(cell: Cell, hidden: Tensor, prepared: Tree) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Weights:
+class CellWeights:
     """Of a layer, as `torch.nn` keeps them: `(G H, inputs)`, `(G H, H)`, `(G H,)` twice, or None for no bias."""
 
     inward: Tensor
@@ -56,7 +56,7 @@ class Weights:
     bias_hidden: Tensor | None
 
     @classmethod
-    def of(cls, cell: nn.RNNCellBase) -> Weights:
+    def of(cls, cell: nn.RNNCellBase) -> CellWeights:
         """Of a cell."""
         return cls(cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh)
 
@@ -85,13 +85,13 @@ class Weights:
 
 @final
 @dataclass(frozen=True)
-class Gated(Cell):
+class GatedRecurrentCell(Cell):
     """`torch.nn.GRUCell` (Cho et al. 2014), with `a = W x + b` and `u = U h + b'`.
 
     r = sigmoid(a_r + u_r),  z = sigmoid(a_z + u_z),  n = tanh(a_n + r u_n),  h' = (1 - z) n + z h
     """
 
-    weights: Weights
+    weights: CellWeights
 
     def prepare(self, inputs: Tensor) -> Tensor:
         return self.weights.enter(inputs)
@@ -129,7 +129,7 @@ class Memory(Cell):
     c' = sigmoid(a_f) c + sigmoid(a_i) tanh(a_g),  h' = sigmoid(a_o) tanh(c')
     """
 
-    weights: Weights
+    weights: CellWeights
 
     def prepare(self, inputs: Tensor) -> Tensor:
         return self.weights.enter(inputs)
@@ -162,10 +162,10 @@ class Memory(Cell):
 
 @final
 @dataclass(frozen=True)
-class Elman(Cell):
+class ElmanCell(Cell):
     """`torch.nn.RNNCell`: `h' = tanh(W x + b + U h + b')`, or `relu` of it."""
 
-    weights: Weights
+    weights: CellWeights
     relu: bool = False
 
     def prepare(self, inputs: Tensor) -> Tensor:
@@ -182,7 +182,7 @@ class Elman(Cell):
 
 @final
 @dataclass(frozen=True)
-class Given(Cell):
+class FunctionCell(Cell):
     """Any function `(h, x) -> h` of one step, for a batch; called with the steps of a window in its batch.
 
     Args:
@@ -209,12 +209,12 @@ class Given(Cell):
 def adapted(cell: Callable[[Any, Any], Any], layout: Layout) -> Cell:
     """The cell for rows; those of `torch.nn` have Jacobians in closed form."""
     if type(cell) is nn.GRUCell:
-        return Gated(Weights.of(cell))
+        return GatedRecurrentCell(CellWeights.of(cell))
     if type(cell) is nn.LSTMCell:
-        return Memory(Weights.of(cell))
+        return Memory(CellWeights.of(cell))
     if type(cell) is nn.RNNCell:
-        return Elman(Weights.of(cell), relu=cell.nonlinearity == "relu")
-    return Given(cell, layout)
+        return ElmanCell(CellWeights.of(cell), relu=cell.nonlinearity == "relu")
+    return FunctionCell(cell, layout)
 
 
 def _rows(*terms: tuple[Tensor, Tensor]) -> Tensor:

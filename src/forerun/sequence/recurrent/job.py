@@ -29,7 +29,7 @@ KEPT = 6  # times the Jacobians of a window, that a round of Newton holds at onc
 
 
 @dataclass(frozen=True)
-class Job:
+class RecurrenceJob:
     """A recurrence to be solved: rows of the first state `(B, D)`, and what the cell made of the inputs."""
 
     cell: Cell
@@ -143,7 +143,7 @@ class Loop:
         return self.cell(x, hidden) if isinstance(self.cell, nn.RNNCellBase) else self.cell(hidden, x)
 
 
-def trial(job: Job, step: Callable[[], object]) -> tuple[str, float]:
+def trial(job: RecurrenceJob, step: Callable[[], object]) -> tuple[str, float]:
     """Why the plain loop should be quicker, empty where Newton should be; and the seconds that the loop takes.
 
     Args:
@@ -164,14 +164,14 @@ def trial(job: Job, step: Callable[[], object]) -> tuple[str, float]:
     return f"the plain loop: from a trial, Newton would take {ahead / loop:.2f} times as long at best", 0.0
 
 
-def learn(job: Job, seconds: float) -> None:
+def learn(job: RecurrenceJob, seconds: float) -> None:
     """Remember what a run took instead of what its trial promised: as cells learn to keep, Newton needs more rounds."""
     if _key(job) in KNOWN:
         single, once = KNOWN[_key(job)]
         KNOWN[_key(job)] = single, max(seconds / ROUNDS / MARGIN, once)
 
 
-def _key(job: Job) -> Hashable:
+def _key(job: RecurrenceJob) -> Hashable:
     """The same for jobs that take about as long."""
     code = getattr(getattr(job.cell, "function", None), "__code__", None)
     kind = type(job.cell) if code is None else code

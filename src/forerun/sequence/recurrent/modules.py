@@ -10,17 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from forerun.engine.methods import Method
-from forerun.sequence.recurrent.cells import Cell, Elman, Gated, Memory, Weights
-from forerun.sequence.recurrent.job import MARGIN, ROUNDS, SHORT, TRIALS, WIDE, Job, quickest
-from forerun.sequence.recurrent.scan import Scanned, scan
+from forerun.sequence.recurrent.cells import Cell, CellWeights, ElmanCell, GatedRecurrentCell, Memory
+from forerun.sequence.recurrent.job import MARGIN, ROUNDS, SHORT, TRIALS, WIDE, RecurrenceJob, quickest
+from forerun.sequence.recurrent.scan import ScanSolution, scan
 
 MOST = 2**30  # bytes that Jacobians may take
 
-KINDS: dict[str, Callable[[Weights], Cell]] = {
-    "GRU": Gated,
+KINDS: dict[str, Callable[[CellWeights], Cell]] = {
+    "GRU": GatedRecurrentCell,
     "LSTM": Memory,
-    "RNN_TANH": Elman,
-    "RNN_RELU": lambda weights: Elman(weights, relu=True),
+    "RNN_TANH": ElmanCell,
+    "RNN_RELU": lambda weights: ElmanCell(weights, relu=True),
 }
 
 
@@ -40,7 +40,7 @@ class RNN(nn.Module):
             trial for every new shape of inputs.
 
     Attributes:
-        runs: of the last call, one `Scanned` a layer (and direction); none where the fused kernel was taken.
+        runs: of the last call, one `ScanSolution` a layer (and direction); none where the fused kernel was taken.
 
     Raises:
         TypeError: it is another module.
@@ -65,7 +65,7 @@ class RNN(nn.Module):
         self._method = method
         self._own: dict[Any, float] = {}  # seconds of the module's own kernel, by the shape of the inputs
         self._decided: dict[Any, bool] = {}  # whether it is taken
-        self.runs: list[Scanned] = []
+        self.runs: list[ScanSolution] = []
 
     def forward(self, xs: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
         """Outputs and the last states, as the module returns them.
@@ -126,14 +126,14 @@ class RNN(nn.Module):
         if length < SHORT or width > WIDE:
             return True
         cell = KINDS[module.mode](self._weights(0))
-        job = Job(cell, steps.new_zeros(steps.shape[1], width), cell.prepare(steps), length, MOST)
+        job = RecurrenceJob(cell, steps.new_zeros(steps.shape[1], width), cell.prepare(steps), length, MOST)
         own = self._own[self._key(xs)] = _seconds(module, steps)
         return own < MARGIN * ROUNDS * len(module._all_weights) * job.round_costs()
 
-    def _weights(self, place: int) -> Weights:
+    def _weights(self, place: int) -> CellWeights:
         module = self._module[0]
         found = [getattr(self, name) for name in module._all_weights[place]]
-        return Weights(*(found if module.bias else [*found, None, None]))
+        return CellWeights(*(found if module.bias else [*found, None, None]))
 
     def _states(self, xs: Tensor, hx: Any, *, alone: bool) -> list[Tensor]:
         """First states `(L, B, H)`, two of them for an LSTM."""

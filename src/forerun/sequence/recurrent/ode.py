@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from forerun.engine.methods import Method
-from forerun.sequence.recurrent.scan import Scanned, scan
+from forerun.sequence.recurrent.scan import ScanSolution, scan
 
 
 @final
 @dataclass(frozen=True)
-class Tableau:
+class ButcherTableau:
     """An explicit Runge-Kutta scheme: `k_j = f(t + c_j dt, y + dt sum_l a_jl k_l)`, `y' = y + dt sum_j b_j k_j`.
 
     Attributes:
@@ -36,9 +36,11 @@ class Tableau:
         return y + dt * _weighted(self.b, stages, y)
 
 
-EULER = Tableau(a=((),), b=(1.0,), c=(0.0,))
-RK4 = Tableau(a=((), (0.5,), (0.0, 0.5), (0.0, 0.0, 1.0)), b=(1 / 6, 1 / 3, 1 / 3, 1 / 6), c=(0.0, 0.5, 0.5, 1.0))
-DOPRI5 = Tableau(  # the fifth-order solution of Dormand and Prince 1980
+EULER = ButcherTableau(a=((),), b=(1.0,), c=(0.0,))
+RK4 = ButcherTableau(
+    a=((), (0.5,), (0.0, 0.5), (0.0, 0.0, 1.0)), b=(1 / 6, 1 / 3, 1 / 3, 1 / 6), c=(0.0, 0.5, 0.5, 1.0)
+)
+DOPRI5 = ButcherTableau(  # the fifth-order solution of Dormand and Prince 1980
     a=(
         (),
         (1 / 5,),
@@ -57,10 +59,10 @@ def odeint(
     y0: Tensor,
     t: Tensor,
     *,
-    scheme: Tableau = RK4,
+    scheme: ButcherTableau = RK4,
     method: Method | None = None,
     **options: Any,
-) -> Scanned:
+) -> ScanSolution:
     """The solution of `dy/dt = f(t, y)` at the times of a grid, one step of a scheme between two of them.
 
     Args:
@@ -71,8 +73,8 @@ def odeint(
         method: see `forerun.sequence.scan`, like the other options.
 
     Returns:
-        A `Scanned` whose `hidden` holds the solution at `t[1:]`, `(T, B, *shape)`: differentiable in `y0`, `t` and in
-        what `f` closes over, by one reverse scan.
+        A `ScanSolution` whose `hidden` holds the solution at `t[1:]`, `(T, B, *shape)`: differentiable in `y0`, `t` and
+        in what `f` closes over, by one reverse scan.
 
     Raises:
         ValueError: the grid has no step, or does not rise or fall throughout.

@@ -52,7 +52,7 @@ class Recurrence(Process):
 
 
 @final
-class Adjoint(Process):
+class AdjointRecurrence(Process):
     """Backpropagation through a recurrence as a path: `l_{t} = g_{t} + J_{t+1}^T l_{t+1}`, from the last step back.
 
     State, input and output are costates `(*batch, D)`; the output is `J^T l`, by vector-Jacobian products of all

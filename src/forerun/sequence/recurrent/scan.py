@@ -18,14 +18,14 @@ from forerun.engine.tolerance import Absolute, Tolerance
 from forerun.engine.windows import Full, Sliding, Window
 from forerun.sequence.eval_mode import check_at_rest
 from forerun.sequence.recurrent.cells import Cell, adapted
-from forerun.sequence.recurrent.job import Job, Loop, learn, trial
+from forerun.sequence.recurrent.job import Loop, RecurrenceJob, learn, trial
 from forerun.sequence.recurrent.validation import check_cell, check_inputs
 
 ROUNDINGS = 64  # of the dtype: the tolerance
 
 
 @dataclass(frozen=True)
-class Scanned:
+class ScanSolution:
     """The states of a recurrence.
 
     Attributes:
@@ -49,7 +49,7 @@ def scan(
     tolerance: Tolerance | None = None,
     check: bool | Check = True,
     max_bytes: int = 2**30,
-) -> Scanned:
+) -> ScanSolution:
     """The states of `h_{t+1} = cell(h_t, x_t)`, many steps at a time.
 
     The same as the loop, to a tolerance that is checked:
@@ -86,11 +86,11 @@ def scan(
     rows = cell if isinstance(cell, Cell) else adapted(cell, layout)
     prepared, start = rows.prepare(xs), layout.pack(h0)
     check_cell(rows, start.detach(), prepared)
-    job = Job(rows, start, prepared, length, max_bytes)
+    job = RecurrenceJob(rows, start, prepared, length, max_bytes)
     own = Loop(cell, layout, h0, prepared if cell is rows else xs)
     declined, budget = ("", float("inf")) if method is not None else trial(job, lambda: own.run(1))
     if declined:
-        return Scanned(own.run(length), None, declined)
+        return ScanSolution(own.run(length), None, declined)
     options = {
         "window": window or (Full() if method not in {None, Newton()} or job.span >= length else Sliding(job.span)),
         "tolerance": tolerance or Absolute(ROUNDINGS * torch.finfo(start.dtype).eps),
@@ -100,4 +100,4 @@ def scan(
     path, solution, note = job.solved(method or Newton(), budget, options)
     if method is None:
         learn(job, time.perf_counter() - begun)
-    return Scanned(layout.unpack(job.lifted(path)), solution, note)
+    return ScanSolution(layout.unpack(job.lifted(path)), solution, note)

@@ -6,7 +6,7 @@ from torch import nn
 
 from forerun import Absolute, Full, Picard, Secant, Sequential, Sliding
 from forerun.engine.methods import GaussSeidel, Jacobi, JacobiGaussSeidel, PicardGaussSeidel
-from forerun.sequence import Stacked, feedforward
+from forerun.sequence import StackedLayers, feedforward
 
 METHODS = [
     Sequential(), Picard(), Jacobi(), Secant(), GaussSeidel(4, Picard()), PicardGaussSeidel(4), JacobiGaussSeidel(4)
@@ -47,7 +47,7 @@ def test_every_method_gives_the_ordinary_features(method, window):
 @pytest.mark.parametrize("method", METHODS, ids=repr)
 def test_layers_in_one_product_are_the_layers(method):
     layers, entry = perceptrons()
-    found = feedforward(Stacked(layers, torch.tanh), entry, method=method, tolerance=Absolute(0.0))
+    found = feedforward(StackedLayers(layers, torch.tanh), entry, method=method, tolerance=Absolute(0.0))
     truth = ordinary([nn.Sequential(layer, nn.Tanh()) for layer in layers], entry)
     torch.testing.assert_close(found.features, truth, rtol=0, atol=1e-13)
 
@@ -58,7 +58,7 @@ def test_layers_of_different_growth():
     entry = torch.randn(2, 3)
     truth = ordinary(layers, entry)
     torch.testing.assert_close(feedforward(layers, entry, growth=[1, 5, 2]).features, truth)
-    torch.testing.assert_close(feedforward(Stacked(layers, lambda x: x), entry).features, truth)
+    torch.testing.assert_close(feedforward(StackedLayers(layers, lambda x: x), entry).features, truth)
 
 
 def test_what_has_settled_is_taken_early_and_checked():
@@ -80,8 +80,8 @@ def test_what_has_settled_is_taken_early_and_checked():
         (lambda: feedforward([nn.Linear(3, 1)], torch.zeros(1, 3), growth=[1, 1]), ValueError, "for each"),
         (lambda: feedforward([nn.Linear(3, 2)], torch.zeros(1, 3), growth=1), ValueError, "growth=2"),
         (lambda: feedforward([nn.Dropout()], torch.zeros(1, 3), growth=3), ValueError, r"layers\[0\].eval"),
-        (lambda: Stacked([nn.Linear(3, 2), nn.Linear(4, 2)], torch.tanh), ValueError, r"nn.Linear\(5, 2\)"),
-        (lambda: feedforward(Stacked([nn.Linear(3, 2)], torch.tanh), torch.zeros(1, 4)), ValueError, r"\(N, 3\)"),
+        (lambda: StackedLayers([nn.Linear(3, 2), nn.Linear(4, 2)], torch.tanh), ValueError, r"nn.Linear\(5, 2\)"),
+        (lambda: feedforward(StackedLayers([nn.Linear(3, 2)], torch.tanh), torch.zeros(1, 4)), ValueError, r"\(N, 3\)"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_evaluated_is_refused(call, kind, line):

@@ -7,7 +7,7 @@ from torch import nn
 from forerun import Absolute, Full, Picard, Secant, Sequential, Sliding, solve
 from forerun.engine.methods import GaussSeidel, Jacobi, JacobiGaussSeidel, PicardGaussSeidel
 from forerun.engine.testing import check_process
-from forerun.sequence import Fill, Filler, Filling, Lookup, Reguess, Repeat
+from forerun.sequence import CausalFunction, CausalProcess, Fill, Lookup, Reguess, Repeat
 
 METHODS = [
     Sequential(),
@@ -24,7 +24,7 @@ WINDOWS = [Sliding(1), Sliding(5), Full()]
 GUESSES = [Fill(), Fill(3.0), Repeat(), Repeat(3), Lookup()]
 
 
-class Hashes(Filler):
+class Hashes(CausalFunction):
     """Whole numbers that depend on all before them, in slots of one, two or three places; counts its calls."""
 
     def __init__(self, given=2, slots=(1, 2, 1, 3, 1, 1, 2, 1, 1, 1, 2, 1)):
@@ -63,7 +63,7 @@ def start(filler, dtype=torch.float64):
 def test_every_method_fills_as_the_loop_does(method, window, guess, dtype):
     filler = Hashes()
     found = solve(
-        Filling(filler), start(filler, dtype), method=method, window=window, guess=guess, tolerance=Absolute(0.0),
+        CausalProcess(filler), start(filler, dtype), method=method, window=window, guess=guess, tolerance=Absolute(0.0),
         check=False,
     )  # fmt: skip
     assert found.state.dtype == dtype
@@ -73,13 +73,13 @@ def test_every_method_fills_as_the_loop_does(method, window, guess, dtype):
 
 def test_the_contract_is_kept():
     filler = Hashes()
-    check_process(Filling(filler), start(filler), steps=6)
+    check_process(CausalProcess(filler), start(filler), steps=6)
 
 
 def test_a_round_is_one_call():
     filler = Hashes()
     found = solve(
-        Filling(filler),
+        CausalProcess(filler),
         start(filler),
         method=Picard(),
         window=Full(),
@@ -95,7 +95,7 @@ def test_a_round_is_one_call():
 def test_a_round_stays_one_call_as_the_window_slides(method, guess):
     filler = Hashes(slots=(1,) * 40)
     found = solve(
-        Filling(filler),
+        CausalProcess(filler),
         start(filler),
         method=method,
         window=Sliding(6),
@@ -122,14 +122,14 @@ def test_lookup_goes_round_a_loop():
 def test_a_guess_that_comes_true_needs_one_round():
     filler = Hashes()
 
-    class Right(Filler):
+    class Right(CausalFunction):
         bounds = filler.bounds
 
         def values(self, steps, sequence):
             return torch.zeros(len(sequence), int((self.bounds[1:] - self.bounds[:-1])[steps].sum()))
 
     found = solve(
-        Filling(Right()), torch.zeros(2, int(filler.bounds[-1])), method=Picard(), window=Full(), guess=Fill(),
+        CausalProcess(Right()), torch.zeros(2, int(filler.bounds[-1])), method=Picard(), window=Full(), guess=Fill(),
         tolerance=Absolute(0.0), check=False,
     )  # fmt: skip
     assert found.rounds == 1
