@@ -11,9 +11,9 @@ from diffusion import scheduler_matrix as matrix
 from diffusion.scheduler_matrix import Cell
 
 import forerun
-from forerun.diffusion.schedulers.history import Script
+from forerun.diffusion.schedulers.history import SchedulerReplay
 from forerun.diffusion.schedulers.sample import sample
-from forerun.diffusion.schedulers.sampling import Sampling
+from forerun.diffusion.schedulers.sampling import SchedulerSampling
 
 CELLS = list(matrix.cells())
 ROUNDING, TOLERANCE = 5e-5, 1e-4  # of the largest element; clipping divides by the signal, where there is little
@@ -107,7 +107,7 @@ def test_options_of_the_step_are_handed_on() -> None:
             matrix.start(),
             steps=20,
             generator=generator,
-            options={"eta": eta},
+            step_options={"eta": eta},
             window=forerun.Full(),
         )
     assert not torch.allclose(found[0.0].state, found[1.0].state, atol=0.1)
@@ -136,7 +136,7 @@ def test_what_is_linear_or_clips_becomes_matrices_and_the_rest_is_stepped(
 ) -> None:
     scheduler = getattr(schedulers, name)(**options)
     scheduler.set_timesteps(10)
-    process = Sampling(lambda steps, x: x, scheduler, matrix.start(), list(scheduler.timesteps))
+    process = SchedulerSampling(lambda steps, x: x, scheduler, matrix.start(), list(scheduler.timesteps))
     assert (process.matrices is not None) == linear
 
 
@@ -152,7 +152,7 @@ def test_what_is_linear_or_clips_becomes_matrices_and_the_rest_is_stepped(
 def test_a_scheduler_that_clips_takes_the_same_steps_in_closed_form(name: str, options: dict[str, object]) -> None:
     scheduler = getattr(schedulers, name)(clip_sample_range=0.3)
     scheduler.set_timesteps(10)
-    ours = {"generator": torch.Generator().manual_seed(5), "options": options}
+    ours = {"generator": torch.Generator().manual_seed(5), "step_options": options}
     found = sample(matrix.network, scheduler, matrix.start(), window=forerun.Full(), tolerance=1e-6, **ours)
     x, generator = matrix.start(), torch.Generator().manual_seed(5)
     for t in scheduler.timesteps:
@@ -164,8 +164,8 @@ def test_a_scheduler_that_clips_takes_the_same_steps_in_closed_form(name: str, o
 def test_history_that_no_later_sample_needs_is_not_carried() -> None:
     scheduler = schedulers.IPNDMScheduler()
     scheduler.set_timesteps(50)
-    process = Sampling(lambda steps, x: x, scheduler, matrix.start(), list(scheduler.timesteps))
-    assert process.script.slots >= 49
+    process = SchedulerSampling(lambda steps, x: x, scheduler, matrix.start(), list(scheduler.timesteps))
+    assert process.replay.slots >= 49
     assert process.matrices is not None
     assert process.matrices.width <= 5
 
@@ -179,9 +179,9 @@ def test_the_output_is_the_denoised_sample(name: str, prediction: str) -> None:
     scheduler.set_timesteps(20)
     clean = torch.tanh(matrix.start())
     noise = torch.randn(matrix.SHAPE, generator=torch.Generator().manual_seed(9))
-    process = Sampling(lambda steps, x: x, scheduler, matrix.start(), list(scheduler.timesteps))
+    process = SchedulerSampling(lambda steps, x: x, scheduler, matrix.start(), list(scheduler.timesteps))
     for step, split in enumerate(process.splits):
-        scale = process.script.scale(step)
+        scale = process.replay.scale(step)
         sigma = (scale**-2 - 1) ** 0.5
         signal = 1.0 if scale != 1 else float(scheduler.alphas_cumprod[int(scheduler.timesteps[step])] ** 0.5)
         level = sigma if scale != 1 else (1 - signal**2) ** 0.5
@@ -213,4 +213,4 @@ def test_bad_input() -> None:
     scheduler = diffusers.CogVideoXDPMScheduler()
     scheduler.set_timesteps(10)
     with pytest.raises(ValueError, match="old_pred_original_sample"):
-        Script(scheduler, matrix.start(), list(scheduler.timesteps), options={})
+        SchedulerReplay(scheduler, matrix.start(), list(scheduler.timesteps), step_options={})

@@ -108,7 +108,7 @@ class Stepped(Process):
         self._shift = plan.sigma * noise[1:] if plan.random else None
 
     def observe(self, state: Tree) -> Tensor:
-        return self._sampling.sample(state)
+        return self._sampling.sample_of(state)
 
     def evaluate(self, steps: Tensor, inputs: Tensor) -> Tensor:
         return self._network(steps, inputs)
@@ -118,8 +118,8 @@ class Stepped(Process):
         if self._shift is None:
             return following
         # its own noise, which is fixed, gives way to that of the tick
-        sample = self._sampling.sample(following) - self._sampling.noise(step) + self._shift[step]
-        return self._sampling.replaced(following, sample)
+        sample = self._sampling.sample_of(following) - self._sampling.noise_at(step) + self._shift[step]
+        return self._sampling.replace_sample(following, sample)
 
 
 def tick_process(plan: Plan, network: Network, noise: Tensor) -> tuple[Process, Tree]:

@@ -9,7 +9,7 @@ from typing import Any, Final, final
 import torch
 from torch import Tensor
 
-from forerun.diffusion.schedulers.sampling import Sampling
+from forerun.diffusion.schedulers.sampling import SchedulerSampling
 
 ROUNDING: Final = 1e-5  # of what is seen of a step's noise, that may be no multiple of what was drawn
 
@@ -39,13 +39,13 @@ class Plan:
     def __init__(self, scheduler: Any, steps: int, like: Tensor, *, options: Mapping[str, Any]) -> None:
         scheduler = prepared(scheduler, steps, like.device)
         found = list(scheduler.timesteps)
-        self.sampling = Sampling(
+        self.sampling = SchedulerSampling(
             _nothing,
             scheduler,
             torch.zeros_like(like),
             found,
             generator=torch.Generator(device=like.device).manual_seed(0),
-            options=options,
+            step_options=options,
         )
         self.length = len(found)
         self.timesteps = torch.stack([torch.as_tensor(each) for each in found]).to(like.device)
@@ -62,7 +62,7 @@ class Plan:
     @property
     def random(self) -> bool:
         """Whether steps add noise."""
-        return self.sampling.script.random
+        return self.sampling.replay.draws_noise
 
     def scaled(self, steps: Tensor, samples: Tensor) -> Tensor:
         """Samples `(W, B, H, A)` as the scheduler scales them for the network."""
@@ -76,15 +76,15 @@ class Plan:
 
     def _sigmas(self) -> Tensor:
         """What each step multiplies its noise with, seen from a step of zeros."""
-        script = self.sampling.script
-        if not script.random:
+        script = self.sampling.replay
+        if not script.draws_noise:
             return torch.zeros(len(script), dtype=torch.float64)
         zero = torch.zeros(1, 4, 4)
         return torch.tensor([_sigma(self.sampling, step, zero) for step in range(len(script))], dtype=torch.float64)
 
 
-def _sigma(sampling: Sampling, step: int, zero: Tensor) -> float:
-    script = sampling.script
+def _sigma(sampling: SchedulerSampling, step: int, zero: Tensor) -> float:
+    script = sampling.replay
     generator = torch.Generator().manual_seed(step)
     drawn = torch.randn(zero.shape, generator=torch.Generator().manual_seed(step))
     sample, *history = script.step(step, (zero, *[zero] * script.slots), zero, generator)

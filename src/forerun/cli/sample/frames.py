@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from forerun.cli.sample.job import Job
-from forerun.diffusion.pipelines.blend import Noised
-from forerun.diffusion.pipelines.hooks import Asked, Observer, watching
+from forerun.diffusion.pipelines.blend import NoisingCall
+from forerun.diffusion.pipelines.hooks import PendingCall, PipelineObserver, watch_pipeline
 from forerun.engine.event import RoundEvent
 from forerun.engine.methods import Method, Sequential
 from forerun.engine.methods.base import Evaluate, WindowState, WindowUpdate
@@ -82,7 +82,7 @@ class Watched(Method):
 
 
 @final
-class Replay(Observer):
+class Replay(PipelineObserver):
     """Has a pipeline walk its loop to a sample of ours, and decode it; what its networks say in the loop is repeated.
 
     Attributes:
@@ -96,20 +96,20 @@ class Replay(Observer):
         self._first: Any = None  # what the first step returned
         self._said: dict[nn.Module, Any] = {}  # by the networks in the first step
 
-    def began(self, scheduler: Any) -> None:
+    def begin_loop(self, scheduler: Any) -> None:
         self._left = self._steps
 
-    def noised(self, noised: Noised) -> None:
+    def record_noising(self, noised: NoisingCall) -> None:
         pass
 
-    def called(self, name: str, network: nn.Module, asked: Asked) -> Any:
+    def call_network(self, name: str, network: nn.Module, asked: PendingCall) -> Any:
         if not self._left:
             return asked()
         if network not in self._said:
             self._said[network] = asked()
         return pytree.tree_map_only(Tensor, torch.clone, self._said[network])  # pipelines may change theirs in place
 
-    def stepped(self, scheduler: Any, asked: Asked) -> Any:
+    def step_scheduler(self, scheduler: Any, asked: PendingCall) -> Any:
         self._left -= 1
         if self._first is None:
             self._first = asked()
@@ -125,7 +125,7 @@ def frames(job: Job, solution: Solution, watch: Watch, pictures: Sequence[Tensor
     if not samples:
         return []
     replay = Replay(solution.step, solution.state)
-    with watching(job.pipe, replay):
+    with watch_pipeline(job.pipe, replay):
         again = job.call()
         if not all(torch.equal(*pair) for pair in zip(again, pictures, strict=True)):
             return []

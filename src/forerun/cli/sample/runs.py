@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from forerun.cli.sample.frames import Watch
 from forerun.cli.sample.job import Job
 from forerun.cli.sample.options import Options, Settings
-from forerun.diffusion.pipelines.blend import Noised
-from forerun.diffusion.pipelines.hooks import Asked, Observer, watching
+from forerun.diffusion.pipelines.blend import NoisingCall
+from forerun.diffusion.pipelines.hooks import PendingCall, PipelineObserver, watch_pipeline
 from forerun.diffusion.pipelines.parallel import parallel
+from forerun.engine.options import SolveOptions
 from forerun.engine.progress import Progress, Silent
 from forerun.engine.solution import Solution
 from forerun.view import Deviation
@@ -83,23 +84,23 @@ class Interrupted(Exception):
 
 
 @final
-class Tape(Observer):
+class Tape(PipelineObserver):
     """Counts the steps of a loop, and keeps the sample that it ends in; changes nothing."""
 
     def __init__(self) -> None:
         self.steps = 0
         self.sample: Tensor | None = None
 
-    def began(self, scheduler: Any) -> None:
+    def begin_loop(self, scheduler: Any) -> None:
         self.steps = 0
 
-    def noised(self, noised: Noised) -> None:
+    def record_noising(self, noised: NoisingCall) -> None:
         pass
 
-    def called(self, name: str, network: nn.Module, asked: Asked) -> Any:
+    def call_network(self, name: str, network: nn.Module, asked: PendingCall) -> Any:
         return asked()
 
-    def stepped(self, scheduler: Any, asked: Asked) -> Any:
+    def step_scheduler(self, scheduler: Any, asked: PendingCall) -> Any:
         result = asked()
         self.steps += 1
         self.sample = result[0] if isinstance(result, tuple) else result.prev_sample
@@ -124,7 +125,7 @@ def run(job: Job, options: Options, settings: Settings, *, compare: bool, progre
 def _in_order(job: Job, device: torch.device) -> Run:
     tape = Tape()
     try:
-        with watching(job.pipe, tape):
+        with watch_pipeline(job.pipe, tape):
             pictures, seconds = _timed(job.call, device)
     except KeyboardInterrupt:
         raise Interrupted(f"in order, after {tape.steps} steps; no step was run ahead yet") from None
@@ -148,13 +149,15 @@ def _ahead(
             warnings.catch_warnings(),
             parallel(
                 job.pipe,
-                method=watch.method(settings.method),
-                window=settings.window,
-                tolerance=options.tolerance,
-                backend=settings.backend,
-                progress=progress,
-                callback=watch.follow,
                 strict=options.strict,
+                options=SolveOptions(
+                    method=watch.method(settings.method),
+                    window=settings.window,
+                    tolerance=options.tolerance,
+                    backend=settings.backend,
+                    progress=progress,
+                    callback=watch.follow,
+                ),
             ) as ahead,
         ):
             warnings.filterwarnings("ignore", "forerun: ", RuntimeWarning)  # what they say are notes of the solution

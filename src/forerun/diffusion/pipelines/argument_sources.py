@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from forerun.diffusion.pipelines.layout import Layout, layouts
+from forerun.diffusion.pipelines.layout import AxisLayout, layouts
 
 ROUNDINGS = 8
 PARTLY = 0.3  # of a network's input that must come from the sample
 
 
 @dataclass(frozen=True)
-class Moment:
+class StepBatch:
     """Steps `(W,)` of the loop, counted from the one that was learnt, and their samples `(W, B, *shape)`.
 
     The rows of a batch are ordered `(branch, W, B)`, so that networks that split a batch into its branches find them.
@@ -56,32 +56,32 @@ class Table:
         return [self.change(self.numbers.to(dtype)).double(), self.change(self.numbers)]
 
 
-class Leaf(ABC):
+class ArgumentSource(ABC):
     """One argument."""
 
     @abstractmethod
-    def make(self, moment: Moment) -> Any:
+    def make(self, moment: StepBatch) -> Any:
         """The argument for `W` steps in one call."""
 
 
 @dataclass(frozen=True)
-class Constant(Leaf):
+class Constant(ArgumentSource):
     """The same for any number of rows."""
 
     value: Any
 
-    def make(self, moment: Moment) -> Any:
+    def make(self, moment: StepBatch) -> Any:
         return self.value
 
 
 @dataclass(frozen=True)
-class Rows(Leaf):
+class Rows(ArgumentSource):
     """A tensor `(n, ...)` or a list of `n` that goes along with the rows of the batch, in `copies` branches."""
 
     value: Any
     copies: int
 
-    def make(self, moment: Moment) -> Any:
+    def make(self, moment: StepBatch) -> Any:
         count = len(moment.steps)
         if count == 1:
             return self.value
@@ -92,14 +92,14 @@ class Rows(Leaf):
 
 
 @dataclass(frozen=True)
-class Output(Leaf):
+class Output(ArgumentSource):
     """Leaf `leaf` of what call number `call` of the same step returned; perhaps behind as many rows of zeros."""
 
     call: int
     leaf: int
     behind_zeros: bool = False
 
-    def make(self, moment: Moment) -> Any:
+    def make(self, moment: StepBatch) -> Any:
         return self.of(moment.outputs[self.call][self.leaf])
 
     def of(self, output: Tensor) -> Tensor:
@@ -108,14 +108,14 @@ class Output(Leaf):
 
 
 @dataclass(frozen=True)
-class Time(Leaf):
+class Time(ArgumentSource):
     """A number of the step, in the shape and dtype of what was seen; other entries of it stay as they were."""
 
     values: Tensor  # float64, one a step from the one that was learnt
     seen: Any
     batch: Batch
 
-    def make(self, moment: Moment) -> Any:
+    def make(self, moment: StepBatch) -> Any:
         values = self.values[moment.steps.to(self.values.device)]
         if not isinstance(self.seen, Tensor):
             return float(values[0]) if len(values) == 1 else self.batch.spread(values).to(moment.samples)
@@ -132,7 +132,7 @@ class Time(Leaf):
 
 
 @dataclass(frozen=True)
-class Sample(Leaf):
+class Sample(ArgumentSource):
     """The samples: scaled, laid out, repeated for the branches of guidance, beside or among constants.
 
     Attributes:
@@ -144,7 +144,7 @@ class Sample(Leaf):
         listed: handed over as a list of rows.
     """
 
-    layout: Layout
+    layout: AxisLayout
     copies: int
     scales: Tensor
     seen: Tensor
@@ -153,7 +153,7 @@ class Sample(Leaf):
     mask: Tensor | None = None
     listed: bool = False
 
-    def make(self, moment: Moment) -> Any:
+    def make(self, moment: StepBatch) -> Any:
         scales = self.scales.to(moment.samples.device)[moment.steps].to(moment.samples.dtype)
         samples = moment.samples * scales.reshape(-1, *[1] * (moment.samples.dim() - 1))
         laid = self.layout.there(samples.flatten(0, 1))
@@ -177,7 +177,7 @@ def spread(rows: Tensor, copies: int, count: int) -> Tensor:
     return branches.expand(copies, count, *branches.shape[2:]).flatten(0, 2).contiguous()
 
 
-def find_sample(seen: Any, sample: Tensor, scales: Tensor, moment: Moment) -> Sample | None:
+def find_sample(seen: Any, sample: Tensor, scales: Tensor, moment: StepBatch) -> Sample | None:
     """How an argument comes from the samples `(B, *shape)`; None where it does not.
 
     Args:
@@ -199,7 +199,7 @@ def find_sample(seen: Any, sample: Tensor, scales: Tensor, moment: Moment) -> Sa
     return None
 
 
-def _placed(seen: Tensor, sample: Tensor, scales: Tensor, layout: Layout) -> Sample | None:
+def _placed(seen: Tensor, sample: Tensor, scales: Tensor, layout: AxisLayout) -> Sample | None:
     """Where the laid out samples would stand in `seen`, by shapes and, within an axis that is longer, by values."""
     laid = layout.there(sample * scales[0].to(sample))
     if laid.dim() != seen.dim() or seen.shape[0] % laid.shape[0]:
@@ -224,7 +224,7 @@ def _placed(seen: Tensor, sample: Tensor, scales: Tensor, layout: Layout) -> Sam
     return None
 
 
-def _equal(found: Sample, seen: Tensor, moment: Moment) -> bool:
+def _equal(found: Sample, seen: Tensor, moment: StepBatch) -> bool:
     made = found.make(moment)
     return made.shape == seen.shape and bool(_close(made, seen).all())
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from forerun.diffusion.schedulers.history import TINY, Script
+from forerun.diffusion.schedulers.history import TINY, SchedulerReplay
 
 TIMES = ("timesteps", "timestep")
 ORIGINALS = ("original_samples", "sample")
@@ -23,7 +23,7 @@ ALIKE = 1e-6  # of the size of the samples: too close to tell a mask from
 
 
 @dataclass(frozen=True)
-class Noised:
+class NoisingCall:
     """A call of `add_noise` or `scale_noise`: its name, its arguments by name, and what it returned."""
 
     name: str
@@ -36,15 +36,15 @@ class Blend:
     """The mask, and the call that gives the known picture at the level of a step."""
 
     mask: Tensor
-    noised: Noised
+    noised: NoisingCall
 
-    def at(self, script: Script, step: int, sample: Tensor) -> Tensor:
+    def at(self, script: SchedulerReplay, step: int, sample: Tensor) -> Tensor:
         """The sample after the step `step` of a script, blended with the known picture."""
         known = self._known(script, step + 1).to(sample)
         mask = self.mask.to(sample)
         return mask * sample + (1 - mask) * known
 
-    def _known(self, script: Script, step: int) -> Tensor:
+    def _known(self, script: SchedulerReplay, step: int) -> Tensor:
         given = dict(self.noised.arguments)
         if step >= len(script):
             original: Tensor = next(given[name] for name in ORIGINALS if name in given)
@@ -58,7 +58,7 @@ class Blend:
         return known
 
 
-def find_blend(noised: Noised | None, stepped: Tensor, given: Tensor) -> Blend | None:
+def find_blend(noised: NoisingCall | None, stepped: Tensor, given: Tensor) -> Blend | None:
     """How the sample `stepped` that a step returned became the sample that the next was `given`; None where unknown."""
     if noised is None or stepped.shape != given.shape or noised.result.dim() != given.dim():
         return None

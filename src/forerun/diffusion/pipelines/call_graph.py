@@ -12,19 +12,19 @@ from torch.utils import _pytree as pytree
 
 from forerun.diffusion.pipelines import guidance
 from forerun.diffusion.pipelines.argument_sources import (
+    ArgumentSource,
     Batch,
     Constant,
-    Leaf,
-    Moment,
     Output,
     Rows,
     Sample,
+    StepBatch,
     Table,
     find_sample,
     find_time,
 )
 from forerun.diffusion.pipelines.calls import Call, NotUnderstood, flatten, forgets, returned, tensors
-from forerun.diffusion.pipelines.guidance import Guidance, Guider, Named
+from forerun.diffusion.pipelines.guidance import Guidance, GuiderReplay, Named
 
 TIME = ("timestep", "timesteps", "t", "r", "sigma", "sigmas", "noise_level", "time")  # names of arguments
 PLACES = ("rotary", "freqs", "img_ids", "txt_ids")  # names of positions, which all rows share
@@ -49,9 +49,9 @@ class Known:
     named: Named
 
     @property
-    def moment(self) -> Moment:
+    def moment(self) -> StepBatch:
         """This step as a moment."""
-        return Moment(torch.zeros(1, dtype=torch.long), _wide(self.sample).unsqueeze(0))
+        return StepBatch(torch.zeros(1, dtype=torch.long), _wide(self.sample).unsqueeze(0))
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Part:
     """One call, to be made for many steps."""
 
     call: Call
-    leaves: tuple[Leaf, ...]
+    leaves: tuple[ArgumentSource, ...]
     spec: pytree.TreeSpec
     rows: int  # of one step
     sample: Sample | None
@@ -74,7 +74,7 @@ class Part:
         """Whether rows are handed over as lists."""
         return self.sample is not None and self.sample.listed
 
-    def make(self, moment: Moment) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def make(self, moment: StepBatch) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments for the steps of a moment."""
         made = pytree.tree_unflatten([leaf.make(moment) for leaf in self.leaves], self.spec)
         args, kwargs = made
@@ -82,19 +82,19 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class CallGraph:
     """All calls of a step in order, and what becomes of their outputs."""
 
     parts: tuple[Part, ...]
     branching: tuple[int, ...]  # the parts whose outputs are branches of the guidance
-    guide: Guidance | Guider
+    guide: Guidance | GuiderReplay
     halved: bool = False  # the branches are halves of the samples, which are twice the same
 
-    def __call__(self, moment: Moment) -> tuple[Tensor, list[list[Tensor]]]:
+    def __call__(self, moment: StepBatch) -> tuple[Tensor, list[list[Tensor]]]:
         """Model outputs `(W, B, C, ...)` of the steps of a moment; and of every part the tensors it returned."""
         outputs: list[list[Tensor]] = []
         for part in self.parts:
-            args, kwargs = part.make(Moment(moment.steps, moment.samples, outputs))
+            args, kwargs = part.make(StepBatch(moment.steps, moment.samples, outputs))
             outputs.append(returned(part.call.asked.function(*args, **kwargs), listed=part.listed))
         return self.combine(outputs, len(moment.steps), moment.samples.shape[1]), outputs
 
@@ -105,7 +105,7 @@ class Recipe:
         return guided.reshape(steps, batch, *guided.shape[1:])
 
 
-def learn(calls: Sequence[Call], known: Known) -> Recipe:
+def learn(calls: Sequence[Call], known: Known) -> CallGraph:
     """The recipe of a step from the calls that a pipeline made in it.
 
     Raises:
@@ -134,10 +134,10 @@ def learn(calls: Sequence[Call], known: Known) -> Recipe:
     parts: list[Part] = []
     for index in needed:
         parts.append(_part(calls[index], [calls[earlier] for earlier in needed[: len(parts)]], known))
-    return Recipe(tuple(parts), tuple(needed.index(index) for index in chosen), guide, halved)
+    return CallGraph(tuple(parts), tuple(needed.index(index) for index in chosen), guide, halved)
 
 
-def _branching(calls: Sequence[Call], known: Known) -> tuple[list[int], Guidance | Guider, bool] | None:
+def _branching(calls: Sequence[Call], known: Known) -> tuple[list[int], Guidance | GuiderReplay, bool] | None:
     """The last calls whose outputs explain the model output, as few as do."""
     direct = [index for index, call in enumerate(calls) if _sample_of(call, known) is not None]
     for count in range(1, len(direct) + 1):
@@ -190,7 +190,7 @@ def _part(call: Call, before: Sequence[Call], known: Known) -> Part:
     return Part(call, tuple(leaves), spec, rows, sample)
 
 
-def _leaf(path: str, value: Any, batch: Batch, known: Known) -> Leaf:
+def _leaf(path: str, value: Any, batch: Batch, known: Known) -> ArgumentSource:
     seen = find_sample(value, known.sample, known.scales, known.moment)
     if seen is not None:
         return seen

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from forerun.diffusion.pipelines.hooks import Asked
+from forerun.diffusion.pipelines.hooks import PendingCall
 
 
 class NotUnderstood(Exception):
@@ -23,7 +23,7 @@ class Call:
 
     name: str
     network: nn.Module
-    asked: Asked
+    asked: PendingCall
     output: Any
     handed: Any
 

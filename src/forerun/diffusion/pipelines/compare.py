@@ -10,13 +10,13 @@ from torch import Tensor
 from forerun.diffusion.pipelines.argument_sources import Output, Sample, Time
 from forerun.diffusion.pipelines.call_graph import Part
 from forerun.diffusion.pipelines.calls import flatten
-from forerun.diffusion.pipelines.hooks import Asked
+from forerun.diffusion.pipelines.hooks import PendingCall
 
 SINGLE = 4  # bytes
 ROUNDINGS = 8  # of half precision, beyond the tolerance
 
 
-def differing(part: Part, expected: Any, came: Asked, *, threshold: float) -> str | None:
+def differing(part: Part, expected: Any, came: PendingCall, *, threshold: float) -> str | None:
     """Which argument of a call is not the one that was evaluated, `(args, kwargs)`; None where all are.
 
     Args:

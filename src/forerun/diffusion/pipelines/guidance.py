@@ -72,7 +72,7 @@ class Guidance:
 
 
 @dataclass(frozen=True)
-class Guider:
+class GuiderReplay:
     """A guider object of a modular pipeline, as it was in the step that was learnt."""
 
     guider: Any
@@ -98,7 +98,7 @@ class Named:
     guider: Any = None
 
 
-def learn(branches: Sequence[Tensor], received: Tensor, named: Named = Named()) -> Guidance | Guider | None:
+def learn(branches: Sequence[Tensor], received: Tensor, named: Named = Named()) -> Guidance | GuiderReplay | None:
     """The guidance that made `received` `(B, C, ...)` of the branches `(B, C', ...)`; None where none fits."""
     if any(branch.shape[0] != received.shape[0] or branch.shape[2:] != received.shape[2:] for branch in branches):
         return None
@@ -121,12 +121,12 @@ def learn(branches: Sequence[Tensor], received: Tensor, named: Named = Named()) 
     return _guider(branches, received, named.guider)
 
 
-def _guider(branches: Sequence[Tensor], received: Tensor, guider: Any) -> Guider | None:
+def _guider(branches: Sequence[Tensor], received: Tensor, guider: Any) -> GuiderReplay | None:
     """The pipeline's own guider, where it gave what was received and keeps nothing from step to step."""
     names = tuple(getattr(guider, "_input_predictions", None) or ())
     if len(branches) != getattr(guider, "num_conditions", 0) or len(names) < len(branches):
         return None
-    found = Guider(copy.copy(guider), names[: len(branches)])
+    found = GuiderReplay(copy.copy(guider), names[: len(branches)])
     off = (found(branches) - received).abs().max()
     size = found.gain * max(float(branch.abs().max()) for branch in branches)
     return found if bool(off <= ROUNDINGS * torch.finfo(received.dtype).eps * size) else None

@@ -16,14 +16,14 @@ from typing import Any, final
 
 from torch import nn
 
-from forerun.diffusion.pipelines.blend import Noised
+from forerun.diffusion.pipelines.blend import NoisingCall
 from forerun.diffusion.schedulers.history import ORIGINAL
 
 ABSENT = object()
 
 
 @dataclass(frozen=True)
-class Asked:
+class PendingCall:
     """A function that a pipeline calls, and with what."""
 
     function: Callable[..., Any]
@@ -35,28 +35,28 @@ class Asked:
         return self.function(*self.args, **self.kwargs)
 
 
-class Observer(ABC):
+class PipelineObserver(ABC):
     """What is told of a pipeline while it runs, and may answer in its place."""
 
     @abstractmethod
-    def called(self, name: str, network: nn.Module, asked: Asked) -> Any:
+    def call_network(self, name: str, network: nn.Module, asked: PendingCall) -> Any:
         """A network is called; the return value is its output."""
 
     @abstractmethod
-    def stepped(self, scheduler: Any, asked: Asked) -> Any:
+    def step_scheduler(self, scheduler: Any, asked: PendingCall) -> Any:
         """The scheduler is stepped; the return value is what its step returns."""
 
     @abstractmethod
-    def began(self, scheduler: Any) -> None:
+    def begin_loop(self, scheduler: Any) -> None:
         """The scheduler was given timesteps: a loop begins."""
 
     @abstractmethod
-    def noised(self, noised: Noised) -> None:
+    def record_noising(self, noised: NoisingCall) -> None:
         """The scheduler added noise to a sample, as inpainting does."""
 
 
 @contextmanager
-def watching(pipe: Any, observer: Observer) -> Iterator[None]:
+def watch_pipeline(pipe: Any, observer: PipelineObserver) -> Iterator[None]:
     """Watch a pipeline's networks and scheduler.
 
     Raises:
@@ -82,7 +82,7 @@ def watching(pipe: Any, observer: Observer) -> Iterator[None]:
 
 
 @contextmanager
-def _watched_network(name: str, network: nn.Module, observer: Observer) -> Iterator[None]:
+def _watched_network(name: str, network: nn.Module, observer: PipelineObserver) -> Iterator[None]:
     # a network compiled in place is called past its forward
     attribute = "forward" if getattr(network, "_compiled_call_impl", None) is None else "_compiled_call_impl"
     before = vars(network).get(attribute, ABSENT)
@@ -90,7 +90,7 @@ def _watched_network(name: str, network: nn.Module, observer: Observer) -> Itera
 
     @functools.wraps(real)
     def forward(*args: Any, **kwargs: Any) -> Any:
-        return observer.called(name, network, Asked(real, args, kwargs))
+        return observer.call_network(name, network, PendingCall(real, args, kwargs))
 
     vars(network)[attribute] = forward
     try:
@@ -103,7 +103,7 @@ def _watched_network(name: str, network: nn.Module, observer: Observer) -> Itera
 
 
 @contextmanager
-def _watched_scheduler(scheduler: Any, observer: Observer) -> Iterator[None]:
+def _watched_scheduler(scheduler: Any, observer: PipelineObserver) -> Iterator[None]:
     kind = type(scheduler)
     scheduler.__class__ = _watched_class(kind, scheduler, observer)
     try:
@@ -112,32 +112,34 @@ def _watched_scheduler(scheduler: Any, observer: Observer) -> Iterator[None]:
         scheduler.__class__ = kind
 
 
-def _watched_class(kind: type, watched: Any, observer: Observer) -> type:
+def _watched_class(kind: type, watched: Any, observer: PipelineObserver) -> type:
     """A subclass that tells the observer of `watched`, and of no copy of it."""
 
-    def telling(name: str, tell: Callable[[Asked], Any]) -> Any:
+    def telling(name: str, tell: Callable[[PendingCall], Any]) -> Any:
         method = getattr(kind, name)
 
         @functools.wraps(method)
         def told(self: Any, *args: Any, **kwargs: Any) -> Any:
-            asked = Asked(functools.partial(method, self), args, kwargs)
+            asked = PendingCall(functools.partial(method, self), args, kwargs)
             return tell(asked) if self is watched else asked()
 
         return told
 
-    def began(asked: Asked) -> Any:
+    def began(asked: PendingCall) -> Any:
         result = asked()
-        observer.began(watched)
+        observer.begin_loop(watched)
         return result
 
-    def noised(name: str, asked: Asked) -> Any:
+    def noised(name: str, asked: PendingCall) -> Any:
         result = asked()
         given = inspect.signature(getattr(kind, name)).bind(watched, *asked.args, **asked.kwargs).arguments
-        observer.noised(Noised(name, {key: value for key, value in given.items() if key != "self"}, result))
+        observer.record_noising(
+            NoisingCall(name, {key: value for key, value in given.items() if key != "self"}, result)
+        )
         return result
 
-    tellers: dict[str, Callable[[Asked], Any]] = {
-        "step": functools.partial(observer.stepped, watched),
+    tellers: dict[str, Callable[[PendingCall], Any]] = {
+        "step": functools.partial(observer.step_scheduler, watched),
         "set_timesteps": began,
         "add_noise": functools.partial(noised, "add_noise"),
         "scale_noise": functools.partial(noised, "scale_noise"),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Layout:
+class AxisLayout:
     """A change of axes of samples `(N, *shape)`, and back."""
 
     name: str
@@ -19,26 +19,26 @@ class Layout:
     back: Callable[[Tensor], Tensor]
 
 
-SAME = Layout("as they are", lambda x: x, lambda x: x)
+SAME = AxisLayout("as they are", lambda x: x, lambda x: x)
 
 
-def layouts(sample: Tensor, seen: Tensor) -> Iterator[Layout]:
+def layouts(sample: Tensor, seen: Tensor) -> Iterator[AxisLayout]:
     """The layouts that may make the samples `(B, *shape)` into what the network sees, most usual first."""
     if sample.dim() == seen.dim():
         yield SAME
         if sample.dim() == 5:
-            yield Layout("frames and channels swapped", lambda x: x.transpose(1, 2), lambda x: x.transpose(1, 2))
+            yield AxisLayout("frames and channels swapped", lambda x: x.transpose(1, 2), lambda x: x.transpose(1, 2))
     if sample.dim() + 1 == seen.dim():
         for axis in range(1, seen.dim()):
             if seen.shape[axis] == 1:
-                yield Layout(
+                yield AxisLayout(
                     f"with an axis {axis}",
                     functools.partial(torch.unsqueeze, dim=axis),
                     functools.partial(torch.squeeze, dim=axis),
                 )
     if sample.dim() == 4 and seen.dim() == 5 and not len(sample) % seen.shape[2]:
         frames = seen.shape[2]
-        yield Layout(
+        yield AxisLayout(
             f"{frames} frames out of the batch",
             lambda x: x.reshape(-1, frames, *x.shape[1:]).transpose(1, 2),
             lambda x: x.transpose(1, 2).flatten(0, 1),

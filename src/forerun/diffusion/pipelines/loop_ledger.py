@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, final
 
 import torch
@@ -11,47 +10,20 @@ from torch import Tensor
 
 from forerun.diffusion.pipelines.remaining_loop import Plan
 from forerun.diffusion.pipelines.shared import share
-from forerun.engine.backends import Backend
-from forerun.engine.check import Check
 from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.event import RoundEvent
-from forerun.engine.guesses import Guess
-from forerun.engine.methods import Method
-from forerun.engine.progress import Progress
+from forerun.engine.options import SolveSettings
 from forerun.engine.rounds import Round
 from forerun.engine.solution import Seconds, Solution, Status
 from forerun.engine.solve import solve
-from forerun.engine.tolerance import PerStep, Tolerance
-from forerun.engine.windows import Window
 
 WORTH = 0.5  # rounds for each step, at most, to solve again after the pipeline has left the path
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What `parallel` was asked for."""
+def solve_rest(plan: Plan, settings: SolveSettings, spent: tuple[int, int]) -> Solution:
+    """Solve the steps of a plan after the first; `spent` are the rounds and evaluations of the loop before."""
 
-    method: Method
-    window: Window
-    tolerance: float | Tolerance | None
-    check: bool | Check
-    guess: Guess | None
-    backend: Backend
-    progress: Progress
-    callback: Callable[[RoundEvent], Any]
-    strict: bool
-
-    def tolerance_of(self, plan: Plan) -> Tolerance:
-        """The tolerance for a plan."""
-        if isinstance(self.tolerance, Tolerance):
-            return self.tolerance
-        return PerStep(plan.precision if self.tolerance is None else self.tolerance, plan.process.levels)
-
-
-def solved(plan: Plan, settings: Settings, spent: tuple[int, int]) -> Solution:
-    """The steps of a plan after the one that was taken; `spent` are the rounds and evaluations of the loop before."""
-
-    def told(event: RoundEvent) -> Any:
+    def count_round(event: RoundEvent) -> Any:
         plan.rounds += 1
         return settings.callback(event)
 
@@ -60,12 +32,12 @@ def solved(plan: Plan, settings: Settings, spent: tuple[int, int]) -> Solution:
         plan.state,
         method=settings.method,
         window=settings.window,
-        tolerance=settings.tolerance_of(plan),
-        check=settings.check,
-        guess=settings.guess or plan.guess,
+        tolerance=settings.tolerance,
+        check=settings.check or False,
+        guess=settings.guess,
         backend=settings.backend,
         progress=settings.progress,
-        callback=told,
+        callback=count_round,
         resume=Checkpoint(1, plan.length, plan.state, rounds=spent[0], evaluations=spent[1]),
         throw=False,
     )
@@ -75,7 +47,7 @@ def solved(plan: Plan, settings: Settings, spent: tuple[int, int]) -> Solution:
 
 
 @final
-class Account:
+class LoopLedger:
     """Steps, rounds and evaluations of a loop.
 
     Attributes:

@@ -1,46 +1,32 @@
-"""parallel: any diffusers pipeline, its own `__call__` and its own scheduler, ahead of order.
+"""parallel: any diffusers pipeline, its own `__call__` and its own scheduler, in parallel over the steps.
 
-The pipeline takes the first step of its loop itself. From what it did there the adapter learns how a sample becomes
-the model output (`recipe`) and how the scheduler steps (`forerun.diffusion.schedulers`), solves the rest of the loop,
-and then lets the pipeline walk on: the networks hand back what they gave on the solved path, guidance and scheduler
-do their own arithmetic. Every input that the pipeline arrives at is compared with the one that was evaluated; where
-they differ, the network is called, and the rest is solved again from there.
+The pipeline takes the first step of its loop itself. From what it did there the adapter traces how a sample becomes
+the model output (`call_graph`) and how the scheduler steps (`forerun.diffusion.schedulers`), solves the rest of the
+loop, and then lets the pipeline go on: the networks return what they returned on the solved path, guidance and
+scheduler do their own arithmetic. Every input that the pipeline arrives at is compared with the one that was
+evaluated; where they differ, the network is called, and the rest is solved again from there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Unpack
 
-from forerun.diffusion.pipelines.hooks import watching
-from forerun.diffusion.pipelines.loop_ledger import Settings
-from forerun.diffusion.pipelines.pipeline_run import Ahead
-from forerun.engine.backends import Backend, Local
-from forerun.engine.check import Check
-from forerun.engine.event import RoundEvent
-from forerun.engine.guesses import Guess
-from forerun.engine.methods import Method, Secant
-from forerun.engine.progress import Progress, Silent
-from forerun.engine.tolerance import Tolerance
-from forerun.engine.windows import Auto, Window
+from forerun.diffusion.pipelines.hooks import watch_pipeline
+from forerun.diffusion.pipelines.pipeline_run import PipelineRun
+from forerun.engine.options import SolveKeywords, SolveOptions
 
 
 @contextmanager
 def parallel(
     pipe: Any,
     *,
-    method: Method = Secant(),
-    window: Window = Auto(),
-    tolerance: float | Tolerance | None = None,
-    check: bool | Check = True,
-    guess: Guess | None = None,
-    backend: Backend = Local(),
-    progress: Progress = Silent(),
-    callback: Callable[[RoundEvent], Any] = lambda event: None,
     strict: bool = False,
-) -> Iterator[Ahead]:
-    """Run what a diffusers pipeline samples inside of the context ahead of order; the same sample, in fewer rounds.
+    options: SolveOptions | None = None,
+    **keywords: Unpack[SolveKeywords],
+) -> Iterator[PipelineRun]:
+    """Run what a diffusers pipeline samples inside of the context many steps at a time: the same sample, fewer rounds.
 
         with forerun.diffusion.parallel(pipe) as run:
             image = pipe(prompt, num_inference_steps=100, generator=generator).images[0]
@@ -51,27 +37,21 @@ def parallel(
 
     Args:
         pipe: a pipeline of diffusers, modular or not, with a scheduler and a network among its components.
-        method: see `forerun.solve`.
-        window: see `forerun.solve`.
-        tolerance: root mean square by which a sample may be off, in units of the standard deviation of the samples of
-            its step; by default 1e-3, or four roundings of the samples' dtype where that is more (bfloat16: 0.031).
-            Or a `Tolerance`, in the units of the samples themselves.
-        check: see `forerun.solve`.
-        guess: what stands in a slot before its first evaluation; by default the last output, held, and where a sampler
-            draws no noise, a few outputs over the first window, if that is wide (`forerun.engine.guesses.Probe`).
-        backend: where rounds are evaluated; `Local(max_batch=16)` bounds memory.
-        progress: shown while a loop is solved; the pipeline's own bar goes on as well.
-        callback: see `forerun.solve`.
         strict: raise where something is not understood, rather than go on in order.
+        options: how to solve, as one object. A plain number as tolerance is the root mean square by which a sample may
+            be off, in units of the standard deviation of the samples of its step; by default 1e-3, or four roundings
+            of the samples' dtype where that is more (bfloat16: 0.031). A `Tolerance` is in the units of the samples.
+            The guess is by default the last output, held; where a sampler draws no noise and the first window is wide,
+            a few outputs are evaluated over it first (`forerun.engine.guesses.Probe`).
+        keywords: the options one by one; `SolveOptions` says what they mean.
 
     Yields:
-        An `Ahead`: `.solution` of the last loop, `.solutions` of all.
+        A `PipelineRun`: `.solution` of the last loop, `.solutions` of all.
 
     Raises:
-        TypeError: the pipeline has no scheduler with a step, or no network.
-        RuntimeError: it runs ahead already.
+        TypeError: the pipeline has no scheduler with a step, or no network; or an option is of the wrong kind.
+        RuntimeError: another `parallel` watches it already.
     """
-    settings = Settings(method, window, tolerance, check, guess, backend, progress, callback, strict)
-    ahead = Ahead(pipe, settings)
-    with watching(pipe, ahead):
-        yield ahead
+    run = PipelineRun(pipe, SolveOptions.gather(options, keywords), strict=strict)
+    with watch_pipeline(pipe, run):
+        yield run

@@ -1,4 +1,4 @@
-"""Ahead: a pipeline's loop, learnt from its first step, solved, and walked by the pipeline itself."""
+"""PipelineRun: a pipeline's loop, learnt from its first step, solved, and walked by the pipeline itself."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from forerun.diffusion.pipelines.blend import Blend, Noised, find_blend
+from forerun.diffusion.pipelines.blend import Blend, NoisingCall, find_blend
 from forerun.diffusion.pipelines.calls import Call, NotUnderstood, like
 from forerun.diffusion.pipelines.compare import differing
-from forerun.diffusion.pipelines.hooks import Asked, Observer
-from forerun.diffusion.pipelines.loop_ledger import Account, Settings, solved
-from forerun.diffusion.pipelines.remaining_loop import Plan, Taken
+from forerun.diffusion.pipelines.hooks import PendingCall, PipelineObserver
+from forerun.diffusion.pipelines.loop_ledger import LoopLedger, solve_rest
+from forerun.diffusion.pipelines.remaining_loop import Plan, TracedStep
 from forerun.diffusion.pipelines.schedule import Before, named, options, remaining
 from forerun.diffusion.schedulers.history import original
+from forerun.engine.options import SolveOptions
 from forerun.engine.solution import Solution, Status
 
 RESTARTS = 3  # times that the pipeline may leave the path in one loop
@@ -27,12 +28,14 @@ WORTH = 3  # steps that are left, the one taken included, from which on there is
 
 
 @final
-class Ahead(Observer):
+class PipelineRun(PipelineObserver):
     """What `parallel` yields: the runs of a pipeline inside of it."""
 
-    def __init__(self, pipe: Any, settings: Settings) -> None:
+    def __init__(self, pipe: Any, options: SolveOptions, *, strict: bool) -> None:
         self._pipe = pipe
-        self._settings = settings
+        self._options = options
+        self._strict = strict
+        self._window = options.settled().window
         self._solutions: list[Solution] = []
         self._inside = False  # a network that calls another
         self._reset()
@@ -49,7 +52,7 @@ class Ahead(Observer):
         return self.solutions[-1] if self.solutions else None
 
     def _reset(self) -> None:
-        self._account = Account()
+        self._account = LoopLedger()
         self._calls: list[Call] = []  # of this step
         self._listening = True  # a loop may begin, or goes on
         self._plan: Plan | None = None  # solved
@@ -60,17 +63,17 @@ class Ahead(Observer):
         self._differed: str | None = None
         self._hopeless = False
         self._last: Tensor | None = None  # what the last step returned
-        self._noised: Noised | None = None
+        self._noised: NoisingCall | None = None
         self._blend: Blend | None = None
 
-    def began(self, scheduler: Any) -> None:
+    def begin_loop(self, scheduler: Any) -> None:
         self._solutions = self.solutions
         self._reset()
 
-    def noised(self, noised: Noised) -> None:
+    def record_noising(self, noised: NoisingCall) -> None:
         self._noised = noised
 
-    def called(self, name: str, network: nn.Module, asked: Asked) -> Any:
+    def call_network(self, name: str, network: nn.Module, asked: PendingCall) -> Any:
         if self._inside or not self._listening:
             return asked()
         # new containers, as networks may empty theirs
@@ -84,10 +87,10 @@ class Ahead(Observer):
             finally:
                 self._inside = False
         kept = pytree.tree_map_only(Tensor, torch.clone, output)  # pipelines may change theirs in place
-        self._calls.append(Call(name, network, Asked(asked.function, args, kwargs), kept, output))
+        self._calls.append(Call(name, network, PendingCall(asked.function, args, kwargs), kept, output))
         return output
 
-    def _answer(self, network: nn.Module, asked: Asked) -> Any:
+    def _answer(self, network: nn.Module, asked: PendingCall) -> Any:
         """What the solved path holds for this call; None where it does not lead here."""
         plan, place = self._plan, len(self._calls)
         if plan is None or self._left or place >= len(plan.recipe.parts) or self._index not in plan.records:
@@ -95,13 +98,13 @@ class Ahead(Observer):
         part = plan.recipe.parts[place]
         if part.call.network is not network:
             return None
-        threshold = SLACK * self._settings.tolerance_of(plan).threshold() * plan.process.unit(self._index)
+        threshold = SLACK * plan.settings(self._options).tolerance.threshold() * plan.process.unit(self._index)
         self._differed = differing(part, plan.expected(part, self._index), asked, threshold=threshold)
         if self._differed is not None:
             return None
         return like(part.call.output, plan.records[self._index].outputs[place], listed=part.listed)
 
-    def stepped(self, scheduler: Any, asked: Asked) -> Any:
+    def step_scheduler(self, scheduler: Any, asked: PendingCall) -> Any:
         given = inspect.signature(original(scheduler).step).bind(scheduler, *asked.args, **asked.kwargs).arguments
         if self._plan is not None and not self._left and len(self._calls) == len(self._plan.recipe.parts):
             result = asked()
@@ -137,7 +140,7 @@ class Ahead(Observer):
         self._account.reaches(len(timesteps))
         if len(timesteps) < WORTH:
             return None
-        few = self._settings.window.declines(self._account.steps + len(timesteps))
+        few = self._window.declines(self._account.steps + len(timesteps))
         if few is not None:
             self._hopeless = True
             self._account.notes.append(few)
@@ -157,13 +160,13 @@ class Ahead(Observer):
             else:
                 self._solve(plan)
         except Exception as error:
-            if self._settings.strict:
+            if self._strict:
                 raise
             self._give_up(str(error) if isinstance(error, NotUnderstood) else f"{type(error).__name__}: {error}")
 
-    def _taken(self, before: Before, following: Tensor, timesteps: list[Any]) -> Taken:
+    def _taken(self, before: Before, following: Tensor, timesteps: list[Any]) -> TracedStep:
         given: Mapping[str, Any] = before.given
-        return Taken(
+        return TracedStep(
             calls=self._calls,
             scheduler=before.scheduler,
             sample=given["sample"],
@@ -187,7 +190,7 @@ class Ahead(Observer):
         return any(f"scheduler.{word}(" in loop for word in ("add_noise", "scale_noise"))
 
     def _solve(self, plan: Plan) -> None:
-        solution = solved(plan, self._settings, self._account.spent)
+        solution = solve_rest(plan, plan.settings(self._options), self._account.spent)
         self._account.solved(solution)
         if solution.status is Status.INTERRUPTED:
             raise KeyboardInterrupt

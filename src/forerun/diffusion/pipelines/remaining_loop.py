@@ -9,15 +9,17 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from forerun.diffusion.pipelines.argument_sources import Moment, Table
+from forerun.diffusion.pipelines.argument_sources import StepBatch, Table
 from forerun.diffusion.pipelines.blend import Blend
 from forerun.diffusion.pipelines.call_graph import Known, Part, learn
 from forerun.diffusion.pipelines.calls import Call, NotUnderstood, returned
 from forerun.diffusion.pipelines.compare import differing
 from forerun.diffusion.pipelines.guidance import Named
-from forerun.diffusion.schedulers.sampling import Sampling
+from forerun.diffusion.schedulers.sampling import SchedulerSampling
 from forerun.engine.guesses import Guess, Hold, Probe
 from forerun.engine.numerics.tree import Tree
+from forerun.engine.options import SolveOptions, SolveSettings
+from forerun.engine.tolerance import PerStep
 
 AGREES = 200  # roundings of the network's dtype between one step alone and the same step in a batch
 FINEST, ROUGH = 1e-3, 4  # the usual tolerance; and at least so many roundings
@@ -25,7 +27,7 @@ FOLLOWS = 64  # roundings of the sample's dtype between the scheduler's step and
 
 
 @dataclass(frozen=True)
-class Taken:
+class TracedStep:
     """A step as the pipeline took it.
 
     Attributes:
@@ -70,7 +72,7 @@ class Plan:
         NotUnderstood: what the pipeline did there cannot be repeated.
     """
 
-    def __init__(self, taken: Taken) -> None:
+    def __init__(self, taken: TracedStep) -> None:
         channels, odd = divmod(taken.received.shape[1], taken.sample.shape[1])
         if odd or taken.received.shape[0] != taken.sample.shape[0] or channels not in {1, 2}:
             raise NotUnderstood(
@@ -79,14 +81,14 @@ class Plan:
             )
         self._taken = taken
         self._sample = taken.sample if taken.sample.dtype == torch.float64 else taken.sample.float()
-        self.process = Sampling(
+        self.process = SchedulerSampling(
             self._network,
             taken.scheduler,
             self._sample,
             taken.timesteps,
             generator=taken.generator,
             channels=channels,
-            options=taken.options,
+            step_options=taken.options,
             revise=self._revised if taken.blend is not None else None,
         )
         self.recipe = learn(
@@ -123,20 +125,26 @@ class Plan:
     def guess(self) -> Guess:
         """The first path: with the output of the step that was taken; without noise, wide windows are probed."""
         held = Hold(self.denoised)
-        return held if self.process.script.random else Probe(hold=held)
+        return held if self.process.replay.draws_noise else Probe(hold=held)
+
+    def settings(self, options: SolveOptions) -> SolveSettings:
+        """Return the settings of a solve of this loop: a plain number is in units of the samples' deviation."""
+        precision = PerStep(self.precision, self.process.levels)
+        defaults = SolveOptions(tolerance=precision, guess=self.guess)
+        return options.over(defaults).settled(tolerance=lambda value: PerStep(value, self.process.levels))
 
     def expected(self, part: Part, index: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments with which a call of the step `index` was evaluated."""
         record = self.records[index]
-        return part.make(Moment(torch.tensor([index]), record.sample.unsqueeze(0), record.outputs))
+        return part.make(StepBatch(torch.tensor([index]), record.sample.unsqueeze(0), record.outputs))
 
     def foretold(self, calls: Sequence[Call], sample: Tensor, received: Tensor) -> bool:
         """Whether the next step of the pipeline was as this plan has it."""
         parts, outputs = self.recipe.parts, list[list[Tensor]]()
-        if len(calls) != len(parts) or self.length < 2 or not self._near(self.process.sample(self.state), sample):
+        if len(calls) != len(parts) or self.length < 2 or not self._near(self.process.sample_of(self.state), sample):
             return False
         for part, call in zip(parts, calls, strict=True):
-            moment = Moment(torch.ones(1, dtype=torch.long), sample.to(self._sample.dtype)[None], outputs)
+            moment = StepBatch(torch.ones(1, dtype=torch.long), sample.to(self._sample.dtype)[None], outputs)
             if part.call.network is not call.network:
                 return False
             if differing(part, part.make(moment), call.asked, threshold=0.0) is not None:
@@ -152,12 +160,12 @@ class Plan:
     def _revised(self, step: int, sample: Tensor) -> Tensor:
         """The sample after a step, as the pipeline changes it before the next."""
         blend = self._taken.blend
-        return sample if blend is None else blend.at(self.process.script, step, sample)
+        return sample if blend is None else blend.at(self.process.replay, step, sample)
 
     def _followed(self) -> Tree:
         """The state after the step that was taken, which must lead where the pipeline's own went."""
         state = self.process.advance(0, self.process.state(self._sample), self.denoised, revised=False)
-        ours, own = self.process.sample(state), self._taken.following
+        ours, own = self.process.sample_of(state), self._taken.following
         name = type(self._taken.scheduler).__name__
         if ours.shape != own.shape:
             raise NotUnderstood(f"the step of {name} returned another shape than it got")
@@ -165,7 +173,7 @@ class Plan:
         rounding = max(torch.finfo(each.dtype).eps for each in (own, self._taken.sample, self._taken.received))
         if not bool((ours - own).abs().max() <= FOLLOWS * rounding * unit):
             raise NotUnderstood(f"a step of {name} could not be repeated on a copy of it")
-        return self.process.replaced(state, self._revised(0, own.to(ours.dtype)))
+        return self.process.replace_sample(state, self._revised(0, own.to(ours.dtype)))
 
     def _network(self, steps: Tensor, samples: Tensor) -> Tensor:
         """Model outputs of some steps in one call of the recipe; in the first, the step that was taken as a control."""
@@ -178,7 +186,7 @@ class Plan:
         return found[1:]
 
     def _evaluated(self, steps: Tensor, samples: Tensor) -> Tensor:
-        received, outputs = self.recipe(Moment(steps, samples))
+        received, outputs = self.recipe(StepBatch(steps, samples))
         count = len(steps)
         parts = self.recipe.parts
         split = [
@@ -203,7 +211,7 @@ class Plan:
 
     def _tables(self) -> list[Table]:
         """What an argument of time may be."""
-        script, scheduler = self.process.script, self._taken.scheduler
+        script, scheduler = self.process.replay, self._taken.scheduler
         times = torch.tensor([float(t) for t in script.timesteps], dtype=torch.float64)
         train = float(scheduler.config.get("num_train_timesteps", 1000))
         tables = [Table(times, change) for change in (lambda t: t, lambda t: t / train)]

@@ -8,7 +8,7 @@ from typing import Any, final
 import torch
 
 from forerun.diffusion.pipelines.guidance import Named
-from forerun.diffusion.schedulers.history import Skeleton, Varying
+from forerun.diffusion.schedulers.history import SchedulerTemplate, VaryingArgument
 from forerun.diffusion.schedulers.noise import copied, originals
 
 SCALES = ("guidance_scale", "_guidance_scale", "true_cfg_scale", "_true_cfg_scale")
@@ -22,7 +22,7 @@ class Before:
 
     def __init__(self, scheduler: Any, given: Mapping[str, Any]) -> None:
         self.given = given
-        skeleton, history = Skeleton.of(scheduler, given["sample"].shape)
+        skeleton, history = SchedulerTemplate.of(scheduler, given["sample"].shape)
         self.scheduler = skeleton.fill(history)
         generator = given.get("generator")
         own = [copied(each) for each in originals(generator, given["sample"].device)]
@@ -51,7 +51,7 @@ def options(before: Before, timesteps: Sequence[Any]) -> dict[str, Any]:
     following = [*timesteps[1:], None]
     for name, value in found.items():
         if name.endswith("timestep") and value is not None and float(value) == float(timesteps[1]):
-            found[name] = Varying(following)
+            found[name] = VaryingArgument(following)
     return found
 
 

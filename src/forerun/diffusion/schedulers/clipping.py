@@ -22,15 +22,15 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from forerun.diffusion.schedulers.history import Script, take
-from forerun.diffusion.schedulers.linear import WRONG, Matrices, probe
+from forerun.diffusion.schedulers.history import SchedulerReplay, take
+from forerun.diffusion.schedulers.linear import WRONG, StepMatrices, probe
 from forerun.diffusion.schedulers.prediction import Split
 
 REACH: Final = 3.0  # times the bound, from which the clamped sample is probed
 
 
 @dataclass(frozen=True)
-class Clipping:
+class SampleClipping:
     """`O = share_i clamp(D, -bound, bound) + p_i x + q_i E`, with `E` what the network predicts.
 
     The last two terms are `(1 - share) D`, not taken from `D`: it is large, and loses digits, where there is little
@@ -49,7 +49,7 @@ class Clipping:
     q: Tensor
 
     @classmethod
-    def of(cls, bound: float, share: Tensor, splits: Sequence[Split]) -> Clipping:
+    def of(cls, bound: float, share: Tensor, splits: Sequence[Split]) -> SampleClipping:
         """The clipping with the shares of all steps, whose denoised samples are split like this."""
         p, q = (torch.tensor(each, dtype=torch.float64) for each in zip(*((s.p, s.q) for s in splits), strict=True))
         return cls(bound, share, (1 - share) * p, (1 - share) * q)
@@ -73,17 +73,19 @@ def column(values: Tensor, steps: Tensor, like: Tensor) -> Tensor:
     return values.to(like.device)[steps].to(like.dtype).reshape(-1, *[1] * (like.dim() - 1))
 
 
-def unclipped(scheduler: Any, script: Script, sample: Tensor) -> Script | None:
+def unclipped(scheduler: Any, script: SchedulerReplay, sample: Tensor) -> SchedulerReplay | None:
     """The same steps by a copy of the scheduler that does not clip; None where it does not clip, or does more."""
     config = scheduler.config
     if not config.get("clip_sample", False) or config.get("thresholding", False):
         return None
     other = copy.deepcopy(scheduler)
     other.register_to_config(clip_sample=False)
-    return Script(other, sample, script.timesteps, options=script.options)
+    return SchedulerReplay(other, sample, script.timesteps, step_options=script.step_options)
 
 
-def probe_clipped(script: Script, plain: Script, splits: Sequence[Split]) -> tuple[Matrices, Clipping] | None:
+def probe_clipped(
+    script: SchedulerReplay, plain: SchedulerReplay, splits: Sequence[Split]
+) -> tuple[StepMatrices, SampleClipping] | None:
     """The matrices of the copy, and the clipping of the original; None where they differ by more than clamping."""
     matrices = probe(plain, splits)
     if matrices is None or matrices.width > 1:
@@ -94,10 +96,10 @@ def probe_clipped(script: Script, plain: Script, splits: Sequence[Split]) -> tup
     if len(found) < len(gains):
         return None
     share = torch.tensor(found, dtype=torch.float64) / matrices.output[:, 0]
-    return matrices, Clipping.of(bound, torch.where((share - 1).abs() < WRONG, 1.0, share), splits)
+    return matrices, SampleClipping.of(bound, torch.where((share - 1).abs() < WRONG, 1.0, share), splits)
 
 
-def _gain(scripts: Sequence[Script], split: Split, index: int, bound: float) -> float | None:
+def _gain(scripts: Sequence[SchedulerReplay], split: Split, index: int, bound: float) -> float | None:
     """`G` of one step; None where the difference of both schedulers is not `G (clamp(D) - D)`."""
     generator = torch.Generator().manual_seed(index)
     denoised = 2 * REACH * bound * torch.rand(1, 16, 1, 1, generator=generator, dtype=torch.float64) - REACH * bound
@@ -111,7 +113,7 @@ def _gain(scripts: Sequence[Script], split: Split, index: int, bound: float) -> 
     return gain if error <= WRONG * max(float(free.abs().max()), bound) else None
 
 
-def _step(script: Script, index: int, predicted: Tensor, sample: Tensor) -> Tensor:
+def _step(script: SchedulerReplay, index: int, predicted: Tensor, sample: Tensor) -> Tensor:
     scheduler = script.skeletons[index].fill([])
     options = script.arguments(index, torch.Generator().manual_seed(0))
     return take(scheduler, predicted, script.timesteps[index], sample, options=options)

@@ -1,9 +1,9 @@
 """What an unmodified scheduler keeps between its steps, as tensors that a state can carry.
 
 A scheduler's `step` writes on the scheduler: an index, flags, a few earlier outputs. All but the tensors
-depends on the number of the step alone, never on the sample. So a *rehearsal* on a tiny sample tells what every
-step finds (a `Skeleton`), and any step can be taken from any sample: fill the skeleton with tensors, call `step`,
-collect the tensors again.
+depends on the number of the step alone, never on the sample. So a dry run on a tiny sample shows what every
+step starts from (a `SchedulerTemplate`), and any step can be taken from any sample: fill the template with tensors,
+call `step`, collect the tensors again.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ TINY = (1, 3, 5, 7)  # a shape that nothing else in a scheduler has
 
 
 @dataclass(frozen=True)
-class Slot:
+class HistorySlot:
     """Where a tensor of the history was."""
 
     index: int
 
 
 @dataclass(frozen=True)
-class Skeleton:
-    """The attributes of a scheduler before one step, a `Slot` where each tensor of the history is."""
+class SchedulerTemplate:
+    """The attributes of a scheduler before one step, a `HistorySlot` where each tensor of the history is."""
 
     kind: type
     attributes: Mapping[str, Any]
     count: int  # slots
 
     @classmethod
-    def of(cls, scheduler: Any, shape: Sequence[int]) -> tuple[Skeleton, list[Tensor]]:
+    def of(cls, scheduler: Any, shape: Sequence[int]) -> tuple[SchedulerTemplate, list[Tensor]]:
         """The skeleton of a scheduler, and its history: every tensor of the sample's shape."""
         found: list[Tensor] = []
 
         def take(leaf: Any) -> Any:
             if isinstance(leaf, Tensor) and leaf.shape == torch.Size(shape):
                 found.append(leaf)
-                return Slot(len(found) - 1)
+                return HistorySlot(len(found) - 1)
             return leaf
 
         attributes = {name: _mapped(take, value) for name, value in vars(scheduler).items()}
@@ -55,7 +55,7 @@ class Skeleton:
         """A scheduler with this history, free to be stepped: nothing that `step` changes is shared."""
         scheduler: Any = object.__new__(self.kind)
         filled = {
-            name: _mapped(lambda leaf: history[leaf.index] if isinstance(leaf, Slot) else leaf, value)
+            name: _mapped(lambda leaf: history[leaf.index] if isinstance(leaf, HistorySlot) else leaf, value)
             for name, value in self.attributes.items()
         }
         vars(scheduler).update(filled)
@@ -65,14 +65,14 @@ class Skeleton:
 
 
 @dataclass(frozen=True)
-class Varying:
+class VaryingArgument:
     """An argument of `step` that is another in every step."""
 
     values: Sequence[Any]
 
 
 @final
-class Script:
+class SchedulerReplay:
     """The steps of an unmodified scheduler, each to be taken from any sample and history.
 
     Args:
@@ -80,22 +80,28 @@ class Script:
         sample: the sample `(B, *shape)` that its next step will get.
         timesteps: the timesteps of the steps to come.
         channels: of the model output over those of the sample; 2 where a variance comes with it.
-        options: further keyword arguments of `step`, the same at every step or `Varying`; no generator.
+        step_options: further keyword arguments of `step`, the same at every step or `VaryingArgument`; no generator.
 
     Raises:
         ValueError: the scheduler cannot be stepped with these arguments.
     """
 
     def __init__(
-        self, scheduler: Any, sample: Tensor, timesteps: Sequence[Any], *, channels: int = 1, options: Mapping[str, Any]
+        self,
+        scheduler: Any,
+        sample: Tensor,
+        timesteps: Sequence[Any],
+        *,
+        channels: int = 1,
+        step_options: Mapping[str, Any],
     ) -> None:
         self.timesteps = list(timesteps)
-        self.options = dict(options)
-        _refuse_missing(scheduler, self.options)
+        self.step_options = dict(step_options)
+        _refuse_missing(scheduler, self.step_options)
         self._takes_generator = "generator" in inspect.signature(original(scheduler).step).parameters
-        self.random = False  # whether a step draws noise; the rehearsal tells
+        self.draws_noise = False  # whether a step draws noise; the rehearsal tells
         self.dtype = sample.dtype
-        first, self.history = Skeleton.of(scheduler, sample.shape)
+        first, self.history = SchedulerTemplate.of(scheduler, sample.shape)
         self.skeletons = self._rehearse(first, channels)
         self.slots = max(skeleton.count for skeleton in self.skeletons)
 
@@ -117,7 +123,8 @@ class Script:
     def arguments(self, index: int, generator: Any) -> dict[str, Any]:
         """The keyword arguments of the step `index`."""
         options = {
-            name: value.values[index] if isinstance(value, Varying) else value for name, value in self.options.items()
+            name: value.values[index] if isinstance(value, VaryingArgument) else value
+            for name, value in self.step_options.items()
         }
         return {**options, "generator": generator} if self._takes_generator else options
 
@@ -137,17 +144,17 @@ class Script:
         result = scaled(probe, self.timesteps[index]) if parameters > 2 else scaled(probe)
         return float(result.flatten()[0])
 
-    def _rehearse(self, first: Skeleton, channels: int) -> list[Skeleton]:
+    def _rehearse(self, first: SchedulerTemplate, channels: int) -> list[SchedulerTemplate]:
         sample = torch.zeros(TINY)
         output = torch.zeros((TINY[0], TINY[1] * channels, *TINY[2:]))
         scheduler = first.fill([sample.clone() for _ in range(first.count)])
-        found = [Skeleton.of(scheduler, TINY)[0]]
+        found = [SchedulerTemplate.of(scheduler, TINY)[0]]
         generator = torch.Generator().manual_seed(0)
         before, everywhere = generator.get_state(), torch.get_rng_state()
         for index, timestep in enumerate(self.timesteps):
             sample = take(scheduler, output, timestep, sample, options=self.arguments(index, generator))
-            found.append(Skeleton.of(scheduler, TINY)[0])
-        self.random = not torch.equal(before, generator.get_state())
+            found.append(SchedulerTemplate.of(scheduler, TINY)[0])
+        self.draws_noise = not torch.equal(before, generator.get_state())
         if not torch.equal(everywhere, torch.get_rng_state()):
             torch.set_rng_state(everywhere)
             raise ValueError(
@@ -207,7 +214,7 @@ def _mapped(function: Callable[[Any], Any], value: Any) -> Any:
 
 def _pick(pattern: Any, value: Any, found: list[Tensor]) -> None:
     """Put the tensors of `value` that stand at the slots of `pattern` into `found`."""
-    if isinstance(pattern, Slot):
+    if isinstance(pattern, HistorySlot):
         found[pattern.index] = value
     elif type(pattern) is dict:
         for key, inner in pattern.items():

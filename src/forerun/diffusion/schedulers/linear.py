@@ -16,14 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from forerun.diffusion.schedulers.history import Script, Skeleton, take
+from forerun.diffusion.schedulers.history import SchedulerReplay, SchedulerTemplate, take
 from forerun.diffusion.schedulers.prediction import Split
 
 WRONG = 1e-5  # of the size of a result; schedulers that compute in float32 are linear to 1e-7
 
 
 @dataclass(frozen=True)
-class Matrices:
+class StepMatrices:
     """The steps `z_{i+1} = A_i z_i + B_i D_i` of samples and history `z = (x, h_1 .. h_m)`; float64 on the CPU.
 
     Only what some later sample depends on is carried, in as few slots as that takes.
@@ -49,7 +49,7 @@ class Matrices:
         return self.state.shape[-1]
 
 
-def probe(script: Script, splits: Sequence[Split]) -> Matrices | None:
+def probe(script: SchedulerReplay, splits: Sequence[Split]) -> StepMatrices | None:
     """The matrices of a script; None where a step is not linear."""
     size = 1 + script.slots
     state, output = torch.zeros(len(script), size, size, dtype=torch.float64), torch.zeros(len(script), size)
@@ -66,7 +66,7 @@ def probe(script: Script, splits: Sequence[Split]) -> Matrices | None:
     return _compact(state, output)
 
 
-def _compact(state: Tensor, output: Tensor) -> Matrices:
+def _compact(state: Tensor, output: Tensor) -> StepMatrices:
     """The same without the history that no later sample depends on."""
     live = [[0]]
     for matrix in reversed(state):
@@ -77,10 +77,10 @@ def _compact(state: Tensor, output: Tensor) -> Matrices:
     for index, (before, after) in enumerate(pairwise(live)):
         lean[index, : len(after), : len(before)] = state[index][after][:, before]
         gains[index, : len(after)] = output[index][after]
-    return Matrices(lean, gains, live)
+    return StepMatrices(lean, gains, live)
 
 
-def _rows(script: Script, index: int) -> Tensor | None:
+def _rows(script: SchedulerReplay, index: int) -> Tensor | None:
     """What becomes of the sample and the history, each as a row over (output, sample, history); None if not linear."""
     skeleton = script.skeletons[index]
     count = 2 + skeleton.count
@@ -88,7 +88,7 @@ def _rows(script: Script, index: int) -> Tensor | None:
     mixture = 20 * torch.randn(count, 1, generator=generator, dtype=torch.float64)
     basis = torch.cat([torch.eye(count, dtype=torch.float64), mixture], 1)
     found = _stepped(script, skeleton, index, basis)
-    if script.random:  # what it adds by itself is noise
+    if script.draws_noise:  # what it adds by itself is noise
         found = found - _stepped(script, skeleton, index, torch.zeros_like(basis))
     rows, seen = found[:, :count], found[:, count:]
     scale = (rows.abs() @ mixture.abs()).clamp_min(1e-12)
@@ -96,7 +96,7 @@ def _rows(script: Script, index: int) -> Tensor | None:
     return rows if bool(error <= WRONG) else None  # nan is not
 
 
-def _stepped(script: Script, skeleton: Skeleton, index: int, vectors: Tensor) -> Tensor:
+def _stepped(script: SchedulerReplay, skeleton: SchedulerTemplate, index: int, vectors: Tensor) -> Tensor:
     """The rows `(1 + m', K)` after a step from (output, sample, history), the rows of `vectors` `(2 + m, K)`."""
     output, sample, *history = vectors.reshape(len(vectors), 1, -1, 1, 1)
     scheduler: Any = skeleton.fill(history)

@@ -9,7 +9,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from forerun.diffusion.schedulers.history import Script
+from forerun.diffusion.schedulers.history import SchedulerReplay
 
 KEEP = 512  # steps whose noise is remembered
 Generators = torch.Generator | Sequence[torch.Generator] | None  # one, one for each sample, or the global one
@@ -28,7 +28,7 @@ class StepNoises:
         channels: of the model output over those of the sample.
     """
 
-    def __init__(self, script: Script, generator: Generators, like: Tensor, *, channels: int = 1) -> None:
+    def __init__(self, script: SchedulerReplay, generator: Generators, like: Tensor, *, channels: int = 1) -> None:
         self._script = script
         self._given = originals(generator, like.device)
         self._drawing = [copied(each) for each in self._given]

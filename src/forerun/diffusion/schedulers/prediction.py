@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import isfinite, sqrt
 from typing import Any
 
-from forerun.diffusion.schedulers.history import Script
+from forerun.diffusion.schedulers.history import SchedulerReplay
 
 SMALL = 1e-4  # a share of E in D below which D tells too little of E
 
@@ -30,12 +30,12 @@ class Split:
         return -self.p / self.q, 1 / self.q
 
 
-def splits(scheduler: Any, script: Script) -> list[Split]:
+def splits(scheduler: Any, script: SchedulerReplay) -> list[Split]:
     """The split of every step of a script."""
     return [_split(scheduler, script, index) for index in range(len(script))]
 
 
-def _split(scheduler: Any, script: Script, index: int) -> Split:
+def _split(scheduler: Any, script: SchedulerReplay, index: int) -> Split:
     scale = script.scale(index)
     kind = _kind(scheduler)
     signal, noise = _rates(scheduler, script, index, scale)
@@ -70,7 +70,7 @@ def _kind(scheduler: Any) -> str:
     return str(scheduler.config.get("prediction_type", "unknown"))
 
 
-def _rates(scheduler: Any, script: Script, index: int, scale: float) -> tuple[float, float]:
+def _rates(scheduler: Any, script: SchedulerReplay, index: int, scale: float) -> tuple[float, float]:
     """How much signal and noise the sample of a step holds; (0, 0) where the scheduler does not tell."""
     place, sigmas = script.position(index), getattr(scheduler, "sigmas", None)
     if place is None or sigmas is None or not 0 <= place < len(sigmas):

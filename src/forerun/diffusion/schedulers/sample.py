@@ -1,4 +1,4 @@
-"""sample: a bare denoising network and any diffusers scheduler, ahead of order; no pipeline needed."""
+"""sample: a bare denoising network and any diffusers scheduler, in parallel over the steps; no pipeline needed."""
 
 from __future__ import annotations
 
@@ -6,48 +6,38 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
 from forerun.diffusion.schedulers.noise import Generators
-from forerun.diffusion.schedulers.sampling import Sampling
-from forerun.engine.backends import Backend, Local
-from forerun.engine.check import Check
-from forerun.engine.event import RoundEvent
-from forerun.engine.guesses import Guess, Probe
-from forerun.engine.methods import Method, Secant
-from forerun.engine.progress import Progress, Silent
+from forerun.diffusion.schedulers.sampling import SchedulerSampling
+from forerun.engine.guesses import Probe
+from forerun.engine.options import SolveKeywords, SolveOptions
 from forerun.engine.solution import Solution
 from forerun.engine.solve import solve
 from forerun.engine.tolerance import PerStep, Tolerance
-from forerun.engine.windows import Auto, Window
 
 # (samples (N, *shape), scaled by the scheduler; timesteps (N,)) -> what the scheduler's step takes, (N, *shape)
-Denoiser = Callable[[Tensor, Tensor], Tensor]
+SampleDenoiser = Callable[[Tensor, Tensor], Tensor]
+SAMPLE_DEFAULTS = SolveOptions(guess=Probe(8))
 
 
 def sample(
-    denoiser: Denoiser,
+    denoiser: SampleDenoiser,
     scheduler: Any,
     noise: Tensor,
     *,
     steps: int | None = None,
     generator: Generators = None,
-    options: Mapping[str, Any] = MappingProxyType({}),
-    method: Method = Secant(),
-    window: Window = Auto(),
-    tolerance: float | Tolerance = 1e-3,
-    check: bool | Check = True,
-    guess: Guess = Probe(8),
-    backend: Backend = Local(),
-    progress: Progress = Silent(),
-    callback: Callable[[RoundEvent], Any] = lambda event: None,
+    step_options: Mapping[str, Any] = MappingProxyType({}),
+    options: SolveOptions | None = None,
+    **keywords: Unpack[SolveKeywords],
 ) -> Solution:
-    """Sample with a diffusers scheduler, unmodified, ahead of order.
+    """Sample with an unmodified diffusers scheduler, many steps at a time.
 
-    The same as the loop that needs no library, in fewer rounds:
+    The sample is that of the loop that needs no library, in fewer rounds:
 
         x = noise * scheduler.init_noise_sigma
         for t in scheduler.timesteps:
@@ -58,63 +48,65 @@ def sample(
             once: `(samples (N, *shape), timesteps (N,)) -> (N, *shape)`, guidance included.
         scheduler: a diffusers scheduler; copies of it are stepped.
         noise: standard normal, `(B, *shape)`.
-        steps: for `scheduler.set_timesteps`; None where the scheduler was given its timesteps.
+        steps: for `scheduler.set_timesteps`; None where the scheduler already has its timesteps.
         generator: of the noise of a stochastic scheduler, handed to its step; left as the loop would leave it.
-        options: further arguments of the scheduler's step, such as `{"eta": 1.0}`.
-        tolerance: root mean square by which a sample may be off, in units of the standard deviation of the samples of
-            its step; or a `Tolerance`, in the units of the samples.
-
-    The other arguments are those of `forerun.solve`.
+        step_options: further arguments of the scheduler's step, such as `{"eta": 1.0}`.
+        options: how to solve, as one object. A plain number as tolerance is the root mean square by which a sample may
+            be off, in units of the standard deviation of the samples of its step.
+        keywords: the options one by one; `SolveOptions` says what they mean. `guess` is `Probe(8)` by default.
 
     Returns:
-        A `Solution` whose `state` is the sample, `(B, *shape)`.
+        A `Solution` whose `value` is the sample, `(B, *shape)`.
 
     Raises:
+        TypeError: the scheduler is not one of diffusers, or an option is of the wrong kind.
         ValueError: there are no timesteps, more than the scheduler was trained with, or the noise is not finite.
     """
-    scheduler = _prepared(scheduler, steps, noise)
+    options = SolveOptions.gather(options, keywords).over(SAMPLE_DEFAULTS)
+    scheduler = _prepare_scheduler(scheduler, steps, noise)
     first = noise * float(getattr(scheduler, "init_noise_sigma", 1.0))
     timesteps = list(scheduler.timesteps)
 
-    def network(steps: Tensor, samples: Tensor) -> Tensor:
+    def predict(steps: Tensor, samples: Tensor) -> Tensor:
         times = torch.stack([torch.as_tensor(timesteps[step]) for step in steps.tolist()]).to(samples.device)
-        scaled = process.scaled(steps, samples).flatten(0, 1)
-        return _shaped(denoiser(scaled, times.repeat_interleave(samples.shape[1])), scaled).reshape(samples.shape)
+        scaled = process.scale_samples(steps, samples).flatten(0, 1)
+        predicted = denoiser(scaled, times.repeat_interleave(samples.shape[1]))
+        _check_prediction(predicted, scaled)
+        return predicted.reshape(samples.shape)
 
-    process = Sampling(network, scheduler, first, timesteps, generator=generator, options=options)
-    solution = solve(
-        process,
-        process.state(first),
-        method=method,
-        window=window,
-        tolerance=tolerance if isinstance(tolerance, Tolerance) else PerStep(tolerance, process.levels),
-        check=check,
-        guess=guess,
-        backend=backend,
-        progress=progress,
-        callback=callback,
+    process = SchedulerSampling(
+        predict,
+        scheduler,
+        first,
+        timesteps,
+        generator=generator,
+        step_options=step_options,
     )
+    if not isinstance(options.tolerance, Tolerance):
+        value = 1e-3 if options.tolerance is None else options.tolerance
+        options = replace(options, tolerance=PerStep(value, process.levels))
+    solution = solve(process, process.state(first), options=options)
     if solution.status.done:
         process.finish()
-    return replace(solution, state=process.sample(solution.state))
+    return replace(solution, state=process.sample_of(solution.state))
 
 
-def _shaped(predicted: Any, samples: Tensor) -> Tensor:
-    """What the denoiser returned, if it is one prediction a sample."""
-    if not isinstance(predicted, Tensor) or predicted.shape != samples.shape:
-        came = list(predicted.shape) if isinstance(predicted, Tensor) else type(predicted).__name__
-        raise ValueError(
-            f"the denoiser was given samples {list(samples.shape)} and returned {came}; return a tensor of the same "
-            "shape, such as unet(x, t).sample"
-        )
-    return predicted
+def _check_prediction(predicted: Any, samples: Tensor) -> None:
+    """Refuse what a denoiser returned unless it is one prediction a sample."""
+    if isinstance(predicted, Tensor) and predicted.shape == samples.shape:
+        return
+    received = list(predicted.shape) if isinstance(predicted, Tensor) else type(predicted).__name__
+    raise ValueError(
+        f"the denoiser received samples {list(samples.shape)} and returned {received}; return a tensor of the same "
+        "shape, such as unet(x, t).sample"
+    )
 
 
-def _prepared(scheduler: Any, steps: int | None, noise: Tensor) -> Any:
-    """A copy of the scheduler with its timesteps, if they and the noise make sense."""
+def _prepare_scheduler(scheduler: Any, steps: int | None, noise: Tensor) -> Any:
+    """Return a copy of the scheduler with its timesteps, if they and the noise make sense."""
     name = type(scheduler).__name__
     if not callable(getattr(scheduler, "step", None)) or not callable(getattr(scheduler, "set_timesteps", None)):
-        raise TypeError(f"{name} is no diffusers scheduler; pass one such as diffusers.DDIMScheduler()")
+        raise TypeError(f"{name} is not a diffusers scheduler; pass one such as diffusers.DDIMScheduler()")
     train = scheduler.config.get("num_train_timesteps")
     if steps is not None and (steps < 1 or (train is not None and steps > train)):
         raise ValueError(f"steps = {steps}, but {name} takes 1 .. {train}; pass one of these, such as steps=50")

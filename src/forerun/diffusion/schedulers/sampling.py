@@ -1,4 +1,4 @@
-"""Sampling: any diffusers scheduler, unmodified, as a Process."""
+"""SchedulerSampling: any diffusers scheduler, unmodified, as a Process."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from forerun.diffusion.schedulers.clipping import Clipping, column, probe_clipped, unclipped
-from forerun.diffusion.schedulers.history import Script
-from forerun.diffusion.schedulers.linear import Matrices, probe
+from forerun.diffusion.schedulers.clipping import SampleClipping, column, probe_clipped, unclipped
+from forerun.diffusion.schedulers.history import SchedulerReplay
+from forerun.diffusion.schedulers.linear import StepMatrices, probe
 from forerun.diffusion.schedulers.noise import Generators, StepNoises
 from forerun.diffusion.schedulers.prediction import splits
 from forerun.engine.numerics.tree import Tree, tree_map
@@ -22,7 +22,7 @@ Network = Callable[[Tensor, Tensor], Tensor]
 
 
 @final
-class Sampling(Process):
+class SchedulerSampling(Process):
     """The loop `x, h = scheduler.step(network(x), t, x)` over the timesteps of a scheduler.
 
     State: the sample `(B, *shape)` and the scheduler's history, as a tuple of tensors. Input: the sample. Output: the
@@ -37,7 +37,7 @@ class Sampling(Process):
         timesteps: of the steps to come.
         generator: of the noise, as it is handed to `step`. Left alone.
         channels: of the model output over those of the sample.
-        options: further keyword arguments of `step`.
+        step_options: further keyword arguments of `step`.
         revise: what becomes of the sample after a step, before the next.
     """
 
@@ -52,23 +52,25 @@ class Sampling(Process):
         *,
         generator: Generators = None,
         channels: int = 1,
-        options: Mapping[str, Any] = MappingProxyType({}),
+        step_options: Mapping[str, Any] = MappingProxyType({}),
         revise: Callable[[int, Tensor], Tensor] | None = None,
     ) -> None:
-        self.script = Script(scheduler, sample, timesteps, channels=channels, options=options)
-        self.length = len(self.script)
-        self.splits = splits(scheduler, self.script)
-        self.matrices: Matrices | None = probe(self.script, self.splits) if channels == 1 else None
-        self.clipping: Clipping | None = None
-        plain = unclipped(scheduler, self.script, sample) if channels == 1 and self.matrices is None else None
+        self.replay = SchedulerReplay(scheduler, sample, timesteps, channels=channels, step_options=step_options)
+        self.length = len(self.replay)
+        self.splits = splits(scheduler, self.replay)
+        self.matrices: StepMatrices | None = probe(self.replay, self.splits) if channels == 1 else None
+        self.clipping: SampleClipping | None = None
+        plain = unclipped(scheduler, self.replay, sample) if channels == 1 and self.matrices is None else None
         if plain is not None:
-            self.matrices, self.clipping = probe_clipped(self.script, plain, self.splits) or (None, None)
-        self.scales = torch.tensor([self.script.scale(step) for step in range(self.length)], dtype=torch.float64)
-        self._alone = (self.script.slots if self.matrices is None else self.matrices.width - 1) == 0
+            self.matrices, self.clipping = probe_clipped(self.replay, plain, self.splits) or (None, None)
+        self.scales = torch.tensor([self.replay.scale(step) for step in range(self.length)], dtype=torch.float64)
+        self._alone = (self.replay.slots if self.matrices is None else self.matrices.width - 1) == 0
         self._network = network
         self._revise = revise
         self._channels = channels
-        self._noises = StepNoises(self.script, generator, sample, channels=channels) if self.script.random else None
+        self._noises = (
+            StepNoises(self.replay, generator, sample, channels=channels) if self.replay.draws_noise else None
+        )
         self._rows = [] if self.matrices is None else self.matrices.rows()
         self._p = torch.tensor([split.p for split in self.splits], dtype=torch.float64)
         self._q = torch.tensor([split.q for split in self.splits], dtype=torch.float64)
@@ -81,26 +83,26 @@ class Sampling(Process):
 
     def state(self, sample: Tensor) -> Tree:
         """The first state: the sample alone where the scheduler keeps no history."""
-        state = self.script.state(sample)
+        state = self.replay.state(sample)
         if self.matrices is None:
             return self._pack(state)
         return self._pack(_kept(state, self.matrices, 0))
 
-    def sample(self, state: Tree) -> Tensor:
+    def sample_of(self, state: Tree) -> Tensor:
         """The sample of a state, `(B, *shape)`."""
         found: Tensor = state if self._alone else state[0]
         return found
 
-    def scaled(self, steps: Tensor, samples: Tensor) -> Tensor:
+    def scale_samples(self, steps: Tensor, samples: Tensor) -> Tensor:
         """Samples `(W, B, *shape)` as the scheduler scales them for the network."""
         return samples * column(self.scales, steps, samples)
 
-    def noise(self, step: int) -> Tensor:
+    def noise_at(self, step: int) -> Tensor:
         """What a step adds to the next sample by itself, `(B, *shape)`."""
         assert self._noises is not None, "no step of this scheduler adds noise"
         return self._noises(step)[0]
 
-    def replaced(self, state: Tree, sample: Tensor) -> Tree:
+    def replace_sample(self, state: Tree, sample: Tensor) -> Tree:
         """The state with another sample."""
         return self._pack([sample, *self._unpack(state)[1:]])
 
@@ -113,7 +115,7 @@ class Sampling(Process):
         return tree_map(lambda leaf: leaf[0], self._denoised(torch.tensor([step]), sample[None], predicted[None]))
 
     def observe(self, state: Tree) -> Tree:
-        return self.sample(state)
+        return self.sample_of(state)
 
     def evaluate(self, steps: Tensor, inputs: Tensor) -> Tree:
         return self._denoised(steps, inputs, self._network(steps, inputs))
@@ -130,7 +132,7 @@ class Sampling(Process):
         following = self._stepped(step, state, output) if self.matrices is None else self._linear(step, state, output)
         if self._revise is None or not revised:
             return following
-        return self.replaced(following, self._revise(step, self.sample(following)))
+        return self.replace_sample(following, self._revise(step, self.sample_of(following)))
 
     def affine(self, steps: Tensor) -> Affine | None:
         """See `Process.affine`: for a linear scheduler without history."""
@@ -152,9 +154,9 @@ class Sampling(Process):
     def _stepped(self, step: int, state: Tree, output: Tree) -> Tree:
         denoised, *variance = output if isinstance(output, tuple) else (output,)
         split = self.splits[step]
-        predicted = torch.cat([(denoised - split.p * self.sample(state)) / split.q, *variance], 1)
+        predicted = torch.cat([(denoised - split.p * self.sample_of(state)) / split.q, *variance], 1)
         generator = None if self._noises is None else self._noises.generator(step)
-        return self._pack(self.script.step(step, self._unpack(state), predicted, generator))
+        return self._pack(self.replay.step(step, self._unpack(state), predicted, generator))
 
     def _linear(self, step: int, state: Tree, output: Tensor) -> Tree:
         before = (*self._unpack(state), output)
@@ -171,7 +173,7 @@ class Sampling(Process):
         return state[0] if self._alone else tuple(state)
 
 
-def _kept(state: Sequence[Tensor], matrices: Matrices, step: int) -> list[Tensor]:
+def _kept(state: Sequence[Tensor], matrices: StepMatrices, step: int) -> list[Tensor]:
     """What the matrices carry before a step, of all that the scheduler keeps."""
     kept = [state[slot] for slot in matrices.slots[step]]
     return kept + [torch.zeros_like(kept[0])] * (matrices.width - len(kept))
