@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch._higher_order_ops import associative_scan
 
-from forerun.engine.numerics.scan import scan
+from forerun.engine.numerics.scan import affine_scan
 
 ROOT = Path(__file__).parent.parent
 LARGEST = 2**24  # elements of the slopes: beyond, rows take minutes
@@ -130,7 +130,7 @@ def table() -> list[str]:
             if length * batch * width * (width if kind == "dense" else 1) > LARGEST:
                 continue
             maps = problem(kind, length, batch, width)
-            rivals = [lambda m=maps, f=f: f(*m) for f in (loop, scan, shipped)]
+            rivals = [lambda m=maps, f=f: f(*m) for f in (loop, affine_scan, shipped)]
             slow, ours, theirs, best = milliseconds([*rivals, lambda k=kind, m=maps: fused(library, k, m)])
             gains.setdefault(length, []).append(slow / ours)
             costs.setdefault(length, []).append(ours / best)
@@ -160,7 +160,7 @@ def compiled_table() -> list[str]:
     lines.append("|---" + "|--:" * 6 + "|")
     for kind, length, width in (("diagonal", 1000, 16), ("diagonal", 10_000, 1), ("dense", 1000, 4)):
         maps, functions, waits = problem(kind, length, 1, width), [], []
-        for function in (scan, shipped):
+        for function in (affine_scan, shipped):
             functions.append(torch.compile(function, fullgraph=True, dynamic=False))
             begin = time.perf_counter()
             functions[-1](*maps)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from forerun import Absolute, Process, Sliding
 from forerun.diffusion import Denoising, Schedule
-from forerun.engine.numerics.tree import Tree, tensors
+from forerun.engine.numerics.tree import Tree, tree_tensors
 
 DOUBLE = torch.float64
 TIGHT = {"window": Sliding(6), "tolerance": Absolute(1e-11)}
@@ -15,7 +15,7 @@ TIGHT = {"window": Sliding(6), "tolerance": Absolute(1e-11)}
 
 def same(one: Tree, other: Tree, atol: float = 1e-8) -> None:
     """Whether the tensors of two trees are equal to `atol`."""
-    for a, b in zip(tensors(one), tensors(other), strict=True):
+    for a, b in zip(tree_tensors(one), tree_tensors(other), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=atol)
 
 

@@ -23,11 +23,11 @@ from forerun import (
     solve,
 )
 from forerun.engine.check import Check
-from forerun.engine.check.deviation_estimator import DeviationEstimator, worst
+from forerun.engine.check.deviation_estimator import DeviationEstimator, largest_size
 from forerun.engine.check.jacobian import SMALL, WIDE, Changes, Jacobian
 from forerun.engine.check.jacobian import estimate as from_changes
 from forerun.engine.methods import Jacobi, StepEvaluations
-from forerun.engine.rows.sweep import Problem
+from forerun.engine.rows import Problem
 from forerun.engine.tolerance import rms
 from forerun.engine.windows import Window
 
@@ -176,9 +176,9 @@ def test_going_back_with_known_inputs_or_a_relative_tolerance_arrives_too():
 
 
 def test_worst_is_never_less_than_it_looks():
-    assert worst(torch.tensor([1.0, 3.0])) == 3.0
-    assert worst(torch.tensor([1.0, torch.nan])) == float("inf")
-    assert worst(torch.zeros(0)) == 0.0
+    assert largest_size(torch.tensor([1.0, 3.0])) == 3.0
+    assert largest_size(torch.tensor([1.0, torch.nan])) == float("inf")
+    assert largest_size(torch.zeros(0)) == 0.0
 
 
 def evaluations(matrix, count, width, generator, start=0):
@@ -222,14 +222,15 @@ def test_steps_evaluated_once_tell_nothing():
 def test_going_back_takes_the_last_place_that_was_good_enough():
     process, state = lorenz(10)
     problem, tolerance = Problem(process, state), Absolute(1e-3)
-    trail = DeviationEstimator.start(problem, 0, state)
-    anchors = [
-        replace(trail.anchors[0], step=step, shadow=state + drift) for step, drift in ((3, 1e-9), (6, 1e-5), (9, 1e-2))
+    estimator = DeviationEstimator.from_state(problem, 0, state)
+    restart_points = [
+        replace(estimator.restart_points[0], step=step, shadow=state + drift)
+        for step, drift in ((3, 1e-9), (6, 1e-5), (9, 1e-2))
     ]
-    trail = replace(trail, anchors=(trail.anchors[0], *anchors))
+    estimator = replace(estimator, restart_points=(estimator.restart_points[0], *restart_points))
     # kept where drift * excess <= asked^2 / 4
     for excess, step in ((1e-3, 6), (1.0, 3), (1e6, 0), (float("inf"), 0)):
-        assert trail.back(tolerance, excess, 1e-3).anchors[-1].step == step
+        assert estimator.go_back(tolerance, excess, 1e-3).restart_points[-1].step == step
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from engine.problems import PROBLEMS
 from forerun import Absolute, Full, Hold, Known, Picard, Process, QuasiNewton, Secant, Sequential, Sliding, solve
 from forerun.engine.guesses import Copy, Extrapolate, Guess, KnownPrefix, Probe
 from forerun.engine.methods import Jacobi, Method
-from forerun.engine.numerics.tree import tensors, tree_map
-from forerun.engine.rows.sweep import Problem
+from forerun.engine.numerics.tree import tree_map, tree_tensors
+from forerun.engine.rows import Problem
 
 
 class Sum(Process):
@@ -34,7 +34,7 @@ def never(*_):
 
 def edge(*outputs):
     problem = Problem(Sum(), START)
-    problem.evaluate(problem.steps(0, 1), START.unsqueeze(0))
+    problem.evaluate(problem.step_range(0, 1), START.unsqueeze(0))
     rows = torch.tensor([[value, value] for value in outputs]) if outputs else None
     return KnownPrefix(problem, 3, START, rows)
 
@@ -111,7 +111,7 @@ def path_of(problem):
     process, state = PROBLEMS[problem]()
     truth = solve(process, state, method=Sequential(), path=True)
     seen = [process.observe(one) for one in truth.path[:-1]]
-    leaves = [torch.stack(each) for each in zip(*map(tensors, seen), strict=True)]
+    leaves = [torch.stack(each) for each in zip(*map(tree_tensors, seen), strict=True)]
     found = iter(leaves)
     return process, state, truth, tree_map(lambda _: next(found), seen[0])
 
@@ -123,7 +123,7 @@ def test_the_exact_path_is_accepted_at_once(problem, method, window):
     process, state, truth, inputs = path_of(problem)
     options = {"window": window, "tolerance": Absolute(1e-9), "check": False}
     found = solve(process, state, method=method, guess=Known(inputs), **options)
-    for one, other in zip(tensors(found.state), tensors(truth.state), strict=True):
+    for one, other in zip(tree_tensors(found.state), tree_tensors(truth.state), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-8)
     hidden = isinstance(method, Jacobi) and problem in {"momentum", "pair"}  # whose states no input can tell
     if not hidden:
@@ -144,7 +144,7 @@ def test_garbage_costs_rounds_and_not_the_answer(problem, check, method):
     garbage = Known(tree_map(garbled, inputs))
     options = {"window": Sliding(8), "tolerance": Absolute(1e-10), "check": check}
     found = solve(process, state, method=method, guess=garbage, **options)
-    for one, other in zip(tensors(found.state), tensors(truth.state), strict=True):
+    for one, other in zip(tree_tensors(found.state), tree_tensors(truth.state), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-7)
     assert found.rounds > 1
 

@@ -22,7 +22,7 @@ from forerun.engine.methods import (
     Secant,
     Sequential,
 )
-from forerun.engine.numerics.tree import tensors
+from forerun.engine.numerics.tree import tree_tensors
 from forerun.worlds.digits import load_digits_denoiser
 
 METHODS = {
@@ -54,7 +54,7 @@ def test_equals_sequential(problem, name, window):
     process, state = PROBLEMS[problem]()
     truth = solve(process, state, method=Sequential(), check=False)
     found = solve(process, state, method=METHODS[name], window=WINDOWS[window], tolerance=Absolute(1e-11), check=False)
-    for one, other in zip(tensors(found.state), tensors(truth.state), strict=True):
+    for one, other in zip(tree_tensors(found.state), tree_tensors(truth.state), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-8)
     worst = 2 * process.length if name == "Parareal" else process.length
     assert found.rounds <= worst
@@ -66,7 +66,7 @@ def test_any_guess_gives_the_same_answer(problem, guess):
     process, state = PROBLEMS[problem]()
     truth = solve(process, state, method=Sequential(), check=False)
     found = solve(process, state, guess=guess, window=Sliding(6), tolerance=Absolute(1e-11), check=False)
-    for one, other in zip(tensors(found.state), tensors(truth.state), strict=True):
+    for one, other in zip(tree_tensors(found.state), tree_tensors(truth.state), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-8)
 
 
@@ -113,7 +113,7 @@ def test_slopes_and_mixing_spare_rounds_on_a_real_denoiser(method):
 def test_anderson_forgets_slots_that_were_filled_anew():
     from forerun.engine.methods.anderson import Past, _changes
     from forerun.engine.methods.base import WindowState
-    from forerun.engine.rows.sweep import Problem
+    from forerun.engine.rows import Problem
 
     process, state = PROBLEMS["increments"]()
     problem = Problem(process, state)

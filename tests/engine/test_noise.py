@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from forerun.engine.numerics.noise import KEEP, DrawnInOrder, StepNoise, mixed
+from forerun.engine.numerics.noise import KEEP, DrawnInOrder, StepNoise, mix_seed
 
 
 def normal(generator):
@@ -30,7 +30,7 @@ def test_the_generator_stands_where_the_loop_leaves_it():
 
 
 def test_no_two_steps_of_a_seed_share_their_noise():
-    assert len({mixed(5, step) for step in range(300_000)}) == 300_000
+    assert len({mix_seed(5, step) for step in range(300_000)}) == 300_000
 
 
 def test_negative_steps_are_refused():

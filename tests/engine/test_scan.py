@@ -3,7 +3,8 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
-from forerun.engine.numerics.scan import elements_first, scan
+from forerun.engine.numerics.scan import affine_scan
+from forerun.engine.numerics.small_matrices import put_elements_first
 
 KINDS = ["one", "scalar", "diagonal", "dense"]
 BATCHES = [(), (1,), (3,), (2, 3), (0,)]
@@ -43,13 +44,13 @@ def problem(kind: str, length: int, batch: tuple[int, ...] = (), width: int = D)
 @pytest.mark.parametrize("batch", BATCHES, ids=str)
 def test_scan_is_the_loop(kind, reverse, length, batch):
     maps = problem(kind, length, batch)
-    torch.testing.assert_close(scan(*maps, reverse=reverse), loop(*maps, reverse), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(affine_scan(*maps, reverse=reverse), loop(*maps, reverse), rtol=1e-12, atol=1e-12)
 
 
 @pytest.fixture
 def tiny(monkeypatch):
     """As where there are many dense maps: products element by element."""
-    monkeypatch.setattr("forerun.engine.numerics.scan.MANY", 1)
+    monkeypatch.setattr("forerun.engine.numerics.small_matrices.MANY", 1)
 
 
 @reverses
@@ -60,15 +61,15 @@ def tiny(monkeypatch):
 def test_many_small_maps(reverse, length, batch, width):
     slopes, shifts, start = problem("dense", length, batch, width)
     own = loop(slopes, shifts, start, reverse)
-    for each in (slopes, elements_first(slopes, 2), elements_first(slopes.mT, 2).mT):
-        torch.testing.assert_close(scan(each, shifts, start, reverse=reverse), own, rtol=1e-12, atol=1e-12)
+    for each in (slopes, put_elements_first(slopes, 2), put_elements_first(slopes.mT, 2).mT):
+        torch.testing.assert_close(affine_scan(each, shifts, start, reverse=reverse), own, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.usefixtures("tiny")
 def test_gradients_through_many_small_maps():
     maps = [part.requires_grad_() for part in problem("dense", 40, (2,))]
     weight = torch.randn(40, 2, D, dtype=torch.float64)
-    own, ours = (torch.autograd.grad((path(*maps) * weight).sum(), maps) for path in (loop, scan))
+    own, ours = (torch.autograd.grad((path(*maps) * weight).sum(), maps) for path in (loop, affine_scan))
     torch.testing.assert_close(ours, own, rtol=1e-10, atol=1e-10)
 
 
@@ -78,7 +79,7 @@ def test_narrow_and_wide_states(kind, length, width):
     if kind == "dense":
         width = min(width, 70)
     maps = problem(kind, length, (), width)
-    torch.testing.assert_close(scan(*maps), loop(*maps), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(affine_scan(*maps), loop(*maps), rtol=1e-12, atol=1e-12)
 
 
 @reverses
@@ -86,14 +87,14 @@ def test_dense_slopes_shared_by_the_batch(reverse):
     slopes, shifts, start = problem("dense", 50, (4,))
     shared = slopes[:, :1]
     expected = loop(shared.expand_as(slopes), shifts, start, reverse)
-    torch.testing.assert_close(scan(shared, shifts, start, reverse=reverse), expected)
+    torch.testing.assert_close(affine_scan(shared, shifts, start, reverse=reverse), expected)
 
 
 def test_arguments_of_any_strides():
     slopes, shifts, start = problem("diagonal", 60, (4,))
     strided = (t.transpose(-1, -2).contiguous().transpose(-1, -2) for t in (slopes, shifts, start))
-    torch.testing.assert_close(scan(*strided), loop(slopes, shifts, start))
-    assert scan(slopes, shifts[:1].expand_as(shifts), start).is_contiguous()
+    torch.testing.assert_close(affine_scan(*strided), loop(slopes, shifts, start))
+    assert affine_scan(slopes, shifts[:1].expand_as(shifts), start).is_contiguous()
 
 
 @kinds
@@ -103,7 +104,7 @@ def test_first_and_second_derivatives(kind, reverse, length):
     maps = [t.requires_grad_() for t in problem(kind, length, (2,), 2)]
 
     def run(*tensors: Tensor) -> Tensor:
-        return scan(*tensors, reverse=reverse)
+        return affine_scan(*tensors, reverse=reverse)
 
     assert gradcheck(run, maps, fast_mode=length > 2)
     assert gradgradcheck(run, maps, fast_mode=length > 2)
@@ -115,7 +116,7 @@ def test_first_and_second_derivatives(kind, reverse, length):
 def test_gradients_are_those_of_the_loop(kind, reverse, length):
     maps = [t.requires_grad_() for t in problem(kind, length, (2,))]
     weights = torch.randn_like(maps[1])
-    ours = torch.autograd.grad((scan(*maps, reverse=reverse) * weights).sum(), maps)
+    ours = torch.autograd.grad((affine_scan(*maps, reverse=reverse) * weights).sum(), maps)
     if length == 0:
         assert all(not grad.any() for grad in ours)
         return
@@ -124,7 +125,7 @@ def test_gradients_are_those_of_the_loop(kind, reverse, length):
 
 def test_gradients_of_some_arguments_only():
     slopes, shifts, start = problem("dense", 40)
-    (grad,) = torch.autograd.grad(scan(slopes, shifts, start.requires_grad_())[-1].sum(), start)
+    (grad,) = torch.autograd.grad(affine_scan(slopes, shifts, start.requires_grad_())[-1].sum(), start)
     torch.testing.assert_close(grad, torch.linalg.multi_dot(list(slopes.flip(0))).sum(0))
 
 
@@ -133,7 +134,7 @@ def test_gradients_of_some_arguments_only():
 def test_vmap(kind, mapped):
     many = [problem(kind, length) for length in (40, 40, 40)]
     maps = [many[0][k] if d is None else torch.stack([m[k] for m in many], d) for k, d in enumerate(mapped)]
-    ours = torch.func.vmap(scan, in_dims=mapped)(*maps)
+    ours = torch.func.vmap(affine_scan, in_dims=mapped)(*maps)
     assert ours.shape == (3, 40, D)
     for i, path in enumerate(ours):
         torch.testing.assert_close(
@@ -153,7 +154,7 @@ def test_gradients_per_sample(kind):
         torch.func.vmap(torch.func.grad(lambda a, x, run=run: loss(run, a, x), argnums=(0, 1)), in_dims=(None, 0))(
             slopes, starts
         )
-        for run in (scan, loop)
+        for run in (affine_scan, loop)
     )
     torch.testing.assert_close(ours, theirs)
 
@@ -162,9 +163,9 @@ def test_gradients_per_sample(kind):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_accumulated_in_float32(kind, dtype):
     maps = [t.to(dtype) for t in problem(kind, 200, (2,))]
-    ours = scan(*maps)
+    ours = affine_scan(*maps)
     assert ours.dtype == dtype
-    assert torch.equal(ours, scan(*(t.float() for t in maps)).to(dtype))
+    assert torch.equal(ours, affine_scan(*(t.float() for t in maps)).to(dtype))
 
 
 @kinds
@@ -175,7 +176,7 @@ def test_growing_paths_are_as_good_as_the_loop(kind, reverse):
     exact = loop(slopes, shifts, start, reverse)
     single = [t.float() for t in (slopes, shifts, start)]
     ours, theirs = (
-        ((run(*single, reverse=reverse) - exact).norm(dim=-1) / exact.norm(dim=-1)).max() for run in (scan, loop)
+        ((run(*single, reverse=reverse) - exact).norm(dim=-1) / exact.norm(dim=-1)).max() for run in (affine_scan, loop)
     )
     assert exact.abs().max() > 1e3 * exact.abs().min()
     assert ours <= 20 * theirs
@@ -187,7 +188,7 @@ def test_zeros_stay_zero_where_the_slopes_overflow(kind, reverse):
     slopes, shifts, start = (t.float() for t in problem(kind, 1000))
     slopes, shifts, start = slopes + 10, shifts * 0, start * 0
     shifts[0 if reverse else -1] = 1
-    assert torch.equal(scan(slopes, shifts, start, reverse=reverse), shifts)
+    assert torch.equal(affine_scan(slopes, shifts, start, reverse=reverse), shifts)
 
 
 @kinds
@@ -196,7 +197,7 @@ def test_a_nan_is_never_lost(kind, where):
     slopes, shifts, start = problem(kind, 60)
     shifts[:where], start = 0, start * 0
     slopes[where] = torch.nan
-    path = scan(slopes, shifts, start)
+    path = affine_scan(slopes, shifts, start)
     assert path[:where].isfinite().all()
     assert path[where:].isnan().all()
 
@@ -215,18 +216,18 @@ def test_a_nan_is_never_lost(kind, where):
 )
 def test_wrong_shapes_are_refused(shapes, says):
     with pytest.raises(ValueError, match=says):
-        scan(*(torch.zeros(s) for s in shapes))
+        affine_scan(*(torch.zeros(s) for s in shapes))
 
 
 def test_wrong_dtypes_and_devices_are_refused():
     one = torch.ones(5, 3)
     for bad in (one.double(), one.to(torch.complex64)):
         with pytest.raises(TypeError, match=r"pass slopes.to\(dtype\)"):
-            scan(bad, one, one[0])
+            affine_scan(bad, one, one[0])
     with pytest.raises(TypeError, match="floating"):
-        scan(one.int(), one.int(), one[0].int())
+        affine_scan(one.int(), one.int(), one[0].int())
     with pytest.raises(ValueError, match="several devices"):
-        scan(one.to("meta"), one, one[0])
+        affine_scan(one.to("meta"), one, one[0])
 
 
 @pytest.mark.slow
@@ -236,7 +237,7 @@ def test_compiles_as_one_graph(kind):
     maps = problem(kind, 130, (2,))
     torch._dynamo.reset()
     try:
-        ours = torch.compile(lambda a, b, x: scan(a, b, x).sin(), fullgraph=True)(*maps)
+        ours = torch.compile(lambda a, b, x: affine_scan(a, b, x).sin(), fullgraph=True)(*maps)
     except torch._inductor.exc.InductorError as error:
         pytest.skip(f"no working compiler: {error}")
     torch.testing.assert_close(ours, loop(*maps).sin())

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from forerun.engine.numerics.tree import Layout, describe, tensors, tree_map
+from forerun.engine.numerics.layout import RowLayout
+from forerun.engine.numerics.tree import describe_tree, tree_map, tree_tensors
 
 TREES = {
     "tensor": torch.arange(6.0).reshape(2, 3),
@@ -19,14 +20,14 @@ TREES = {
 
 def equal(one, other):
     return all(
-        a.dtype == b.dtype and torch.equal(a, b) for a, b in zip(tensors(one), tensors(other), strict=True)
-    ) and describe(one) == describe(other)
+        a.dtype == b.dtype and torch.equal(a, b) for a, b in zip(tree_tensors(one), tree_tensors(other), strict=True)
+    ) and describe_tree(one) == describe_tree(other)
 
 
 @pytest.mark.parametrize("lead", [(), (4,)], ids=["one step", "four steps"])
 @pytest.mark.parametrize("name", TREES)
 def test_packing_and_unpacking_loses_nothing(name, lead):
-    layout = Layout.of(TREES[name], batch_dims=0, name="state")
+    layout = RowLayout.from_tree(TREES[name], batch_dims=0, name="state")
     tree = tree_map(lambda leaf: leaf.expand((*lead, *leaf.shape)).clone(), TREES[name])
     rows = layout.pack(tree, *lead)
     assert rows.shape == (*lead, layout.width)
@@ -36,7 +37,7 @@ def test_packing_and_unpacking_loses_nothing(name, lead):
 
 def test_batch_axes_stay_axes():
     tree = (torch.randn(2, 3, 4), torch.randn(2, 3))
-    layout = Layout.of(tree, batch_dims=2, name="input")
+    layout = RowLayout.from_tree(tree, batch_dims=2, name="input")
     assert layout.pack(tree).shape == (2, 3, 5)
     assert layout.pack(tree_map(lambda leaf: leaf.expand(7, *leaf.shape), tree), 7).shape == (7, 2, 3, 5)
     assert equal(layout.unpack(layout.pack(tree)), tree)
@@ -44,7 +45,7 @@ def test_batch_axes_stay_axes():
 
 def test_a_single_tensor_is_packed_without_a_copy():
     tree = torch.randn(2, 3)
-    layout = Layout.of(tree, batch_dims=0, name="input")
+    layout = RowLayout.from_tree(tree, batch_dims=0, name="input")
     assert layout.pack(tree).data_ptr() == tree.data_ptr()
     assert layout.unpack(layout.pack(tree)).data_ptr() == tree.data_ptr()
 
@@ -56,11 +57,11 @@ def test_rows_hold_at_least_single_precision_and_long_integers_exactly():
         (torch.int64, torch.float64),
         (torch.float64, torch.float64),
     ):
-        assert Layout.of(torch.ones(2, dtype=dtype), batch_dims=0, name="input").dtype == rows
+        assert RowLayout.from_tree(torch.ones(2, dtype=dtype), batch_dims=0, name="input").dtype == rows
 
 
 def test_numbers_between_whole_ones_are_rounded_to_the_nearest():
-    layout = Layout.of(torch.tensor([3, -3]), batch_dims=0, name="input")
+    layout = RowLayout.from_tree(torch.tensor([3, -3]), batch_dims=0, name="input")
     assert layout.unpack(torch.tensor([2.9999, -3.0001], dtype=torch.float64)).tolist() == [3, -3]
 
 
@@ -81,30 +82,30 @@ def test_numbers_between_whole_ones_are_rounded_to_the_nearest():
 )
 @pytest.mark.parametrize("name", ["input", "output"])
 def test_a_refusal_says_what_came_what_was_expected_and_what_to_do(came, says, name):
-    layout = Layout.of((torch.ones(3), 1), batch_dims=0, name=name)
+    layout = RowLayout.from_tree((torch.ones(3), 1), batch_dims=0, name=name)
     with pytest.raises(ValueError, match=says) as caught:
         layout.pack(came)
     message = str(caught.value)
-    assert f"the {name} came as {describe(came)}" in message
+    assert f"the {name} came as {describe_tree(came)}" in message
     assert "but (float32 [3], 1) was expected" in message
     assert ("Let evaluate return" if name == "output" else "Let advance keep") in message
 
 
 def test_a_bare_tensor_is_no_dict_of_one():
-    layout = Layout.of({"x": torch.ones(3)}, batch_dims=0, name="output")
+    layout = RowLayout.from_tree({"x": torch.ones(3)}, batch_dims=0, name="output")
     with pytest.raises(ValueError, match="another structure"):
         layout.pack(torch.ones(3))
 
 
 def test_a_missing_axis_of_steps_is_asked_for():
-    layout = Layout.of(torch.ones(3), batch_dims=0, name="output")
+    layout = RowLayout.from_tree(torch.ones(3), batch_dims=0, name="output")
     with pytest.raises(ValueError, match=r"float32 \[5, 3\] was expected.*a leading axis of 5 steps"):
         layout.pack(torch.ones(3), 5)
 
 
 def test_descriptions_tell_the_device_where_it_is_not_the_cpu():
-    assert describe((torch.ones(3), None, "a")) == "(float32 [3], None, 'a')"
-    assert describe({"x": torch.ones(2, device="meta")}) == "{'x': float32 [2] on meta}"
+    assert describe_tree((torch.ones(3), None, "a")) == "(float32 [3], None, 'a')"
+    assert describe_tree({"x": torch.ones(2, device="meta")}) == "{'x': float32 [2] on meta}"
 
 
 @pytest.mark.parametrize(
@@ -120,4 +121,4 @@ def test_descriptions_tell_the_device_where_it_is_not_the_cpu():
 )
 def test_trees_that_have_no_rows_are_refused(tree, batch_dims, error, says):
     with pytest.raises(error, match=says):
-        Layout.of(tree, batch_dims=batch_dims, name="input")
+        RowLayout.from_tree(tree, batch_dims=batch_dims, name="input")

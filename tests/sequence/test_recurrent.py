@@ -6,7 +6,7 @@ from torch import nn
 
 from forerun import Absolute, Newton, Picard, QuasiNewton, Secant, Sequential, Status, solve
 from forerun.engine.methods import Damped, Jacobi
-from forerun.engine.numerics.tree import Layout
+from forerun.engine.numerics.layout import RowLayout
 from forerun.engine.testing import check_process
 from forerun.sequence import RNN, scan
 from forerun.sequence.recurrent.cells import FunctionCell, adapted, in_columns
@@ -66,7 +66,7 @@ def test_newton_takes_a_few_rounds_and_the_check_holds(kind):
 @every_cell
 def test_jacobians_in_closed_form_are_those_of_forward_mode(kind):
     cell, h, xs = problem(kind, length=4)
-    layout = Layout.of(h, batch_dims=1, name="state")
+    layout = RowLayout.from_tree(h, batch_dims=1, name="state")
     rows = adapted(cell, layout)
     hidden = torch.randn(4, *layout.pack(h).shape, dtype=DOUBLE)
     prepared = rows.prepare(xs)
@@ -89,7 +89,7 @@ def test_gradients_are_those_of_the_loop(kind, method):
 
 @every_cell
 def test_many_samples_of_a_small_state_are_laid_another_way(kind, monkeypatch):
-    monkeypatch.setattr("forerun.engine.numerics.scan.MANY", 1)
+    monkeypatch.setattr("forerun.engine.numerics.small_matrices.MANY", 1)
     cell, h, xs = problem(kind, size=3)
     leaves = [*cell.parameters(), xs.requires_grad_()]
     weight = torch.randn_like(flat(loop(cell, h, xs)))
@@ -175,7 +175,7 @@ def test_what_a_run_took_decides_the_next_one(monkeypatch):
 @every_cell
 def test_the_process_keeps_the_contract(kind):
     cell, h, xs = problem(kind, length=12)
-    layout = Layout.of(h, batch_dims=1, name="state")
+    layout = RowLayout.from_tree(h, batch_dims=1, name="state")
     rows = adapted(cell, layout)
     check_process(Recurrence(rows, rows.prepare(xs).detach(), 12), layout.pack(h))
 

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from forerun.engine.numerics.tree import Tree, describe
+from forerun.engine.numerics.tree import Tree, describe_tree
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def _write(value: Any, found: dict[str, Tensor]) -> Any:
     if value is None or type(value) in (bool, int, float, str):
         return {"plain": value}
     raise TypeError(
-        f"a checkpoint cannot hold {describe(value)} of type {type(value).__name__}: files hold tensors, numbers, "
+        f"a checkpoint cannot hold {describe_tree(value)} of type {type(value).__name__}: files hold tensors, numbers, "
         "strings, None, lists, tuples and dicts with string keys; carry the state as one of these"
     )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from forerun.engine.backends.counted_evaluate import CountedEvaluate
-from forerun.engine.check.deviation_estimator import DeviationEstimator, worst
+from forerun.engine.check.deviation_estimator import DeviationEstimator, largest_size
 from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.guesses import KnownPrefix
 from forerun.engine.methods import Method, Sequential, WindowState, WindowUpdate
@@ -17,7 +17,7 @@ from forerun.engine.numerics.tree import Tree
 from forerun.engine.options import SolveSettings
 from forerun.engine.process import Process
 from forerun.engine.rounds import Round, RoundTiming
-from forerun.engine.rows.sweep import Joined, Problem, copied
+from forerun.engine.rows import JoinedStates, Problem, copy_states
 from forerun.engine.solution import Seconds, Solution, Status
 
 UNKNOWN = "Nothing was checked up to step {}, where this run was resumed: the deviation is estimated from there on."
@@ -31,7 +31,7 @@ class Place:
     """All that moves from round to round; replaced as a whole, so that an interrupt finds it whole."""
 
     front: WindowState
-    trail: DeviationEstimator
+    estimator: DeviationEstimator
     method: Method
     threshold: float  # of the residuals of the next round
     rounds: int
@@ -51,14 +51,14 @@ class Run:
         self.problem = Problem(process, begin.state)
         self.meter = CountedEvaluate(self.problem, settings.backend)
         self.log: list[Round] = []
-        self.path = Joined([begin.state])
+        self.path = JoinedStates([begin.state])
         self._begin = begin
         self._known = begin.exact or begin.shadow is not None  # how far the run was off there
         self._begun = time.perf_counter()
         self._advance = 0.0
         self.place = Place(
             front=self._enter(begin),
-            trail=DeviationEstimator.start(self.problem, begin.step, begin.state, begin.shadow),
+            estimator=DeviationEstimator.from_state(self.problem, begin.step, begin.state, begin.shadow),
             method=settings.method,
             exact=begin.exact,
             threshold=settings.tolerance.threshold() * (settings.check.share if settings.check else 1),
@@ -81,7 +81,7 @@ class Run:
     def residuals(self, iterate: WindowUpdate) -> tuple[list[float], int]:
         """The residual of every step of the window, and how many new inputs are finite; the wait of a round."""
         start = self.place.front.start
-        steps = self.problem.steps(start, start + len(iterate.moves))
+        steps = self.problem.step_range(start, start + len(iterate.moves))
         sizes = self.settings.tolerance.norm(steps, iterate.moves, iterate.inputs[:-1])
         largest = sizes.reshape(len(sizes), -1).amax(1) if sizes.numel() else sizes.new_zeros(len(sizes))
         last = torch.isfinite(iterate.inputs[-1]).all()
@@ -93,7 +93,7 @@ class Run:
         return found, int(rows.cumprod(0).sum())
 
     def accept(self, iterate: WindowUpdate, residuals: list[float], accepted: int, finite: int) -> Round:
-        """Take over the accepted steps, slide the window and follow the trail.
+        """Take over the accepted steps, slide the window and follow the estimator.
 
         Args:
             iterate: what the method made of the window.
@@ -118,13 +118,15 @@ class Run:
         )
         self.log[place.logged :] = [entry]
         if self._keeps_path:
-            self.path = Joined(self.path[: front.start - self._begin.step + 1], copied(iterate.states[:accepted]))
+            self.path = JoinedStates(
+                self.path[: front.start - self._begin.step + 1], copy_states(iterate.states[:accepted])
+            )
         still = not any(residuals[:accepted])
         exact = place.exact and still
         sound = max(accepted, min(finite - 1, _leading_finite(residuals)))
-        trail = place.trail
+        estimator = place.estimator
         if self.settings.check:
-            trail = trail.follow(front, iterate, accepted=accepted, exact=exact, still=still, sound=sound)
+            estimator = estimator.follow_steps(front, iterate, accepted=accepted, exact=exact, still=still, sound=sound)
         at_end = front.start + accepted >= self.problem.length
         width = 1 if at_end else self.settings.window.width(self.log, self.problem.length)
         declined = width < 1 and not isinstance(place.method, Sequential)
@@ -132,12 +134,15 @@ class Run:
         stop = method.stop(front.start + accepted, min(front.start + accepted + max(width, 1), self.problem.length))
         notes = place.notes
         if declined:
-            trail = trail.settled()
-            notes = (*notes, *self._declined(trail, front.start + accepted, iterate.states[accepted - 1], exact=exact))
+            estimator = estimator.follow_waiting()
+            notes = (
+                *notes,
+                *self._declined(estimator, front.start + accepted, iterate.states[accepted - 1], exact=exact),
+            )
         self.place = replace(
             place,
             front=self._slide(iterate, accepted, finite, stop),
-            trail=trail,
+            estimator=estimator,
             method=method,
             notes=notes,
             threshold=self.settings.tolerance.follow(place.threshold, residuals),
@@ -148,13 +153,15 @@ class Run:
         )
         return entry
 
-    def _declined(self, trail: DeviationEstimator, step: int, state: Tree, *, exact: bool) -> Iterator[str]:
+    def _declined(self, estimator: DeviationEstimator, step: int, state: Tree, *, exact: bool) -> Iterator[str]:
         """What there is to say where the window declines at a state."""
         note = self.settings.window.note(self.log, self.problem.length)
         if note:
             yield note
             if self.settings.check and not exact:
-                yield CARRIED.format(worst(trail.deviation(self.settings.tolerance, step, state)), step)
+                yield CARRIED.format(
+                    largest_size(estimator.estimate_deviation(self.settings.tolerance, step, state)), step
+                )
 
     def settle(self) -> Status:
         """At the end of the path: how it ended; or go back, where the deviation is more than was asked for."""
@@ -165,11 +172,13 @@ class Run:
         if check is None:
             return Status.UNCHECKED
         asked = tolerance.threshold()
-        excess = worst(self.deviation())
+        excess = largest_size(self.deviation())
         if excess <= asked:
             return Status.CHECKED if self._known else Status.UNCHECKED
         # a drift from before the checkpoint that was resumed cannot be helped
-        helpless = place.trail.anchors[0].step == self.problem.length or isinstance(self.settings.method, Sequential)
+        helpless = place.estimator.restart_points[0].step == self.problem.length or isinstance(
+            self.settings.method, Sequential
+        )
         if helpless or not check.retries or place.retries > check.retries:
             return Status.UNCERTAIN
         self._go_back(excess, asked, check.retries)
@@ -179,29 +188,31 @@ class Run:
         """Go back to the first step to blame with a tighter threshold; to the beginning where none would do."""
         place, tolerance = self.place, self.settings.tolerance
         tight = place.threshold * max(asked / (4 * excess), 1e-3)
-        rounding = torch.finfo(self.problem.inputs.dtype).eps
+        rounding = torch.finfo(self.problem.input_layout.dtype).eps
         seen = self.problem.observe(place.front.state).unsqueeze(0)
-        floor = worst(tolerance.norm(self._last(), rounding * seen, seen))
+        floor = largest_size(tolerance.norm(self._last(), rounding * seen, seen))
         retries = place.retries + 1
         if retries > most or tight <= 4 * floor:
             method: Method = Sequential()
             retries = most + 1
-            trail = DeviationEstimator(self.problem, place.trail.anchors[0].shadow, place.trail.anchors[:1])
+            estimator = DeviationEstimator(
+                self.problem, place.estimator.restart_points[0].shadow, place.estimator.restart_points[:1]
+            )
             how = "goes on step by step, as no tolerance that rounding allows would keep it"
         else:
-            method, trail = self.settings.method, place.trail.back(tolerance, excess, asked)
+            method, estimator = self.settings.method, place.estimator.go_back(tolerance, excess, asked)
             how = f"goes on with the threshold of a step at {tight:.2g}"
-        anchor = trail.anchors[-1]
-        note = f"deviation estimated at {excess:.2g} for {asked:.2g}: went back to step {anchor.step} and {how}."
-        front = self._enter(Checkpoint(anchor.step, self.problem.length, anchor.state))
+        restart_point = estimator.restart_points[-1]
+        note = f"deviation estimated at {excess:.2g} for {asked:.2g}: went back to step {restart_point.step} and {how}."
+        front = self._enter(Checkpoint(restart_point.step, self.problem.length, restart_point.state))
         self.place = replace(
             place,
             front=front,
-            trail=trail,
+            estimator=estimator,
             method=method,
             threshold=tight,
             retries=retries,
-            exact=anchor.shadow is anchor.state and self._begin.exact,
+            exact=restart_point.shadow is restart_point.state and self._begin.exact,
             notes=(*place.notes, note),
         )
 
@@ -209,9 +220,9 @@ class Run:
         """Estimated distance `(*batch,)` of the accepted state from the sequential run's."""
         place = self.place
         if place.exact:
-            return torch.zeros(self.problem.inputs.batch, device=self.problem.inputs.device)
+            return torch.zeros(self.problem.input_layout.batch, device=self.problem.input_layout.device)
         step = min(place.front.start, self.problem.length - 1)
-        return self._trail().deviation(self.settings.tolerance, step, place.front.state)
+        return self._estimator().estimate_deviation(self.settings.tolerance, step, place.front.state)
 
     def checkpoint(self) -> Checkpoint:
         """What is accepted so far."""
@@ -220,7 +231,7 @@ class Run:
             step=place.front.start,
             length=self.problem.length,
             state=place.front.state,
-            shadow=self._trail().shadow if self.settings.check and self._known and not place.exact else None,
+            shadow=self._estimator().shadow if self.settings.check and self._known and not place.exact else None,
             ahead=place.front.inputs,
             rounds=place.rounds,
             evaluations=place.evaluations,
@@ -249,13 +260,13 @@ class Run:
             states=self.path[: place.front.start - self._begin.step + 1] if self._keeps_path else None,
         )
 
-    def _trail(self) -> DeviationEstimator:
-        """The trail up to the accepted state."""
-        self.place = replace(self.place, trail=self.place.trail.settled())
-        return self.place.trail
+    def _estimator(self) -> DeviationEstimator:
+        """The estimator up to the accepted state."""
+        self.place = replace(self.place, estimator=self.place.estimator.follow_waiting())
+        return self.place.estimator
 
     def _last(self) -> torch.Tensor:
-        return self.problem.steps(self.problem.length - 1, self.problem.length)
+        return self.problem.step_range(self.problem.length - 1, self.problem.length)
 
     def _enter(self, begin: Checkpoint) -> WindowState:
         """The first window from a checkpoint on."""
@@ -286,10 +297,10 @@ class Run:
         else:
             last = states[-1]
             if known > 1 and iterate.guesses is not None and self.problem.process.observe(last) is last:
-                last = self.problem.inputs.unpack(inputs[-1])  # new slots go on from what will be evaluated
+                last = self.problem.input_layout.unpack(inputs[-1])  # new slots go on from what will be evaluated
             edge = KnownPrefix(self.problem, start + known - 1, last, iterate.outputs[: finite - 1])
             entered, rows = self.settings.guess.enter(edge, stop, self.meter)
-            states, inputs = Joined(states[:-1], entered), torch.cat([inputs[:-1], rows])
+            states, inputs = JoinedStates(states[:-1], entered), torch.cat([inputs[:-1], rows])
         return WindowState(self.problem, start, states, inputs, iterate.evaluations, iterate.memory)
 
 

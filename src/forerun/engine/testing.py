@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from forerun.engine.methods import Evaluate, Method, Sequential, WindowState, WindowUpdate
-from forerun.engine.numerics.tree import Tree, tensors, tree_map
+from forerun.engine.numerics.tree import Tree, tree_map, tree_tensors
 from forerun.engine.process import Process
-from forerun.engine.rows.sweep import Problem
+from forerun.engine.rows import Problem
 from forerun.engine.solution import Solution
 from forerun.engine.solve import solve
 from forerun.engine.tolerance import Absolute
@@ -49,7 +49,7 @@ def check_process(process: Process, state: Tree, *, steps: int = 4, rtol: float 
     problem, states, inputs, outputs = Problem(process, state), [state], [], []
     for step in range(count):
         inputs.append(_observed(problem, step, states[-1]))
-        outputs.append(problem.evaluate(problem.steps(step, step + 1), inputs[-1].unsqueeze(0))[0])
+        outputs.append(problem.evaluate(problem.step_range(step, step + 1), inputs[-1].unsqueeze(0))[0])
         states.append(_advanced(problem, step, states[-1], outputs[-1]))
     rtol = _rounding(problem) ** 0.5 if rtol is None else rtol
     together = _evaluated(problem, torch.stack(inputs), torch.stack(outputs), rtol)
@@ -120,7 +120,7 @@ def _advanced(problem: Problem, step: int, state: Tree, output: Tensor) -> Tree:
 
 def _evaluated(problem: Problem, inputs: Tensor, one_by_one: Tensor, rtol: float) -> Tensor:
     """The outputs of all steps in one call, once it is sure that they are those of the steps one by one."""
-    steps, asked = problem.steps(0, len(inputs)), inputs.clone()
+    steps, asked = problem.step_range(0, len(inputs)), inputs.clone()
     together = problem.evaluate(steps, asked).clone()
     _require(_same(asked, inputs), "evaluate modified its inputs; return new tensors, as `x + 1` does and `x += 1` not")
     again = problem.evaluate(steps, asked)
@@ -145,12 +145,12 @@ def _evaluated(problem: Problem, inputs: Tensor, one_by_one: Tensor, rtol: float
 
 def _check_samples(problem: Problem, inputs: Tensor, outputs: Tensor, rtol: float) -> None:
     """Whether the other samples notice that the first one is replaced."""
-    dims = len(problem.inputs.batch)
-    if problem.inputs.batch.numel() < 2 or not dims:
+    dims = len(problem.input_layout.batch)
+    if problem.input_layout.batch.numel() < 2 or not dims:
         return
     changed, expected = (rows.clone().flatten(1, dims) for rows in (inputs, outputs))
     changed[:, 0] = changed[:, 1].flip(0)  # of another step, as the samples may begin alike
-    found = problem.evaluate(problem.steps(0, len(inputs)), changed.reshape(inputs.shape)).flatten(1, dims)
+    found = problem.evaluate(problem.step_range(0, len(inputs)), changed.reshape(inputs.shape)).flatten(1, dims)
     _require(
         _close(found[:, 1:], expected[:, 1:], rtol),
         f"the process says batch_dims = {dims}, but the outputs of a sample follow the input of another; evaluate "
@@ -161,7 +161,7 @@ def _check_samples(problem: Problem, inputs: Tensor, outputs: Tensor, rtol: floa
 def _check_affine(problem: Problem, start: int, states: list[Tree], outputs: Tensor) -> None:
     """Whether the closed form of the steps from `start` on is `advance`, to rounding."""
     outputs, reached = outputs[start:], states[start:]
-    maps = problem.process.affine(problem.steps(start, start + len(outputs)))
+    maps = problem.process.affine(problem.step_range(start, start + len(outputs)))
     if maps is None:
         return
     if not _same(problem.process.observe(reached[0]), reached[0]):
@@ -175,7 +175,7 @@ def _check_affine(problem: Problem, start: int, states: list[Tree], outputs: Ten
     a, b = (factor.to(inputs).reshape(-1, *[1] * (inputs.dim() - 1)) for factor in (maps.state, maps.output))
     closed = a * inputs[:-1] + b * outputs
     if maps.shift is not None:
-        closed = closed + problem.inputs.pack(maps.shift, len(outputs))
+        closed = closed + problem.input_layout.pack(maps.shift, len(outputs))
     stepped = torch.stack(
         [problem.observe(problem.advance(start + k, reached[k], output)) for k, output in enumerate(outputs)]
     )
@@ -218,7 +218,7 @@ class _Watched(Method):
     def _check_exact(self, front: WindowState, found: WindowUpdate, index: int, state: Tree) -> None:
         """Whether a step that did not move is the process's own."""
         problem, step = front.problem, front.start + index
-        steps = problem.steps(step, step + 1)
+        steps = problem.step_range(step, step + 1)
         output = problem.evaluate(steps, problem.observe(state).unsqueeze(0))[0]
         following, observed = problem.advance(step, state, output), problem.observe(found.states[index])
         which = "the first step is not exact; evaluate it at window_state.inputs[0] and advance window_state.state "
@@ -261,7 +261,9 @@ def _solved(process: Process, state: Tree, method: Method, window: Window) -> So
 
 
 def _rounding(problem: Problem) -> float:
-    dtypes = [dtype for dtype in (*problem.inputs.dtypes, *problem.outputs.dtypes) if dtype.is_floating_point]
+    dtypes = [
+        dtype for dtype in (*problem.input_layout.dtypes, *problem.output_layout.dtypes) if dtype.is_floating_point
+    ]
     return max((torch.finfo(dtype).eps for dtype in dtypes), default=0.0)
 
 
@@ -274,7 +276,7 @@ def _close(one: Tensor, other: Tensor, rtol: float) -> bool:
 
 def _distance(one: Tree, other: Tree) -> float:
     """The largest difference between two trees; infinite where one is not a number."""
-    pairs = zip(tensors(one), tensors(other), strict=True)
+    pairs = zip(tree_tensors(one), tree_tensors(other), strict=True)
     apart = [(a.double() - b.double()).abs().nan_to_num(torch.inf).max() for a, b in pairs if a.numel()]
     return max(map(float, apart), default=0.0)
 

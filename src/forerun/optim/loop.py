@@ -17,7 +17,7 @@ from forerun.engine.check import Check
 from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.guesses import Guess, Hold
 from forerun.engine.methods import Method, Picard
-from forerun.engine.numerics.tree import Tree, tensors
+from forerun.engine.numerics.tree import Tree, tree_tensors
 from forerun.engine.options import SolveSettings, ignore_event
 from forerun.engine.progress import Progress, Silent
 from forerun.engine.tolerance import Tolerance
@@ -258,6 +258,6 @@ class Loop:
 
 def _fitting(memory: int, params: Sequence[Tensor], state: Tree) -> int:
     """Steps of a window whose states and rows fit some bytes; one at least."""
-    own = sum(tensor.numel() * tensor.element_size() for tensor in tensors(state))
+    own = sum(tensor.numel() * tensor.element_size() for tensor in tree_tensors(state))
     row = sum(tensor.numel() for tensor in params) * max(4, *(tensor.element_size() for tensor in params))
     return max(memory // (STATES * own + ROWS * row), 1)

@@ -13,7 +13,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from forerun.engine.numerics.tree import Tree, tensors
+from forerun.engine.numerics.tree import Tree, tree_tensors
 from forerun.optim.gradients import Batched, Gradients, OneByOne, Vmapped
 from forerun.optim.optimizer_stepper import OptimizerStepper
 from forerun.optim.task import GradientBatch, LossTask
@@ -86,9 +86,9 @@ def repeatable(bench: OptimizerStepper, held: Tree, found: GradientBatch) -> Tre
     """
     gradients, used = [each[0] for each in found.gradients], [share > 0 for share in found.used[0].tolist()]
     after, _ = bench.step(held, gradients, used)
-    kept = [tensor.clone() for tensor in tensors(after)]
+    kept = [tensor.clone() for tensor in tree_tensors(after)]
     again, _ = bench.step(held, gradients, used)
-    same = all(torch.equal(a, b) for a, b in zip(kept, tensors(again), strict=True) if not bool(a.isnan().any()))
+    same = all(torch.equal(a, b) for a, b in zip(kept, tree_tensors(again), strict=True) if not bool(a.isnan().any()))
     if not same:
         names = ", ".join(type(each).__name__ for each in bench.optimizers)
         raise ValueError(

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
-from forerun.engine.numerics.noise import mixed
+from forerun.engine.numerics.noise import mix_seed
 
 try:
     import numpy as np
@@ -34,7 +34,7 @@ def seeded(seed: int | None, step: int, device: torch.device | None = None) -> I
     cuda = device if device is not None and device.type == "cuda" else None
     kept = torch.get_rng_state(), random.getstate(), None if np is None else np.random.get_state()
     kept_cuda = None if cuda is None else torch.cuda.get_rng_state(cuda)
-    _seed(mixed(seed, step), cuda)
+    _seed(mix_seed(seed, step), cuda)
     try:
         yield
     finally:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from forerun.engine.numerics.tree import Tree, describe
+from forerun.engine.numerics.tree import Tree, describe_tree
 from forerun.optim.parameters import Loss, Parameters
 from forerun.optim.seeding import seeded
 
@@ -61,8 +61,8 @@ class LossTask:
         for loss in losses:
             if not isinstance(loss, Tensor):
                 raise TypeError(
-                    f"the loss returned {type(loss).__name__} ({describe(loss)}), but must return a scalar tensor: "
-                    "return loss, not loss.item()"
+                    f"the loss returned {type(loss).__name__} ({describe_tree(loss)}), but must return a scalar "
+                    "tensor: return loss, not loss.item()"
                 )
             if loss.dim():
                 raise ValueError(

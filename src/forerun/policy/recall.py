@@ -33,8 +33,8 @@ class Recall(Guess):
 
     def rows(self, edge: KnownPrefix, start: int, stop: int) -> Tensor:
         """The known outputs of some steps as rows."""
-        edge.problem.known(self.outputs[0])  # learns the layout, where nothing was evaluated yet
-        return edge.problem.outputs.pack(self.outputs[start:stop], max(stop - start, 0))
+        edge.problem.pack_output(self.outputs[0])  # learns the layout, where nothing was evaluated yet
+        return edge.problem.output_layout.pack(self.outputs[start:stop], max(stop - start, 0))
 
 
 def moved(chunks: Tensor, by: int) -> Tensor:

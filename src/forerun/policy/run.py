@@ -18,7 +18,7 @@ from forerun.engine.methods import Method
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.process import Process
 from forerun.engine.rounds import Round
-from forerun.engine.rows.sweep import Problem, sweep
+from forerun.engine.rows import Problem, sweep_window
 from forerun.engine.solve import solve
 from forerun.engine.tolerance import Tolerance
 from forerun.engine.windows import Window
@@ -162,8 +162,8 @@ class Run:
             sample = self.process.observe(sight.state)
             return sample
         problem = Problem(self.process, sight.state)
-        problem.known(sight.outputs[0])
-        rows = problem.outputs.pack(sight.outputs[sight.step :], len(sight.outputs) - sight.step)
-        path = sweep(problem, sight.step, sight.state, outputs=rows, around=torch.zeros_like(rows))
+        problem.pack_output(sight.outputs[0])
+        rows = problem.output_layout.pack(sight.outputs[sight.step :], len(sight.outputs) - sight.step)
+        path = sweep_window(problem, sight.step, sight.state, outputs=rows, evaluated_inputs=torch.zeros_like(rows))
         sample = self.process.observe(path.states[-1])
         return sample

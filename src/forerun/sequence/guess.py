@@ -13,7 +13,7 @@ from torch import Tensor
 from forerun.engine.guesses import Guess, KnownPrefix
 from forerun.engine.methods import Evaluate, Method, Picard, WindowState, WindowUpdate
 from forerun.engine.numerics.tree import Tree
-from forerun.engine.rows.sweep import Problem, Rows
+from forerun.engine.rows import Problem, RowStates
 from forerun.sequence.causal import CausalProcess
 
 
@@ -36,10 +36,10 @@ class Continuation(Guess, ABC):
         first, last = bounds[edge.start], bounds[stop - 1]
         rows = row.repeat(stop - edge.start, *[1] * row.dim())
         if first == last:
-            return Rows(edge.problem.inputs, rows), rows
+            return RowStates(edge.problem.input_layout, rows), rows
         repeated = row[..., max(first - 1, 0) : max(first, 1)].expand(*row.shape[:-1], last - first)
         _write(rows, bounds[edge.start : stop], self.proceed(row[..., :first], repeated))
-        return Rows(edge.problem.inputs, rows), rows
+        return RowStates(edge.problem.input_layout, rows), rows
 
 
 @final

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from forerun.engine.numerics.tree import Tree, tensors
+from forerun.engine.numerics.tree import Tree, tree_tensors
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Deviation:
         Raises:
             ValueError: the states differ in shape.
         """
-        pairs = list(zip(tensors(state), tensors(sequential), strict=True))
+        pairs = list(zip(tree_tensors(state), tree_tensors(sequential), strict=True))
         for ours, theirs in pairs:
             if ours.shape != theirs.shape:
                 raise ValueError(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from forerun.engine.backends.base import Backend, Call
 from forerun.engine.rounds import RoundTiming
-from forerun.engine.rows.sweep import Problem
+from forerun.engine.rows import Problem
 
 
 class CountedEvaluate:

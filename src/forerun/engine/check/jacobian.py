@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from forerun.engine.methods.base import StepEvaluations
-from forerun.engine.rows.sweep import apply
+from forerun.engine.rows import apply_slopes
 
 SMALL = 16  # rows up to this wide afford a full matrix, carried from step to step
 WIDE = 1024  # wider rows, whose time is their memory's, get one scalar a step
@@ -49,7 +49,7 @@ class Jacobian:
 
     def times(self, moves: Tensor) -> Tensor:
         """`J m` of moves `(n, *batch, D)`."""
-        return self.beyond(moves) if self.base is None else self.beyond(moves) + apply(self.base, moves)
+        return self.beyond(moves) if self.base is None else self.beyond(moves) + apply_slopes(self.base, moves)
 
     def beyond(self, moves: Tensor) -> Tensor:
         """`(J - B) m`: what the base leaves out."""
@@ -184,7 +184,7 @@ def _carry(du: Tensor, do: Tensor, before: Jacobian | None) -> Jacobian:
     found = []
     for step in range(len(du)):
         for index in range(du.shape[-2]):
-            surprise = do[step, ..., index, :] - apply(matrix, du[step, ..., index, :])
+            surprise = do[step, ..., index, :] - apply_slopes(matrix, du[step, ..., index, :])
             matrix = matrix + surprise.unsqueeze(-1) * right[step, ..., index, :].unsqueeze(-2)
         found.append(matrix)
     return Jacobian(torch.stack(found), do[..., :0, :], right[..., :0, :])

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from forerun.engine.check.jacobian import Changes, Jacobian, told
-from forerun.engine.numerics.scan import scan
+from forerun.engine.numerics.scan import affine_scan
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.rows.affine_maps import AffineMaps
 
@@ -33,7 +33,7 @@ class Segment:
         changes: differences of their evaluations; None where no step was evaluated twice.
         first: the accepted input of the first step, `(*batch, D)`.
         end: that behind the last.
-        anchor: the state behind the last step, where that is a place to go back to.
+        restart_point: the state behind the last step, where that is a place to go back to.
     """
 
     maps: AffineMaps
@@ -42,7 +42,7 @@ class Segment:
     changes: Changes | None
     first: Tensor
     end: Tensor
-    anchor: Tree = None
+    restart_point: Tree = None
 
     def __len__(self) -> int:
         return len(self.defects)
@@ -66,12 +66,12 @@ class Segment:
     def walk(self, distance: Tensor, before: Jacobian | None) -> tuple[Tensor, Jacobian]:
         """The distances `(n, *batch, D)` behind each step from that before the first, and the Jacobians."""
         jacobian = told(self.changes, self.defects, self.defects, base=self.base, before=before)
-        pushed = self.maps.gain * self.defects
+        pushed = self.maps.output_factors * self.defects
         if jacobian.left.shape[-2]:
             grow = _by_matrix if jacobian.dense else _by_rank if len(self) <= LONG else _by_turns
             return grow(self.maps, jacobian, pushed, distance), jacobian
-        propagator = self.maps.propagator(jacobian.base)
-        return scan(propagator, pushed, distance, differentiable=False), jacobian
+        propagator = self.maps.compute_propagators(jacobian.base)
+        return affine_scan(propagator, pushed, distance, differentiable=False), jacobian
 
 
 def joined(stretches: Sequence[Segment]) -> list[Segment]:
@@ -88,13 +88,13 @@ def joined(stretches: Sequence[Segment]) -> list[Segment]:
 def _one(parts: Sequence[Segment]) -> Segment:
     bases = [part.base for part in parts if part.base is not None]
     return Segment(
-        maps=AffineMaps.joined([part.maps for part in parts]),
+        maps=AffineMaps.from_parts([part.maps for part in parts]),
         defects=torch.cat([part.defects for part in parts]),
         base=torch.cat(bases) if bases else None,
         changes=Changes.joined([(part.changes, len(part)) for part in parts]),
         first=parts[0].first,
         end=parts[-1].end,
-        anchor=parts[-1].anchor,
+        restart_point=parts[-1].restart_point,
     )
 
 
@@ -106,15 +106,19 @@ def _by_matrix(maps: AffineMaps, jacobian: Jacobian, pushed: Tensor, distance: T
     """One scan, with the Jacobians written out, where their base is a matrix already."""
     assert jacobian.base is not None, "a dense Jacobian has a base"
     matrices = jacobian.base + jacobian.left.mT @ jacobian.right
-    return scan(maps.propagator(matrices), pushed, distance, differentiable=False)
+    return affine_scan(maps.compute_propagators(matrices), pushed, distance, differentiable=False)
 
 
 def _by_rank(maps: AffineMaps, jacobian: Jacobian, pushed: Tensor, distance: Tensor) -> Tensor:
     """In order, each step two products with the few rows that its Jacobian has beyond its base."""
-    left = (maps.gain.unsqueeze(-1) * jacobian.left).mT
+    left = (maps.output_factors.unsqueeze(-1) * jacobian.left).mT
     found = []
     for keep, out, along, push in zip(
-        maps.propagator(jacobian.base).unbind(), left.unbind(), jacobian.right.unbind(), pushed.unbind(), strict=True
+        maps.compute_propagators(jacobian.base).unbind(),
+        left.unbind(),
+        jacobian.right.unbind(),
+        pushed.unbind(),
+        strict=True,
     ):
         beyond = out @ (along @ distance.unsqueeze(-1))
         distance = torch.addcmul(push, keep, distance) + beyond.squeeze(-1)
@@ -124,9 +128,11 @@ def _by_rank(maps: AffineMaps, jacobian: Jacobian, pushed: Tensor, distance: Ten
 
 def _by_turns(maps: AffineMaps, jacobian: Jacobian, pushed: Tensor, distance: Tensor) -> Tensor:
     """Scans with the base alone: what it leaves out follows the distances of the scan before."""
-    propagator = maps.propagator(jacobian.base)
-    found = scan(propagator, pushed, distance, differentiable=False)
+    propagator = maps.compute_propagators(jacobian.base)
+    found = affine_scan(propagator, pushed, distance, differentiable=False)
     for _ in range(TURNS):
         beyond = jacobian.beyond(torch.cat([distance.unsqueeze(0), found[:-1]]))
-        found = scan(propagator, torch.addcmul(pushed, maps.gain, beyond), distance, differentiable=False)
+        found = affine_scan(
+            propagator, torch.addcmul(pushed, maps.output_factors, beyond), distance, differentiable=False
+        )
     return found

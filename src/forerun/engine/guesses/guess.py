@@ -11,7 +11,7 @@ from torch import Tensor
 
 from forerun.engine.methods import Evaluate
 from forerun.engine.numerics.tree import Tree
-from forerun.engine.rows.sweep import Joined, Problem, sweep
+from forerun.engine.rows import JoinedStates, Problem, sweep_window
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Hold(Guess):
         if edge.outputs is None and self.output is None:
             return _first(edge)
         if edge.outputs is None:
-            row = edge.problem.known(self.output)
+            row = edge.problem.pack_output(self.output)
             return sweep_on(edge, row.expand(stop - edge.start - 1, *row.shape[1:]))
         return sweep_on(edge, edge.outputs[-1:].expand(stop - edge.start - 1, *edge.outputs.shape[1:]))
 
@@ -129,7 +129,7 @@ class Known(Guess):
     inputs: Tree
 
     def enter(self, edge: KnownPrefix, stop: int, evaluate: Evaluate) -> tuple[Sequence[Tree], Tensor]:
-        known = edge.problem.inputs.pack(self.inputs, edge.problem.length)[edge.start + 1 : stop]
+        known = edge.problem.input_layout.pack(self.inputs, edge.problem.length)[edge.start + 1 : stop]
         first = edge.problem.observe(edge.state).unsqueeze(0)
         return [edge.state] * (stop - edge.start), torch.cat([first, known])
 
@@ -143,6 +143,6 @@ def sweep_on(edge: KnownPrefix, outputs: Tensor) -> tuple[Sequence[Tree], Tensor
     if not len(outputs):
         return _first(edge)
     problem = edge.problem
-    nowhere = outputs.new_zeros(()).expand(len(outputs), *problem.inputs.batch, problem.inputs.width)
-    path = sweep(problem, edge.start, edge.state, outputs=outputs, around=nowhere)
-    return Joined([edge.state], path.states), path.inputs
+    nowhere = outputs.new_zeros(()).expand(len(outputs), *problem.input_layout.batch, problem.input_layout.width)
+    path = sweep_window(problem, edge.start, edge.state, outputs=outputs, evaluated_inputs=nowhere)
+    return JoinedStates([edge.state], path.states), path.inputs

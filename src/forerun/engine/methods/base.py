@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from forerun.engine.numerics.tree import Tree
-from forerun.engine.rows.sweep import Problem, SweepResult
+from forerun.engine.rows import Problem, SweepResult
 
 
 class Evaluate(Protocol):
@@ -84,7 +84,7 @@ class WindowState:
     @property
     def steps(self) -> Tensor:
         """The steps of the window, int64 `(W,)`."""
-        return self.problem.steps(self.start, self.stop)
+        return self.problem.step_range(self.start, self.stop)
 
 
 @dataclass(frozen=True)

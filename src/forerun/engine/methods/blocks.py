@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 
 from forerun.engine.methods.base import Evaluate, StepEvaluations, WindowState, WindowUpdate
 from forerun.engine.numerics.tree import Tree
-from forerun.engine.rows.sweep import Joined, Rows, SweepResult
+from forerun.engine.rows import JoinedStates, RowStates, SweepResult
 
 FAR = 1e15  # the distance of values that cannot be near: beyond any tolerance, and its square is finite in float32
 
@@ -98,7 +98,7 @@ def _old_states(front: WindowState) -> Sequence[Tree]:
     the state of another step, with which `advance` must not be called.
     """
     if _is_input(front):
-        return Joined([front.state], Rows(front.problem.inputs, front.inputs[1:]))
+        return JoinedStates([front.state], RowStates(front.problem.input_layout, front.inputs[1:]))
     states = front.states
     return states[: next((slot for slot in range(1, len(states)) if states[slot] is states[slot - 1]), len(states))]
 

@@ -63,9 +63,9 @@ def clip(front: WindowState, slopes: Tensor, bound: float) -> Tensor:
 
 def gains(front: WindowState, like: Tensor) -> tuple[Tensor, Tensor]:
     """`a` and `b` of `A = a + b S`, one number a step, shaped to multiply `like`; 0 and 1 where they are not known."""
-    maps = front.problem.maps(front.start, len(like))
+    maps = front.problem.affine_maps(front.start, len(like))
     if maps is None:
         none = like.new_zeros(len(like)).reshape(-1, *[1] * (like.dim() - 1))
         return none, torch.ones_like(none)
     shape = (-1, *[1] * (like.dim() - 1))
-    return maps.keep.reshape(shape), maps.gain.reshape(shape)
+    return maps.state_factors.reshape(shape), maps.output_factors.reshape(shape)

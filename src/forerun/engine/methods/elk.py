@@ -11,8 +11,8 @@ from forerun.engine.methods.base import Evaluate, Method, StepEvaluations, Windo
 from forerun.engine.methods.damped import clip, gains
 from forerun.engine.methods.quasi_newton import QuasiNewton
 from forerun.engine.methods.slopes import SlopeMethod
-from forerun.engine.numerics.scan import scan
-from forerun.engine.rows.sweep import apply, sweep
+from forerun.engine.numerics.scan import affine_scan
+from forerun.engine.rows import apply_slopes, sweep_window
 
 STEEP = 1e6  # larger propagators weigh like this one, so that their squares are finite in float32
 
@@ -48,7 +48,9 @@ class Elk(Method):
     def iterate(self, front: WindowState, evaluate: Evaluate) -> WindowUpdate:
         outputs, slopes, memory = self.method.slopes(front, evaluate)
         tame = None if slopes is None else clip(front, slopes, 1.0)
-        path = sweep(front.problem, front.start, front.state, outputs=outputs, slopes=tame, around=front.inputs)
+        path = sweep_window(
+            front.problem, front.start, front.state, outputs=outputs, slopes=tame, evaluated_inputs=front.inputs
+        )
         return WindowUpdate(
             sweep=path,
             evaluations=StepEvaluations(front.start, front.inputs, outputs),
@@ -68,15 +70,15 @@ class Elk(Method):
         ahead = A.square() * P[:-1] + 1  # of x_start+1 .. x_stop, each given the guesses before it
         K = torch.cat([(ahead / (ahead + R))[:-1], torch.zeros_like(ahead[:1])])  # nothing was guessed for x_stop
         seen = torch.cat([u[1:], u[:1]])
-        m = torch.cat([first.unsqueeze(0), scan((1 - K) * A, (1 - K) * q + K * seen, first)])
+        m = torch.cat([first.unsqueeze(0), affine_scan((1 - K) * A, (1 - K) * q + K * seen, first)])
         C = P[:-1] * A / ahead
         # the exact first state has P = 0, so C = 0 there: it stays
-        smoothed = scan(C, m[:-1] - C * (A * m[:-1] + q), m[-1], reverse=True)
+        smoothed = affine_scan(C, m[:-1] - C * (A * m[:-1] + q), m[-1], reverse=True)
         return torch.cat([smoothed, m[-1:]])
 
     def _dynamics(self, front: WindowState, outputs: Tensor, slopes: Tensor | None) -> tuple[Tensor, Tensor]:
         """`A` and `q` of the plain sweep."""
-        maps = front.problem.maps(front.start, len(outputs))
+        maps = front.problem.affine_maps(front.start, len(outputs))
         if maps is None or (slopes is not None and slopes.dim() > outputs.dim()):
             what = "no affine" if maps is None else f"dense slopes from {type(self.method).__name__}()"
             raise ValueError(
@@ -85,7 +87,7 @@ class Elk(Method):
             )
         slopes = torch.zeros_like(outputs[..., :1]) if slopes is None else slopes
         a, b = gains(front, slopes)
-        q = b * (outputs - apply(slopes, front.inputs))
+        q = b * (outputs - apply_slopes(slopes, front.inputs))
         if maps.shift is not None:
             q = q + maps.shift
         return (a + b * slopes).clamp(-STEEP, STEEP), q

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from forerun.engine.methods.base import Evaluate, Method, StepEvaluations, WindowState, WindowUpdate
 from forerun.engine.methods.blocks import check_size, joined, walk
 from forerun.engine.methods.jacobi import Jacobi
-from forerun.engine.rows.sweep import sweep
+from forerun.engine.rows import sweep_window
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,9 @@ class PicardGaussSeidel(Method):
 
     def iterate(self, front: WindowState, evaluate: Evaluate) -> WindowUpdate:
         walked = walk(front, evaluate, self.block)
-        path = sweep(front.problem, front.start, front.state, outputs=walked.outputs, around=walked.inputs)
+        path = sweep_window(
+            front.problem, front.start, front.state, outputs=walked.outputs, evaluated_inputs=walked.inputs
+        )
         return WindowUpdate(
             sweep=path,
             evaluations=StepEvaluations(front.start, walked.inputs, walked.outputs),

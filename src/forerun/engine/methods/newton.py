@@ -13,7 +13,7 @@ from forerun.engine.methods.base import Evaluate, WindowState
 from forerun.engine.methods.slopes import SlopeMethod
 from forerun.engine.methods.tangents import along
 from forerun.engine.numerics.tree import Tree
-from forerun.engine.rows.sweep import Problem
+from forerun.engine.rows import Problem
 
 CHUNK: Final = 32  # columns of the Jacobian that are computed at once: beyond, memory grows and time does not fall
 
@@ -72,8 +72,8 @@ class Newton(SlopeMethod):
 
     def _given(self, problem: Problem, steps: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
         assert self.linear is not None
-        found, J = self.linear(steps, problem.inputs.unpack(inputs))
-        outputs = problem.packed(found, len(steps))
+        found, J = self.linear(steps, problem.input_layout.unpack(inputs))
+        outputs = problem.pack_outputs(found, len(steps))
         expected = (*outputs.shape, inputs.shape[-1])
         if J.shape != expected:
             raise ValueError(

@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 from forerun.engine.methods.base import Evaluate, Method, WindowState, WindowUpdate
 from forerun.engine.methods.blocks import check_size, joined, walk
 from forerun.engine.numerics.tree import Tree
-from forerun.engine.rows.sweep import Problem
+from forerun.engine.rows import Problem
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Parareal(Method):
             start, state = front.start + begin, new[-1]
             stop = start + self.block
             if self.coarse is None:
-                output = evaluate(problem.steps(start, start + 1), problem.observe(state).unsqueeze(0))[0]
+                output = evaluate(problem.step_range(start, start + 1), problem.observe(state).unsqueeze(0))[0]
                 after = _held(problem, range(start, stop), state, output)
                 after_before = _held(problem, range(start, stop), before, walked.outputs[begin])
             else:

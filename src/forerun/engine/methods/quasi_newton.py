@@ -13,7 +13,7 @@ from forerun.engine.methods.base import Evaluate, WindowState
 from forerun.engine.methods.slopes import SlopeMethod
 from forerun.engine.methods.tangents import along
 from forerun.engine.numerics.tree import Tree
-from forerun.engine.rows.sweep import Problem
+from forerun.engine.rows import Problem
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class QuasiNewton(SlopeMethod):
 
     def _given(self, problem: Problem, steps: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
         assert self.diagonal is not None
-        found = self.diagonal(steps, problem.inputs.unpack(inputs))
-        return problem.evaluate(steps, inputs), problem.inputs.pack(found, len(steps))
+        found = self.diagonal(steps, problem.input_layout.unpack(inputs))
+        return problem.evaluate(steps, inputs), problem.input_layout.pack(found, len(steps))
 
     def _signs(self, steps: Tensor, like: Tensor, probe: int) -> Tensor:
         """`(W, *batch, D)`, +1 or -1: the top bit of a hash of seed, probe, step and element (SplitMix64)."""

@@ -29,7 +29,7 @@ class Secant(SlopeMethod):
     def slopes(self, front: WindowState, evaluate: Evaluate) -> tuple[Tensor, Tensor | None, None]:
         outputs = evaluate(front.steps, front.inputs)
         before = None if front.previous is None else front.previous.select_steps(front.start, len(outputs))
-        if not before or not front.problem.sloped:
+        if not before or not front.problem.accepts_slopes:
             return outputs, None, None
         moved = front.inputs[: len(before)] - before.inputs
         changed = outputs[: len(before)] - before.outputs

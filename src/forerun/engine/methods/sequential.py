@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from forerun.engine.methods.base import Evaluate, Method, StepEvaluations, WindowState, WindowUpdate
-from forerun.engine.rows.sweep import SweepResult
+from forerun.engine.rows import SweepResult
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Sequential(Method):
 
     def iterate(self, front: WindowState, evaluate: Evaluate) -> WindowUpdate:
         problem, state = front.problem, front.state
-        steps = problem.steps(front.start, min(front.start + self.steps_per_round, problem.length))
+        steps = problem.step_range(front.start, min(front.start + self.steps_per_round, problem.length))
         states, inputs, outputs = [], [problem.observe(state)], []
         for index, step in enumerate(steps.split(1)):
             outputs.append(evaluate(step, inputs[-1].unsqueeze(0)))

@@ -8,7 +8,7 @@ from typing import Any, final
 from torch import Tensor
 
 from forerun.engine.methods.base import Evaluate, Method, StepEvaluations, WindowState, WindowUpdate
-from forerun.engine.rows.sweep import sweep
+from forerun.engine.rows import sweep_window
 
 
 class SlopeMethod(Method):
@@ -21,7 +21,9 @@ class SlopeMethod(Method):
     @final
     def iterate(self, front: WindowState, evaluate: Evaluate) -> WindowUpdate:
         outputs, slopes, memory = self.slopes(front, evaluate)
-        path = sweep(front.problem, front.start, front.state, outputs=outputs, slopes=slopes, around=front.inputs)
+        path = sweep_window(
+            front.problem, front.start, front.state, outputs=outputs, slopes=slopes, evaluated_inputs=front.inputs
+        )
         return WindowUpdate(
             sweep=path,
             evaluations=StepEvaluations(front.start, front.inputs, outputs),

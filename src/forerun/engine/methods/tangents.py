@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from forerun.engine.rows.sweep import Problem
+from forerun.engine.rows import Problem
 
 
 def along(

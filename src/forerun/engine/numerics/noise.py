@@ -32,7 +32,7 @@ class StepNoise:
 
     def __call__(self, step: int) -> Tensor:
         """The noise of a step, shaped like `like`; the same at every call."""
-        self._generator.manual_seed(mixed(self._seed, step))
+        self._generator.manual_seed(mix_seed(self._seed, step))
         like = self._like
         return torch.randn(like.shape, generator=self._generator, dtype=like.dtype, device=like.device)
 
@@ -92,7 +92,7 @@ class DrawnInOrder:
             del self._drawn[next(iter(self._drawn))]
 
 
-def mixed(seed: int, step: int) -> int:
+def mix_seed(seed: int, step: int) -> int:
     """A seed for the step: different for every step of a seed, as generators on the CPU look at 32 bits only.
 
     The step goes through an odd multiplier, which is a bijection of 32 bits, and meets a hash of the seed (the

@@ -18,7 +18,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from forerun.engine.numerics.tree import describe
+from forerun.engine.numerics.small_matrices import multiply_by_element, prefers_elements, put_elements_first
+from forerun.engine.numerics.tree import describe_tree
 
 # Measured on a CPU with one thread: benchmarks/results/scan_is_faster_than_the_loop.md
 SHORT: Final = 24  # paths up to this length are swept in order
@@ -26,12 +27,10 @@ CHUNK: Final = (10, 32)  # bounds of the chunk size: 10 needs the fewest calls, 
 STAGE: Final = 2**16  # elements of a sweep that stay in the cache; where they would not, chunks get longer
 WIDE: Final = 2**13  # elements of one step from which the in-order sweep is bound by memory and not by its calls
 WIDE_DENSE: Final = 2**16  # the same for dense maps, in multiplications of one composition
-NARROW: Final = 4  # dense maps up to this width are multiplied element by element on a CPU,
-MANY: Final = 2**18  # where there are as many slopes: a product so small costs more than its numbers
 MATRIX: Final = 3 * 2**12  # products of slopes that are worth writing out: the path of few short rows is one product
 
 
-def scan(
+def affine_scan(
     slopes: Tensor, shifts: Tensor, start: Tensor, *, reverse: bool = False, differentiable: bool = True
 ) -> Tensor:
     """The path of `x_{i+1} = A_i x_i + b_i`, i = 0 .. T-1, from `x_0 = start`: returns `x_1 .. x_T`.
@@ -78,11 +77,11 @@ class _Scan(torch.autograd.Function):
         dense = slopes.dim() > shifts.dim()
         if dense and slopes.shape[-1] == 1:
             slopes, dense = slopes.squeeze(-1), False
-        tiny = dense and are_tiny(slopes.shape[-1], slopes.numel(), slopes.device)
+        tiny = dense and prefers_elements(slopes.shape[-1], slopes.numel(), slopes.device)
         if tiny and slopes.stride(-1) == 1:
-            slopes = elements_first(slopes, 2)
+            slopes = put_elements_first(slopes, 2)
         out = torch.empty_like(shifts, memory_format=torch.contiguous_format)
-        out = elements_first(out) if tiny else out
+        out = put_elements_first(out) if tiny else out
         maps = _Maps(dense=dense, tiny=tiny, reverse=reverse)
         b, x, y = (t.unsqueeze(-1) if maps.dense else t for t in (shifts, start, out))
         if out.numel():
@@ -103,10 +102,10 @@ class _Scan(torch.autograd.Function):
         dense = slopes.dim() > path.dim()
         adjoint = slopes.mT if dense else slopes
         if ctx.reverse:  # l_0 = g_0, l_i = A_{i-1}^T l_{i-1} + g_i
-            costate = torch.cat((grad[:1], scan(adjoint[:-1], grad[1:], grad[0])))
+            costate = torch.cat((grad[:1], affine_scan(adjoint[:-1], grad[1:], grad[0])))
             before, first = torch.cat((path[1:], start[None])), -1
         else:  # l_T = g_T, l_i = A_i^T l_{i+1} + g_i
-            costate = torch.cat((scan(adjoint[1:], grad[:-1], grad[-1], reverse=True), grad[-1:]))
+            costate = torch.cat((affine_scan(adjoint[1:], grad[:-1], grad[-1], reverse=True), grad[-1:]))
             before, first = torch.cat((start[None], path[:-1])), 0
         slope, last = adjoint[first], costate[first]
         for_start = (slope @ last.unsqueeze(-1)).squeeze(-1) if dense else slope * last
@@ -151,7 +150,7 @@ class _Maps:
         if not self.dense:
             moved = torch.addcmul(shift, slope, state, out=out)
         elif self.tiny:
-            moved = by_element(slope, state, shift, out)
+            moved = multiply_by_element(slope, state, shift, out)
         elif state.dim() == 3 and slope.shape[0] == state.shape[0]:
             moved = torch.baddbmm(shift, slope, state, out=out)
         else:
@@ -165,7 +164,7 @@ class _Maps:
         """`A P`."""
         if not self.dense:
             return slope * product
-        return by_element(slope, product) if self.tiny else slope @ product
+        return multiply_by_element(slope, product) if self.tiny else slope @ product
 
     def chain(self, steps: Iterable[tuple[Tensor, Tensor, Tensor]], state: Tensor) -> None:
         """Write the states that follow `state` into the last entries of `steps`."""
@@ -182,25 +181,6 @@ class _Maps:
             product = self.multiply(slope, product)
             offset = self.apply(slope, offset, shift)
         return product, offset
-
-
-def by_element(slope: Tensor, rows: Tensor, plus: Tensor | None = None, out: Tensor | None = None) -> Tensor:
-    """`A X + B` of matrices `(*, D, D)` and `(*, D, K)`, a column of `A` at a time."""
-    for column, row in zip(slope.split(1, -1), rows.split(1, -2), strict=True):
-        plus = column * row if plus is None else torch.addcmul(plus, column, row, out=out)
-    assert plus is not None, "a state has an element at least"
-    return plus
-
-
-def are_tiny(width: int, slopes: int, device: torch.device) -> bool:
-    """Whether dense maps of this width, of so many slopes, are multiplied element by element: best `elements_first`."""
-    return 1 < width <= NARROW and slopes >= MANY and device.type == "cpu"
-
-
-def elements_first(rows: Tensor, axes: int = 1) -> Tensor:
-    """The same rows `(T, *batch, D)` or matrices, with their last axes outermost in memory."""
-    last, first = tuple(range(-axes, 0)), tuple(range(axes))
-    return rows.movedim(last, first).contiguous().movedim(first, last)
 
 
 def _fits_matrix(slopes: Tensor, shifts: Tensor) -> bool:
@@ -255,7 +235,7 @@ def _chunk_size(dense: bool, length: int, state: Tensor) -> int:
 
 def _check(slopes: Tensor, shifts: Tensor, start: Tensor) -> None:
     def came() -> str:
-        return "scan got slopes {}, shifts {}, start {}".format(*(f"{describe(t)} on {t.device}" for t in tensors))
+        return "scan got slopes {}, shifts {}, start {}".format(*(f"{describe_tree(t)} on {t.device}" for t in tensors))
 
     tensors = (slopes, shifts, start)
     if any(t.dtype != shifts.dtype for t in tensors) or not shifts.is_floating_point():

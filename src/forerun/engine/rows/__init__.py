@@ -1,1 +1,19 @@
-"""A process in rows: its problem, its steps as affine maps, and the sweep."""
+"""A process in rows: packing, affine maps and the sweep."""
+
+from forerun.engine.rows.affine_maps import AffineCache, AffineMaps
+from forerun.engine.rows.problem import Problem
+from forerun.engine.rows.state_sequences import JoinedStates, RowStates, copy_states, stack_states
+from forerun.engine.rows.sweep import SweepResult, apply_slopes, sweep_window
+
+__all__ = [
+    "AffineCache",
+    "AffineMaps",
+    "JoinedStates",
+    "Problem",
+    "RowStates",
+    "SweepResult",
+    "apply_slopes",
+    "copy_states",
+    "stack_states",
+    "sweep_window",
+]

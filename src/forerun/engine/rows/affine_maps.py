@@ -1,104 +1,139 @@
-"""AffineMaps: `advance` of a window in closed form, in rows; each step is asked for once, however often it is swept."""
+"""AffineMaps: `advance` of some steps in closed form, in rows; and AffineCache, which asks for each step once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from forerun.engine.numerics.tree import Layout
+from forerun.engine.numerics.layout import RowLayout
 from forerun.engine.process import Affine, Process
 
 
 @dataclass(frozen=True)
 class AffineMaps:
-    """The steps from `start` on as `x_{i+1} = keep_i x_i + gain_i o_i + shift_i`.
+    """The steps from `start` on as `x_{i+1} = a_i x_i + b_i o_i + c_i`.
 
     Attributes:
         start: the first step.
-        keep: `(W, 1, .., 1)`, with as many axes as rows.
-        gain: the same.
-        shift: rows `(W, *batch, D)`; None for zero.
+        state_factors: `a`, `(W, 1, .., 1)`, with as many axes as rows.
+        output_factors: `b`, likewise.
+        shift: `c`, rows `(W, *batch, D)`; None for zero.
     """
 
     start: int
-    keep: Tensor
-    gain: Tensor
+    state_factors: Tensor
+    output_factors: Tensor
     shift: Tensor | None
 
     def __len__(self) -> int:
-        return len(self.keep)
+        return len(self.state_factors)
 
-    def since(self, start: int, count: int) -> AffineMaps:
-        """The part on the steps `start .. start+count-1`, as far as it reaches."""
-        if start == self.start and count == len(self.keep):
-            return self
-        part = slice(start - self.start, start - self.start + count)
-        return AffineMaps(start, self.keep[part], self.gain[part], None if self.shift is None else self.shift[part])
-
-    def propagator(self, slopes: Tensor | None) -> Tensor:
-        """`A_i = keep_i + gain_i S_i`, shaped like the slopes: `(W, *batch, 1)`, `(W, *batch, D)` or dense."""
-        if slopes is None:
-            return self.keep
-        if slopes.dim() == self.keep.dim():
-            return torch.addcmul(self.keep, self.gain, slopes)
-        found = self.gain.unsqueeze(-1) * slopes
-        found.diagonal(dim1=-2, dim2=-1).add_(self.keep)
-        return found
-
-    def unshifted(self) -> AffineMaps:
-        """The same for distances, which a shift does not change."""
-        return AffineMaps(self.start, self.keep, self.gain, None)
+    @property
+    def stop(self) -> int:
+        """The step after the last."""
+        return self.start + len(self)
 
     @classmethod
-    def joined(cls, parts: Sequence[AffineMaps]) -> AffineMaps:
-        """Stretches of steps, one after another."""
-        shifts = [part.shift for part in parts if part.shift is not None]
+    def from_affine(cls, affine: Affine, start: int, count: int, layout: RowLayout) -> AffineMaps:
+        """Return the closed form that a process gave for the steps `start .. start+count-1`, in rows of this layout.
+
+        Factors of any dtype are cast to that of the rows, which rounds them once.
+        """
+        row_shape = (count, *[1] * (len(layout.batch) + 1))
+        shift = None
+        if affine.shift is not None:
+            shift = layout.pack(affine.shift, count)
         return cls(
-            parts[0].start,
-            torch.cat([part.keep for part in parts]),
-            torch.cat([part.gain for part in parts]),
-            torch.cat([_dense(part, shifts[0]) for part in parts]) if shifts else None,
+            start=start,
+            state_factors=affine.state.to(layout.device, layout.dtype).reshape(row_shape),
+            output_factors=affine.output.to(layout.device, layout.dtype).reshape(row_shape),
+            shift=shift,
         )
 
+    @classmethod
+    def from_parts(cls, parts: Sequence[AffineMaps]) -> AffineMaps:
+        """Return the maps of consecutive parts as one."""
+        shift = None
+        shifts = [maps.shift for maps in parts if maps.shift is not None]
+        if shifts:
+            shift = torch.cat([maps.fill_shift(like=shifts[0]) for maps in parts])
+        return cls(
+            start=parts[0].start,
+            state_factors=torch.cat([maps.state_factors for maps in parts]),
+            output_factors=torch.cat([maps.output_factors for maps in parts]),
+            shift=shift,
+        )
 
-def _dense(maps: AffineMaps, like: Tensor) -> Tensor:
-    return like.new_zeros((len(maps), *like.shape[1:])) if maps.shift is None else maps.shift
+    def select_steps(self, start: int, count: int) -> AffineMaps:
+        """Return the maps of the steps `start .. start+count-1`, as far as they reach."""
+        if start == self.start and count == len(self):
+            return self
+        rows = slice(start - self.start, start - self.start + count)
+        shift = self.shift
+        if shift is not None:
+            shift = shift[rows]
+        return AffineMaps(start, self.state_factors[rows], self.output_factors[rows], shift)
+
+    def compute_propagators(self, slopes: Tensor | None) -> Tensor:
+        """Return `A_i = a_i + b_i S_i`, shaped like the slopes: `(W, *batch, 1)`, `(W, *batch, D)` or dense."""
+        if slopes is None:
+            return self.state_factors
+        if slopes.dim() == self.state_factors.dim():
+            return torch.addcmul(self.state_factors, self.output_factors, slopes)
+        propagators = self.output_factors.unsqueeze(-1) * slopes
+        propagators.diagonal(dim1=-2, dim2=-1).add_(self.state_factors)
+        return propagators
+
+    def fill_shift(self, like: Tensor) -> Tensor:
+        """Return the shift, or zeros for it with rows like these."""
+        if self.shift is None:
+            return like.new_zeros((len(self), *like.shape[1:]))
+        return self.shift
+
+    def without_shift(self) -> AffineMaps:
+        """Return the maps that distances between two paths follow, which a shift does not change."""
+        return replace(self, shift=None)
 
 
 class AffineCache:
     """The closed form of a process, remembered for about two windows.
 
-    A window slides by a few steps a round and is swept several times, while a step's noise may be costly to ask for.
+    A window slides by a few steps a round and is swept several times, while a step's noise may be costly to draw.
     """
 
-    def __init__(self, process: Process, layout: Layout) -> None:
+    def __init__(self, process: Process, layout: RowLayout) -> None:
         self._process = process
         self._layout = layout
-        self._last: AffineMaps | None = None
-        self._widest = 0
+        self._cached: AffineMaps | None = None
+        self._max_count = 0
 
-    def __call__(self, start: int, count: int) -> AffineMaps | None:
-        """The steps `start .. start+count-1`; None where the process has no closed form for them."""
-        last, stop, self._widest = self._last, start + count, max(count, self._widest)
-        if last is None or not last.start <= start <= last.start + len(last):
-            self._last = last = self._ask(start, count)
-        elif stop > last.start + len(last):
-            kept = last.since(max(min(start, stop - 2 * self._widest), last.start), len(last))
-            begun = kept.start + len(kept)
-            fresh = self._ask(begun, stop - begun)
-            self._last = last = None if fresh is None else AffineMaps.joined([kept, fresh])
-        return None if last is None else last.since(start, count)
+    def select_maps(self, start: int, count: int) -> AffineMaps | None:
+        """Return the maps of the steps `start .. start+count-1`; None where the process has no closed form for them."""
+        self._max_count = max(count, self._max_count)
+        cached = self._cached
+        if cached is None or not cached.start <= start <= cached.stop:
+            self._cached = self._request_maps(start, count)
+        elif start + count > cached.stop:
+            self._cached = self._extend_maps(cached, start, start + count)
+        if self._cached is None:
+            return None
+        return self._cached.select_steps(start, count)
 
-    def _ask(self, start: int, count: int) -> AffineMaps | None:
-        maps = self._process.affine(torch.arange(start, start + count, device=self._layout.device))
-        return None if maps is None else self._rows(start, count, maps)
+    def _extend_maps(self, cached: AffineMaps, start: int, stop: int) -> AffineMaps | None:
+        """Return the cached maps up to `stop`, without those that lie far before `start`."""
+        first = max(min(start, stop - 2 * self._max_count), cached.start)
+        recent = cached.select_steps(first, len(cached))
+        fresh = self._request_maps(recent.stop, stop - recent.stop)
+        if fresh is None:
+            return None
+        return AffineMaps.from_parts([recent, fresh])
 
-    def _rows(self, start: int, count: int, maps: Affine) -> AffineMaps:
-        lead = (count, *[1] * (len(self._layout.batch) + 1))
-        keep, gain = (
-            factor.to(self._layout.device, self._layout.dtype).reshape(lead) for factor in (maps.state, maps.output)
-        )
-        return AffineMaps(start, keep, gain, None if maps.shift is None else self._layout.pack(maps.shift, count))
+    def _request_maps(self, start: int, count: int) -> AffineMaps | None:
+        """Return what the process says of the steps `start .. start+count-1`."""
+        affine = self._process.affine(torch.arange(start, start + count, device=self._layout.device))
+        if affine is None:
+            return None
+        return AffineMaps.from_affine(affine, start, count, self._layout)

@@ -9,7 +9,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from forerun.engine.numerics.noise import mixed
+from forerun.engine.numerics.noise import mix_seed
 from forerun.optim.distillation.prior import Prior
 from forerun.optim.distillation.timesteps import ConstantRange, TimestepSchedule, variance_weight
 
@@ -112,6 +112,6 @@ def pulled(clean: Tensor, pull: Tensor, count: int) -> Tensor:
 
 
 def _draw(seed: int, step: int, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(mixed(seed, step))
+    generator = torch.Generator().manual_seed(mix_seed(seed, step))
     # drawn on the CPU, so that a seed means the same on every device
     return torch.rand(shape[0], generator=generator), torch.randn(shape, generator=generator)

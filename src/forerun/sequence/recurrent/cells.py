@@ -10,8 +10,9 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from forerun.engine.numerics.scan import are_tiny, elements_first
-from forerun.engine.numerics.tree import Layout, Tree, tree_map
+from forerun.engine.numerics.layout import RowLayout
+from forerun.engine.numerics.small_matrices import prefers_elements, put_elements_first
+from forerun.engine.numerics.tree import Tree, tree_map
 
 CHUNK = 32  # columns of a Jacobian that are computed at once
 
@@ -76,11 +77,11 @@ class CellWeights:
 
     def laid(self, rows: Tensor) -> Tensor:
         """The same rows, in memory as their gates are computed fastest."""
-        return elements_first(rows) if self._tiny(rows) else rows
+        return put_elements_first(rows) if self._tiny(rows) else rows
 
     def _tiny(self, rows: Tensor) -> bool:
         width = self.hidden.shape[1]
-        return are_tiny(width, rows[..., 0].numel() * width**2, rows.device)
+        return prefers_elements(width, rows[..., 0].numel() * width**2, rows.device)
 
 
 @final
@@ -191,7 +192,7 @@ class FunctionCell(Cell):
     """
 
     function: Callable[[Any, Any], Any]
-    layout: Layout
+    layout: RowLayout
 
     def prepare(self, inputs: Tree) -> Tree:
         return inputs
@@ -206,7 +207,7 @@ class FunctionCell(Cell):
         return self.step(hidden, prepared), in_columns(self, hidden, prepared)
 
 
-def adapted(cell: Callable[[Any, Any], Any], layout: Layout) -> Cell:
+def adapted(cell: Callable[[Any, Any], Any], layout: RowLayout) -> Cell:
     """The cell for rows; those of `torch.nn` have Jacobians in closed form."""
     if type(cell) is nn.GRUCell:
         return GatedRecurrentCell(CellWeights.of(cell))

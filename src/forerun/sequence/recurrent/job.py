@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from forerun.engine.event import RoundEvent
 from forerun.engine.methods import Method, Newton, Sequential
-from forerun.engine.numerics.scan import scan as affine_scan
-from forerun.engine.numerics.tree import Layout, Tree, tensors, tree_map
-from forerun.engine.rows.sweep import stacked
+from forerun.engine.numerics.layout import RowLayout
+from forerun.engine.numerics.scan import affine_scan
+from forerun.engine.numerics.tree import Tree, tree_map, tree_tensors
+from forerun.engine.rows import stack_states
 from forerun.engine.solution import Solution
 from forerun.engine.solve import solve
 from forerun.sequence.recurrent.cells import Cell
@@ -95,13 +96,13 @@ class RecurrenceJob:
 
         solution = solve(process, start, method=method, callback=late, path=True, **options)
         assert solution.states is not None, "they were asked for"
-        path: Tensor = stacked(solution.states)
+        path: Tensor = stack_states(solution.states)
         if solution.status.done:
             return path, solution, ""
         note = f"the plain loop from step {solution.step} on: Newton had taken as long as the loop takes"
         rest = solve(process, start, method=Sequential(), resume=solution.checkpoint, path=True, **options)
         assert rest.states is not None, "they were asked for"
-        return torch.cat([path, stacked(rest.states)[1:]]), rest, note
+        return torch.cat([path, stack_states(rest.states)[1:]]), rest, note
 
     def lifted(self, path: Tensor) -> Tensor:
         """The same path `(T, B, D)` as a differentiable function of all that it came from."""
@@ -123,7 +124,7 @@ class Loop:
     """The plain loop over a cell, as its user would write it."""
 
     cell: Any
-    layout: Layout
+    layout: RowLayout
     h0: Tree
     xs: Tree  # of a `Cell`, what it made of them
 
@@ -133,7 +134,7 @@ class Loop:
         for step in range(length):
             hidden = self._step(hidden, step)
             found.append(hidden)
-        return stacked(found)
+        return stack_states(found)
 
     def _step(self, hidden: Tree, step: int) -> Tree:
         if isinstance(self.cell, Cell):
@@ -153,7 +154,7 @@ def trial(job: RecurrenceJob, step: Callable[[], object]) -> tuple[str, float]:
     width = job.start.shape[-1]
     if job.length < SHORT or width > WIDE:
         return f"the plain loop: {job.length} steps of {width} elements are not worth running ahead", 0.0
-    learns = torch.is_grad_enabled() and any(leaf.requires_grad for leaf in (job.start, *tensors(job.prepared)))
+    learns = torch.is_grad_enabled() and any(leaf.requires_grad for leaf in (job.start, *tree_tensors(job.prepared)))
     key = _key(job)
     if key not in KNOWN:
         KNOWN[key] = quickest(step), job.round_costs()

@@ -8,10 +8,10 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from forerun.engine.numerics.scan import scan
+from forerun.engine.numerics.scan import affine_scan
 from forerun.engine.numerics.tree import Tree, tree_map
 from forerun.engine.process import Affine, Process
-from forerun.engine.rows.sweep import apply
+from forerun.engine.rows import apply_slopes
 from forerun.sequence.recurrent.cells import Cell
 
 
@@ -91,7 +91,7 @@ class AdjointRecurrence(Process):
         places = self.length - 1 - steps
         at = tree_map(lambda leaf: leaf[places], self._prepared)
         J = self._cell.linear(self._hidden[places], at)[1].mT
-        return apply(J, inputs), J
+        return apply_slopes(J, inputs), J
 
 
 def differentiable(stepped: Tensor, jacobian: Callable[[int, int], Tensor], span: int) -> Tensor:
@@ -123,6 +123,6 @@ class _Implicit(torch.autograd.Function):
         last, parts = grad[-1], [grad[-1:]]
         for stop in range(len(grad) - 1, 0, -ctx.span):
             start = max(stop - ctx.span, 0)
-            parts.append(scan(ctx.jacobian(start + 1, stop + 1).mT, grad[start:stop], last, reverse=True))
+            parts.append(affine_scan(ctx.jacobian(start + 1, stop + 1).mT, grad[start:stop], last, reverse=True))
             last = parts[-1][0]
         return torch.cat(parts[::-1]), None, None

@@ -12,7 +12,8 @@ from torch import nn
 
 from forerun.engine.check import Check
 from forerun.engine.methods import Method, Newton
-from forerun.engine.numerics.tree import Layout, Tree
+from forerun.engine.numerics.layout import RowLayout
+from forerun.engine.numerics.tree import Tree
 from forerun.engine.solution import Solution
 from forerun.engine.tolerance import Absolute, Tolerance
 from forerun.engine.windows import Full, Sliding, Window
@@ -82,7 +83,7 @@ def scan(
     length = check_inputs(h0, xs)
     if isinstance(cell, nn.Module):
         check_at_rest(cell, "cell")
-    layout = Layout.of(h0, batch_dims=1, name="state")
+    layout = RowLayout.from_tree(h0, batch_dims=1, name="state")
     rows = cell if isinstance(cell, Cell) else adapted(cell, layout)
     prepared, start = rows.prepare(xs), layout.pack(h0)
     check_cell(rows, start.detach(), prepared)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from forerun.engine.numerics.tree import Tree, describe, tensors
+from forerun.engine.numerics.tree import Tree, describe_tree, tree_tensors
 from forerun.sequence.recurrent.cells import Cell
 from forerun.sequence.recurrent.job import part
 
@@ -18,21 +18,24 @@ def check_inputs(h0: Tree, xs: Tree) -> int:
             "xs is a PackedSequence, whose sequences end at different steps; pad them, "
             "xs, lengths = torch.nn.utils.rnn.pad_packed_sequence(xs), and read hidden[lengths - 1, range(B)]"
         )
-    states, inputs = tensors(h0), tensors(xs)
+    states, inputs = tree_tensors(h0), tree_tensors(xs)
     if not states or not inputs or any(leaf.dim() < 2 for leaf in inputs) or any(leaf.dim() < 2 for leaf in states):
         raise ValueError(
-            f"h0 is {describe(h0)} and xs is {describe(xs)}; pass h0 (B, ...) and xs (T, B, ...), of one sequence "
-            "h0.unsqueeze(0) and xs.unsqueeze(1)"
+            f"h0 is {describe_tree(h0)} and xs is {describe_tree(xs)}; pass h0 (B, ...) and xs (T, B, ...), "
+            "of one sequence h0.unsqueeze(0) and xs.unsqueeze(1)"
         )
     if len({leaf.shape[0] for leaf in inputs}) > 1 or {leaf.shape[1] for leaf in inputs} != {len(s) for s in states}:
         raise ValueError(
-            f"xs is {describe(xs)} for h0 {describe(h0)}: steps or samples differ; pass xs (T, B, ...) and h0 (B, ...)"
+            f"xs is {describe_tree(xs)} for h0 {describe_tree(h0)}: steps or samples differ; "
+            "pass xs (T, B, ...) and h0 (B, ...)"
         )
     if not len(inputs[0]):
         raise ValueError("xs has no steps; pass (T, B, ...) with T of 1 or more")
     kinds = {(leaf.dtype, leaf.device) for leaf in (*states, *inputs) if leaf.is_floating_point()}
     if len(kinds) > 1:
-        raise TypeError(f"h0 is {describe(h0)} and xs is {describe(xs)}; pass one dtype and device, as h0.to(xs)")
+        raise TypeError(
+            f"h0 is {describe_tree(h0)} and xs is {describe_tree(xs)}; pass one dtype and device, as h0.to(xs)"
+        )
     return len(inputs[0])
 
 

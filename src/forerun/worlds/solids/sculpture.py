@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from forerun.engine.numerics.noise import mixed
+from forerun.engine.numerics.noise import mix_seed
 from forerun.optim.barriers import Barriers
 from forerun.optim.distillation.prior import Prior
 from forerun.optim.distillation.sds import SDS
@@ -120,7 +120,7 @@ class Sculpture:
     def cameras(self, steps: Tensor) -> Cameras:
         """The cameras of the steps, `W * V` of them."""
         views = self.settings.views
-        draws = [torch.Generator().manual_seed(mixed(~self.settings.seed, step)) for step in steps.tolist()]
+        draws = [torch.Generator().manual_seed(mix_seed(~self.settings.seed, step)) for step in steps.tolist()]
         return join_cameras([spread_cameras(views, views, draw) for draw in draws])
 
     def views(self, cameras: Cameras, side: int) -> Tensor:
