@@ -25,7 +25,7 @@ from torch import Tensor
 
 from forerun import Solution
 from forerun.diffusion.pipelines.parallel import parallel
-from forerun.worlds.scenes.captions import caption, draw_scene
+from forerun.worlds.scenes.captions import draw_scene, write_caption
 from forerun.worlds.scenes.load import load_scenes_pipeline
 
 GUIDANCE = 3.0
@@ -79,7 +79,7 @@ def weights() -> str:
 def prompts(count: int, seed: int = 0) -> list[str]:
     """Random captions of the default model."""
     dice = random.Random(seed)
-    return [caption(draw_scene(dice), dice) for _ in range(count)]
+    return [write_caption(draw_scene(dice), dice) for _ in range(count)]
 
 
 def counted(

@@ -20,10 +20,10 @@ from forerun.policy import Sampler
 from forerun.policy.modes import Mode
 from forerun.policy.noise import TickNoise
 from forerun.policy.plan import Plan
-from forerun.worlds.robots.environment import Environment, Task
-from forerun.worlds.robots.episodes import run
-from forerun.worlds.robots.in_order import InOrder
-from forerun.worlds.robots.policy import ChunkPolicy, shipped
+from forerun.worlds.robots.environment import Environment, RobotTask
+from forerun.worlds.robots.episodes import run_episodes
+from forerun.worlds.robots.in_order import InOrderSampler
+from forerun.worlds.robots.policy import ChunkPolicy, shipped_policy
 
 CELLS = ROOT / "forerun-out" / "cells"  # what an interrupted benchmark goes on from; remove it to begin anew
 FIRST_SEED = 10_000  # of episodes, which no demonstration has
@@ -60,7 +60,7 @@ class Plain:
     def __init__(self, policy: ChunkPolicy, scheduler: Any, steps: int, seed: int, *, compiled: bool = False) -> None:
         shape = policy.shape
         denoiser = torch.compile(policy, dynamic=False) if compiled else policy
-        self.loop = InOrder(denoiser, scheduler, (1, shape.horizon, shape.action), steps=steps)
+        self.loop = InOrderSampler(denoiser, scheduler, (1, shape.horizon, shape.action), steps=steps)
         self._noises = TickNoise(
             seed, 1 + steps if self.loop.plan.random else 1, torch.zeros(1, shape.horizon, shape.action)
         )
@@ -239,7 +239,7 @@ def ticked(act: Callable[[], Tensor], counts: Callable[[], Sequence[int]]) -> Ti
 
 def policy_of(name: str) -> ChunkPolicy:
     """A policy that comes with forerun, or one of a folder."""
-    return ChunkPolicy.load(Path(name) if "/" in name else shipped(name))
+    return ChunkPolicy.load(Path(name) if "/" in name else shipped_policy(name))
 
 
 def ddim(policy: ChunkPolicy) -> Any:
@@ -248,13 +248,13 @@ def ddim(policy: ChunkPolicy) -> Any:
 
 
 @cache
-def arm(task: Task) -> Environment:
+def arm(task: RobotTask) -> Environment:
     """One environment of a task serves all its episodes: a seed tells all of each."""
     return task.environment()
 
 
 def episodes(
-    task: Task, policy: ChunkPolicy, rival: Rival, seeds: Sequence[int], *, executed: int = 8, signs: bool = False
+    task: RobotTask, policy: ChunkPolicy, rival: Rival, seeds: Sequence[int], *, executed: int = 8, signs: bool = False
 ) -> list[dict[str, Any]]:
     """Episodes of a rival, with what every tick took."""
     environment, found = arm(task), []
@@ -263,10 +263,10 @@ def episodes(
 
         def act(observation: Tensor, ticks: list[Ticked] = ticks) -> Tensor:
             ticks.append(rival.tick(observation))
-            return policy.decode(ticks[-1].chunk, signs=signs)
+            return policy.decode_chunks(ticks[-1].chunk, signs=signs)
 
         rival.reset()
-        (episode,) = run([environment], act, [FIRST_SEED + seed], executed=executed)
+        (episode,) = run_episodes([environment], act, [FIRST_SEED + seed], executed=executed)
         found.append({
             "success": episode.success, "failed": episode.failed, "reward": episode.reward, "best": episode.best,
             "steps": episode.steps,
@@ -275,7 +275,7 @@ def episodes(
     return found
 
 
-def recorded(task: Task, policy: ChunkPolicy, count: int, *, executed: int = 8) -> list[list[Tensor]]:
+def recorded(task: RobotTask, policy: ChunkPolicy, count: int, *, executed: int = 8) -> list[list[Tensor]]:
     """What was observed at every tick of some episodes in order, `(1, observed)` each."""
     found: list[list[Tensor]] = []
     for seed in range(count):
@@ -284,9 +284,9 @@ def recorded(task: Task, policy: ChunkPolicy, count: int, *, executed: int = 8) 
 
         def act(observation: Tensor, rival: Plain = rival) -> Tensor:
             found[-1].append(observation)
-            return policy.decode(rival.tick(observation).chunk)
+            return policy.decode_chunks(rival.tick(observation).chunk)
 
-        run([arm(task)], act, [FIRST_SEED + seed], executed=executed)
+        run_episodes([arm(task)], act, [FIRST_SEED + seed], executed=executed)
     return found
 
 

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from forerun.engine.solution import Solution
 from forerun.optim.text3d.camera import held_out_cameras
-from forerun.worlds.solids.sculpture import SIDE, Sculpture
+from forerun.worlds.solids.prior.load import PRIOR_SIDE
+from forerun.worlds.solids.sculpture import Sculpture
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,9 @@ def made(file: Path, build: Callable[[], Sculpture], run: Callable[[Sculpture], 
         found = Made(
             solution.rounds,
             solution.evaluations,
-            sculpture.quality(),
+            sculpture.measure_quality(),
             cpu,
-            sculpture.views(held_out_cameras(), SIDE),
+            sculpture.render_views(held_out_cameras(), PRIOR_SIDE),
         )
         _keep(found, file)
         print(file.stem, found.rounds, found.evaluations, f"{found.quality:.2f} dB, {found.cpu:.1f} s", flush=True)

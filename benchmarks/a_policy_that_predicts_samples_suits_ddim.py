@@ -20,7 +20,7 @@ from harness import table, write_result
 from torch import Tensor
 
 from forerun.worlds.robots import tasks
-from forerun.worlds.robots.episodes import Act, interval, run
+from forerun.worlds.robots.episodes import ChunkActor, run_episodes, success_interval
 from forerun.worlds.robots.policy import ChunkPolicy
 
 ARMS, EPISODES = 25, 100
@@ -44,7 +44,7 @@ def main() -> None:
     for kind, name in policies.items():
         for label in SAMPLERS:
             wins = kept(f"flags, {kind}, {label}", lambda n=name, each=label: successes(policy_of(n), each))
-            low, high = interval(wins, EPISODES)
+            low, high = success_interval(wins, EPISODES)
             rows.append({"prediction": kind, "sampler": label, "success": f"{wins}/{EPISODES}",
                          "95 %": f"{100 * low:.0f}-{100 * high:.0f}"})  # fmt: skip
             print(rows[-1], flush=True)
@@ -58,11 +58,11 @@ def successes(policy: ChunkPolicy, label: str) -> int:
     act = loop(policy, label, generator)
     found = []
     for first in range(FIRST_SEED, FIRST_SEED + EPISODES, ARMS):
-        found += run(environments, act, range(first, first + ARMS))
+        found += run_episodes(environments, act, range(first, first + ARMS))
     return sum(episode.success for episode in found)
 
 
-def loop(policy: ChunkPolicy, label: str, generator: torch.Generator) -> Act:
+def loop(policy: ChunkPolicy, label: str, generator: torch.Generator) -> ChunkActor:
     """The loop as users of diffusers write it."""
     other, steps, options = SAMPLERS[label]
     scheduler = ddim(policy) if other else policy.scheduler
@@ -74,7 +74,7 @@ def loop(policy: ChunkPolicy, label: str, generator: torch.Generator) -> Act:
         for t in scheduler.timesteps:
             predicted = policy(sample, t.expand(len(observation)), observation)
             sample = scheduler.step(predicted, t, sample, generator=generator, **options).prev_sample
-        return policy.decode(sample)
+        return policy.decode_chunks(sample)
 
     return act
 

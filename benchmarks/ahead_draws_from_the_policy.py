@@ -30,9 +30,9 @@ from torch import Tensor
 
 from forerun.policy import RTI, Deadline, Exact, Warm
 from forerun.worlds.robots import tasks
-from forerun.worlds.robots.environment import Task
-from forerun.worlds.robots.experts import CLOSED, GRIPPER, side_of
-from forerun.worlds.robots.in_order import InOrder
+from forerun.worlds.robots.environment import RobotTask
+from forerun.worlds.robots.experts import GRIPPER_CLOSED, GRIPPER_OPENING, measure_side
+from forerun.worlds.robots.in_order import InOrderSampler
 from forerun.worlds.robots.policy import ChunkPolicy
 
 CHUNKS, EXECUTED = 120, 8
@@ -77,7 +77,7 @@ def main() -> None:
     write_result("ahead_draws_from_the_policy", sections)
 
 
-def undecided(task: Task, policy: ChunkPolicy, begun: int = 10) -> list[list[Tensor]]:
+def undecided(task: RobotTask, policy: ChunkPolicy, begun: int = 10) -> list[list[Tensor]]:
     """What the expert observes when it first holds the object, after what it observed 16 and 8 steps before.
 
     Of ten episodes, those where the policy is undecided: with 200 demonstrations it prefers a side at many places.
@@ -87,18 +87,18 @@ def undecided(task: Task, policy: ChunkPolicy, begun: int = 10) -> list[list[Ten
     return [each for each, share in zip(found, shares, strict=True) if 0.1 < share < 0.9][:4]
 
 
-def approach(task: Task, seed: int) -> list[Tensor]:
+def approach(task: RobotTask, seed: int) -> list[Tensor]:
     """Of one episode."""
-    environment, act = arm(task), task.expert.begin(np.random.default_rng(seed))
+    environment, act = arm(task), task.expert.begin_episode(np.random.default_rng(seed))
     moment, seen = environment.reset(seed), []
-    while moment.scene[GRIPPER] > CLOSED or not seen:
+    while moment.scene[GRIPPER_OPENING] > GRIPPER_CLOSED or not seen:
         seen.append(torch.tensor(moment.observation, dtype=torch.float32)[None])
         moment = environment.step(act(moment.scene, environment.features))
     seen.append(torch.tensor(moment.observation, dtype=torch.float32)[None])
     return seen[-17::8]
 
 
-def plain_ones(task: Task, policy: ChunkPolicy) -> list[list[Tensor]]:
+def plain_ones(task: RobotTask, policy: ChunkPolicy) -> list[list[Tensor]]:
     """Observations up to the second, fourth and sixth tick of three episodes."""
     return [episode[:stop] for episode, stop in zip(recorded(task, policy, 3), (2, 4, 6), strict=True)]
 
@@ -107,7 +107,7 @@ def many(policy: ChunkPolicy, seen: Tensor, count: int, seed: int, name: str = "
     """Chunks `(count, H, A)` of a plain loop for one observation, in one batch, as nothing is carried over."""
     scheduler, steps, shift = IN_ORDER[name]
     shape = (count, policy.shape.horizon, policy.shape.action)
-    return InOrder(policy, scheduler(policy), shape, steps=steps, seed=1_000_000 + shift + seed).act(
+    return InOrderSampler(policy, scheduler(policy), shape, steps=steps, seed=1_000_000 + shift + seed).act(
         seen.expand(count, -1)
     )
 
@@ -126,7 +126,7 @@ def draw(policy: ChunkPolicy, make: Make, stream: Sequence[Tensor]) -> list[Any]
 def sides(policy: ChunkPolicy, chunks: Tensor, seen: Tensor) -> Tensor:
     """How far chunks go to the left of the pillar, in actions."""
     pillar, goal = seen[0, 25:27].double().numpy(), seen[0, 22:25].double().numpy()
-    return torch.tensor(side_of(policy.decode(chunks).double().numpy(), pillar, goal))
+    return torch.tensor(measure_side(policy.decode_chunks(chunks).double().numpy(), pillar, goal))
 
 
 def row(

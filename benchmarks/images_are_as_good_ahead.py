@@ -24,9 +24,9 @@ from torch import Tensor
 
 from forerun import Sliding
 from forerun.diffusion.pipelines.parallel import parallel
-from forerun.worlds.scenes.captions import Scene, caption, draw_scene, parse
-from forerun.worlds.scenes.classifier import agreement, load_scene_classifier
-from forerun.worlds.scenes.render import render
+from forerun.worlds.scenes.captions import Scene, draw_scene, parse_caption, write_caption
+from forerun.worlds.scenes.classifier import load_scene_classifier, measure_agreement
+from forerun.worlds.scenes.render import render_scenes
 
 STEPS, BATCH, WINDOW = 50, 20, 12
 
@@ -61,8 +61,8 @@ def classifier() -> Any:
 
 def right(scenes: Sequence[Scene], images: Tensor) -> dict[str, float]:
     """Shares of right answers."""
-    facts = [scene for part in images.split(100) for scene in classifier().facts(part)]
-    return agreement(scenes, facts)
+    facts = [scene for part in images.split(100) for scene in classifier().read_scenes(part)]
+    return measure_agreement(scenes, facts)
 
 
 @torch.no_grad()
@@ -81,12 +81,12 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=500)
     count = parser.parse_args().prompts
     dice = random.Random(11)
-    prompts = [caption(draw_scene(dice), dice) for _ in range(count)]
-    scenes = [parse(prompt) for prompt in prompts]
+    prompts = [write_caption(draw_scene(dice), dice) for _ in range(count)]
+    scenes = [parse_caption(prompt) for prompt in prompts]
     own = drawn(prompts, 0)
     same, cost = ahead(prompts, 0)
     others = [drawn(prompts, seed) for seed in (1, 2)]
-    truth = render(scenes, seed=5).float() / 255
+    truth = render_scenes(scenes, seed=5).float() / 255
     sets = {"in order": own, "ahead": same, "in order, seed 1": others[0], "in order, seed 2": others[1]}
     apart = [
         {

@@ -30,8 +30,8 @@ from harness import table, write_result
 
 from forerun.policy import RTI, Deadline, Exact, Mode, Warm
 from forerun.worlds.robots import tasks
-from forerun.worlds.robots.environment import Task
-from forerun.worlds.robots.episodes import interval
+from forerun.worlds.robots.environment import RobotTask
+from forerun.worlds.robots.episodes import success_interval
 from forerun.worlds.robots.policy import ChunkPolicy
 
 BLOCK = 10  # episodes of a cell
@@ -87,7 +87,7 @@ MAIN_ONLY = (
 )  # fmt: skip
 FEW = tuple(run for run in RUNS if run not in MAIN_ONLY)
 FEWER = tuple(run for run in FEW if run not in {"DDPM 100, deadline 5 ms", "DDPM 100, deadline 20 ms"})
-TASKS: dict[str, tuple[Task, Sequence[str]]] = {  # the main task has a policy of its own for RTI
+TASKS: dict[str, tuple[RobotTask, Sequence[str]]] = {  # the main task has a policy of its own for RTI
     "pick-place": (tasks.PICK_PLACE, tuple(run for run in RUNS if run not in CLIPPED)),
     "pillar": (tasks.PILLAR, FEW),
     "peg-insert": (tasks.PEG_INSERT, FEWER),
@@ -123,7 +123,7 @@ def main() -> None:
     write_result("robots_succeed_ahead", sections)
 
 
-def cell(task: Task, run: Run, block: int) -> list[dict[str, Any]]:
+def cell(task: RobotTask, run: Run, block: int) -> list[dict[str, Any]]:
     """Ten episodes of one run."""
     policy = policy_of(run.policy or task.name)
     seeds = range(block * BLOCK, (block + 1) * BLOCK)
@@ -134,7 +134,7 @@ def row(run: str, found: list[Mapping[str, Any]]) -> dict[str, Any]:
     """All episodes of one run."""
     count, wins = len(found), sum(each["success"] for each in found)
     rounds, evaluations, _, times = zip(*(tick for each in found for tick in each["ticks"]), strict=True)
-    low, high = interval(wins, count)
+    low, high = success_interval(wins, count)
     times = torch.tensor(times)
     return {
         "run": run,

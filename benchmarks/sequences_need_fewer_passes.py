@@ -26,7 +26,7 @@ from forerun.sequence import Fill, PixelCNN, Repeat, StackedLayers, feedforward,
 from forerun.sequence.autoregressive import logistic
 from forerun.sequence.autoregressive.pixelcnn import Rows
 from forerun.worlds.digits import load_made, load_pixelcnn
-from forerun.worlds.digits.autoregressive import digit_levels
+from forerun.worlds.digits.autoregressive import load_digit_levels
 
 PIXELS, SIDE, DEPTH, GROWTH = 64, 8, 48, 8
 METHODS = {
@@ -106,7 +106,7 @@ def trained_layers(steps: int = 600) -> tuple[list[nn.Linear], nn.Linear, float]
     torch.manual_seed(0)
     layers = [nn.Linear(PIXELS + GROWTH * k, GROWTH) for k in range(DEPTH)]
     reader = nn.Linear(PIXELS + GROWTH * DEPTH, 10)
-    x, y = logistic.to_values(digit_levels()), digit_labels()
+    x, y = logistic.to_values(load_digit_levels()), digit_labels()
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
     test, fit = order[:297], order[297:]
     optimizer = torch.optim.AdamW([p for m in (*layers, reader) for p in m.parameters()], lr=2e-3)
@@ -148,7 +148,7 @@ def in_place(layers: Sequence[nn.Linear], entry: Tensor) -> Tensor:
 @torch.no_grad()
 def depth(layers: Sequence[nn.Linear], reader: nn.Linear, count: int) -> str:
     """One table: all methods on a batch of digits, exactly and to tolerances."""
-    entry = logistic.to_values(digit_levels()[:count])
+    entry = logistic.to_values(load_digit_levels()[:count])
     truth = in_order(layers, entry)
     loops = {"plain pass": lambda: in_order(layers, entry), "plain pass, in place": lambda: in_place(layers, entry)}
     stacked = StackedLayers(layers, nn.functional.silu)

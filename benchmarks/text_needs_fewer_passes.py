@@ -27,7 +27,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, logging
 from forerun import Picard, Sequential
 from forerun.engine.methods import Method
 from forerun.sequence import Continuation, Fill, Greedy, Gumbel, Lookup, Reguess, Repeat, TokenChoice, generate
-from forerun.worlds.scenes.captions import caption, draw_scene
+from forerun.worlds.scenes.captions import draw_scene, write_caption
 
 LETTERS = "\nabcdefghijklmnopqrstuvwxyz "
 NEW, PROMPTS, REPEATS = 200, 3, 3
@@ -55,7 +55,7 @@ def text(times: int, letters: int, seed: int) -> Tensor:
     """Captions, each said `times` times, as letters."""
     dice, said = random.Random(seed), ""
     while len(said) < letters:
-        said += (caption(draw_scene(dice), dice) + "\n") * times
+        said += (write_caption(draw_scene(dice), dice) + "\n") * times
     return torch.tensor([LETTERS.index(letter) for letter in said[:letters]])
 
 

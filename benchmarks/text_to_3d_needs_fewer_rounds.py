@@ -29,11 +29,11 @@ from forerun import Moving, Picard, Sequential, Sliding
 from forerun.engine.guesses import Copy, Guess, Hold
 from forerun.engine.tolerance import Tolerance
 from forerun.optim import StepLength
-from forerun.worlds.solids.sculpture import Sculpture, Settings, psnr
+from forerun.worlds.solids.sculpture import Sculpture, SculptureOptions, psnr
 
 PROMPTS = ("a yellow cone", "a red torus", "a cyan cube", "a green mug")
 SEEDS = (0, 1, 2)
-BASE = Settings()
+BASE = SculptureOptions()
 START = 5.0
 RULES: dict[str, tuple[Tolerance, Guess]] = {
     "fixed, 0.3 of a step": (StepLength(0.3), Hold()),
@@ -90,12 +90,14 @@ class Bench:
         settings = replace(BASE, seed=seed, steps=rounds, views=BASE.views * times, rate=scaled)
         return self._made(prompt, settings, f"batch {rate} {rounds}", method=Sequential(), window=Sliding(1))
 
-    def _made(self, prompt: str, settings: Settings, name: str, *, sgd: bool = False, **options: object) -> Made | None:
+    def _made(
+        self, prompt: str, settings: SculptureOptions, name: str, *, sgd: bool = False, **options: object
+    ) -> Made | None:
         file = self.work / f"{prompt} {settings.seed} {name}{' sgd' if sgd else ''}.json".replace(" ", "-")
 
         def run(sculpture: Sculpture) -> object:
             optimizer = torch.optim.SGD([sculpture.field], SGD) if sgd else None
-            return sculpture.loop(optimizer, **options).run(settings.steps).solution()
+            return sculpture.build_loop(optimizer, **options).run(settings.steps).solution()
 
         return made(file, lambda: Sculpture(prompt, settings), run)
 

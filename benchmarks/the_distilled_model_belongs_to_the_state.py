@@ -31,8 +31,8 @@ from forerun import Picard, Sequential, Sliding, Solution
 from forerun.optim import Batched, Loop, StepLength
 from forerun.optim.distillation import VSD, AnnealedRange, DistilledModel
 from forerun.optim.text3d.field import blob_field, render_fields
-from forerun.worlds.solids.prior.load import load_prior
-from forerun.worlds.solids.sculpture import SIDE, Sculpture, Settings, psnr
+from forerun.worlds.solids.prior.load import PRIOR_SIDE, load_prior
+from forerun.worlds.solids.sculpture import Sculpture, SculptureOptions, psnr
 
 PROMPTS = ("a yellow cone", "a red torus", "a cyan cube")  # a run takes 20 to 30 s
 SEEDS = (0, 1)
@@ -54,7 +54,7 @@ class Job:
     def of(cls, prompt: str, seed: int) -> Job:
         """From a prompt and a seed."""
         prior = load_prior(prompt)
-        sculpture = Sculpture(prompt, Settings(steps=STEPS, seed=seed), prior)
+        sculpture = Sculpture(prompt, SculptureOptions(steps=STEPS, seed=seed), prior)
         sculpture.field = blob_field(32, seed=seed).requires_grad_()
         network = copy.deepcopy(prior.network)
         torch.manual_seed(seed)
@@ -64,8 +64,8 @@ class Job:
 
     def losses(self, fields: Tensor, weights: dict[str, Tensor], steps: Tensor) -> tuple[Tensor, Tensor]:
         """Of fields `(W, ...)` and LoRAs `(W, ...)`: that of the pictures and that of the LoRA."""
-        cameras = self.sculpture.cameras(steps)
-        return self.vsd(render_fields(fields, cameras, SIDE), steps, cameras, weights)
+        cameras = self.sculpture.draw_cameras(steps)
+        return self.vsd(render_fields(fields, cameras, PRIOR_SIDE), steps, cameras, weights)
 
 
 def carried(job: Job, **options: object) -> Solution:
@@ -84,7 +84,7 @@ def carried(job: Job, **options: object) -> Solution:
         [field, weights],
         [shaping, learner],
         loss,
-        scheduler=job.sculpture.falling(shaping),
+        scheduler=job.sculpture.rate_schedule(shaping),
         gradients=Batched(losses),
         **options,
     )
@@ -119,7 +119,7 @@ def once_a_round(job: Job, **options: object) -> Solution:
         field,
         shaping,
         lambda field, step: losses(field[None], torch.tensor([step]))[0],
-        scheduler=job.sculpture.falling(shaping),
+        scheduler=job.sculpture.rate_schedule(shaping),
         gradients=Batched(losses),
         **options,
     )

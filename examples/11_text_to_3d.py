@@ -8,9 +8,9 @@ from forerun.optim.distillation import SDS, AnnealedRange
 from forerun.optim.text3d.camera import held_out_cameras, random_cameras
 from forerun.optim.text3d.field import blob_field, render_fields
 from forerun.worlds.solids.prior.load import load_prior
-from forerun.worlds.solids.render import render
+from forerun.worlds.solids.prompts import parse_prompt
+from forerun.worlds.solids.render import render_solid
 from forerun.worlds.solids.sculpture import psnr
-from forerun.worlds.solids.things import parse
 
 torch.set_num_threads(1)
 STEPS = 48
@@ -37,6 +37,7 @@ loop = Loop(
 print(loop.run(STEPS).solution())
 with torch.no_grad():
     found = psnr(
-        render_fields(field[None], held_out_cameras(), 32)[0], render(parse("a yellow cone"), held_out_cameras(), 32)
+        render_fields(field[None], held_out_cameras(), 32)[0],
+        render_solid(parse_prompt("a yellow cone"), held_out_cameras(), 32),
     )
 print(f"{found:.1f} dB to the true cone, over views that no step has seen")

@@ -93,7 +93,7 @@ def test_wrong_words_end_with_a_line(tmp_path, wrong, words):
 def test_an_interrupted_run_goes_on_to_the_same_thing(tmp_path, made, monkeypatch):
     from forerun.worlds.solids.sculpture import Sculpture
 
-    calls, original = [], Sculpture.losses
+    calls, original = [], Sculpture.window_losses
 
     def interrupted(self, *given):
         calls.append(given)
@@ -101,7 +101,7 @@ def test_an_interrupted_run_goes_on_to_the_same_thing(tmp_path, made, monkeypatc
             raise KeyboardInterrupt
         return original(self, *given)
 
-    monkeypatch.setattr(Sculpture, "losses", interrupted)
+    monkeypatch.setattr(Sculpture, "window_losses", interrupted)
     result = text3d("a yellow cone", *SMALL, "--out", tmp_path)
     assert result.exit_code == 130
     assert "of 24 steps are accepted" in result.stdout

@@ -19,7 +19,7 @@ from forerun.optim.text3d.field import (
     render_fields,
     resize_field,
 )
-from forerun.worlds.solids.render import shade
+from forerun.worlds.solids.render import shade_shape
 
 
 def solid_ball(side, radius, rgb=(0.9, 0.2, 0.1)):
@@ -56,7 +56,7 @@ def test_even_fog_lets_through_what_beer_says():
 def test_a_solid_field_looks_like_the_true_sphere():
     cameras = Cameras(torch.tensor([0.3, 2.0]), torch.tensor([0.2, 0.9]), torch.tensor([0.0, 1.0]))
     seen = render_fields(solid_ball(64, 0.8)[None], cameras, 32, samples=160)[0]
-    true = shade("sphere", cameras, 32)[:, :1]
+    true = shade_shape("sphere", cameras, 32)[:, :1]
     covered = (seen - cameras.background[:, None, None, None]) / (
         torch.tensor([0.9, 0.2, 0.1])[:, None, None] - cameras.background[:, None, None, None]
     )

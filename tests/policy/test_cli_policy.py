@@ -121,12 +121,12 @@ def test_a_video_shows_the_arm_move(kind, tmp_path):
     path = tmp_path / f"arm.{kind}"
     if kind == "mp4":
         imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
-    video.refuse_video(path, tasks.PILLAR)
-    environment, recorder = tasks.PILLAR.environment(), video.Recorder(every=5, width=64, height=48, max_frames=2)
+    video.check_video(path, tasks.PILLAR)
+    environment, recorder = tasks.PILLAR.environment(), video.VideoRecorder(every=5, width=64, height=48, max_frames=2)
     environment.reset(0)
     for _ in range(20):
         environment.step(np.array([1.0, 1.0, 0.0, 0.0]))
-        recorder.watch(environment)
+        recorder.record_step(environment)
     assert len(recorder.frames) == 2
     assert np.abs(recorder.frames[0].astype(float) - recorder.frames[1]).max() > 50
     recorder.save(path)

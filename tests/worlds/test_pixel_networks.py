@@ -8,7 +8,7 @@ import torch
 
 from forerun.worlds.digits import load_made, load_pixelcnn
 from forerun.worlds.digits import train_autoregressive as train
-from forerun.worlds.digits.autoregressive import digit_levels
+from forerun.worlds.digits.autoregressive import load_digit_levels
 
 
 @pytest.mark.parametrize("name", ["made", "pixelcnn"])
@@ -17,7 +17,7 @@ def test_the_shipped_weights_say_how_they_were_trained(name):
     facts = json.loads((weights / f"{name}.json").read_text())
     assert facts["command"].startswith(f"python -m forerun.worlds.digits.train_autoregressive {name} ")
     network = load_made() if name == "made" else load_pixelcnn()
-    levels = digit_levels()
+    levels = load_digit_levels()
     levels = levels[torch.randperm(len(levels), generator=torch.Generator().manual_seed(facts["seed"]))]
     with torch.no_grad():
         found = train.mean_bits(network, levels[: train.HELD_OUT]).item()

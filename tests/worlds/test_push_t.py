@@ -15,11 +15,11 @@ pytest.importorskip(
 from forerun.cli.app import app
 from forerun.cli.policy import names
 from forerun.worlds.robots.demonstrations import Demonstrations
-from forerun.worlds.robots.episodes import run
-from forerun.worlds.robots.push_t import OUTLINE, placed
-from forerun.worlds.robots.pushing import GOAL, off
+from forerun.worlds.robots.episodes import run_episodes
+from forerun.worlds.robots.push_expert import GOAL_POSE, corner_distance
+from forerun.worlds.robots.push_t import BLOCK_OUTLINE, place_points
 from forerun.worlds.robots.tasks import PUSH_T
-from forerun.worlds.robots.video import Recorder
+from forerun.worlds.robots.video import VideoRecorder
 
 
 def test_the_seed_tells_the_episode():
@@ -45,24 +45,24 @@ def test_in_its_place_nothing_is_off_and_the_reward_is_one():
     arena = PUSH_T.environment()
     arena.reset(0)
     block = arena.arena.block
-    block.angle, block.position = GOAL[2], tuple(GOAL[:2])
+    block.angle, block.position = GOAL_POSE[2], tuple(GOAL_POSE[:2])
     arena.arena.agent.position = (50, 50)
     moment = arena.step(np.array([50.0, 50.0]))
     assert moment.success
     assert moment.reward == 1
-    assert off(moment.scene[2:]) < 1e-6
-    assert off(GOAL + np.array([3, 4, 0])) == pytest.approx(5)
+    assert corner_distance(moment.scene[2:]) < 1e-6
+    assert corner_distance(GOAL_POSE + np.array([3, 4, 0])) == pytest.approx(5)
 
 
 def test_corners_turn_with_the_block():
-    turned = placed(OUTLINE, np.array([10.0, 20.0, math.pi / 2]))
-    assert np.allclose(turned, [[10 - y, 20 + x] for x, y in OUTLINE])
+    turned = place_points(BLOCK_OUTLINE, np.array([10.0, 20.0, math.pi / 2]))
+    assert np.allclose(turned, [[10 - y, 20 + x] for x, y in BLOCK_OUTLINE])
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_expert_covers_the_place(seed):
     arena = PUSH_T.environment()
-    moment, act = arena.reset(seed), PUSH_T.expert.begin(np.random.default_rng(seed))
+    moment, act = arena.reset(seed), PUSH_T.expert.begin_episode(np.random.default_rng(seed))
     steps = 0
     while not moment.success and steps < PUSH_T.max_steps:
         moment = arena.step(act(moment.scene, arena.features))
@@ -75,7 +75,7 @@ def test_experts_differ_as_their_dice_do():
     scene = arena.reset(7).scene
     firsts = set()
     for dice in range(8):
-        act = PUSH_T.expert.begin(np.random.default_rng(dice))
+        act = PUSH_T.expert.begin_episode(np.random.default_rng(dice))
         firsts.add(tuple(np.round([act(scene, arena.features) for _ in range(20)], 3).flatten()))
     assert len(firsts) > 1
 
@@ -89,12 +89,12 @@ def test_demonstrations_end_with_success():
 
 
 def test_an_episode_keeps_its_best_reward_and_can_be_seen():
-    arena, recorder = PUSH_T.environment(), Recorder(width=128, height=96, max_frames=3)
+    arena, recorder = PUSH_T.environment(), VideoRecorder(width=128, height=96, max_frames=3)
 
     def act(observation):
         return observation[:, None, :2].expand(1, 16, 2)  # stay
 
-    (episode,) = run([arena], act, [7], executed=16, watch=recorder.watch)
+    (episode,) = run_episodes([arena], act, [7], executed=16, on_step=recorder.record_step)
     assert not episode.success
     assert episode.steps == PUSH_T.max_steps
     assert episode.best == pytest.approx(episode.reward)

@@ -10,17 +10,17 @@ pytest.importorskip("metaworld", reason="Meta-World is not installed: pip instal
 pytest.importorskip("mujoco", reason="MuJoCo is not installed: pip install 'forerun[robots]'")
 
 from forerun.worlds.robots import tasks
-from forerun.worlds.robots.course import Open, Pillar
 from forerun.worlds.robots.demonstrations import Demonstrations
-from forerun.worlds.robots.episodes import interval, run
-from forerun.worlds.robots.experts import GOAL, PUCK, side_of
+from forerun.worlds.robots.episodes import run_episodes, success_interval
+from forerun.worlds.robots.experts import GOAL_POSITION, PUCK_POSITION, measure_side
+from forerun.worlds.robots.path_rules import AnyPath, AvoidPillar
 
 TASKS = (tasks.PICK_PLACE, tasks.PILLAR, tasks.PEG_INSERT, tasks.PUSH)
 every_task = pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 
 
 def show(environment, seed, steps):
-    act, moment = environment.task.expert.begin(np.random.default_rng(seed)), environment.reset(seed)
+    act, moment = environment.task.expert.begin_episode(np.random.default_rng(seed)), environment.reset(seed)
     moments = [moment]
     for _ in range(steps):
         moments.append(environment.step(act(moments[-1].scene, environment.features)))
@@ -43,16 +43,16 @@ def test_an_observation_holds_two_frames_the_goal_and_the_pillar():
     assert plain.observation.shape == (25,)
     assert pillar.observation.shape == (27,)
     assert np.array_equal(plain.observation, pillar.observation[:25]), "the same scene, as nothing was done otherwise"
-    assert np.array_equal(pillar.observation[22:25], pillar.scene[GOAL])
+    assert np.array_equal(pillar.observation[22:25], pillar.scene[GOAL_POSITION])
     start = show(round_pillar, 5, 0)[0].scene
-    assert np.allclose(pillar.observation[25:], (start[PUCK][:2] + start[GOAL][:2]) / 2)
+    assert np.allclose(pillar.observation[25:], (start[PUCK_POSITION][:2] + start[GOAL_POSITION][:2]) / 2)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2, 3])
 def test_the_expert_goes_round_the_pillar_by_either_side(seed):
     environment = tasks.PILLAR.environment()
-    moment, act = environment.reset(seed), tasks.PILLAR.expert.begin(np.random.default_rng(seed))
-    goal, hands = moment.scene[GOAL], []
+    moment, act = environment.reset(seed), tasks.PILLAR.expert.begin_episode(np.random.default_rng(seed))
+    goal, hands = moment.scene[GOAL_POSITION], []
     while not moment.success and len(hands) < tasks.PILLAR.max_steps:
         moment = environment.step(act(moment.scene, environment.features))
         hands.append(moment.scene[:2] - environment.features)
@@ -62,22 +62,22 @@ def test_the_expert_goes_round_the_pillar_by_either_side(seed):
     beside = max((hand @ np.array([-ahead[1], ahead[0]]) for hand in hands), key=abs)
     side = np.random.default_rng(seed).choice([-1.0, 1.0])
     assert np.sign(beside) == side
-    assert abs(beside) > tasks.PILLAR.course.radius
+    assert abs(beside) > tasks.PILLAR.path_rule.radius
 
 
 def test_the_hand_in_the_pillar_fails_the_episode():
-    pillar = Pillar(radius=0.04)
-    assert pillar.broken(np.array([0.03, 0.7, 0.5]), np.array([0.0, 0.7]))
-    assert not pillar.broken(np.array([0.05, 0.7, 0.5]), np.array([0.0, 0.7]))
-    assert not Open().broken(np.zeros(3), np.zeros(0))
+    pillar = AvoidPillar(radius=0.04)
+    assert pillar.is_broken(np.array([0.03, 0.7, 0.5]), np.array([0.0, 0.7]))
+    assert not pillar.is_broken(np.array([0.05, 0.7, 0.5]), np.array([0.0, 0.7]))
+    assert not AnyPath().is_broken(np.zeros(3), np.zeros(0))
 
 
 def test_the_side_of_a_chunk():
     left = np.zeros((1, 16, 4))
     left[0, :, 0] = -1.0  # the goal lies along +y, and -x is to the left of it
     pillar, goal = np.array([0.0, 0.7]), np.array([0.0, 0.85, 0.1])
-    assert side_of(left, pillar, goal) > 0
-    assert side_of(-left, pillar, goal) < 0
+    assert measure_side(left, pillar, goal) > 0
+    assert measure_side(-left, pillar, goal) < 0
 
 
 @pytest.mark.parametrize("action", [np.zeros(3), np.array([0.0, math.nan, 0.0, 0.0])], ids=["shape", "nan"])
@@ -89,7 +89,7 @@ def test_a_bad_action_never_reaches_the_arm(action):
 
 
 def test_demonstrations_are_chunks_of_the_actions_to_come(tmp_path):
-    shown = Demonstrations.cached(tasks.PICK_PLACE, 2, tmp_path, seed=1)
+    shown = Demonstrations.load_or_collect(tasks.PICK_PLACE, 2, tmp_path, seed=1)
     assert shown.observations.shape == (len(shown.chunks), 25)
     assert shown.chunks.shape[1:] == (16, 4)
     assert shown.chunks.abs().max() <= 1
@@ -97,7 +97,7 @@ def test_demonstrations_are_chunks_of_the_actions_to_come(tmp_path):
     assert torch.equal(shown.chunks[-1], shown.chunks[-1, :1].expand(16, 4)), "the last action is repeated"
     (file,) = tmp_path.iterdir()
     written = file.stat().st_mtime_ns
-    again = Demonstrations.cached(tasks.PICK_PLACE, 2, tmp_path, seed=1)
+    again = Demonstrations.load_or_collect(tasks.PICK_PLACE, 2, tmp_path, seed=1)
     assert torch.equal(again.chunks, shown.chunks)
     assert file.stat().st_mtime_ns == written
 
@@ -122,15 +122,15 @@ def test_environments_in_lockstep_do_what_each_does_alone():
 
     for environment in environments:
         environment.task = replace(environment.task, max_steps=20)
-    together = run(environments, act, [7, 8])
-    alone = [run(environments[:1], act, [seed])[0] for seed in (7, 8)]
+    together = run_episodes(environments, act, [7, 8])
+    alone = [run_episodes(environments[:1], act, [seed])[0] for seed in (7, 8)]
     assert together == alone
     assert [episode.steps for episode in together] == [20, 20]
 
 
 def test_the_interval_of_a_rate():
-    low, high = interval(50, 100)
+    low, high = success_interval(50, 100)
     assert math.isclose(low, 0.404, abs_tol=1e-3)
     assert math.isclose(high, 0.596, abs_tol=1e-3)
-    assert math.isclose(interval(100, 100)[1], 1)
-    assert interval(100, 100)[0] > 0.96
+    assert math.isclose(success_interval(100, 100)[1], 1)
+    assert success_interval(100, 100)[0] > 0.96

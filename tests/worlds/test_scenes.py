@@ -5,11 +5,19 @@ import random
 import pytest
 import torch
 
-from forerun.worlds.scenes.captions import Scene, Thing, caption, draw_scene, parse, unknown_words, words
-from forerun.worlds.scenes.classifier import agreement, load_scene_classifier
-from forerun.worlds.scenes.render import render
+from forerun.worlds.scenes.captions import (
+    Scene,
+    SceneObject,
+    caption_words,
+    draw_scene,
+    parse_caption,
+    unknown_words,
+    write_caption,
+)
+from forerun.worlds.scenes.classifier import load_scene_classifier, measure_agreement
+from forerun.worlds.scenes.render import render_scenes
 
-RED_TORUS, BLUE_CUBE = Thing("red", "torus"), Thing("blue", "cube")
+RED_TORUS, BLUE_CUBE = SceneObject("red", "torus"), SceneObject("blue", "cube")
 
 
 def scenes(count, seed):
@@ -28,18 +36,18 @@ def pipeline():
 
 
 def test_the_same_seed_gives_the_same_pictures():
-    pictures = render(scenes(8, seed=1), seed=2)
+    pictures = render_scenes(scenes(8, seed=1), seed=2)
     assert pictures.shape == (8, 3, 64, 64)
     assert pictures.dtype == torch.uint8
-    assert torch.equal(pictures, render(scenes(8, seed=1), seed=2))
-    assert not torch.equal(pictures, render(scenes(8, seed=1), seed=3))
+    assert torch.equal(pictures, render_scenes(scenes(8, seed=1), seed=2))
+    assert not torch.equal(pictures, render_scenes(scenes(8, seed=1), seed=3))
 
 
 @pytest.mark.parametrize(
     "relation, halves", [("left of", (2, 0)), ("right of", (2, 1)), ("above", (1, 0)), ("below", (1, 1))]
 )
 def test_a_relation_is_seen_in_the_picture(relation, halves):
-    red, _, blue = render([Scene(RED_TORUS, relation, BLUE_CUBE)])[0].float()
+    red, _, blue = render_scenes([Scene(RED_TORUS, relation, BLUE_CUBE)])[0].float()
     axis, half = halves
     first, second = (red - blue).clamp(min=0).chunk(2, axis - 1)
     assert (first.sum() > 20 * second.sum()) == (half == 0)
@@ -48,10 +56,10 @@ def test_a_relation_is_seen_in_the_picture(relation, halves):
 def test_every_caption_is_understood_as_its_scene():
     dice = random.Random(0)
     for scene in scenes(500, seed=5):
-        understood = parse(caption(scene, dice))
-        assert set(understood.things) == set(scene.things)
+        understood = parse_caption(write_caption(scene, dice))
+        assert set(understood.objects) == set(scene.objects)
         assert understood.layout == scene.layout
-        assert understood.relation == "beside" or understood.things == scene.things
+        assert understood.relation == "beside" or understood.objects == scene.objects
 
 
 @pytest.mark.parametrize(
@@ -63,21 +71,21 @@ def test_every_caption_is_understood_as_its_scene():
     ],
 )
 def test_one_scene_has_many_captions(prompt):
-    assert parse(prompt).things == (RED_TORUS, BLUE_CUBE)
+    assert parse_caption(prompt).objects == (RED_TORUS, BLUE_CUBE)
 
 
 def test_unknown_words_are_named_and_refused():
     assert unknown_words("a red torus, left of a blue cube") == []
     assert unknown_words("a photo of a Red horse, a photo") == ["photo", "horse"]
     with pytest.raises(ValueError, match=r"unknown words .*: horse"):
-        parse("a red horse")
+        parse_caption("a red horse")
     with pytest.raises(ValueError, match="does not name a thing"):
-        parse("a cube red")
+        parse_caption("a cube red")
 
 
 def test_the_classifier_reads_what_was_rendered():
     asked = scenes(256, seed=1234)
-    right = agreement(asked, load_scene_classifier().facts(render(asked, seed=99).float() / 255))
+    right = measure_agreement(asked, load_scene_classifier().read_scenes(render_scenes(asked, seed=99).float() / 255))
     assert right["all"] > 0.97, right
     assert right["size"] > 0.95, right
 
@@ -87,7 +95,7 @@ def test_features_have_one_row_for_each_picture():
 
 
 def test_every_word_is_one_token(pipeline):
-    for word in words():
+    for word in caption_words():
         assert len(pipeline.tokenizer(word).input_ids) == 3, word
 
 
@@ -97,6 +105,6 @@ def test_the_pipeline_draws_what_is_asked(pipeline):
     drawn = pipeline(prompts, num_inference_steps=20, guidance_scale=3.0, generator=generator, output_type="pt").images
     assert drawn.shape == (3, 3, 64, 64)
     assert drawn.dtype == torch.float32
-    right = agreement([parse(prompt) for prompt in prompts], load_scene_classifier().facts(drawn))
+    right = measure_agreement([parse_caption(prompt) for prompt in prompts], load_scene_classifier().read_scenes(drawn))
     assert right["colour"] == 1
     assert right["layout"] == 1

@@ -14,12 +14,12 @@ from forerun.policy import Exact, Sampler
 from forerun.worlds.robots import tasks
 from forerun.worlds.robots import train as training
 from forerun.worlds.robots.demonstrations import Demonstrations
-from forerun.worlds.robots.in_order import InOrder
-from forerun.worlds.robots.networks import Perceptron, Shape, UNet1d
-from forerun.worlds.robots.policy import ChunkPolicy, shipped
-from forerun.worlds.robots.train import Settings, Size, train
+from forerun.worlds.robots.in_order import InOrderSampler
+from forerun.worlds.robots.networks import ChunkPerceptron, ChunkShape, ChunkUNet
+from forerun.worlds.robots.policy import ChunkPolicy, shipped_policy
+from forerun.worlds.robots.train import PolicySize, PolicyTraining, fit_policy
 
-TINY = Size("perceptron", {"width": 16, "blocks": 2}, 40)
+TINY = PolicySize("perceptron", {"width": 16, "blocks": 2}, 40)
 SHIPPED = ("pick-place", "pillar", "peg-insert")
 
 
@@ -32,11 +32,11 @@ def shown(count=64, seed=0):
     return Demonstrations(observations, (observations @ mix).reshape(count, 16, 4))
 
 
-@pytest.mark.parametrize("size", [TINY, Size("unet", {"width": 8}, 40)], ids=lambda size: size.network)
+@pytest.mark.parametrize("size", [TINY, PolicySize("unet", {"width": 8}, 40)], ids=lambda size: size.network)
 def test_a_network_treats_each_chunk_by_itself(size):
     torch.manual_seed(0)
-    kind = UNet1d if size.network == "unet" else Perceptron
-    network = kind(Shape(16, 4, 25), **size.settings).double()
+    kind = ChunkUNet if size.network == "unet" else ChunkPerceptron
+    network = kind(ChunkShape(16, 4, 25), **size.settings).double()
     actions, t, seen = torch.randn(5, 16, 4).double(), torch.arange(5) * 20, torch.randn(5, 25).double()
     network.condition.table = network.condition.table.double()
     together = network(actions, t, seen)
@@ -47,26 +47,30 @@ def test_a_network_treats_each_chunk_by_itself(size):
         assert not torch.allclose(network(*changed), together)
 
 
-@pytest.mark.parametrize("size, millions", [("SMALL", 0.3), ("MEDIUM", 2), ("LARGE", 10), ("UNET", 1.2)])
+@pytest.mark.parametrize(
+    "size, millions", [("SMALL_POLICY", 0.3), ("MEDIUM_POLICY", 2), ("LARGE_POLICY", 10), ("UNET_POLICY", 1.2)]
+)
 def test_the_sizes_are_what_they_say(size, millions):
     size = getattr(training, size)
     with torch.device("meta"):
-        network = (UNet1d if size.network == "unet" else Perceptron)(Shape(16, 4, 25), **size.settings)
+        network = (ChunkUNet if size.network == "unet" else ChunkPerceptron)(ChunkShape(16, 4, 25), **size.settings)
     assert sum(each.numel() for each in network.parameters()) / 1e6 == pytest.approx(millions, rel=0.15)
 
 
 @pytest.mark.parametrize("prediction", ["sample", "epsilon"])
 def test_training_learns(prediction, tmp_path):
-    settings = Settings(TINY, 60, prediction=prediction, batch=64, rate=2e-2, horizon=10)
-    train(tasks.PICK_PLACE, shown(), replace(settings, steps=5), tmp_path)
-    train(tasks.PICK_PLACE, shown(), settings, tmp_path)
-    few, many = (training.facts(tasks.PICK_PLACE, replace(settings, steps=n), tmp_path)["loss"] for n in (5, 60))
+    settings = PolicyTraining(TINY, 60, prediction=prediction, batch=64, rate=2e-2, horizon=10)
+    fit_policy(tasks.PICK_PLACE, shown(), replace(settings, steps=5), tmp_path)
+    fit_policy(tasks.PICK_PLACE, shown(), settings, tmp_path)
+    few, many = (
+        training.training_facts(tasks.PICK_PLACE, replace(settings, steps=n), tmp_path)["loss"] for n in (5, 60)
+    )
     assert many < 0.9 * few
 
 
 def test_a_stopped_run_ends_where_an_uninterrupted_one_does(tmp_path, monkeypatch):
-    settings = Settings(TINY, 20, batch=16, horizon=10)
-    whole = train(tasks.PICK_PLACE, shown(), settings, tmp_path / "whole")
+    settings = PolicyTraining(TINY, 20, batch=16, horizon=10)
+    whole = fit_policy(tasks.PICK_PLACE, shown(), settings, tmp_path / "whole")
     calls, loss = [0], training._loss
 
     def stop(*arguments, **options):
@@ -77,8 +81,8 @@ def test_a_stopped_run_ends_where_an_uninterrupted_one_does(tmp_path, monkeypatc
 
     monkeypatch.setattr(training, "_loss", stop)
     with pytest.raises(KeyboardInterrupt):
-        train(tasks.PICK_PLACE, shown(), settings, tmp_path / "parts")
-    parts = train(tasks.PICK_PLACE, shown(), settings, tmp_path / "parts")
+        fit_policy(tasks.PICK_PLACE, shown(), settings, tmp_path / "parts")
+    parts = fit_policy(tasks.PICK_PLACE, shown(), settings, tmp_path / "parts")
     assert calls[0] == 13 + 20 - 12, "it began again from its beginning"
     for one, other in zip(whole.state_dict().values(), parts.state_dict().values(), strict=True):
         assert torch.equal(one, other)
@@ -88,21 +92,21 @@ def test_a_stopped_run_ends_where_an_uninterrupted_one_does(tmp_path, monkeypatc
 def test_ranges_are_taken_from_what_was_shown(gripper):
     given = shown()
     config = {"network": "perceptron", "settings": {"width": 16, "blocks": 2}, "gripper": gripper}
-    policy = ChunkPolicy.make(Shape(16, 4, 25), config, DDPMScheduler(num_train_timesteps=100))
-    policy.measure(given, gripper=gripper)
-    encoded = policy.encode(given.chunks)
-    assert torch.allclose(policy.decode(encoded), given.chunks, atol=1e-5)
+    policy = ChunkPolicy.build(ChunkShape(16, 4, 25), config, DDPMScheduler(num_train_timesteps=100))
+    policy.measure_ranges(given, gripper=gripper)
+    encoded = policy.encode_actions(given.chunks)
+    assert torch.allclose(policy.decode_chunks(encoded), given.chunks, atol=1e-5)
     assert torch.allclose(encoded[..., :3].abs().amax((0, 1)), torch.ones(3), atol=1e-5)
     assert encoded[..., 3].abs().max() == pytest.approx(1 / gripper, abs=1e-5)
     signs = torch.cat([encoded[..., :3], encoded[..., 3:].sign()], -1)
-    gripped = policy.decode(signs, signs=True)[..., 3]
+    gripped = policy.decode_chunks(signs, signs=True)[..., 3]
     assert torch.allclose(gripped.amax(), given.chunks[..., 3].max(), atol=1e-5)
     assert torch.allclose(gripped.amin(), given.chunks[..., 3].min(), atol=1e-5)
     assert policy.deviation[7] == 1, "a number that never changes is not blown up"
 
 
 def test_a_policy_is_the_same_after_saving_and_loading(tmp_path):
-    policy = train(tasks.PICK_PLACE, shown(), Settings(TINY, 2, batch=8), tmp_path / "work")
+    policy = fit_policy(tasks.PICK_PLACE, shown(), PolicyTraining(TINY, 2, batch=8), tmp_path / "work")
     policy.save(tmp_path / "first", {"seed": 1})
     rounded = ChunkPolicy.load(tmp_path / "first")  # float16 in the file
     rounded.save(tmp_path / "policy", {"seed": 0})
@@ -124,22 +128,22 @@ def test_a_missing_file_says_how_to_make_it(tmp_path):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_policy_tells_how_it_was_made(name):
-    about = json.loads((shipped(name) / "config.json").read_text())["training"]
+    about = json.loads((shipped_policy(name) / "config.json").read_text())["training"]
     assert about["command"].startswith(f"forerun train-policy {name}")
     assert about["task"] == name
-    assert sum(file.stat().st_size for file in shipped(name).iterdir()) < 1e6
+    assert sum(file.stat().st_size for file in shipped_policy(name).iterdir()) < 1e6
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 @pytest.mark.parametrize("kind", [DDPMScheduler, DDIMScheduler])
 def test_shipped_policies_ahead_are_what_they_are_in_order(name, kind):
-    policy = ChunkPolicy.load(shipped(name))
+    policy = ChunkPolicy.load(shipped_policy(name))
     scheduler = kind.from_config(policy.scheduler.config)
     seen = policy.mean + 0.3 * policy.deviation * torch.randn(
         4, policy.shape.observed, generator=torch.Generator().manual_seed(0)
     )
     sampler = Sampler(policy, scheduler, (16, 4), steps=100, environments=4, mode=Exact(), tolerance=1e-3)
-    loop = InOrder(policy, scheduler, (4, 16, 4), steps=100)
+    loop = InOrderSampler(policy, scheduler, (4, 16, 4), steps=100)
     sampler.reset()
     chunk = sampler.act(seen)
     # the largest of 256 numbers, in units of the whole range
@@ -148,9 +152,9 @@ def test_shipped_policies_ahead_are_what_they_are_in_order(name, kind):
 
 
 def test_the_plain_loop_is_the_schedulers_own():
-    policy = ChunkPolicy.load(shipped("pick-place"))
+    policy = ChunkPolicy.load(shipped_policy("pick-place"))
     scheduler = DDIMScheduler.from_config(policy.scheduler.config)
-    loop, seen = InOrder(policy, scheduler, (1, 16, 4), steps=10), policy.mean[None]
+    loop, seen = InOrderSampler(policy, scheduler, (1, 16, 4), steps=10), policy.mean[None]
     noise = torch.randn(1, 1, 16, 4, generator=torch.Generator().manual_seed(0))
     scheduler.set_timesteps(10)
     sample = noise[0]
@@ -163,4 +167,4 @@ def test_the_plain_loop_refuses_a_scheduler_with_a_history():
     from diffusers import DPMSolverMultistepScheduler
 
     with pytest.raises(ValueError, match="not affine"):
-        InOrder(lambda x, t, seen: x, DPMSolverMultistepScheduler(num_train_timesteps=100), (1, 16, 4), steps=10)
+        InOrderSampler(lambda x, t, seen: x, DPMSolverMultistepScheduler(num_train_timesteps=100), (1, 16, 4), steps=10)

@@ -19,7 +19,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
-class Stage:
+class TrainingStage:
     """Of one run of the loop; `horizon` is the number of steps that the average of the weights looks back."""
 
     name: str
@@ -31,7 +31,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Record:
+class TrainingRecord:
     """How far a run has come: steps done, mean loss of about the last hundred, seconds of all its parts."""
 
     step: int
@@ -39,7 +39,7 @@ class Record:
     seconds: float
 
 
-def fit(network: Network, loss: Loss, stage: Stage, work: Path, *, seed: int = 0) -> Network:
+def train_network(network: Network, loss: Loss, stage: TrainingStage, work: Path, *, seed: int = 0) -> Network:
     """Train `network` in place and return its average over the last steps.
 
     `work/NAME.pt` holds the state; where it exists the run goes on from it. Every step seeds torch anew, so that an
@@ -49,7 +49,7 @@ def fit(network: Network, loss: Loss, stage: Stage, work: Path, *, seed: int = 0
     average = copy.deepcopy(network).requires_grad_(False)
     file = work / f"{stage.name}.pt"
     parts: dict[str, Any] = {"network": network, "average": average, "optimizer": optimizer}
-    done = _resume(file, parts) if file.exists() else Record(0, 0.0, 0.0)
+    done = _resume(file, parts) if file.exists() else TrainingRecord(0, 0.0, 0.0)
     begun, recent = time.perf_counter() - done.seconds, done.loss
     for step in range(done.step, stage.steps):
         for group in optimizer.param_groups:
@@ -63,7 +63,7 @@ def fit(network: Network, loss: Loss, stage: Stage, work: Path, *, seed: int = 0
         # the average forgets its beginning sooner while it is short
         _blend(average, network, max(1 / stage.horizon, 9 / (10 + step)))
         recent += (value.item() - recent) / min(100, step + 1)
-        record = Record(step + 1, recent, time.perf_counter() - begun)
+        record = TrainingRecord(step + 1, recent, time.perf_counter() - begun)
         if record.step % stage.say_every == 0:
             print(f"{stage.name} {record.step}/{stage.steps}  loss {recent:.4f}  {record.seconds:.0f} s", flush=True)
         if record.step % stage.save_every == 0 or record.step == stage.steps:
@@ -71,8 +71,8 @@ def fit(network: Network, loss: Loss, stage: Stage, work: Path, *, seed: int = 0
     return average.eval()
 
 
-def records(work: Path) -> dict[str, dict[str, float]]:
-    """The `Record` of every stage that has its state in `work`, as a dictionary."""
+def read_records(work: Path) -> dict[str, dict[str, float]]:
+    """The `TrainingRecord` of every stage that has its state in `work`, as a dictionary."""
     states = {file.stem: torch.load(file, weights_only=True, mmap=True) for file in sorted(work.glob("*.pt"))}
     return {name: state["record"] for name, state in states.items() if isinstance(state, dict)}
 
@@ -87,15 +87,15 @@ def _blend(average: nn.Module, network: nn.Module, share: float) -> None:
             mean.lerp_(current, share)
 
 
-def _save(file: Path, parts: Mapping[str, Any], record: Record) -> None:
+def _save(file: Path, parts: Mapping[str, Any], record: TrainingRecord) -> None:
     states = {name: part.state_dict() for name, part in parts.items()}
     # a killed run leaves the old file or the new one, never half of it
     torch.save({"record": asdict(record), **states}, file.with_suffix(".tmp"))
     os.replace(file.with_suffix(".tmp"), file)
 
 
-def _resume(file: Path, parts: Mapping[str, Any]) -> Record:
+def _resume(file: Path, parts: Mapping[str, Any]) -> TrainingRecord:
     state = torch.load(file, weights_only=True)
     for name, part in parts.items():
         part.load_state_dict(state[name])
-    return Record(**state["record"])
+    return TrainingRecord(**state["record"])

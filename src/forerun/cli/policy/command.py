@@ -16,8 +16,8 @@ from forerun.cli.policy.job import Job, Options, Outcome, ahead, in_order, prepa
 from forerun.cli.policy.show import show_begin, show_table
 from forerun.cli.terminal import console, refuse, refusing
 from forerun.policy.sampler import NotFinite
-from forerun.worlds.robots.environment import Task
-from forerun.worlds.robots.video import Recorder, refuse_video
+from forerun.worlds.robots.environment import RobotTask
+from forerun.worlds.robots.video import VideoRecorder, check_video
 
 STOPPED = 130  # what a shell expects after Ctrl-C
 
@@ -48,7 +48,7 @@ def policy(
     """Let a diffusion policy move a simulated arm: success, rounds, and how long it thinks."""
     torch.set_num_threads(threads)
     options = Options(mode, scheduler, steps, executed, episodes, seed, tolerance, window, deadline, check)
-    recorder = Recorder()
+    recorder = VideoRecorder()
     with refusing():
         for path in (each for each in (video, out) if each is not None):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,9 +69,9 @@ def policy(
         )
 
 
-def _run(job: Job, options: Options, recorder: Recorder | None, *, compare: bool) -> dict[str, Outcome]:
+def _run(job: Job, options: Options, recorder: VideoRecorder | None, *, compare: bool) -> dict[str, Outcome]:
     """Every run by its name; Ctrl-C and a policy gone wrong end the command with a line."""
-    watch = (lambda environment: None) if recorder is None else recorder.watch
+    watch = (lambda environment: None) if recorder is None else recorder.record_step
     try:
         outcomes = {options.mode: ahead(job, options, watch)}
         return {"in order": in_order(job, options), **outcomes} if compare else outcomes
@@ -82,10 +82,10 @@ def _run(job: Job, options: Options, recorder: Recorder | None, *, compare: bool
         refuse(str(error), code=1)
 
 
-def _possible(video: Path, task: Task) -> bool:
+def _possible(video: Path, task: RobotTask) -> bool:
     """Whether a video can be made; if only something is missing, says so, and the episodes run without."""
     try:
-        refuse_video(video, task)
+        check_video(video, task)
     except ImportError as error:
         console.print(f"[yellow]{error}[/yellow]", soft_wrap=True)
         return False

@@ -15,10 +15,10 @@ from forerun.cli.policy import names
 from forerun.engine.windows import Window
 from forerun.policy.modes import RTI
 from forerun.policy.sampler import WINDOW, Sampler
-from forerun.worlds.robots.environment import Environment, Task
-from forerun.worlds.robots.episodes import Episode, interval, run
-from forerun.worlds.robots.in_order import InOrder
-from forerun.worlds.robots.policy import ChunkPolicy, shipped
+from forerun.worlds.robots.environment import Environment, RobotTask
+from forerun.worlds.robots.episodes import Episode, run_episodes, success_interval
+from forerun.worlds.robots.in_order import InOrderSampler
+from forerun.worlds.robots.policy import ChunkPolicy, shipped_policy
 
 FIRST_SEED = 10_000  # of the episodes: far from those of the demonstrations
 
@@ -75,7 +75,7 @@ class Outcome:
 
     def figures(self) -> dict[str, float]:
         """Means, and percentiles of the latency in milliseconds."""
-        low, high = interval(self.successes, len(self.episodes))
+        low, high = success_interval(self.successes, len(self.episodes))
         waits = sorted(tick.milliseconds for tick in self.ticks)
         return {
             "success": self.successes / len(self.episodes),
@@ -93,7 +93,7 @@ class Outcome:
 class Job:
     """A task and a policy for it."""
 
-    task: Task
+    task: RobotTask
     environment: Environment
     policy: ChunkPolicy
     scheduler: Any
@@ -112,12 +112,12 @@ def prepare(word: str, folder: Path | None, options: Options) -> Job:
     kind = words.choose(options.scheduler, names.SCHEDULERS, "--scheduler")
     words.choose(options.mode, names.MODES, "--mode")
     window = words.window(options.window) if options.window else WINDOW
-    if folder is None and not shipped(task.name).is_dir():
+    if folder is None and not shipped_policy(task.name).is_dir():
         raise ValueError(
             f"no policy of {word} comes with forerun; type: forerun train-policy {word} --out my-policy, and then: "
             f"forerun policy {word} --policy my-policy"
         )
-    policy = ChunkPolicy.load(folder or shipped(task.name))
+    policy = ChunkPolicy.load(folder or shipped_policy(task.name))
     environment = task.environment()
     observed = len(environment.reset(0).observation)
     if observed != policy.shape.observed:
@@ -168,7 +168,9 @@ def ahead(job: Job, options: Options, watch: Callable[[Environment], None]) -> O
 def in_order(job: Job, options: Options) -> Outcome:
     """The same episodes by the plain loop."""
     shape = job.policy.shape
-    loop = InOrder(job.policy, job.scheduler, (1, shape.horizon, shape.action), steps=options.steps, seed=options.seed)
+    loop = InOrderSampler(
+        job.policy, job.scheduler, (1, shape.horizon, shape.action), steps=options.steps, seed=options.seed
+    )
 
     def tick(observation: Tensor) -> tuple[Tensor, Count]:
         chunk = loop.act(observation)
@@ -191,11 +193,11 @@ def _episodes(
     def act(observation: Tensor) -> Tensor:
         chunk, count = tick(observation)
         ticks.append(count)
-        return job.policy.decode(chunk, signs=signs)
+        return job.policy.decode_chunks(chunk, signs=signs)
 
     episodes = []
     for number in range(options.episodes):
         reset()
         seed = FIRST_SEED + options.seed + number
-        episodes += run([job.environment], act, [seed], executed=options.executed, watch=watch)
+        episodes += run_episodes([job.environment], act, [seed], executed=options.executed, on_step=watch)
     return Outcome(episodes, ticks)

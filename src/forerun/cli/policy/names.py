@@ -8,8 +8,8 @@ from typing import Any
 
 from forerun.policy.modes import RTI, Deadline, Exact, Mode, Warm
 from forerun.worlds.robots import tasks
-from forerun.worlds.robots.environment import Task
-from forerun.worlds.robots.train import LARGE, MEDIUM, SMALL, UNET, Size
+from forerun.worlds.robots.environment import RobotTask
+from forerun.worlds.robots.train import LARGE_POLICY, MEDIUM_POLICY, SMALL_POLICY, UNET_POLICY, PolicySize
 
 
 def _ddpm(trained: Any) -> Any:
@@ -23,8 +23,13 @@ def _ddim(trained: Any) -> Any:
 
 
 KNOWN = (tasks.PICK_PLACE, tasks.PILLAR, tasks.PEG_INSERT, tasks.PUSH, tasks.PUSH_T)
-TASKS: dict[str, Task] = {each.name: each for each in KNOWN}
-SIZES: dict[str, Size] = {"small": SMALL, "medium": MEDIUM, "large": LARGE, "unet": UNET}
+TASKS: dict[str, RobotTask] = {each.name: each for each in KNOWN}
+SIZES: dict[str, PolicySize] = {
+    "small": SMALL_POLICY,
+    "medium": MEDIUM_POLICY,
+    "large": LARGE_POLICY,
+    "unet": UNET_POLICY,
+}
 PREDICTIONS = {"sample": "sample", "epsilon": "epsilon"}
 SCHEDULERS: dict[str, Callable[[Any], Any]] = {"ddpm": _ddpm, "ddim": _ddim}  # from that of the training
 # from the milliseconds of a tick, the gripper's divisor, and which numbers of an action are grippers
@@ -37,7 +42,7 @@ MODES: dict[str, Callable[[float, float, Sequence[int]], Mode]] = {
 }
 
 
-def task(word: str) -> Task:
+def task(word: str) -> RobotTask:
     """The task of a word.
 
     Raises:

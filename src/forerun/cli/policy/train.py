@@ -14,8 +14,8 @@ from forerun.cli import words
 from forerun.cli.policy import names
 from forerun.cli.terminal import console, refusing
 from forerun.worlds.robots.demonstrations import Demonstrations
-from forerun.worlds.robots.environment import Task
-from forerun.worlds.robots.train import Settings, facts, train
+from forerun.worlds.robots.environment import RobotTask
+from forerun.worlds.robots.train import PolicyTraining, fit_policy, training_facts
 
 STOPPED = 130  # what a shell expects after Ctrl-C
 
@@ -44,28 +44,28 @@ def train_policy(
         wanted = names.task(task)
         size = words.choose(network, names.SIZES, "--network")
         predicted = words.choose(prediction, names.PREDICTIONS, "--prediction")
-        settings = Settings(size, steps or size.steps, seed=seed, prediction=predicted, gripper=gripper)
+        settings = PolicyTraining(size, steps or size.steps, seed=seed, prediction=predicted, gripper=gripper)
         for folder in (out, work):
             folder.mkdir(parents=True, exist_ok=True)
     try:
         shown = _demonstrations(wanted, demonstrations, seed, work)
-        policy = train(wanted, shown, settings, work)
+        policy = fit_policy(wanted, shown, settings, work)
     except KeyboardInterrupt:
         console.print("[yellow]Interrupted[/yellow]. The same line goes on:")
         console.print(f"  {_again(context)}", soft_wrap=True)
         raise typer.Exit(STOPPED) from None
     line = _again(context, without=("out", "work", "threads"))
-    policy.save(out, {"command": line, "demonstrations": demonstrations, **facts(wanted, settings, work)})
+    policy.save(out, {"command": line, "demonstrations": demonstrations, **training_facts(wanted, settings, work)})
     console.print(f"Saved to {out}. To see it act:", soft_wrap=True)
     console.print(f"  forerun policy {task} --policy {out}", soft_wrap=True)
 
 
-def _demonstrations(task: Task, count: int, seed: int, work: Path) -> Demonstrations:
+def _demonstrations(task: RobotTask, count: int, seed: int, work: Path) -> Demonstrations:
     def report(done: int, tried: int) -> None:
         if done % 20 == 0 or done == count:
             console.print(f"{task.name}: {done} of {count} demonstrations, {tried} episodes")
 
-    return Demonstrations.cached(task, count, work, seed=seed, report=report)
+    return Demonstrations.load_or_collect(task, count, work, seed=seed, report=report)
 
 
 def _again(context: typer.Context, *, without: Collection[str] = ()) -> str:

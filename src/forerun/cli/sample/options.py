@@ -106,8 +106,8 @@ def _refuse_prompt(options: Options) -> None:
         if unknown:
             raise ValueError(
                 f"the {name} {text!r} has words that the shipped pipeline has never read: {', '.join(unknown)}; it "
-                f"knows {', '.join(captions.words())}. Type something like 'a small green cone above a grey cube', or "
-                "name a pipeline that knows more: --pipeline FOLDER_OR_ID"
+                f"knows {', '.join(captions.caption_words())}. Type something like 'a small green cone above a grey "
+                "cube', or name a pipeline that knows more: --pipeline FOLDER_OR_ID"
             )
 
 

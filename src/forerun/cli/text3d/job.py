@@ -15,6 +15,7 @@ from forerun.optim.events import SaveEvery
 from forerun.optim.text3d.camera import held_out_cameras
 from forerun.optim.tolerance import StepLength
 from forerun.worlds.solids import sculpture
+from forerun.worlds.solids.prior.load import PRIOR_SIDE
 from forerun.worlds.solids.sculpture import Sculpture, psnr
 
 EVERY = 20  # steps between checkpoints
@@ -54,7 +55,7 @@ def prepare(options: Options) -> Sculpture:
     Raises:
         ValueError: a number makes no sense.
     """
-    settings = sculpture.Settings(
+    settings = sculpture.SculptureOptions(
         steps=options.steps,
         views=options.views,
         size=options.size,
@@ -81,7 +82,7 @@ def run(job: Sculpture, options: Options, settings: Settings, files: Files, *, p
         ValueError: the checkpoint is of another loop.
     """
     options.save(files.checkpoint)
-    loop = job.loop(
+    loop = job.build_loop(
         method=settings.method, window=settings.window, tolerance=StepLength(options.tolerance), progress=progress
     )
     begun = time.perf_counter()
@@ -93,15 +94,15 @@ def run(job: Sculpture, options: Options, settings: Settings, files: Files, *, p
     if solution.status is Status.INTERRUPTED:
         raise Interrupted(solution.step, options.steps)
     seconds = time.perf_counter() - begun
-    return Outcome(job, solution, None if files.resume else seconds, job.quality(), None)
+    return Outcome(job, solution, None if files.resume else seconds, job.measure_quality(), None)
 
 
 def in_order(job: Sculpture, progress: Progress) -> Ordered:
     """The same thing shaped step by step, and how near the two came."""
-    other = Sculpture(job.thing.said(), job.settings)
+    other = Sculpture(job.solid.prompt, job.options)
     begun = time.perf_counter()
-    loop = other.loop(method=Sequential(), window=Sliding(1), check=None, progress=progress)
-    loop.run(job.settings.steps).solution()
+    loop = other.build_loop(method=Sequential(), window=Sliding(1), check=None, progress=progress)
+    loop.run(job.options.steps).solution()
     seconds = time.perf_counter() - begun
-    views = [each.views(held_out_cameras(), sculpture.SIDE) for each in (job, other)]
-    return Ordered(seconds, other.quality(), psnr(*views))
+    views = [each.render_views(held_out_cameras(), PRIOR_SIDE) for each in (job, other)]
+    return Ordered(seconds, other.measure_quality(), psnr(*views))

@@ -74,9 +74,9 @@ class Settings:
             ImportError: a package is missing.
             ValueError: a word stands for nothing, or a number makes no sense.
         """
-        from forerun.worlds.solids.things import parse
+        from forerun.worlds.solids.prompts import parse_prompt
 
-        parse(options.prompt)
+        parse_prompt(options.prompt)
         if not 0 <= options.tolerance <= float("inf"):
             raise ValueError(f"--tolerance {options.tolerance:g} is no distance; type --tolerance 0.3, or leave it out")
         found = cls(words.choose(options.method, words.METHODS, "--method"), words.window(options.window))

@@ -17,7 +17,7 @@ from forerun.cli.text3d.options import Options
 from forerun.optim.text3d.camera import cameras_around
 from forerun.optim.text3d.mesh import extract_surface, write_mesh
 from forerun.view.pictures import animate, rows, save
-from forerun.worlds.solids.render import render
+from forerun.worlds.solids.render import render_solid
 from forerun.worlds.solids.sculpture import Sculpture
 
 FRAMES, SIDE = 36, 128
@@ -28,13 +28,13 @@ MESHES = ("mesh.glb", "mesh.ply")
 
 def write_pictures(job: Sculpture, out: Path) -> list[str]:
     """A turntable, a file a view, and all views beside those of the true thing; the names of the files."""
-    animate(_bytes(job.views(cameras_around(FRAMES), SIDE)), out / "turntable.gif")
+    animate(_bytes(job.render_views(cameras_around(FRAMES), SIDE)), out / "turntable.gif")
     named: dict[str, list[Tensor]] = {}
     names = ["turntable.gif", "views.png"]
     for name, degrees in HEIGHTS.items():
         cameras = cameras_around(AROUND, elevation=math.radians(degrees))
-        named[name] = _bytes(job.views(cameras, SIDE))
-        named[f"true, {name}"] = _bytes(render(job.thing, cameras, SIDE))
+        named[name] = _bytes(job.render_views(cameras, SIDE))
+        named[f"true, {name}"] = _bytes(render_solid(job.solid, cameras, SIDE))
     for number, picture in enumerate([each for name in HEIGHTS for each in named[name]], 1):
         names.append(f"view-{number:02}.png")
         save(picture, out / names[-1])
@@ -59,7 +59,7 @@ def figures(outcome: Outcome, files: list[str]) -> dict[str, Any]:
     """The figures of the run."""
     solution = outcome.solution
     return {
-        "prompt": outcome.sculpture.thing.said(),
+        "prompt": outcome.sculpture.solid.prompt,
         "ahead": {
             "steps": solution.step,
             "rounds": solution.rounds,

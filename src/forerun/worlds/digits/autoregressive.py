@@ -17,7 +17,7 @@ Network = TypeVar("Network", Made, PixelCNN)
 NETWORKS: Final = {"made": Made, "pixelcnn": PixelCNN}
 
 
-def digit_levels() -> Tensor:
+def load_digit_levels() -> Tensor:
     """The 1797 images of 8 x 8 pixels, int64 `(1797, 64)`, of levels 0 .. 16.
 
     Raises:

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from forerun.sequence.autoregressive.logistic import bits, to_values
-from forerun.worlds.digits.autoregressive import NETWORKS, digit_levels
+from forerun.worlds.digits.autoregressive import NETWORKS, load_digit_levels
 
 HELD_OUT = 297  # images that are only looked at to tell the loss
 
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.manual_seed(options.seed)
     begun = time.perf_counter()
     network = NETWORKS[options.network]()
-    levels = digit_levels()
+    levels = load_digit_levels()
     levels = levels[torch.randperm(len(levels), generator=torch.Generator().manual_seed(options.seed))]
     loss = train(network, levels[HELD_OUT:], steps=options.steps, seed=options.seed)
     with torch.no_grad():

@@ -22,7 +22,7 @@ from forerun.worlds.digits.denoiser import DigitsDenoiser, load_digits
 
 
 @dataclass(frozen=True)
-class Settings:
+class DenoiserTraining:
     """Of one training run; `horizon` is the number of steps that the average of the weights looks back."""
 
     steps: int
@@ -42,7 +42,7 @@ def velocity_loss(network: DigitsDenoiser, clean: Tensor, generator: torch.Gener
     return nn.functional.mse_loss(predicted, signal_rate * noise - noise_rate * clean)
 
 
-def train(network: DigitsDenoiser, data: Tensor, settings: Settings) -> tuple[DigitsDenoiser, float]:
+def train(network: DigitsDenoiser, data: Tensor, settings: DenoiserTraining) -> tuple[DigitsDenoiser, float]:
     """The averaged network and the mean loss of the last tenth of the steps. Trains `network` in place."""
     generator = torch.Generator().manual_seed(settings.seed)
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.rate, weight_decay=settings.weight_decay)
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(options.seed)
     begun = time.perf_counter()
-    network, loss = train(DigitsDenoiser(), load_digits(), Settings(steps=options.steps, seed=options.seed))
+    network, loss = train(DigitsDenoiser(), load_digits(), DenoiserTraining(steps=options.steps, seed=options.seed))
     facts = {
         "command": shlex.join(["python", "-m", "forerun.worlds.digits.train_denoiser", *given]),
         "seed": options.seed,

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from forerun.worlds.robots.environment import Environment, Task
+from forerun.worlds.robots.environment import Environment, RobotTask
 
 TRIES = 3  # episodes begun for every demonstration wanted, at most
 
@@ -33,7 +33,7 @@ class Demonstrations:
 
     @staticmethod
     def collect(
-        task: Task,
+        task: RobotTask,
         count: int,
         *,
         horizon: int = 16,
@@ -67,8 +67,8 @@ class Demonstrations:
         )
 
     @staticmethod
-    def cached(
-        task: Task,
+    def load_or_collect(
+        task: RobotTask,
         count: int,
         folder: Path,
         *,
@@ -85,10 +85,10 @@ class Demonstrations:
         return Demonstrations(**load_file(file))
 
 
-def _show(environment: Environment, task: Task, seed: int) -> tuple[Tensor, Tensor] | None:
+def _show(environment: Environment, task: RobotTask, seed: int) -> tuple[Tensor, Tensor] | None:
     """Observations `(T, observed)` and actions `(T, action)` of one episode; None where it failed."""
     random = np.random.default_rng(seed)
-    act, moment = task.expert.begin(random), environment.reset(seed)
+    act, moment = task.expert.begin_episode(random), environment.reset(seed)
     seen, done, left = [], [], task.linger
     succeeded = False
     for _ in range(task.max_steps):

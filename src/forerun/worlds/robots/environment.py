@@ -8,12 +8,12 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from forerun.worlds.robots.course import Array
 from forerun.worlds.robots.experts import Expert
+from forerun.worlds.robots.path_rules import Array
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task(ABC):
+class RobotTask(ABC):
     """What a robot shall do.
 
     Args:
@@ -56,7 +56,7 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def refuse_pictures(self) -> None:
+    def check_rendering(self) -> None:
         """See that its world can be drawn without a screen.
 
         Raises:
@@ -65,7 +65,7 @@ class Task(ABC):
 
 
 @dataclass(frozen=True)
-class Moment:
+class StepOutcome:
     """Where an episode stands.
 
     Attributes:
@@ -73,7 +73,7 @@ class Moment:
         scene: the simulation's own observation, for experts.
         reward: of the step that led here.
         success: the task is done.
-        failed: the course was broken.
+        failed: the path_rule was broken.
     """
 
     observation: Array
@@ -83,7 +83,7 @@ class Moment:
     failed: bool = False
 
 
-class Stage(Protocol):
+class PictureSource(Protocol):
     """Where pictures of an environment are drawn."""
 
     def picture(self) -> Any:
@@ -99,16 +99,16 @@ class Environment(ABC):
         rate: steps a second.
     """
 
-    task: Task
+    task: RobotTask
     features: Array
     rate: int
 
     @abstractmethod
-    def reset(self, seed: int) -> Moment:
+    def reset(self, seed: int) -> StepOutcome:
         """Begin an episode; the same seed begins the same one."""
 
     @abstractmethod
-    def step(self, action: Array) -> Moment:
+    def step(self, action: Array) -> StepOutcome:
         """Take one action.
 
         Raises:
@@ -116,11 +116,11 @@ class Environment(ABC):
         """
 
     @abstractmethod
-    def stage(self, width: int, height: int) -> Stage:
+    def stage(self, width: int, height: int) -> PictureSource:
         """Where it is drawn, without a screen; pixels."""
 
 
-def sound(action: Array, size: int) -> Array:
+def check_action(action: Array, size: int) -> Array:
     """The action as float64 `(size,)`.
 
     Raises:

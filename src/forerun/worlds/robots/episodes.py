@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from forerun.worlds.robots.environment import Environment, Moment
+from forerun.worlds.robots.environment import Environment, StepOutcome
 
-Act = Callable[[Tensor], Tensor]  # observations (B, observed) -> chunks of actions (B, horizon, action)
+ChunkActor = Callable[[Tensor], Tensor]  # observations (B, observed) -> chunks of actions (B, horizon, action)
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Episode:
     Attributes:
         seed: of its beginning.
         success: the task was done in time.
-        failed: the course was broken.
+        failed: the path_rule was broken.
         reward: mean of its steps, in the units of its environment.
         best: the largest reward of a step: of Push-T the usual measure.
         steps: taken.
@@ -34,13 +34,13 @@ class Episode:
     steps: int
 
 
-def run(
+def run_episodes(
     environments: Sequence[Environment],
-    act: Act,
+    act: ChunkActor,
     seeds: Sequence[int],
     *,
     executed: int = 8,
-    watch: Callable[[Environment], None] = lambda environment: None,
+    on_step: Callable[[Environment], None] = lambda environment: None,
 ) -> list[Episode]:
     """One episode in every environment, in lockstep: all act together on one batch of observations.
 
@@ -49,7 +49,7 @@ def run(
         act: the policy, reset by the caller.
         seeds: of the episodes, `B`.
         executed: actions taken of every chunk.
-        watch: called after every step of an environment.
+        on_step: called after every step of an environment.
 
     Returns:
         Episodes in the order of the seeds. One that has ended stands still while the others go on.
@@ -65,14 +65,14 @@ def run(
                     break
                 moments[k] = environment.step(action)
                 rewards[k].append(moments[k].reward)
-                watch(environment)
+                on_step(environment)
     return [
         Episode(seed, moment.success, moment.failed, sum(earned) / len(earned), max(earned), len(earned))
         for seed, moment, earned in zip(seeds, moments, rewards, strict=True)
     ]
 
 
-def interval(successes: int, count: int) -> tuple[float, float]:
+def success_interval(successes: int, count: int) -> tuple[float, float]:
     """The 95 % confidence interval of a rate, from `successes` of `count` (Wilson 1927)."""
     z, rate = 1.96, successes / count
     middle = (rate + z * z / (2 * count)) / (1 + z * z / count)
@@ -80,5 +80,5 @@ def interval(successes: int, count: int) -> tuple[float, float]:
     return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
-def _over(environment: Environment, moment: Moment, rewards: list[float]) -> bool:
+def _over(environment: Environment, moment: StepOutcome, rewards: list[float]) -> bool:
     return moment.success or moment.failed or len(rewards) >= environment.task.max_steps

@@ -10,26 +10,31 @@ from typing import Any, final
 
 import numpy as np
 
-from forerun.worlds.robots.course import Array
+from forerun.worlds.robots.path_rules import Array
 
-# (observation of the scene (39,), features of the course) -> action (4,) in [-1, 1]: three displacements, the gripper
-Act = Callable[[Array, Array], Array]
+# (observation of the scene (39,), features of the path rule) -> action (4,) in [-1, 1]: displacements, the gripper
+ExpertActor = Callable[[Array, Array], Array]
 
-HAND, GRIPPER, PUCK, GOAL = slice(0, 3), 3, slice(4, 7), slice(36, 39)  # of a scene's observation
-CLOSED = 0.73  # the gripper's opening with an object in it, as Meta-World's script takes it
+HAND_POSITION, GRIPPER_OPENING, PUCK_POSITION, GOAL_POSITION = (
+    slice(0, 3),
+    3,
+    slice(4, 7),
+    slice(36, 39),
+)  # of a scene's observation
+GRIPPER_CLOSED = 0.73  # the gripper's opening with an object in it, as Meta-World's script takes it
 
 
 class Expert(ABC):
     """Knows how a task is done."""
 
     @abstractmethod
-    def begin(self, random: np.random.Generator) -> Act:
+    def begin_episode(self, random: np.random.Generator) -> ExpertActor:
         """What it does in one episode; `random` decides where there is a choice."""
 
 
 @final
 @dataclass(frozen=True)
-class Scripted(Expert):
+class ScriptedExpert(Expert):
     """A script of Meta-World (Yu et al. 2020); always the same action at the same observation.
 
     Args:
@@ -38,7 +43,7 @@ class Scripted(Expert):
 
     name: str
 
-    def begin(self, random: np.random.Generator) -> Act:
+    def begin_episode(self, random: np.random.Generator) -> ExpertActor:
         import metaworld.policies
 
         script = getattr(metaworld.policies, self.name)()
@@ -47,7 +52,7 @@ class Scripted(Expert):
 
 @final
 @dataclass(frozen=True)
-class RoundPillar(Expert):
+class PillarExpert(Expert):
     """Fetches the object by a script, and brings it to the goal round the pillar: left or right, by a coin.
 
     Args:
@@ -55,17 +60,20 @@ class RoundPillar(Expert):
         beside: how far from the pillar's axis it passes, metres.
     """
 
-    script: Scripted = Scripted("SawyerPickPlaceV3Policy")
+    script: ScriptedExpert = ScriptedExpert("SawyerPickPlaceV3Policy")
     beside: float = 0.11
 
-    def begin(self, random: np.random.Generator) -> Act:
-        fetch, side = self.script.begin(random), random.choice([-1.0, 1.0])
+    def begin_episode(self, random: np.random.Generator) -> ExpertActor:
+        fetch, side = self.script.begin_episode(random), random.choice([-1.0, 1.0])
 
         def act(observation: Array, features: Array) -> Array:
             action = fetch(observation, features)
-            hand, goal = observation[HAND], observation[GOAL]
+            hand, goal = observation[HAND_POSITION], observation[GOAL_POSITION]
             ahead, across = _directions(features, goal)
-            held = observation[GRIPPER] <= CLOSED and np.linalg.norm(observation[PUCK] - hand) < 0.06
+            held = (
+                observation[GRIPPER_OPENING] <= GRIPPER_CLOSED
+                and np.linalg.norm(observation[PUCK_POSITION] - hand) < 0.06
+            )
             if held and (hand[:2] - features) @ ahead < 0.02:
                 beside = features + 0.05 * ahead + self.beside * side * across
                 height = (0.15 + goal[2]) / 2
@@ -75,7 +83,7 @@ class RoundPillar(Expert):
         return act
 
 
-def side_of(actions: Array, features: Array, goal: Array) -> Array:
+def measure_side(actions: Array, features: Array, goal: Array) -> Array:
     """How far chunks of actions move across the line to the goal, `(N,)`: the sign tells the side of the pillar.
 
     Args:

@@ -15,7 +15,7 @@ from forerun.policy.plan import Denoiser, Plan
 
 
 @final
-class InOrder:
+class InOrderSampler:
     """Chunks of actions, one step of the scheduler after another, without anything between.
 
         x_{i+1} = a_i x_i + b_i o_i + sigma_i z_i,    o_i the denoised chunk

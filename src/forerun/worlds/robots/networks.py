@@ -9,12 +9,12 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-EMBEDDING = 32  # of the timestep
-CONDITION = 64  # of timestep and observation together, which scales and shifts the hidden features
+TIMESTEP_WIDTH = 32  # of the timestep
+CONDITION_WIDTH = 64  # of timestep and observation together, which scales and shifts the hidden features
 
 
 @dataclass(frozen=True)
-class Shape:
+class ChunkShape:
     """What goes in and comes out.
 
     Args:
@@ -31,7 +31,7 @@ class Shape:
 
 
 @final
-class Perceptron(nn.Module):
+class ChunkPerceptron(nn.Module):
     """A residual perceptron on the flattened chunk.
 
         h <- h + W2 silu(W1 norm(h) (1 + scale) + shift),    scale and shift from timestep and observation
@@ -42,13 +42,13 @@ class Perceptron(nn.Module):
         blocks: how many.
     """
 
-    def __init__(self, shape: Shape, width: int, blocks: int) -> None:
+    def __init__(self, shape: ChunkShape, width: int, blocks: int) -> None:
         super().__init__()
         self.width = width
         self.condition = _Condition(shape)
         self.inward = nn.Linear(shape.horizon * shape.action + shape.observed, width)
         # of all blocks in one product: at a batch of one, calls cost more than their arithmetic
-        self.modulation = nn.Linear(CONDITION, blocks * 2 * width)
+        self.modulation = nn.Linear(CONDITION_WIDTH, blocks * 2 * width)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(blocks))
         self.first = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
         self.second = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
@@ -66,7 +66,7 @@ class Perceptron(nn.Module):
 
 
 @final
-class UNet1d(nn.Module):
+class ChunkUNet(nn.Module):
     """Convolutions along the chunk at two resolutions, in the manner of diffusion policy (Chi et al. 2023), small.
 
     Args:
@@ -74,7 +74,7 @@ class UNet1d(nn.Module):
         width: channels at the full resolution; twice as many at the half.
     """
 
-    def __init__(self, shape: Shape, width: int) -> None:
+    def __init__(self, shape: ChunkShape, width: int) -> None:
         super().__init__()
         self.condition = _Condition(shape)
         self.inward = nn.Conv1d(shape.action, width, 3, padding=1)
@@ -86,7 +86,7 @@ class UNet1d(nn.Module):
         self.outward = nn.Conv1d(width, shape.action, 1)
 
     def forward(self, actions: Tensor, t: Tensor, observation: Tensor) -> Tensor:
-        """As of `Perceptron`."""
+        """As of `ChunkPerceptron`."""
         condition = self.condition(t, observation)
         full = self.down(self.inward(actions.mT), condition)
         half = self.shrink(full)
@@ -103,7 +103,7 @@ class _Convolutions(nn.Module):
     def __init__(self, inner: int, outer: int) -> None:
         super().__init__()
         self.first = nn.Sequential(nn.Conv1d(inner, outer, 5, padding=2), nn.GroupNorm(8, outer))
-        self.modulation = nn.Linear(CONDITION, 2 * outer)
+        self.modulation = nn.Linear(CONDITION_WIDTH, 2 * outer)
         self.second = nn.Sequential(nn.SiLU(), nn.Conv1d(outer, outer, 5, padding=2), nn.GroupNorm(8, outer), nn.SiLU())
         self.beside = nn.Conv1d(inner, outer, 1) if inner != outer else nn.Identity()
 
@@ -114,14 +114,14 @@ class _Convolutions(nn.Module):
 
 
 class _Condition(nn.Module):
-    """Timestep and observation as one vector `(B, CONDITION)`; sines and cosines of the timestep from a table."""
+    """Timestep and observation as one vector `(B, CONDITION_WIDTH)`; sines and cosines of the timestep from a table."""
 
     table: Tensor
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: ChunkShape) -> None:
         super().__init__()
         self.register_buffer("table", _sines(shape.train_steps), persistent=False)
-        self.layer = nn.Sequential(nn.Linear(EMBEDDING + shape.observed, CONDITION), nn.SiLU())
+        self.layer = nn.Sequential(nn.Linear(TIMESTEP_WIDTH + shape.observed, CONDITION_WIDTH), nn.SiLU())
 
     def forward(self, t: Tensor, observation: Tensor) -> Tensor:
         condition: Tensor = self.layer(torch.cat([self.table[t], observation], -1))
@@ -129,7 +129,7 @@ class _Condition(nn.Module):
 
 
 def _sines(steps: int) -> Tensor:
-    """Of every timestep at `EMBEDDING / 2` frequencies, `(steps, EMBEDDING)` (Vaswani et al. 2017, 3.5)."""
-    half = EMBEDDING // 2
+    """Of every timestep at `TIMESTEP_WIDTH / 2` frequencies, `(steps, TIMESTEP_WIDTH)` (Vaswani et al. 2017, 3.5)."""
+    half = TIMESTEP_WIDTH // 2
     angles = torch.arange(steps)[:, None] * torch.exp(-math.log(1000.0) * torch.arange(half) / half)
     return torch.cat([angles.sin(), angles.cos()], -1)

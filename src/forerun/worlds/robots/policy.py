@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from forerun.worlds.robots.demonstrations import Demonstrations
-from forerun.worlds.robots.networks import Perceptron, Shape, UNet1d
+from forerun.worlds.robots.networks import ChunkPerceptron, ChunkShape, ChunkUNet
 
 SMALLEST = 1e-2  # a standard deviation below it counts as none: a number that hardly changes is not blown up
 PARTS = ("model.safetensors", "config.json", "scheduler_config.json")
@@ -40,7 +40,7 @@ class ChunkPolicy(nn.Module):
     low: Tensor
     high: Tensor
 
-    def __init__(self, network: nn.Module, shape: Shape, config: dict[str, Any], scheduler: Any) -> None:
+    def __init__(self, network: nn.Module, shape: ChunkShape, config: dict[str, Any], scheduler: Any) -> None:
         super().__init__()
         self.network, self.shape, self.config, self.scheduler = network, shape, config, scheduler
         self.register_buffer("mean", torch.zeros(shape.observed))
@@ -52,11 +52,11 @@ class ChunkPolicy(nn.Module):
         predicted: Tensor = self.network(actions, t, (observation - self.mean) / self.deviation)
         return predicted
 
-    def encode(self, actions: Tensor) -> Tensor:
+    def encode_actions(self, actions: Tensor) -> Tensor:
         """Actions of the environment, `(..., action)`, to [-1, 1]."""
         return 2 * (actions - self.low) / (self.high - self.low) - 1
 
-    def decode(self, chunks: Tensor, *, signs: bool = False) -> Tensor:
+    def decode_chunks(self, chunks: Tensor, *, signs: bool = False) -> Tensor:
         """Denoised chunks to actions of the environment.
 
         Args:
@@ -67,7 +67,7 @@ class ChunkPolicy(nn.Module):
             chunks = torch.cat([chunks[..., :-1], chunks[..., -1:] / self.config["gripper"]], -1)
         return self.low + (chunks + 1) / 2 * (self.high - self.low)
 
-    def measure(self, shown: Demonstrations, *, gripper: float = 1.0) -> None:
+    def measure_ranges(self, shown: Demonstrations, *, gripper: float = 1.0) -> None:
         """Take the ranges from demonstrations.
 
         Args:
@@ -87,9 +87,9 @@ class ChunkPolicy(nn.Module):
         self.high.copy_((low + high) / 2 + wider * (high - low) / 2)
 
     @staticmethod
-    def make(shape: Shape, config: dict[str, Any], scheduler: Any) -> ChunkPolicy:
+    def build(shape: ChunkShape, config: dict[str, Any], scheduler: Any) -> ChunkPolicy:
         """An untrained one."""
-        kind = UNet1d if config["network"] == "unet" else Perceptron
+        kind = ChunkUNet if config["network"] == "unet" else ChunkPerceptron
         return ChunkPolicy(kind(shape, **config["settings"]), shape, config, scheduler)
 
     def save(self, folder: Path, facts: dict[str, Any]) -> None:
@@ -118,12 +118,12 @@ class ChunkPolicy(nn.Module):
 
         about = json.loads((folder / PARTS[1]).read_text())
         config = {name: about[name] for name in ("network", "settings", "gripper")}
-        policy = ChunkPolicy.make(Shape(**about["shape"]), config, DDPMScheduler.from_pretrained(folder))
+        policy = ChunkPolicy.build(ChunkShape(**about["shape"]), config, DDPMScheduler.from_pretrained(folder))
         stored = load_file(folder / PARTS[0])
         policy.load_state_dict({name: tensor.float() for name, tensor in stored.items()})
         return policy.eval().requires_grad_(False)
 
 
-def shipped(name: str) -> Path:
+def shipped_policy(name: str) -> Path:
     """The folder of a policy that comes with forerun."""
     return Path(str(resources.files("forerun.worlds.robots") / "weights" / name))

@@ -9,18 +9,18 @@ from typing import Any, Final, final
 
 import numpy as np
 
-from forerun.worlds.robots.course import Array
-from forerun.worlds.robots.environment import Environment, Moment, Stage, Task, sound
+from forerun.worlds.robots.environment import Environment, PictureSource, RobotTask, StepOutcome, check_action
+from forerun.worlds.robots.path_rules import Array
 
-SIDE: Final = 512.0  # of the arena, in pixels; actions are places in it
-OUTLINE: Final = np.array(  # of the block, in its own coordinates
+ARENA_SIDE: Final = 512.0  # of the arena, in pixels; actions are places in it
+BLOCK_OUTLINE: Final = np.array(  # of the block, in its own coordinates
     [(-60, 0), (60, 0), (60, 30), (15, 30), (15, 120), (-15, 120), (-15, 30), (-60, 30)], dtype=np.float64
 )
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class PushTask(Task):
+class PushTask(RobotTask):
     """Cover at least 95 % of the T's place; 300 steps of a tenth of a second, as gym-pusht has it."""
 
     packages = ("gym_pusht",)
@@ -40,7 +40,7 @@ class PushTask(Task):
     def environment(self) -> PushT:
         return PushT(self)
 
-    def refuse_pictures(self) -> None:
+    def check_rendering(self) -> None:
         pass
 
 
@@ -64,16 +64,16 @@ class PushT(Environment):
         self.features = np.zeros(0)
         self._before = np.zeros(0)
 
-    def reset(self, seed: int) -> Moment:
+    def reset(self, seed: int) -> StepOutcome:
         scene, _ = self.arena.reset(seed=seed)
         self._before = _frame(scene)
-        return Moment(self._observe(scene), scene)
+        return StepOutcome(self._observe(scene), scene)
 
-    def step(self, action: Array) -> Moment:
-        scene, reward, done, _, _ = self.arena.step(np.clip(sound(action, 2), 0, SIDE))
-        return Moment(self._observe(scene), scene, float(reward), bool(done))
+    def step(self, action: Array) -> StepOutcome:
+        scene, reward, done, _, _ = self.arena.step(np.clip(check_action(action, 2), 0, ARENA_SIDE))
+        return StepOutcome(self._observe(scene), scene, float(reward), bool(done))
 
-    def stage(self, width: int, height: int) -> Stage:
+    def stage(self, width: int, height: int) -> PictureSource:
         side = min(width, height)
         self.arena.visualization_width = self.arena.visualization_height = side
         return _Table(self.arena, (height, width))
@@ -84,7 +84,7 @@ class PushT(Environment):
         return np.concatenate([frame, before])
 
 
-def placed(points: Array, pose: Array) -> Array:
+def place_points(points: Array, pose: Array) -> Array:
     """Points `(N, 2)` of the block in the arena, where its origin is at `pose[:2]`, turned by `pose[2]`."""
     cos, sin = math.cos(pose[2]), math.sin(pose[2])
     return np.asarray(points @ np.array([[cos, sin], [-sin, cos]]) + pose[:2])
@@ -101,7 +101,7 @@ def arena() -> Any:
 
 
 def _frame(scene: Array) -> Array:
-    return np.concatenate([scene[:2], placed(OUTLINE, scene[2:]).flatten()])
+    return np.concatenate([scene[:2], place_points(BLOCK_OUTLINE, scene[2:]).flatten()])
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from forerun.worlds.robots.demonstrations import Demonstrations
-from forerun.worlds.robots.environment import Task
-from forerun.worlds.robots.networks import Shape
+from forerun.worlds.robots.environment import RobotTask
+from forerun.worlds.robots.networks import ChunkShape
 from forerun.worlds.robots.policy import ChunkPolicy
-from forerun.worlds.training import Stage, fit, records
+from forerun.worlds.training import TrainingStage, read_records, train_network
 
 
 @dataclass(frozen=True)
-class Size:
+class PolicySize:
     """A network and how long it is trained.
 
     Args:
@@ -35,14 +35,14 @@ class Size:
     steps: int
 
 
-SMALL = Size("perceptron", MappingProxyType({"width": 192, "blocks": 3}), 12000)  # 0.3 M parameters
-MEDIUM = Size("perceptron", MappingProxyType({"width": 480, "blocks": 4}), 6000)  # 2 M
-LARGE = Size("perceptron", MappingProxyType({"width": 976, "blocks": 5}), 3000)  # 10 M
-UNET = Size("unet", MappingProxyType({"width": 96}), 3000)  # 1.2 M
+SMALL_POLICY = PolicySize("perceptron", MappingProxyType({"width": 192, "blocks": 3}), 12000)  # 0.3 M parameters
+MEDIUM_POLICY = PolicySize("perceptron", MappingProxyType({"width": 480, "blocks": 4}), 6000)  # 2 M
+LARGE_POLICY = PolicySize("perceptron", MappingProxyType({"width": 976, "blocks": 5}), 3000)  # 10 M
+UNET_POLICY = PolicySize("unet", MappingProxyType({"width": 96}), 3000)  # 1.2 M
 
 
 @dataclass(frozen=True)
-class Settings:
+class PolicyTraining:
     """Of one training run.
 
     Args:
@@ -56,7 +56,7 @@ class Settings:
         horizon: steps that the average of the weights looks back.
     """
 
-    size: Size
+    size: PolicySize
     steps: int
     seed: int = 0
     prediction: str = "sample"
@@ -66,7 +66,7 @@ class Settings:
     horizon: int = 1000
 
 
-def train(task: Task, shown: Demonstrations, settings: Settings, work: Path) -> ChunkPolicy:
+def fit_policy(task: RobotTask, shown: Demonstrations, settings: PolicyTraining, work: Path) -> ChunkPolicy:
     """The averaged policy after all steps; `work` keeps the state, from which the same call goes on.
 
     Args:
@@ -77,8 +77,8 @@ def train(task: Task, shown: Demonstrations, settings: Settings, work: Path) -> 
     """
     policy = _untrained(shown, settings)
     often = max(1, settings.steps // 20)
-    stage = Stage(
-        name(task, settings),
+    stage = TrainingStage(
+        run_name(task, settings),
         settings.steps,
         rate=settings.rate,
         horizon=settings.horizon,
@@ -86,10 +86,10 @@ def train(task: Task, shown: Demonstrations, settings: Settings, work: Path) -> 
         say_every=often,
     )
     work.mkdir(parents=True, exist_ok=True)
-    return fit(policy, partial(_loss, shown=shown, batch=settings.batch), stage, work, seed=settings.seed)
+    return train_network(policy, partial(_loss, shown=shown, batch=settings.batch), stage, work, seed=settings.seed)
 
 
-def name(task: Task, settings: Settings) -> str:
+def run_name(task: RobotTask, settings: PolicyTraining) -> str:
     """Of a run's state in its folder: the settings that make it what it is."""
     width = settings.size.settings["width"]
     size = (settings.size.network, width, settings.prediction)
@@ -97,24 +97,26 @@ def name(task: Task, settings: Settings) -> str:
     return "-".join(map(str, (task.name, *parts)))
 
 
-def facts(task: Task, settings: Settings, work: Path) -> dict[str, Any]:
+def training_facts(task: RobotTask, settings: PolicyTraining, work: Path) -> dict[str, Any]:
     """Of a finished run, for the file beside the weights."""
     return {
         "task": task.name,
         "seed": settings.seed,
         "steps": settings.steps,
         "batch": settings.batch,
-        **{key: round(value, 5) for key, value in records(work)[name(task, settings)].items() if key != "step"},
+        **{
+            key: round(value, 5) for key, value in read_records(work)[run_name(task, settings)].items() if key != "step"
+        },
         "date": datetime.date.today().isoformat(),
         "torch": torch.__version__,
     }
 
 
-def _untrained(shown: Demonstrations, settings: Settings) -> ChunkPolicy:
+def _untrained(shown: Demonstrations, settings: PolicyTraining) -> ChunkPolicy:
     from diffusers import DDPMScheduler
 
     torch.manual_seed(settings.seed)
-    shape = Shape(shown.chunks.shape[1], shown.chunks.shape[2], shown.observations.shape[1])
+    shape = ChunkShape(shown.chunks.shape[1], shown.chunks.shape[2], shown.observations.shape[1])
     # a denoised sample stays in range by itself; clipping would only make the steps nonlinear
     scheduler = DDPMScheduler(
         num_train_timesteps=shape.train_steps,
@@ -124,15 +126,15 @@ def _untrained(shown: Demonstrations, settings: Settings) -> ChunkPolicy:
     )
     size = settings.size
     config = {"network": size.network, "settings": dict(size.settings), "gripper": settings.gripper}
-    policy = ChunkPolicy.make(shape, config, scheduler)
-    policy.measure(shown, gripper=settings.gripper)
+    policy = ChunkPolicy.build(shape, config, scheduler)
+    policy.measure_ranges(shown, gripper=settings.gripper)
     return policy
 
 
 def _loss(policy: ChunkPolicy, step: int, *, shown: Demonstrations, batch: int) -> Tensor:
     """Mean square error of the prediction at random timesteps (Ho et al. 2020, equation 14)."""
     rows = torch.randint(len(shown.chunks), (batch,))
-    clean = policy.encode(shown.chunks[rows])
+    clean = policy.encode_actions(shown.chunks[rows])
     t = torch.randint(policy.shape.train_steps, (batch,))
     noise = torch.randn_like(clean)
     noisy = policy.scheduler.add_noise(clean, noise, t)

@@ -6,28 +6,28 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, final
 
-from forerun.worlds.robots.environment import Environment, Stage, Task
+from forerun.worlds.robots.environment import Environment, PictureSource, RobotTask
 
-PACE = 20  # pictures a second, or as many as there are steps
-KINDS = {".gif": "PIL", ".mp4": "imageio_ffmpeg"}  # and what writes them
+PICTURES_PER_SECOND = 20  # pictures a second, or as many as there are steps
+VIDEO_WRITERS = {".gif": "PIL", ".mp4": "imageio_ffmpeg"}  # and what writes them
 
 
-def refuse_video(path: Path, task: Task) -> None:
+def check_video(path: Path, task: RobotTask) -> None:
     """See that a video of a task can be made, before anything runs.
 
     Raises:
         ValueError: the file's name ends otherwise.
         ImportError: what renders or writes it is not installed; the message has the line to type.
     """
-    if path.suffix not in KINDS:
+    if path.suffix not in VIDEO_WRITERS:
         raise ValueError(f"{path} is no video that can be written here; name it {path.stem}.mp4 or {path.stem}.gif")
-    task.refuse_pictures()
-    if find_spec(KINDS[path.suffix]) is None:
-        raise ImportError(f"{path.suffix} needs {KINDS[path.suffix]}: pip install 'forerun[robots]'")
+    task.check_rendering()
+    if find_spec(VIDEO_WRITERS[path.suffix]) is None:
+        raise ImportError(f"{path.suffix} needs {VIDEO_WRITERS[path.suffix]}: pip install 'forerun[robots]'")
 
 
 @final
-class Recorder:
+class VideoRecorder:
     """Takes a picture every few steps.
 
     Args:
@@ -40,12 +40,12 @@ class Recorder:
         self.every, self.width, self.height, self.max_frames = every, width, height, max_frames
         self.frames: list[Any] = []
         self._seen, self._rate = 0, 0.0
-        self._stages: dict[int, Stage] = {}
+        self._stages: dict[int, PictureSource] = {}
 
-    def watch(self, environment: Environment) -> None:
+    def record_step(self, environment: Environment) -> None:
         """See one step."""
         self._seen += 1
-        every = self.every or max(environment.rate // PACE, 1)
+        every = self.every or max(environment.rate // PICTURES_PER_SECOND, 1)
         if self._seen % every == 0 and len(self.frames) < self.max_frames:
             self._rate = environment.rate / every
             self.frames.append(self._picture(environment))

@@ -10,16 +10,16 @@ import torch
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from forerun.worlds.scenes.captions import CHOICES, LAYOUTS, Scene, Thing
+from forerun.worlds.scenes.captions import LABEL_COUNTS, LAYOUTS, Scene, SceneObject
 
-FEATURES = 128
+CLASSIFIER_FEATURES = 128
 
 
 @final
 class SceneClassifier(nn.Module):
     """Layout, then colour, shape and size of up to two things. It never sees the pipeline in its training.
 
-    Calls take pictures in [0, 1], `(N, 3, 64, 64)`, and return logits, `(N, sum(CHOICES))`.
+    Calls take pictures in [0, 1], `(N, 3, 64, 64)`, and return logits, `(N, sum(LABEL_COUNTS))`.
     """
 
     def __init__(self) -> None:
@@ -30,10 +30,10 @@ class SceneClassifier(nn.Module):
             _conv(48, 96, 2),
             _conv(96, 96, 2),
             nn.Flatten(),
-            nn.Linear(96 * 16, FEATURES),
+            nn.Linear(96 * 16, CLASSIFIER_FEATURES),
             nn.SiLU(),
         )
-        self.heads = nn.Linear(FEATURES, sum(CHOICES))
+        self.heads = nn.Linear(CLASSIFIER_FEATURES, sum(LABEL_COUNTS))
 
     def forward(self, pictures: Tensor) -> Tensor:
         logits: Tensor = self.heads(self.features(pictures))
@@ -45,13 +45,13 @@ class SceneClassifier(nn.Module):
         return features
 
     @torch.no_grad()
-    def facts(self, pictures: Tensor) -> list[Scene]:
+    def read_scenes(self, pictures: Tensor) -> list[Scene]:
         """The most likely scene of each picture; two things are told as "left of" or "above"."""
-        best = [logits.argmax(-1).tolist() for logits in self(pictures).split(CHOICES, -1)]
+        best = [logits.argmax(-1).tolist() for logits in self(pictures).split(LABEL_COUNTS, -1)]
         return [_scene(labels) for labels in zip(*best, strict=True)]
 
 
-def agreement(asked: Sequence[Scene], seen: Sequence[Scene]) -> dict[str, float]:
+def measure_agreement(asked: Sequence[Scene], seen: Sequence[Scene]) -> dict[str, float]:
     """Shares of right answers: `layout` of the pictures, `colour`, `shape` and `size` of their things, and `all`.
 
     A thing counts at its place, so a swapped pair has wrong colours. `all` leaves out the size.
@@ -60,7 +60,7 @@ def agreement(asked: Sequence[Scene], seen: Sequence[Scene]) -> dict[str, float]
     things = [couple for want, have in pairs for couple in _couples(want, have)]
     whole = [
         want.layout == have.layout
-        and all(a.colour == b.colour and a.shape == b.shape for a, b in zip(want.things, have.things, strict=True))
+        and all(a.colour == b.colour and a.shape == b.shape for a, b in zip(want.objects, have.objects, strict=True))
         for want, have in pairs
     ]
     return {
@@ -85,15 +85,15 @@ def _conv(inward: int, outward: int, stride: int) -> nn.Sequential:
 
 
 def _scene(labels: Sequence[int]) -> Scene:
-    first, second = Thing.of(labels[1:4]), Thing.of(labels[4:7])
+    first, second = SceneObject.of(labels[1:4]), SceneObject.of(labels[4:7])
     layout = LAYOUTS[labels[0]]
     return Scene(first) if layout == "single" else Scene(first, "left of" if layout == "row" else "above", second)
 
 
-def _couples(asked: Scene, seen: Scene) -> list[tuple[Thing, Thing]]:
+def _couples(asked: Scene, seen: Scene) -> list[tuple[SceneObject, SceneObject]]:
     """Things at the same place; one that was not drawn is coupled with one that matches nothing."""
-    drawn = [*seen.things, Thing("", "", "none")][: len(asked.things)]
-    return list(zip(asked.things, drawn, strict=True))
+    drawn = [*seen.objects, SceneObject("", "", "none")][: len(asked.objects)]
+    return list(zip(asked.objects, drawn, strict=True))
 
 
 def _ordered(asked: Scene, seen: Scene) -> Scene:
@@ -101,4 +101,4 @@ def _ordered(asked: Scene, seen: Scene) -> Scene:
     if asked.relation != "beside" or seen.second is None:
         return seen
     swapped = Scene(seen.second, seen.relation, seen.first)
-    return max(seen, swapped, key=lambda scene: sum(a == b for a, b in zip(asked.things, scene.things, strict=True)))
+    return max(seen, swapped, key=lambda scene: sum(a == b for a, b in zip(asked.objects, scene.objects, strict=True)))

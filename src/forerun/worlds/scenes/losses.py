@@ -12,17 +12,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from forerun.worlds.scenes.captions import ABSENT, CHOICES, Scene, caption
+from forerun.worlds.scenes.captions import ABSENT_LABEL, LABEL_COUNTS, Scene, write_caption
 
 
 @final
-class Reader(nn.Module):
+class CaptionReader(nn.Module):
     """A text encoder whose last token tells what a caption means; the heads serve to pretrain it."""
 
     def __init__(self, encoder: CLIPTextModel) -> None:
         super().__init__()
         self.encoder = encoder
-        self.heads = nn.Linear(encoder.config.hidden_size, sum(CHOICES))
+        self.heads = nn.Linear(encoder.config.hidden_size, sum(LABEL_COUNTS))
 
     def forward(self, tokens: Tensor) -> Tensor:
         logits: Tensor = self.heads(self.encoder(tokens).last_hidden_state[:, -1])
@@ -30,7 +30,7 @@ class Reader(nn.Module):
 
 
 @final
-class Drawer(nn.Module):
+class CaptionedUNet(nn.Module):
     """The UNet and the text encoder that it learns together with."""
 
     def __init__(self, unet: UNet2DConditionModel, encoder: CLIPTextModel) -> None:
@@ -57,11 +57,11 @@ def picture_loss(vae: AutoencoderKL, pictures: Tensor, prior: float) -> Tensor:
 
 def meaning_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross entropy of `Scene.labels`, `(N, 7)`, summed over the seven; things that are not there do not count."""
-    groups = zip(logits.split(CHOICES, -1), labels.unbind(-1), strict=True)
-    return torch.stack([functional.cross_entropy(*group, ignore_index=ABSENT) for group in groups]).sum()
+    groups = zip(logits.split(LABEL_COUNTS, -1), labels.unbind(-1), strict=True)
+    return torch.stack([functional.cross_entropy(*group, ignore_index=ABSENT_LABEL) for group in groups]).sum()
 
 
-def velocity_loss(drawer: Drawer, latents: Tensor, tokens: Tensor, schedule: DDIMScheduler) -> Tensor:
+def velocity_loss(drawer: CaptionedUNet, latents: Tensor, tokens: Tensor, schedule: DDIMScheduler) -> Tensor:
     """Square error of `v = sqrt(abar) eps - sqrt(1 - abar) x0` (Salimans and Ho 2022), by `5 / (5 + snr)`.
 
     The weight keeps the nearly clean steps, where the noise cannot be told, from outweighing the others (as in
@@ -79,7 +79,7 @@ def velocity_loss(drawer: Drawer, latents: Tensor, tokens: Tensor, schedule: DDI
 
 
 def tokenize(captions: Sequence[str], tokens: CLIPTokenizer) -> Tensor:
-    """Padded to the model's length, int64 `(N, TOKENS)`; just as the pipeline does it."""
+    """Padded to the model's length, int64 `(N, CAPTION_TOKENS)`; just as the pipeline does it."""
     batch = tokens(list(captions), padding="max_length", truncation=True, return_tensors="pt")
     ids: Tensor = batch.input_ids
     return ids
@@ -87,4 +87,4 @@ def tokenize(captions: Sequence[str], tokens: CLIPTokenizer) -> Tensor:
 
 def say(scenes: Sequence[Scene], dice: random.Random, *, silent: float = 0.1) -> list[str]:
     """A caption for each scene, and the empty one for a share of them (Ho and Salimans 2022)."""
-    return ["" if dice.random() < silent else caption(scene, dice) for scene in scenes]
+    return ["" if dice.random() < silent else write_caption(scene, dice) for scene in scenes]

@@ -12,13 +12,13 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from forerun.worlds.scenes.captions import words
+from forerun.worlds.scenes.captions import caption_words
 
-TOKENS = 20  # of a prompt; the longest caption has 17
-TEXT_WIDTH = 96
+CAPTION_TOKENS = 20  # of a prompt; the longest caption has 17
+CAPTION_WIDTH = 96
 LATENT_CHANNELS = 4
 LOG_VARIANCE = -5.0  # of the latents, once whitened
-START, END = "<|startoftext|>", "<|endoftext|>"
+START_TOKEN, END_TOKEN = "<|startoftext|>", "<|endoftext|>"
 
 
 def autoencoder() -> AutoencoderKL:
@@ -44,7 +44,7 @@ def unet() -> UNet2DConditionModel:
         layers_per_block=1,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=TEXT_WIDTH,
+        cross_attention_dim=CAPTION_WIDTH,
         attention_head_dim=4,  # diffusers reads it as the number of heads
         norm_num_groups=16,
         addition_embed_type="text",
@@ -54,20 +54,20 @@ def unet() -> UNet2DConditionModel:
 
 def tokenizer() -> CLIPTokenizer:
     """One token for every word of the captions; letters for the rest, so that any prompt can be read."""
-    return tokenizer_of(words(), string.ascii_lowercase + string.digits + string.punctuation, TOKENS)
+    return tokenizer_of(caption_words(), string.ascii_lowercase + string.digits + string.punctuation, CAPTION_TOKENS)
 
 
 def tokenizer_of(known: Iterable[str], letters: str, length: int) -> CLIPTokenizer:
     """One token for every known word, one for every letter, and texts of a length."""
-    merges = merges_of(known)
+    merges = byte_pair_merges(known)
     pieces = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges)]
-    vocabulary = {piece: index for index, piece in enumerate([*pieces, START, END])}
+    vocabulary = {piece: index for index, piece in enumerate([*pieces, START_TOKEN, END_TOKEN])}
     return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=length)
 
 
 def text_encoder(tokens: CLIPTokenizer) -> CLIPTextModel:
     """A causal transformer of two layers; only the tokens after the last word have read all of it."""
-    return text_encoder_of(tokens, TEXT_WIDTH, layers=2)
+    return text_encoder_of(tokens, CAPTION_WIDTH, layers=2)
 
 
 def text_encoder_of(tokens: CLIPTokenizer, width: int, *, layers: int) -> CLIPTextModel:
@@ -120,7 +120,7 @@ def whiten(vae: AutoencoderKL, pictures: Tensor) -> None:
     vae.register_to_config(scaling_factor=1.0)
 
 
-def merges_of(vocabulary: Iterable[str]) -> list[tuple[str, str]]:
+def byte_pair_merges(vocabulary: Iterable[str]) -> list[tuple[str, str]]:
     """Byte-pair merges that make one token of every word: the most frequent pair first, until none is left."""
     pieces = [[*word[:-1], f"{word[-1]}</w>"] for word in sorted(vocabulary)]
     merges: list[tuple[str, str]] = []

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from forerun.worlds.scenes.captions import SHAPES, Scene
+from forerun.worlds.scenes.captions import SHAPE_WORDS, Scene
 
-SIDE = 64
+PICTURE_SIDE = 64
 PATCH = 36  # pixels on a side of the square that one thing is drawn in
 SUPERSAMPLING = 2
 PITCH = math.radians(28)  # the camera looks down by this much
@@ -78,14 +78,14 @@ class _Poses:
     """Where `K` things stand, one row each."""
 
     scene: Tensor  # int64 (K,)
-    shape: Tensor  # int64 (K,), position in SHAPES
+    shape: Tensor  # int64 (K,), position in SHAPE_WORDS
     colour: Tensor  # (K, 3)
     radius: Tensor  # (K,), pixels
     centre: Tensor  # (K, 2), pixels: rightwards, downwards
     yaw: Tensor  # (K,), radians
 
 
-def render(scenes: Sequence[Scene], seed: int = 0) -> Tensor:
+def render_scenes(scenes: Sequence[Scene], seed: int = 0) -> Tensor:
     """Pictures of scenes, uint8 `(N, 3, 64, 64)`; the same seed gives the same pictures.
 
     Positions, sizes, angles and brightness vary a little; "beside" puts either thing on the left.
@@ -94,7 +94,7 @@ def render(scenes: Sequence[Scene], seed: int = 0) -> Tensor:
     poses = _pose(scenes, generator)
     patches = torch.zeros(len(poses.scene), 4, PATCH, PATCH)
     corner = (poses.centre - PATCH / 2).round()
-    for index, shape in enumerate(SHAPES):
+    for index, shape in enumerate(SHAPE_WORDS):
         for rows in (poses.shape == index).nonzero().flatten().split(16):
             offset = poses.centre[rows] - corner[rows]
             patches[rows] = _draw(DISTANCES[shape], _rows(poses, rows), offset)
@@ -105,7 +105,7 @@ def _pose(scenes: Sequence[Scene], generator: torch.Generator) -> _Poses:
     owner, shape, colour, radius, centre = [], [], [], [], []
     for index, scene in enumerate(scenes):
         u = (2 * torch.rand(2, 2, generator=generator) - 1).tolist()
-        things = scene.things
+        things = scene.objects
         if scene.relation == "beside" and torch.rand((), generator=generator) < 0.5:
             things = things[::-1]
         for place, thing in enumerate(things):
@@ -191,14 +191,14 @@ def _shade(normal: Tensor, colour: Tensor) -> Tensor:
 
 
 def _compose(patches: Tensor, corner: Tensor, scene: Tensor, count: int) -> Tensor:
-    """Wall, then all shadows, then all things, `(count, 3, SIDE, SIDE)` in [0, 1]."""
+    """Wall, then all shadows, then all things, `(count, 3, PICTURE_SIDE, PICTURE_SIDE)` in [0, 1]."""
     margin = PATCH
-    canvas = torch.zeros(count, 4, SIDE + 2 * margin, SIDE + 2 * margin)
+    canvas = torch.zeros(count, 4, PICTURE_SIDE + 2 * margin, PICTURE_SIDE + 2 * margin)
     for patch, (left, top), owner in zip(patches, (corner + margin).tolist(), scene.tolist(), strict=True):
         canvas[owner, :, top : top + PATCH, left : left + PATCH] += patch
-    inner = slice(margin, margin + SIDE)
-    behind = slice(margin - 3, margin - 3 + SIDE)
-    wall = torch.linspace(0.95, 0.87, SIDE)[:, None] * torch.tensor([0.97, 0.98, 1.0])[:, None, None]
+    inner = slice(margin, margin + PICTURE_SIDE)
+    behind = slice(margin - 3, margin - 3 + PICTURE_SIDE)
+    wall = torch.linspace(0.95, 0.87, PICTURE_SIDE)[:, None] * torch.tensor([0.97, 0.98, 1.0])[:, None, None]
     shadow = canvas[:, 3:]
     for _ in range(2):
         shadow = functional.avg_pool2d(shadow, 5, stride=1, padding=2)

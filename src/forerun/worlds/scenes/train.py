@@ -26,8 +26,8 @@ from torch.nn import functional
 from forerun.worlds.scenes import losses, networks
 from forerun.worlds.scenes.captions import Scene, draw_scene
 from forerun.worlds.scenes.classifier import SceneClassifier
-from forerun.worlds.scenes.render import render
-from forerun.worlds.training import Stage, fit, records
+from forerun.worlds.scenes.render import render_scenes
+from forerun.worlds.training import TrainingStage, read_records, train_network
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     facts = {
         "command": shlex.join(["python", "-m", "forerun.worlds.scenes.train", *given]),
         "seed": options.seed,
-        "stages": records(options.work),
+        "stages": read_records(options.work),
         "date": datetime.date.today().isoformat(),
         "torch": torch.__version__,
     }
@@ -57,7 +57,7 @@ def prepare(work: Path, count: int, seed: int) -> tuple[list[Scene], Tensor]:
     scenes = [draw_scene(dice) for _ in range(count)]
     file = work / "pictures.pt"
     if not file.exists():
-        parts = [render(scenes[at : at + 512], seed=seed * 1_000_000 + at) for at in range(0, count, 512)]
+        parts = [render_scenes(scenes[at : at + 512], seed=seed * 1_000_000 + at) for at in range(0, count, 512)]
         torch.save(torch.cat(parts), file)
     return scenes, torch.load(file)
 
@@ -70,8 +70,10 @@ def train_autoencoder(pictures: Tensor, options: argparse.Namespace) -> Autoenco
 
     vae = networks.autoencoder().to(memory_format=torch.channels_last)
     for leg, prior in enumerate((3e-4, 1e-6)):
-        stage = Stage(f"autoencoder-{leg + 1}", options.autoencoder_steps[leg], rate=2e-3, horizon=100)
-        vae = fit(vae.requires_grad_(True), partial(loss, prior=prior), stage, options.work, seed=options.seed)
+        stage = TrainingStage(f"autoencoder-{leg + 1}", options.autoencoder_steps[leg], rate=2e-3, horizon=100)
+        vae = train_network(
+            vae.requires_grad_(True), partial(loss, prior=prior), stage, options.work, seed=options.seed
+        )
         networks.whiten(vae, _signed(pictures[:512]))
     return vae
 
@@ -88,32 +90,34 @@ def train_classifier(scenes: Sequence[Scene], pictures: Tensor, options: argpars
         noisy = mixed + 0.06 * torch.rand(64, 1, 1, 1) * torch.randn_like(mixed)
         return losses.meaning_loss(classifier(noisy), labels[rows])
 
-    stage = Stage("classifier", options.classifier_steps, rate=3e-3)
-    return fit(SceneClassifier(), loss, stage, options.work, seed=options.seed)
+    stage = TrainingStage("classifier", options.classifier_steps, rate=3e-3)
+    return train_network(SceneClassifier(), loss, stage, options.work, seed=options.seed)
 
 
-def train_drawer(scenes: Sequence[Scene], latents: Tensor, options: argparse.Namespace) -> losses.Drawer:
+def train_drawer(scenes: Sequence[Scene], latents: Tensor, options: argparse.Namespace) -> losses.CaptionedUNet:
     """The text encoder alone, on what captions mean; then the UNet and it together."""
     tokens, schedule = networks.tokenizer(), networks.scheduler()
     labels = torch.tensor([scene.labels for scene in scenes])
 
-    def reading(reader: losses.Reader, step: int) -> Tensor:
+    def reading(reader: losses.CaptionReader, step: int) -> Tensor:
         rows = torch.randint(len(scenes), (256,)).tolist()
         said = losses.say([scenes[row] for row in rows], random.Random(step), silent=0)
         return losses.meaning_loss(reader(losses.tokenize(said, tokens)), labels[rows])
 
-    def drawing(drawer: losses.Drawer, step: int) -> Tensor:
+    def drawing(drawer: losses.CaptionedUNet, step: int) -> Tensor:
         rows = torch.randint(len(scenes), (options.batch,)).tolist()
         said = losses.say([scenes[row] for row in rows], random.Random(step))
         clean = latents[rows].contiguous(memory_format=torch.channels_last)
         return losses.velocity_loss(drawer, clean, losses.tokenize(said, tokens), schedule)
 
-    reader = losses.Reader(networks.text_encoder(tokens))
-    reader = fit(reader, reading, Stage("text", options.text_steps, rate=2e-3), options.work, seed=options.seed)
+    reader = losses.CaptionReader(networks.text_encoder(tokens))
+    reader = train_network(
+        reader, reading, TrainingStage("text", options.text_steps, rate=2e-3), options.work, seed=options.seed
+    )
     encoder = reader.encoder.train().requires_grad_(True)
-    drawer = losses.Drawer(networks.unet().to(memory_format=torch.channels_last), encoder)
-    stage = Stage("unet", options.unet_steps, rate=options.rate)
-    return fit(drawer, drawing, stage, options.work, seed=options.seed)
+    drawer = losses.CaptionedUNet(networks.unet().to(memory_format=torch.channels_last), encoder)
+    stage = TrainingStage("unet", options.unet_steps, rate=options.rate)
+    return train_network(drawer, drawing, stage, options.work, seed=options.seed)
 
 
 @torch.no_grad()
@@ -126,7 +130,7 @@ def encode(vae: AutoencoderKL, pictures: Tensor, work: Path) -> Tensor:
     return latents
 
 
-def assemble(vae: AutoencoderKL, drawer: losses.Drawer) -> StableDiffusionPipeline:
+def assemble(vae: AutoencoderKL, drawer: losses.CaptionedUNet) -> StableDiffusionPipeline:
     """The whole pipeline; nothing watches what it draws, since it can draw nothing but solids."""
     return StableDiffusionPipeline(
         vae=vae,

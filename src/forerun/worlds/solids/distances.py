@@ -59,7 +59,7 @@ def _mug(points: Tensor) -> Tensor:
     return torch.minimum(torch.maximum(wall, -hollow), torch.maximum(handle, 0.46 - round_))
 
 
-SOLIDS: Mapping[str, Distance] = {
+SOLID_DISTANCES: Mapping[str, Distance] = {
     "sphere": _sphere,
     "cube": _cube,
     "cone": _cone,
@@ -71,7 +71,7 @@ SOLIDS: Mapping[str, Distance] = {
 }
 
 
-def normals(distance: Distance, points: Tensor, *, apart: float = 2e-3) -> Tensor:
+def surface_normals(distance: Distance, points: Tensor, *, apart: float = 2e-3) -> Tensor:
     """Unit normals `(..., 3)` of the surface at points `(..., 3)`, from four distances around each."""
     corners = points.new_tensor([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]])
     around = distance(points.unsqueeze(-2) + apart * corners)

@@ -20,19 +20,18 @@ from forerun.optim.gradients import Batched
 from forerun.optim.loop import Loop
 from forerun.optim.text3d.camera import Cameras, held_out_cameras, join_cameras, spread_cameras
 from forerun.optim.text3d.field import blob_field, render_fields, resize_field
-from forerun.worlds.solids.prior.load import load_prior
-from forerun.worlds.solids.render import render
-from forerun.worlds.solids.things import parse
+from forerun.worlds.solids.prior.load import PRIOR_SIDE, load_prior
+from forerun.worlds.solids.prompts import parse_prompt
+from forerun.worlds.solids.render import render_solid
 
-SIDE = 32  # pixels of the prior's pictures
-COARSE = 0.25  # share of the steps that are taken on a grid of half the size
-LAST = 0.1  # share of the rate that the last steps have
+COARSE_SHARE = 0.25  # share of the steps that are taken on a grid of half the size
+LAST_RATE = 0.1  # share of the rate that the last steps have
 MEASURED = 96  # samples of a ray where a field is measured or shown
 
 
 @final
 @dataclass(frozen=True)
-class Settings:
+class SculptureOptions:
     """What decides the sculpture.
 
     Attributes:
@@ -64,8 +63,8 @@ class Sculpture:
     """A voxel field, and the loop that shapes it by score distillation.
 
         sculpture = Sculpture("a yellow cone")
-        solution = sculpture.loop(window=Sliding(8)).run(sculpture.settings.steps).solution()
-        sculpture.views(cameras_around(8), 64)
+        solution = sculpture.build_loop(window=Sliding(8)).run(sculpture.options.steps).solution()
+        sculpture.render_views(cameras_around(8), 64)
 
     Args:
         prompt: a colour and a shape that the prior knows.
@@ -77,69 +76,73 @@ class Sculpture:
         ImportError: diffusers is not installed.
     """
 
-    def __init__(self, prompt: str, settings: Settings = Settings(), prior: Prior | None = None) -> None:
-        self.thing = parse(prompt)
-        self.settings = settings
-        prior = load_prior(self.thing.said()) if prior is None else prior
+    def __init__(
+        self, prompt: str, settings: SculptureOptions = SculptureOptions(), prior: Prior | None = None
+    ) -> None:
+        self.solid = parse_prompt(prompt)
+        self.options = settings
+        prior = load_prior(self.solid.prompt) if prior is None else prior
         timesteps = AnnealedRange(settings.steps)
         self._pull = SDS(prior, guidance=settings.guidance, timesteps=timesteps, seed=settings.seed)
-        self._coarse = round(COARSE * settings.steps)
+        self._coarse = round(COARSE_SHARE * settings.steps)
         self.field = blob_field(
             settings.size // 2 if self._coarse else settings.size, seed=settings.seed
         ).requires_grad_()
 
-    def loop(self, optimizer: Optimizer | None = None, **options: Any) -> Loop:
+    def build_loop(self, optimizer: Optimizer | None = None, **options: Any) -> Loop:
         """The loop that shapes the field.
 
         Args:
             optimizer: over `[sculpture.field]`, instead of Adam; its rate falls in the same way.
             options: of `Loop`.
         """
-        optimizer = torch.optim.Adam([self.field], self.settings.rate) if optimizer is None else optimizer
+        optimizer = torch.optim.Adam([self.field], self.options.rate) if optimizer is None else optimizer
         given: dict[str, Any] = {
-            "gradients": Batched(self.losses),
-            "scheduler": self.falling(optimizer),
+            "gradients": Batched(self.window_losses),
+            "scheduler": self.rate_schedule(optimizer),
             "barriers": Barriers([self._coarse], self._refined),
-            "seed": self.settings.seed,
+            "seed": self.options.seed,
         }
-        return Loop(self.field, optimizer, self.loss, **{**given, **options})
+        return Loop(self.field, optimizer, self.step_loss, **{**given, **options})
 
-    def falling(self, optimizer: Optimizer) -> LambdaLR:
+    def rate_schedule(self, optimizer: Optimizer) -> LambdaLR:
         """The schedule of its rate: down to a tenth, by half a cosine."""
         return LambdaLR(optimizer, self._fall)
 
-    def loss(self, field: Tensor, step: int) -> Tensor:
+    def step_loss(self, field: Tensor, step: int) -> Tensor:
         """Of one step."""
-        return self.losses(field[None], torch.tensor([step]))[0]
+        return self.window_losses(field[None], torch.tensor([step]))[0]
 
-    def losses(self, fields: Tensor, steps: Tensor) -> Tensor:
+    def window_losses(self, fields: Tensor, steps: Tensor) -> Tensor:
         """Of the steps `(W,)`, each of a field of its own `(W, 4, D, D, D)`: one call of the prior's network."""
-        cameras = self.cameras(steps)
-        return self._pull(render_fields(fields, cameras, SIDE), steps, cameras)
+        cameras = self.draw_cameras(steps)
+        return self._pull(render_fields(fields, cameras, PRIOR_SIDE), steps, cameras)
 
-    def cameras(self, steps: Tensor) -> Cameras:
+    def draw_cameras(self, steps: Tensor) -> Cameras:
         """The cameras of the steps, `W * V` of them."""
-        views = self.settings.views
-        draws = [torch.Generator().manual_seed(mix_seed(~self.settings.seed, step)) for step in steps.tolist()]
+        views = self.options.views
+        draws = [torch.Generator().manual_seed(mix_seed(~self.options.seed, step)) for step in steps.tolist()]
         return join_cameras([spread_cameras(views, views, draw) for draw in draws])
 
-    def views(self, cameras: Cameras, side: int) -> Tensor:
+    def render_views(self, cameras: Cameras, side: int) -> Tensor:
         """What cameras see of the field, `(N, 3, side, side)` in [0, 1]."""
         each = [cameras[at : at + 1] for at in range(len(cameras))]
         with torch.no_grad():
             return torch.cat([render_fields(self.field[None], one, side, samples=MEASURED)[0] for one in each])
 
-    def quality(self) -> float:
+    def measure_quality(self) -> float:
         """PSNR to the true thing, in decibels, over sixteen views that no step has seen."""
-        return psnr(self.views(held_out_cameras(), SIDE), render(self.thing, held_out_cameras(), SIDE))
+        return psnr(
+            self.render_views(held_out_cameras(), PRIOR_SIDE), render_solid(self.solid, held_out_cameras(), PRIOR_SIDE)
+        )
 
     def _fall(self, step: int) -> float:
         """The share of the rate that is left."""
-        return LAST + (1 - LAST) * 0.5 * (1 + math.cos(math.pi * step / self.settings.steps))
+        return LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * step / self.options.steps))
 
     def _refined(self, step: int, field: Tensor, moments: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         """On the grid of full size; a voxel there meets an eighth of the gradient."""
-        size = self.settings.size
+        size = self.options.size
         carried = {name: resize_field(each, size) * SHRINK[name] for name, each in moments.items() if each is not None}
         return resize_field(field, size), {name: carried.get(name) for name in moments}
 

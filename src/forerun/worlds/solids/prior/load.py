@@ -15,6 +15,8 @@ from forerun.optim.distillation.conditioning import CameraConditioning, FixedPro
 from forerun.optim.distillation.prior import Prior
 from forerun.optim.text3d.camera import Cameras
 
+PRIOR_SIDE = 32  # pixels of the pictures that the prior knows
+
 
 def load_prior(prompt: str, folder: Path | None = None) -> Prior:
     """A UNet of 1.5 million weights for 32 x 32 pictures that knows `things.words()`, with its text already read.

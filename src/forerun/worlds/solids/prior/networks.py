@@ -11,24 +11,24 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from forerun.optim.text3d.camera import CAMERA_FEATURES
 from forerun.worlds.scenes.networks import text_encoder_of, tokenizer_of
-from forerun.worlds.solids.things import words
+from forerun.worlds.solids.prior.load import PRIOR_SIDE
+from forerun.worlds.solids.prompts import prompt_words
 
-SIDE = 32  # pixels
-TOKENS = 8  # of a prompt; the longest caption has 5
-TEXT_WIDTH = 64
+PROMPT_TOKENS = 8  # of a prompt; the longest caption has 5
+PROMPT_WIDTH = 64
 
 
 def unet() -> UNet2DConditionModel:
     """Predicts the velocity of pictures; the camera is added to the timestep, words are attended to."""
     return UNet2DConditionModel(
-        sample_size=SIDE,
+        sample_size=PRIOR_SIDE,
         in_channels=3,
         out_channels=3,
         block_out_channels=(24, 48, 72),
         layers_per_block=1,
         down_block_types=("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
-        cross_attention_dim=TEXT_WIDTH,
+        cross_attention_dim=PROMPT_WIDTH,
         attention_head_dim=4,  # diffusers reads it as the number of heads
         norm_num_groups=8,
         resnet_time_scale_shift="scale_shift",
@@ -41,12 +41,12 @@ def unet() -> UNet2DConditionModel:
 
 def tokenizer() -> CLIPTokenizer:
     """One token for every word of the captions; letters for the rest, so that any prompt can be read."""
-    return tokenizer_of(words(), string.ascii_lowercase, TOKENS)
+    return tokenizer_of(prompt_words(), string.ascii_lowercase, PROMPT_TOKENS)
 
 
 def text_encoder(tokens: CLIPTokenizer) -> CLIPTextModel:
     """A causal transformer of one layer."""
-    return text_encoder_of(tokens, TEXT_WIDTH, layers=1)
+    return text_encoder_of(tokens, PROMPT_WIDTH, layers=1)
 
 
 def scheduler() -> DDPMScheduler:
@@ -55,7 +55,7 @@ def scheduler() -> DDPMScheduler:
 
 
 def tokenize(captions: Sequence[str], tokens: CLIPTokenizer) -> Tensor:
-    """Padded to the model's length, int64 `(N, TOKENS)`."""
+    """Padded to the model's length, int64 `(N, PROMPT_TOKENS)`."""
     batch = tokens(list(captions), padding="max_length", truncation=True, return_tensors="pt")
     ids: Tensor = batch.input_ids
     return ids

@@ -25,22 +25,23 @@ from transformers import CLIPTextModel
 
 from forerun.optim.text3d.camera import Cameras, random_cameras
 from forerun.worlds.solids.prior import networks
-from forerun.worlds.solids.render import paint, shade
-from forerun.worlds.solids.things import COLOURS, SHAPES, caption, every
-from forerun.worlds.training import Stage, fit, records
+from forerun.worlds.solids.prior.load import PRIOR_SIDE
+from forerun.worlds.solids.prompts import SHAPE_NAMES, SOLID_COLOURS, all_solids, write_prompt
+from forerun.worlds.solids.render import paint_pictures, shade_shape
+from forerun.worlds.training import TrainingStage, read_records, train_network
 
 OFTEN = {"mug": 3, "cube": 2, "pyramid": 2}  # times as often as other shapes: handles and corners take longest
 SILENT = 0.12  # share of the pictures without a caption (Ho and Salimans 2022)
 
 
 @final
-class Reader(nn.Module):
+class PromptReader(nn.Module):
     """A text encoder whose last token tells colour and shape; the heads serve to pretrain it."""
 
     def __init__(self, encoder: CLIPTextModel) -> None:
         super().__init__()
         self.encoder = encoder
-        self.heads = nn.Linear(encoder.config.hidden_size, len(COLOURS) + len(SHAPES))
+        self.heads = nn.Linear(encoder.config.hidden_size, len(SOLID_COLOURS) + len(SHAPE_NAMES))
 
     def forward(self, tokens: Tensor) -> Tensor:
         logits: Tensor = self.heads(self.encoder(tokens).last_hidden_state[:, -1])
@@ -48,7 +49,7 @@ class Reader(nn.Module):
 
 
 @final
-class Painter(nn.Module):
+class PosedUNet(nn.Module):
     """The UNet and the text encoder that it learns together with."""
 
     def __init__(self, unet: UNet2DConditionModel, encoder: CLIPTextModel) -> None:
@@ -64,7 +65,7 @@ class Painter(nn.Module):
 
 @final
 @dataclass(frozen=True)
-class Views:
+class ShapeViews:
     """What the shapes look like: `shaded` `(shapes, views, 2, side, side)` and the cameras `(shapes * views,)`."""
 
     shaded: Tensor
@@ -72,13 +73,13 @@ class Views:
 
     def draw(self, count: int, dice: random.Random) -> tuple[Tensor, list[str], Tensor]:
         """Pictures in [-1, 1], their captions, and what the prior is told of their cameras."""
-        things = dice.choices(every(), [OFTEN.get(thing.shape, 1) for thing in every()], k=count)
+        things = dice.choices(all_solids(), [OFTEN.get(thing.shape, 1) for thing in all_solids()], k=count)
         shapes = torch.tensor([thing.labels[1] for thing in things])
         views = torch.randint(self.shaded.shape[1], (count,))
         cameras = self.cameras[shapes * self.shaded.shape[1] + views]
         colours = torch.tensor([thing.rgb for thing in things])
-        pictures = paint(self.shaded[shapes, views].float(), colours, cameras.background)
-        said = ["" if dice.random() < SILENT else caption(thing, dice) for thing in things]
+        pictures = paint_pictures(self.shaded[shapes, views].float(), colours, cameras.background)
+        said = ["" if dice.random() < SILENT else write_prompt(thing, dice) for thing in things]
         return 2 * pictures - 1, said, cameras.features
 
 
@@ -93,37 +94,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
     facts = {
         "command": shlex.join(["python", "-m", "forerun.worlds.solids.prior.train", *given]),
         "seed": options.seed,
-        "stages": records(options.work),
+        "stages": read_records(options.work),
         "date": datetime.date.today().isoformat(),
         "torch": torch.__version__,
     }
     save(painter, options.out, facts)
 
 
-def look(views: int, seed: int) -> Views:
+def look(views: int, seed: int) -> ShapeViews:
     """Every shape from `views` random cameras."""
-    cameras = random_cameras(len(SHAPES) * views, torch.Generator().manual_seed(seed))
+    cameras = random_cameras(len(SHAPE_NAMES) * views, torch.Generator().manual_seed(seed))
     shaded = []
-    for index, shape in enumerate(SHAPES):
+    for index, shape in enumerate(SHAPE_NAMES):
         rows = range(index * views, (index + 1) * views, 32)
         parts = [cameras[at : min(at + 32, (index + 1) * views)] for at in rows]
-        shaded.append(torch.cat([shade(shape, part, networks.SIDE).half() for part in parts]))
-    return Views(torch.stack(shaded), cameras)
+        shaded.append(torch.cat([shade_shape(shape, part, PRIOR_SIDE).half() for part in parts]))
+    return ShapeViews(torch.stack(shaded), cameras)
 
 
-def train(views: Views, options: argparse.Namespace) -> Painter:
+def train(views: ShapeViews, options: argparse.Namespace) -> PosedUNet:
     """The text encoder alone, on what captions mean; then the UNet and it together."""
     tokens, schedule = networks.tokenizer(), networks.scheduler()
 
-    def reading(reader: Reader, step: int) -> Tensor:
+    def reading(reader: PromptReader, step: int) -> Tensor:
         dice = random.Random(step)
-        things = dice.choices(every(), k=64)
+        things = dice.choices(all_solids(), k=64)
         colours, shapes = torch.tensor([thing.labels for thing in things]).unbind(-1)
-        told = reader(networks.tokenize([caption(thing, dice) for thing in things], tokens))
-        of_colour, of_shape = told.split((len(COLOURS), len(SHAPES)), -1)
+        told = reader(networks.tokenize([write_prompt(thing, dice) for thing in things], tokens))
+        of_colour, of_shape = told.split((len(SOLID_COLOURS), len(SHAPE_NAMES)), -1)
         return functional.cross_entropy(of_colour, colours) + functional.cross_entropy(of_shape, shapes)
 
-    def painting(painter: Painter, step: int) -> Tensor:
+    def painting(painter: PosedUNet, step: int) -> Tensor:
         pictures, said, cameras = views.draw(options.batch, random.Random(step))
         ids = networks.tokenize(said, tokens)
         # one timestep from each stretch of the schedule
@@ -136,15 +137,17 @@ def train(views: Views, options: argparse.Namespace) -> Painter:
         loss: Tensor = (weight * error.square().mean((1, 2, 3))).mean()
         return loss
 
-    reader = Reader(networks.text_encoder(tokens))
-    stage = Stage("text", options.text_steps, rate=2e-3, horizon=50)
-    encoder = fit(reader, reading, stage, options.work, seed=options.seed).encoder.train().requires_grad_(True)
-    painter = Painter(networks.unet().to(memory_format=torch.channels_last), encoder)
-    stage = Stage("unet", options.steps, rate=options.rate, save_every=100)
-    return fit(painter, painting, stage, options.work, seed=options.seed)
+    reader = PromptReader(networks.text_encoder(tokens))
+    stage = TrainingStage("text", options.text_steps, rate=2e-3, horizon=50)
+    encoder = (
+        train_network(reader, reading, stage, options.work, seed=options.seed).encoder.train().requires_grad_(True)
+    )
+    painter = PosedUNet(networks.unet().to(memory_format=torch.channels_last), encoder)
+    stage = TrainingStage("unet", options.steps, rate=options.rate, save_every=100)
+    return train_network(painter, painting, stage, options.work, seed=options.seed)
 
 
-def save(painter: Painter, out: Path, facts: dict[str, Any]) -> None:
+def save(painter: PosedUNet, out: Path, facts: dict[str, Any]) -> None:
     """Write the folder of the prior, float16, with `training.json` (`facts`)."""
     painter.unet.to(memory_format=torch.contiguous_format)
     painter.unet.half().save_pretrained(out / "unet")

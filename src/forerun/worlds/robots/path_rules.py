@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
-class Course(ABC):
+class PathRule(ABC):
     """A condition on the way that the hand takes; the same for all episodes of a task."""
 
     @abstractmethod
@@ -25,7 +25,7 @@ class Course(ABC):
         """
 
     @abstractmethod
-    def broken(self, hand: Array, features: Array) -> bool:
+    def is_broken(self, hand: Array, features: Array) -> bool:
         """Whether a hand at this place, metres `(3,)`, has failed the episode."""
 
     @abstractmethod
@@ -35,13 +35,13 @@ class Course(ABC):
 
 @final
 @dataclass(frozen=True)
-class Open(Course):
+class AnyPath(PathRule):
     """Any way will do."""
 
     def features(self, puck: Array, goal: Array) -> Array:
         return np.zeros(0)
 
-    def broken(self, hand: Array, features: Array) -> bool:
+    def is_broken(self, hand: Array, features: Array) -> bool:
         return False
 
     def draw(self, scene: Any, features: Array) -> None:
@@ -50,7 +50,7 @@ class Open(Course):
 
 @final
 @dataclass(frozen=True)
-class Pillar(Course):
+class AvoidPillar(PathRule):
     """A pillar halfway between object and goal: the hand may pass on either side, and not through it.
 
     It has no body in the simulation: a hand whose centre comes nearer to its axis than `radius` has failed. Its place
@@ -65,7 +65,7 @@ class Pillar(Course):
     def features(self, puck: Array, goal: Array) -> Array:
         return np.asarray((puck[:2] + goal[:2]) / 2)
 
-    def broken(self, hand: Array, features: Array) -> bool:
+    def is_broken(self, hand: Array, features: Array) -> bool:
         return bool(np.linalg.norm(hand[:2] - features) < self.radius)
 
     def draw(self, scene: Any, features: Array) -> None:

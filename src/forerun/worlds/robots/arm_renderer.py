@@ -10,7 +10,7 @@ import numpy as np
 
 
 @final
-class ArmStage:
+class ArmRenderer:
     """A context to draw in; made by hand, since `mujoco.Renderer` takes what it found when mujoco was imported.
 
     Args:
