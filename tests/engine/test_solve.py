@@ -26,7 +26,7 @@ from forerun import (
 )
 from forerun.engine.methods import Anderson, Damped, GaussSeidel, Jacobi, JacobiGaussSeidel, Parareal, PicardGaussSeidel
 from forerun.engine.options import SolveOptions
-from forerun.engine.solve import solving
+from forerun.engine.run import SolveRun
 from forerun.engine.tolerance import PerStep
 
 METHODS = [
@@ -593,28 +593,26 @@ def test_nothing_is_recorded_for_gradients():
 def test_the_rounds_of_solve_can_be_taken_one_at_a_time():
     process, state = PROBLEMS["momentum"]()
     whole = solve(process, state, path=True, **TIGHT)
-    setting = SolveOptions(window=TIGHT["window"], tolerance=TIGHT["tolerance"]).settled()
-    rounds, seen, ends = solving(process, state, setting), [], []
-    try:
-        while True:
-            event = next(rounds)
-            assert len(event.states) == event.round.accepted
-            same(event.states[-1], event.state)
-            seen.extend(event.states)
-            ends.append(event.step)
-    except StopIteration as end:
-        solution = end.value
+    settings = SolveOptions(window=TIGHT["window"], tolerance=TIGHT["tolerance"]).settled()
+    run, seen, ends = SolveRun(process, state, settings), [], []
+    while run.goes_on():
+        event = run.take_round()
+        assert len(event.states) == event.round.accepted
+        same(event.states[-1], event.state)
+        seen.extend(event.states)
+        ends.append(event.step)
+    solution = run.solution()
     same(solution.state, whole.state)
     assert ends == sorted(ends)
     assert len(seen) == process.length
     for one, other in zip(seen, whole.path[1:], strict=True):
         same(one, other)
-    again = solving(process, state, setting)
-    first = next(again)
-    with pytest.raises(StopIteration) as stopped:
-        again.send(True)
-    assert stopped.value.value.status is Status.STOPPED
-    assert stopped.value.value.step == first.step
+    again = SolveRun(process, state, settings)
+    first = again.take_round()
+    again.end(Status.STOPPED)
+    assert not again.goes_on()
+    assert again.solution().status is Status.STOPPED
+    assert again.solution().step == first.step
 
 
 def test_options_come_whole_or_one_by_one_and_short():

@@ -1,310 +1,252 @@
-"""Run: where a solve stands, and how it accepts, slides, goes back and ends."""
+"""A solve on its way, a round at a time."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol, final
 
 import torch
 
-from forerun.engine.backends.counted_evaluate import CountedEvaluate
 from forerun.engine.check.deviation_estimator import DeviationEstimator, largest_size
 from forerun.engine.checkpoint import Checkpoint
-from forerun.engine.guesses import KnownPrefix
-from forerun.engine.methods import Method, Sequential, WindowState, WindowUpdate
+from forerun.engine.event import RoundEvent
+from forerun.engine.methods import Sequential, WindowUpdate
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.options import SolveSettings
 from forerun.engine.process import Process
-from forerun.engine.rounds import Round, RoundTiming
-from forerun.engine.rows import JoinedStates, Problem, copy_states
-from forerun.engine.solution import Seconds, Solution, Status
+from forerun.engine.residuals import Residuals
+from forerun.engine.rounds import Round
+from forerun.engine.rows import Problem
+from forerun.engine.run_log import RunLog
+from forerun.engine.slots import SlotFiller
+from forerun.engine.solution import Solution, Status
+from forerun.engine.solve_state import SolveState, begin_fresh, begin_resumed, deviation_is_known, open_window
+from forerun.engine.validation import load_resumed, refuse_process
+from forerun.engine.verdict import judge_end, plan_retry, return_to_restart_point
 
-UNKNOWN = "Nothing was checked up to step {}, where this run was resumed: the deviation is estimated from there on."
-CARRIED = (
+CARRIED_DRIFT = (
     "The drift of {:.1g} up to step {} is carried on as it is: steps taken in order do not tell what they make of it."
 )
 
 
-@dataclass(frozen=True)
-class Place:
-    """All that moves from round to round; replaced as a whole, so that an interrupt finds it whole."""
+@final
+class SolveRun:
+    """One solve on its way: `while run.goes_on(): event = run.take_round()`, then `run.solution()`.
 
-    front: WindowState
-    estimator: DeviationEstimator
-    method: Method
-    threshold: float  # of the residuals of the next round
-    rounds: int
-    evaluations: int
-    exact: bool  # no accepted step ever moved: this is the sequential run so far
-    logged: int = 0  # entries of the log up to here
-    retries: int = 0
-    notes: tuple[str, ...] = ()
+    Args:
+        process: the computation.
+        state: its first state.
+        settings: how it is solved.
+        resume: a checkpoint, or the file of one, to go on from instead of from `state`.
+        path: keep the states from here on.
+        whole_length: steps of the run that this is a part of; by default those of the process.
 
+    Raises:
+        TypeError: an argument or a leaf of the state is of the wrong kind.
+        ValueError: the process, the tolerance and the checkpoint do not belong together.
+    """
 
-class Run:
-    """One solve on its way."""
-
-    def __init__(self, process: Process, begin: Checkpoint, settings: SolveSettings, *, path: bool = False) -> None:
+    @torch.no_grad()
+    def __init__(
+        self,
+        process: Process,
+        state: Tree,
+        settings: SolveSettings,
+        *,
+        resume: Checkpoint | str | Path | None = None,
+        path: bool = False,
+        whole_length: int | None = None,
+    ) -> None:
+        refuse_process(process, settings.tolerance)
+        checkpoint = load_resumed(resume, process)
+        first_state = state if checkpoint is None else checkpoint.state
+        first_step = 0 if checkpoint is None else checkpoint.step
+        self.problem = Problem(process, first_state)
         self.settings = settings
-        self._keeps_path = path
-        self.problem = Problem(process, begin.state)
-        self.meter = CountedEvaluate(self.problem, settings.backend)
-        self.log: list[Round] = []
-        self.path = JoinedStates([begin.state])
-        self._begin = begin
-        self._known = begin.exact or begin.shadow is not None  # how far the run was off there
-        self._begun = time.perf_counter()
-        self._advance = 0.0
-        self.place = Place(
-            front=self._enter(begin),
-            estimator=DeviationEstimator.from_state(self.problem, begin.step, begin.state, begin.shadow),
-            method=settings.method,
-            exact=begin.exact,
-            threshold=settings.tolerance.threshold() * (settings.check.share if settings.check else 1),
-            rounds=begin.rounds,
-            evaluations=begin.evaluations,
-            notes=() if self._known or not settings.check else (UNKNOWN.format(begin.step),),
-        )
-
-    def done(self) -> bool:
-        """Whether every step is accepted and nothing calls for going back."""
-        return self.place.front.start >= self.problem.length
-
-    def iterate(self) -> WindowUpdate:
-        """Evaluate the window and sweep it."""
-        begun = time.perf_counter()
-        result = self.place.method.iterate(self.place.front, self.meter)
-        self._advance += time.perf_counter() - begun
-        return result
-
-    def residuals(self, iterate: WindowUpdate) -> tuple[list[float], int]:
-        """The residual of every step of the window, and how many new inputs are finite; the wait of a round."""
-        start = self.place.front.start
-        steps = self.problem.step_range(start, start + len(iterate.moves))
-        sizes = self.settings.tolerance.norm(steps, iterate.moves, iterate.inputs[:-1])
-        largest = sizes.reshape(len(sizes), -1).amax(1) if sizes.numel() else sizes.new_zeros(len(sizes))
-        last = torch.isfinite(iterate.inputs[-1]).all()
-        *found, sound = torch.cat([largest, last.to(largest).reshape(1)]).tolist()
-        if sound and _leading_finite(found) == len(found):
-            return found, len(iterate.inputs)
-        # rarely a second wait: a guess may be wild, or a norm overflow, where the new input is sound
-        rows = torch.isfinite(iterate.inputs).reshape(len(iterate.inputs), -1).all(1)
-        return found, int(rows.cumprod(0).sum())
-
-    def accept(self, iterate: WindowUpdate, residuals: list[float], accepted: int, finite: int) -> Round:
-        """Take over the accepted steps, slide the window and follow the estimator.
-
-        Args:
-            iterate: what the method made of the window.
-            residuals: one a step of the window.
-            accepted: number of steps to accept; at least 1, less than `finite`.
-            finite: leading inputs of the iterate that are finite; the window is cut behind them.
-        """
-        place, front = self.place, self.place.front
-        rounds, evaluations, timing = self.meter.take()
-        self._advance -= timing.evaluate + timing.communicate
-        stop = front.start + len(residuals)
-        entry = Round(
-            start=front.start,
-            stop=stop,
-            accepted=accepted,
-            residuals=tuple(residuals),
-            threshold=place.threshold,
-            rounds=rounds,
-            evaluations=evaluations,
-            timing=timing,
-            in_order=iterate.in_order,
-        )
-        self.log[place.logged :] = [entry]
-        if self._keeps_path:
-            self.path = JoinedStates(
-                self.path[: front.start - self._begin.step + 1], copy_states(iterate.states[:accepted])
-            )
-        still = not any(residuals[:accepted])
-        exact = place.exact and still
-        sound = max(accepted, min(finite - 1, _leading_finite(residuals)))
-        estimator = place.estimator
-        if self.settings.check:
-            estimator = estimator.follow_steps(front, iterate, accepted=accepted, exact=exact, still=still, sound=sound)
-        at_end = front.start + accepted >= self.problem.length
-        width = 1 if at_end else self.settings.window.width(self.log, self.problem.length)
-        declined = width < 1 and not isinstance(place.method, Sequential)
-        method = Sequential() if declined else place.method
-        stop = method.stop(front.start + accepted, min(front.start + accepted + max(width, 1), self.problem.length))
-        notes = place.notes
-        if declined:
-            estimator = estimator.follow_waiting()
-            notes = (
-                *notes,
-                *self._declined(estimator, front.start + accepted, iterate.states[accepted - 1], exact=exact),
-            )
-        self.place = replace(
-            place,
-            front=self._slide(iterate, accepted, finite, stop),
-            estimator=estimator,
-            method=method,
-            notes=notes,
-            threshold=self.settings.tolerance.follow(place.threshold, residuals),
-            exact=exact,
-            logged=len(self.log),
-            rounds=place.rounds + rounds,
-            evaluations=place.evaluations + evaluations,
-        )
-        return entry
-
-    def _declined(self, estimator: DeviationEstimator, step: int, state: Tree, *, exact: bool) -> Iterator[str]:
-        """What there is to say where the window declines at a state."""
-        note = self.settings.window.note(self.log, self.problem.length)
-        if note:
-            yield note
-            if self.settings.check and not exact:
-                yield CARRIED.format(
-                    largest_size(estimator.estimate_deviation(self.settings.tolerance, step, state)), step
-                )
-
-    def settle(self) -> Status:
-        """At the end of the path: how it ended; or go back, where the deviation is more than was asked for."""
-        place, tolerance = self.place, self.settings.tolerance
-        if place.exact:
-            return Status.SEQUENTIAL
-        check = self.settings.check
-        if check is None:
-            return Status.UNCHECKED
-        asked = tolerance.threshold()
-        excess = largest_size(self.deviation())
-        if excess <= asked:
-            return Status.CHECKED if self._known else Status.UNCHECKED
-        # a drift from before the checkpoint that was resumed cannot be helped
-        helpless = place.estimator.restart_points[0].step == self.problem.length or isinstance(
-            self.settings.method, Sequential
-        )
-        if helpless or not check.retries or place.retries > check.retries:
-            return Status.UNCERTAIN
-        self._go_back(excess, asked, check.retries)
-        return Status.STOPPED
-
-    def _go_back(self, excess: float, asked: float, most: int) -> None:
-        """Go back to the first step to blame with a tighter threshold; to the beginning where none would do."""
-        place, tolerance = self.place, self.settings.tolerance
-        tight = place.threshold * max(asked / (4 * excess), 1e-3)
-        rounding = torch.finfo(self.problem.input_layout.dtype).eps
-        seen = self.problem.observe(place.front.state).unsqueeze(0)
-        floor = largest_size(tolerance.norm(self._last(), rounding * seen, seen))
-        retries = place.retries + 1
-        if retries > most or tight <= 4 * floor:
-            method: Method = Sequential()
-            retries = most + 1
-            estimator = DeviationEstimator(
-                self.problem, place.estimator.restart_points[0].shadow, place.estimator.restart_points[:1]
-            )
-            how = "goes on step by step, as no tolerance that rounding allows would keep it"
+        self.log = RunLog(self.problem, settings.backend, first_step, first_state if path else None)
+        self._slots = SlotFiller(self.problem, settings.guess, self.log.evaluate)
+        self._whole_length = process.length if whole_length is None else whole_length
+        self._began_exact = checkpoint is None or checkpoint.exact
+        self._deviation_is_known = checkpoint is None or deviation_is_known(checkpoint)
+        self.state: SolveState
+        if checkpoint is None:
+            self.state = begin_fresh(self._slots, settings, state)
         else:
-            method, estimator = self.settings.method, place.estimator.go_back(tolerance, excess, asked)
-            how = f"goes on with the threshold of a step at {tight:.2g}"
-        restart_point = estimator.restart_points[-1]
-        note = f"deviation estimated at {excess:.2g} for {asked:.2g}: went back to step {restart_point.step} and {how}."
-        front = self._enter(Checkpoint(restart_point.step, self.problem.length, restart_point.state))
-        self.place = replace(
-            place,
-            front=front,
-            estimator=estimator,
-            method=method,
-            threshold=tight,
-            retries=retries,
-            exact=restart_point.shadow is restart_point.state and self._begin.exact,
-            notes=(*place.notes, note),
+            self.state = begin_resumed(self._slots, settings, checkpoint)
+
+    @torch.no_grad()
+    def goes_on(self) -> bool:
+        """Return whether a step is left; at the end of the path the check may send the run back."""
+        if self.state.status is not Status.RUNNING:
+            return False
+        if self._at_end(self.state.window.start):
+            self._settle()
+        return self.state.status is Status.RUNNING
+
+    @torch.no_grad()
+    def take_round(self) -> RoundEvent | None:
+        """Evaluate the window and sweep it, accept the leading steps, slide; None where a step is not finite."""
+        state, settings = self.state, self.settings
+        with self.log.timed():
+            update = state.method.iterate(state.window, self.log.evaluate)
+        residuals = Residuals.measure(state.window, update, settings.tolerance)
+        if residuals.finite_inputs < 2:  # the input after the exact first step is not
+            self.end(Status.NONFINITE)
+            return None
+
+        accepted = residuals.count_accepted(state.threshold)
+        entry = self.log.add_round(state, update, residuals.sizes, accepted)
+
+        unmoved = not any(residuals.sizes[:accepted])
+        exact = state.exact and unmoved
+        estimator = state.estimator
+        if settings.check:
+            estimator = estimator.follow_steps(
+                state.window,
+                update,
+                accepted=accepted,
+                exact=exact,
+                still=unmoved,
+                sound=residuals.count_sound(accepted),
+            )
+        state = replace(state, estimator=estimator, exact=exact)
+
+        state, stop = self._choose_window(state, update, accepted)
+        window = self._slots.slide(
+            state.window, update, accepted=accepted, finite_inputs=residuals.finite_inputs, stop=stop
+        )
+        self.state = replace(
+            state,
+            window=window,
+            threshold=settings.tolerance.follow(state.threshold, residuals.sizes),
+            logged=self.log.size,
+            rounds=state.rounds + entry.rounds,
+            evaluations=state.evaluations + entry.evaluations,
+        )
+        return RoundEvent(entry, window.start, self._whole_length, window.state, self.checkpoint, update)
+
+    def end(self, status: Status) -> None:
+        """Let the run end where it stands: stopped, interrupted, not finite."""
+        self.state = replace(self.state, status=status)
+
+    @contextmanager
+    def guarded(self) -> Iterator[Callable[[Round], None]]:
+        """Show progress, and lose nothing: an interrupt ends the run, an error carries a checkpoint.
+
+        Yields:
+            The function to report rounds to.
+        """
+        with self.settings.progress.track(self.state.window.start, self.problem.length) as report, guard(self):
+            yield report
+
+    @torch.no_grad()
+    def checkpoint(self) -> Checkpoint:
+        """Return what is accepted so far."""
+        state = self.state
+        shadow = None
+        if self.settings.check and self._deviation_is_known and not state.exact:
+            shadow = self._settled_estimator().shadow
+        return Checkpoint(
+            step=state.window.start,
+            length=self._whole_length,
+            state=state.window.state,
+            shadow=shadow,
+            ahead=state.window.inputs,
+            rounds=state.rounds,
+            evaluations=state.evaluations,
+            exact=state.exact,
         )
 
-    def deviation(self) -> torch.Tensor:
-        """Estimated distance `(*batch,)` of the accepted state from the sequential run's."""
-        place = self.place
-        if place.exact:
+    @torch.no_grad()
+    def solution(self) -> Solution:
+        """Return what the run has come to."""
+        state = self.state
+        return Solution(
+            state=state.window.state,
+            length=self._whole_length,
+            status=state.status,
+            log=self.log.rounds(state),
+            deviation=self._estimate_deviation() if self.settings.check else None,
+            checkpoint=self.checkpoint(),
+            seconds=self.log.seconds(state),
+            notes=state.notes,
+            states=self.log.states(state),
+        )
+
+    def _at_end(self, step: int) -> bool:
+        return step >= self.problem.length
+
+    def _choose_window(self, state: SolveState, update: WindowUpdate, accepted: int) -> tuple[SolveState, int]:
+        """Return the state with the method for the next window, and the step where that shall end."""
+        start, length = state.window.start + accepted, self.problem.length
+        width = 1 if self._at_end(start) else self.settings.window.width(self.log.entries, length)
+        if width < 1 and not isinstance(state.method, Sequential):
+            estimator = state.estimator.follow_waiting()
+            notes = (*state.notes, *self._explain_declining(state, estimator, start, update.states[accepted - 1]))
+            state = replace(state, estimator=estimator, method=Sequential(), notes=notes)
+        return state, state.method.stop(start, min(start + max(width, 1), length))
+
+    def _explain_declining(
+        self, state: SolveState, estimator: DeviationEstimator, step: int, step_state: Tree
+    ) -> list[str]:
+        """Return the sentences there are to say where the window declines at a step."""
+        note = self.settings.window.note(self.log.entries, self.problem.length)
+        if not note:
+            return []
+        if not self.settings.check or state.exact:
+            return [note]
+        drift = largest_size(estimator.estimate_deviation(self.settings.tolerance, step, step_state))
+        return [note, CARRIED_DRIFT.format(drift, step)]
+
+    def _settle(self) -> None:
+        """At the end of the path: say how it ended, or go back where the deviation is more than was asked for."""
+        excess = largest_size(self._estimate_deviation()) if self.settings.check else 0.0
+        status = judge_end(self.state, self.settings, excess=excess, deviation_is_known=self._deviation_is_known)
+        if status is not Status.RUNNING:
+            self.end(status)
+            return
+        retry = plan_retry(self.state, self.settings, excess)
+        state = return_to_restart_point(self.state, retry, began_exact=self._began_exact)
+        restart_point = retry.estimator.restart_points[-1]
+        window = open_window(self._slots, self.settings, restart_point.step, restart_point.state, log=self.log.entries)
+        self.state = replace(state, window=window)
+
+    def _estimate_deviation(self) -> torch.Tensor:
+        """Return the estimated distance `(*batch,)` of the accepted state from the sequential run's."""
+        state = self.state
+        if state.exact:
             return torch.zeros(self.problem.input_layout.batch, device=self.problem.input_layout.device)
-        step = min(place.front.start, self.problem.length - 1)
-        return self._estimator().estimate_deviation(self.settings.tolerance, step, place.front.state)
+        step = min(state.window.start, self.problem.length - 1)
+        return self._settled_estimator().estimate_deviation(self.settings.tolerance, step, state.window.state)
+
+    def _settled_estimator(self) -> DeviationEstimator:
+        """Return the estimator once it has followed all accepted steps."""
+        self.state = replace(self.state, estimator=self.state.estimator.follow_waiting())
+        return self.state.estimator
+
+
+class Guarded(Protocol):
+    """A run that can be interrupted without a loss."""
+
+    def end(self, status: Status) -> None:
+        """Let the run end where it stands."""
 
     def checkpoint(self) -> Checkpoint:
-        """What is accepted so far."""
-        place = self.place
-        return Checkpoint(
-            step=place.front.start,
-            length=self.problem.length,
-            state=place.front.state,
-            shadow=self._estimator().shadow if self.settings.check and self._known and not place.exact else None,
-            ahead=place.front.inputs,
-            rounds=place.rounds,
-            evaluations=place.evaluations,
-            exact=place.exact,
-        )
-
-    def solution(self, status: Status) -> Solution:
-        """What `solve` returns from here."""
-        place = self.place
-        timing = sum((entry.timing for entry in self.log[: place.logged]), RoundTiming())
-        total, advance = time.perf_counter() - self._begun, max(self._advance, 0.0)
-        return Solution(
-            state=place.front.state,
-            length=self.problem.length,
-            status=status,
-            log=self.log[: place.logged],
-            deviation=self.deviation() if self.settings.check else None,
-            checkpoint=self.checkpoint(),
-            seconds=Seconds(
-                timing.evaluate,
-                advance,
-                timing.communicate,
-                max(total - timing.evaluate - timing.communicate - advance, 0.0),
-            ),
-            notes=place.notes,
-            states=self.path[: place.front.start - self._begin.step + 1] if self._keeps_path else None,
-        )
-
-    def _estimator(self) -> DeviationEstimator:
-        """The estimator up to the accepted state."""
-        self.place = replace(self.place, estimator=self.place.estimator.follow_waiting())
-        return self.place.estimator
-
-    def _last(self) -> torch.Tensor:
-        return self.problem.step_range(self.problem.length - 1, self.problem.length)
-
-    def _enter(self, begin: Checkpoint) -> WindowState:
-        """The first window from a checkpoint on."""
-        start = begin.step
-        if start >= self.problem.length:
-            return WindowState(self.problem, start, [begin.state], self.problem.observe(begin.state).unsqueeze(0))
-        width = max(self.settings.window.width(self.log, self.problem.length), 1)
-        stop = self.settings.method.stop(start, min(start + width, self.problem.length))
-        if begin.ahead is not None:
-            ahead = begin.ahead[: stop - start]
-            return WindowState(self.problem, start, [begin.state] * len(ahead), ahead)
-        prefix = KnownPrefix(self.problem, start, begin.state, None)
-        states, inputs = self.settings.guess.enter(prefix, stop, self.meter)
-        return WindowState(self.problem, start, states, inputs)
-
-    def _slide(self, iterate: WindowUpdate, accepted: int, finite: int, stop: int) -> WindowState:
-        """The next window: what is known of it, and the steps that enter it."""
-        front = self.place.front
-        start = front.start + accepted
-        states: Sequence[Tree] = iterate.states[accepted - 1 : finite - 1]
-        inputs = iterate.inputs[accepted:finite]
-        if iterate.guesses is not None:
-            inputs = torch.cat([inputs[:1], iterate.guesses[accepted + 1 : finite]])
-        stop = max(stop, start + 1)
-        known = len(inputs)
-        if stop - start <= known:
-            states, inputs = states[: stop - start], inputs[: stop - start]
-        else:
-            last = states[-1]
-            if known > 1 and iterate.guesses is not None and self.problem.process.observe(last) is last:
-                last = self.problem.input_layout.unpack(inputs[-1])  # new slots go on from what will be evaluated
-            edge = KnownPrefix(self.problem, start + known - 1, last, iterate.outputs[: finite - 1])
-            entered, rows = self.settings.guess.enter(edge, stop, self.meter)
-            states, inputs = JoinedStates(states[:-1], entered), torch.cat([inputs[:-1], rows])
-        return WindowState(self.problem, start, states, inputs, iterate.evaluations, iterate.memory)
+        """Return what is accepted so far."""
 
 
-def _leading_finite(residuals: Sequence[float]) -> int:
-    if sum(residuals) < float("inf"):  # nan is not
-        return len(residuals)
-    return next((index for index, size in enumerate(residuals) if not size < float("inf")), len(residuals))
+@contextmanager
+def guard(run: Guarded) -> Iterator[None]:
+    """Let an interrupt end a run, and let an error carry a checkpoint of what is accepted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        run.end(Status.INTERRUPTED)
+    except Exception as error:
+        checkpoint = run.checkpoint()
+        error.checkpoint = checkpoint  # type: ignore[attr-defined]
+        error.add_note(f"{checkpoint.step} steps are accepted: resume=error.checkpoint goes on from there")
+        raise

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 class Status(Enum):
     """How a run ended: a sentence, with advice."""
 
+    RUNNING = "The run goes on: take its next round."
     CHECKED = "Every step is accepted, and the estimated deviation from the sequential run is what was asked for."
     UNCHECKED = "Every step is accepted; the deviation was not estimated."
     UNCERTAIN = (

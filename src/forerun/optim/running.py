@@ -12,9 +12,10 @@ from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.event import RoundEvent
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.options import SolveSettings
+from forerun.engine.parts import PathSegment, SegmentedRun, join_solutions
 from forerun.engine.process import Process
-from forerun.engine.solution import NotConverged, Seconds, Solution, Status
-from forerun.engine.solve import solving
+from forerun.engine.run import guard
+from forerun.engine.solution import NotConverged, Solution, Status
 from forerun.optim.barriers import Barriers
 from forerun.optim.events import AcceptedStep, SaveEvery
 
@@ -86,20 +87,16 @@ class LoopRun(Iterable[AcceptedStep]):
         return self._whole()
 
     def _go(self, *, quiet: bool) -> Generator[AcceptedStep, None, None]:
-        """Segment after stretch between barriers."""
+        """Take round after round; after each, yield the steps that it accepted."""
         if self._finished:
             return
-        loop, end = self._loop, self._at.length
         try:
-            while not self._finished:
-                state = loop.changed(self._at)
-                stop = loop.barriers.stop(self._at.step, end)
-                begin = replace(self._at, state=state, length=stop)
-                rounds = solving(loop.process(stop), state, loop.settings, resume=begin)
-                solution = yield from self._stretch(rounds, quiet=quiet)
-                self._parts.append(solution)
-                self._at = self._over(solution, end)
-                self._finished = not solution.status.done or self._at.step >= end
+            run = SegmentedRun(self._next_segment, self._at, self._loop.settings)
+            with self._loop.settings.progress.track(self._at.step, self._at.length) as report:
+                while (event := _next_event(run)) is not None:
+                    report(event.round)
+                    yield from self._accepted(run, event, quiet=quiet)
+            self._close(run)
         except GeneratorExit:  # a break: what was seen last is held already
             self._written()
             raise
@@ -112,6 +109,31 @@ class LoopRun(Iterable[AcceptedStep]):
         if self._parts[-1].status is Status.NONFINITE:
             raise NotConverged(self._whole())
 
+    def _next_segment(self, place: Checkpoint) -> PathSegment:
+        """Return the steps up to the next barrier, from the state that the loop goes on from."""
+        state = self._loop.changed(place)
+        stop = self._loop.barriers.stop(place.step, place.length)
+        return PathSegment(self._loop.process(stop), state)
+
+    def _accepted(self, run: SegmentedRun, event: RoundEvent, *, quiet: bool) -> Generator[AcceptedStep, None, None]:
+        """Yield the steps of a round that it accepted, save where a file is due, and stop where the callback says."""
+        before, self._at = self._at.step, event.checkpoint()
+        try:
+            stop = yield from self._each(event, quiet=quiet)
+        except BaseException:
+            self._rewind(run)
+            raise
+        if self._save and self._save.passed(before, self._at.step):
+            self._save.save(self._at)
+        if stop:
+            run.end(Status.STOPPED)
+
+    def _close(self, run: SegmentedRun) -> None:
+        solution = run.solution()
+        self._parts.append(solution)
+        self._at = solution.checkpoint
+        self._finished = True
+
     def _ended(self) -> None:
         self._loop.hold(self._at.state, self._at.step)
         self._written()
@@ -119,26 +141,6 @@ class LoopRun(Iterable[AcceptedStep]):
     def _written(self) -> None:
         if self._save:
             self._save.save(self._at)
-
-    def _stretch(
-        self, rounds: Generator[RoundEvent, Any, Solution], *, quiet: bool
-    ) -> Generator[AcceptedStep, None, Solution]:
-        """All rounds of a stretch; each accepted step is told."""
-        answer = None
-        while True:
-            try:
-                event = rounds.send(answer)
-            except StopIteration as end:
-                solution: Solution = end.value
-                return solution
-            before, self._at = self._at.step, replace(event.checkpoint(), length=self._at.length)
-            try:
-                answer = yield from self._each(event, quiet=quiet)
-            except BaseException:
-                self._rewind(rounds)
-                raise
-            if self._save and self._save.passed(before, self._at.step):
-                self._save.save(self._at)
 
     def _each(self, event: RoundEvent, *, quiet: bool) -> Generator[AcceptedStep, None, bool]:
         """The steps of a round; whether the callback wants to stop."""
@@ -159,40 +161,24 @@ class LoopRun(Iterable[AcceptedStep]):
             self._loop.untouched()
         return stop
 
-    def _rewind(self, rounds: Generator[RoundEvent, Any, Solution]) -> None:
-        """To the step seen last, where the rest of a round will not be."""
+    def _rewind(self, run: SegmentedRun) -> None:
+        """Go back to the step seen last, where the rest of a round will not be."""
         step, state = self._seen
         self._at = replace(self._at, step=step, state=state, ahead=None, shadow=None)
-        try:
-            rounds.send(True)
-        except StopIteration as end:
-            self._parts.append(end.value)
-
-    def _over(self, solution: Solution, end: int) -> Checkpoint:
-        """Where the next stretch begins: what was foreseen and estimated of the last does not reach over a barrier."""
-        last = replace(solution.checkpoint, length=end)
-        if last.step < solution.length or last.step >= end:
-            return last
-        return replace(last, ahead=None, shadow=None)
+        run.end(Status.STOPPED)
+        self._parts.append(run.solution())
 
     def _whole(self) -> Solution:
-        """All stretches as one."""
-        last = self._parts[-1]
-        seconds = Seconds(
-            *(
-                sum(getattr(part.seconds, name) for part in self._parts)
-                for name in ("evaluate", "advance", "communicate", "rest")
-            )
-        )
-        notes = [note for part in self._parts for note in part.notes]
-        return replace(
-            last,
-            length=self._at.length,
-            log=[entry for part in self._parts for entry in part.log],
-            checkpoint=self._at,
-            seconds=seconds,
-            notes=tuple(dict.fromkeys([*self._loop.notes, *notes])),
-        )
+        """Return all parts as one solution."""
+        return join_solutions(self._parts, length=self._at.length, checkpoint=self._at, notes=self._loop.notes)
+
+
+def _next_event(run: SegmentedRun) -> RoundEvent | None:
+    """Return the next round of a run; None at its end."""
+    with guard(run):
+        if run.goes_on():
+            return run.take_round()
+    return None
 
 
 def loaded(state: Tree) -> bool:

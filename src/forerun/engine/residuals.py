@@ -1,0 +1,71 @@
+"""Residuals: how far the inputs of a window moved in a round, and how many steps may be accepted for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+
+import torch
+from torch import Tensor
+
+from forerun.engine.methods import WindowState, WindowUpdate
+from forerun.engine.tolerance import Tolerance
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """How far the inputs of a window moved in a round.
+
+    Attributes:
+        sizes: the largest move over the samples, one a step of the window, in the norm of the tolerance; the first
+            step's is zero.
+        finite_inputs: how many leading inputs of the update are finite; with the one after the last step there are
+            one more of them than steps.
+    """
+
+    sizes: list[float]
+    finite_inputs: int
+
+    @classmethod
+    def measure(cls, window: WindowState, update: WindowUpdate, tolerance: Tolerance) -> Residuals:
+        """Measure the moves of a window; this is where a round waits for the device, once."""
+        steps = window.problem.step_range(window.start, window.start + len(update.moves))
+        norms = tolerance.norm(steps, update.moves, update.inputs[:-1])
+        end_is_finite = torch.isfinite(update.inputs[-1]).all()
+        *sizes, end_flag = torch.cat([_over_samples(norms), end_is_finite.to(norms).reshape(1)]).tolist()
+        if end_flag and count_finite(sizes) == len(sizes):
+            return cls(sizes, len(update.inputs))
+        # rarely a second wait: a guess may be wild, or a norm overflow, where the new input is sound
+        return cls(sizes, _count_finite_rows(update.inputs))
+
+    def count_accepted(self, threshold: float) -> int:
+        """Return how many steps to accept: the exact first, and those after it whose residuals keep the threshold."""
+        for index, size in enumerate(self.sizes):
+            # not `size > threshold`, which would let nan pass
+            if index and not size <= threshold:
+                return min(index, self.finite_inputs - 1)
+        return min(len(self.sizes), self.finite_inputs - 1)
+
+    def count_sound(self, accepted: int) -> int:
+        """Return how many leading steps tell something: those before the first that met something not finite."""
+        return max(accepted, min(self.finite_inputs - 1, count_finite(self.sizes)))
+
+
+def count_finite(sizes: Sequence[float]) -> int:
+    """Return how many leading sizes are finite."""
+    if sum(sizes) < inf:  # nan is not
+        return len(sizes)
+    return next((index for index, size in enumerate(sizes) if not size < inf), len(sizes))
+
+
+def _over_samples(norms: Tensor) -> Tensor:
+    """Return the largest norm over the samples, `(W, *batch) -> (W,)`; zero where there are no samples."""
+    if not norms.numel():
+        return norms.new_zeros(len(norms))
+    return norms.reshape(len(norms), -1).amax(1)
+
+
+def _count_finite_rows(inputs: Tensor) -> int:
+    finite = torch.isfinite(inputs).reshape(len(inputs), -1).all(1)
+    return int(finite.cumprod(0).sum())

@@ -1,0 +1,93 @@
+"""The log of a run: its rounds, the states it keeps, and where its time went."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import final
+
+from forerun.engine.backends import Backend
+from forerun.engine.backends.counted_evaluate import CountedEvaluate
+from forerun.engine.methods import WindowUpdate
+from forerun.engine.numerics.tree import Tree
+from forerun.engine.rounds import Round, RoundTiming
+from forerun.engine.rows import JoinedStates, Problem, copy_states
+from forerun.engine.solution import Seconds
+from forerun.engine.solve_state import SolveState
+
+
+@final
+class RunLog:
+    """What a run leaves behind besides its state.
+
+    Args:
+        problem: the process, in rows.
+        backend: where rounds are evaluated.
+        first_step: where the run began.
+        first_state: the state there, where the path is to be kept; None where not.
+
+    Attributes:
+        evaluate: the counted call that methods and guesses are given.
+        entries: the rounds, in order; after an interrupt one more than the state knows of.
+    """
+
+    def __init__(self, problem: Problem, backend: Backend, first_step: int, first_state: Tree | None) -> None:
+        self.evaluate = CountedEvaluate(problem, backend)
+        self.entries: list[Round] = []
+        self._first_step = first_step
+        self._path = None if first_state is None else JoinedStates([first_state])
+        self._begun = time.perf_counter()
+        self._advance = 0.0
+
+    @property
+    def size(self) -> int:
+        """Number of rounds."""
+        return len(self.entries)
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Count the time inside as time of the sweep, but for what evaluation takes of it."""
+        begun = time.perf_counter()
+        yield
+        self._advance += time.perf_counter() - begun
+
+    def add_round(self, state: SolveState, update: WindowUpdate, sizes: list[float], accepted: int) -> Round:
+        """Add a round, and the states that it accepted, after those that the state knows of."""
+        rounds, evaluations, timing = self.evaluate.take()
+        self._advance -= timing.evaluate + timing.communicate
+        start = state.window.start
+        entry = Round(
+            start=start,
+            stop=start + len(sizes),
+            accepted=accepted,
+            residuals=tuple(sizes),
+            threshold=state.threshold,
+            rounds=rounds,
+            evaluations=evaluations,
+            timing=timing,
+            in_order=update.in_order,
+        )
+        self.entries[state.logged :] = [entry]
+        if self._path is not None:
+            accepted_states = copy_states(update.states[:accepted])
+            self._path = JoinedStates(self._path[: start - self._first_step + 1], accepted_states)
+        return entry
+
+    def rounds(self, state: SolveState) -> list[Round]:
+        """Return the rounds that the state knows of."""
+        return self.entries[: state.logged]
+
+    def states(self, state: SolveState) -> Sequence[Tree] | None:
+        """Return the states from the first to that of the window; None where they were not kept."""
+        if self._path is None:
+            return None
+        return self._path[: state.window.start - self._first_step + 1]
+
+    def seconds(self, state: SolveState) -> Seconds:
+        """Return where the time went since the run began."""
+        total = time.perf_counter() - self._begun
+        timing = sum((entry.timing for entry in self.rounds(state)), RoundTiming())
+        advance = max(self._advance, 0.0)
+        rest = total - timing.evaluate - timing.communicate - advance
+        return Seconds(timing.evaluate, advance, timing.communicate, max(rest, 0.0))

@@ -1,0 +1,120 @@
+"""Where a solve stands: all that moves from round to round, and how it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from forerun.engine.check.deviation_estimator import DeviationEstimator
+from forerun.engine.checkpoint import Checkpoint
+from forerun.engine.methods import Method, WindowState
+from forerun.engine.numerics.tree import Tree
+from forerun.engine.options import SolveSettings
+from forerun.engine.rounds import Round
+from forerun.engine.slots import SlotFiller
+from forerun.engine.solution import Status
+
+UNKNOWN_BEFORE = (
+    "Nothing was checked up to step {}, where this run was resumed: the deviation is estimated from there on."
+)
+
+
+@dataclass(frozen=True)
+class SolveState:
+    """All that moves from round to round; replaced as a whole, so that an interrupt finds it whole.
+
+    Attributes:
+        window: the steps in flight, with the exact state of the first.
+        estimator: where the sequential run is estimated to be, beside the accepted path.
+        method: how outputs become the next path; `Sequential` once the window has declined.
+        threshold: the largest residual with which a step is accepted in the next round.
+        rounds: rounds so far.
+        evaluations: evaluations so far.
+        exact: no accepted step ever moved: this is the sequential run so far.
+        logged: entries of the log up to here.
+        retries: how often the check has sent the run back.
+        notes: what the run decided on its way; sentences.
+        status: `RUNNING`, or how the run ended.
+    """
+
+    window: WindowState
+    estimator: DeviationEstimator
+    method: Method
+    threshold: float
+    rounds: int = 0
+    evaluations: int = 0
+    exact: bool = True
+    logged: int = 0
+    retries: int = 0
+    notes: tuple[str, ...] = ()
+    status: Status = Status.RUNNING
+
+
+def begin_fresh(slots: SlotFiller, settings: SolveSettings, state: Tree) -> SolveState:
+    """Return where a solve begins: at step 0, from the first state."""
+    return SolveState(
+        window=open_window(slots, settings, 0, state),
+        estimator=DeviationEstimator.from_state(slots.problem, 0, state),
+        method=settings.method,
+        threshold=first_threshold(settings),
+    )
+
+
+def begin_resumed(slots: SlotFiller, settings: SolveSettings, checkpoint: Checkpoint) -> SolveState:
+    """Return where a solve goes on: at the step of a checkpoint, with the inputs that were guessed for the next."""
+    step, state = checkpoint.step, checkpoint.state
+    notes: tuple[str, ...] = ()
+    if settings.check and not deviation_is_known(checkpoint):
+        notes = (UNKNOWN_BEFORE.format(step),)
+    return SolveState(
+        window=_reopen_window(slots, settings, checkpoint),
+        estimator=DeviationEstimator.from_state(slots.problem, step, state, checkpoint.shadow),
+        method=settings.method,
+        threshold=first_threshold(settings),
+        rounds=checkpoint.rounds,
+        evaluations=checkpoint.evaluations,
+        exact=checkpoint.exact,
+        notes=notes,
+    )
+
+
+def deviation_is_known(checkpoint: Checkpoint) -> bool:
+    """Return whether a checkpoint says how far its run was from the sequential run."""
+    return checkpoint.exact or checkpoint.shadow is not None
+
+
+def first_threshold(settings: SolveSettings) -> float:
+    """Return the threshold of the first round: a share of the tolerance, where a check adds the steps up."""
+    share = settings.check.share if settings.check else 1
+    return settings.tolerance.threshold() * share
+
+
+def open_window(
+    slots: SlotFiller, settings: SolveSettings, start: int, state: Tree, *, log: Sequence[Round] = ()
+) -> WindowState:
+    """Return a window that begins at an exact state, before any of its steps was evaluated.
+
+    Args:
+        slots: fills it.
+        settings: of the solve.
+        start: the first step.
+        state: its exact state.
+        log: the rounds so far, which the window's width depends on.
+    """
+    if start >= slots.problem.length:
+        return slots.end_of_path(state)
+    return slots.fill_first(start, state, _first_stop(slots, settings, start, log))
+
+
+def _reopen_window(slots: SlotFiller, settings: SolveSettings, checkpoint: Checkpoint) -> WindowState:
+    step, state, inputs = checkpoint.step, checkpoint.state, checkpoint.ahead
+    if inputs is None or step >= slots.problem.length:
+        return open_window(slots, settings, step, state)
+    stop = _first_stop(slots, settings, step, ())
+    return slots.fill_from_inputs(step, state, inputs[: stop - step])
+
+
+def _first_stop(slots: SlotFiller, settings: SolveSettings, start: int, log: Sequence[Round]) -> int:
+    length = slots.problem.length
+    width = max(settings.window.width(log, length), 1)
+    return settings.method.stop(start, min(start + width, length))
