@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from forerun.engine.numerics.tree import Tree, list_tensors, tree_map
+from forerun.engine.numerics.tree import Tree, tree_map, tree_tensors
 from forerun.engine.process import Process
 
 
@@ -17,7 +17,7 @@ def iterate_plain_loop(process: Process, state: Tree) -> Iterator[Tree]:
         process: the computation.
         state: its first state, `x_0`.
     """
-    device = list_tensors(process.observe(state))[0].device
+    device = tree_tensors(process.observe(state))[0].device
     for step in range(process.length):
         inputs = tree_map(lambda leaf: leaf.unsqueeze(0), process.observe(state))
         outputs = process.evaluate(torch.tensor([step], device=device), inputs)
