@@ -111,17 +111,18 @@ def test_slopes_and_mixing_spare_rounds_on_a_real_denoiser(method):
 
 
 def test_anderson_forgets_slots_that_were_filled_anew():
-    from forerun.engine.methods.anderson import Past, _changes
+    from forerun.engine.methods.anderson import RoundDifferences, RoundRecord
     from forerun.engine.methods.base import WindowState
     from forerun.engine.rows import Problem
 
     process, state = PROBLEMS["increments"]()
     problem = Problem(process, state)
     rows = torch.randn(4, 7, dtype=torch.float64)
-    past = Past(0, rows + 1, torch.randn_like(rows), handed=torch.cat([rows, rows[:1]]))
+    record = RoundRecord(0, rows + 1, torch.randn_like(rows), guesses=torch.cat([rows, rows[:1]]))
     changed = rows.clone()
     changed[2] += 1  # not what was handed out for it
-    du, _ = _changes(WindowState(problem, 0, [state] * 4, changed), torch.zeros_like(rows), (past,))
+    window_state = WindowState(problem, 0, [state] * 4, changed)
+    du = RoundDifferences.from_records(window_state, torch.zeros_like(rows), (record,)).inputs
     assert (du[2] == 0).all()
     assert (du[[0, 1, 3]] != 0).any(-1).all()
 

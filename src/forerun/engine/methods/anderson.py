@@ -10,17 +10,7 @@ from torch import Tensor
 from forerun.engine.methods.base import Evaluate, Method, WindowState, WindowUpdate
 from forerun.engine.methods.picard import Picard
 
-LARGEST = 1e3  # sum of the sizes of coefficients beyond which a mixture is not trusted
-
-
-@dataclass(frozen=True)
-class Past:
-    """A round as it is remembered: what was evaluated from step `start` on, how it moved, what was handed out next."""
-
-    start: int
-    inputs: Tensor  # (W, *batch, D)
-    moves: Tensor
-    handed: Tensor
+MAX_COEFFICIENT_SUM = 1e3  # sum of the sizes of coefficients beyond which a mixture is not trusted
 
 
 @dataclass(frozen=True)
@@ -32,7 +22,7 @@ class Anderson(Method):
 
     with `u` the inputs evaluated, `v` those of the method's path, and `d` their differences over the last rounds.
     Triangular: the coefficients of a step come from the steps up to it, as only these act on it (ParaTAA, Tang et
-    al., arXiv 2402.09970). Masked: a step knows no round before it entered, or was filled anew.
+    al., arXiv 2402.09970). Masked: a step knows no round before it entered, or was filled again.
     Safeguarded: only inputs to evaluate are mixed, never what is accepted; and where the mixture is not finite or
     wild, the plain input stays.
 
@@ -50,56 +40,105 @@ class Anderson(Method):
         if self.memory < 1:
             raise ValueError(f"Anderson(memory={self.memory}) has nothing to mix; pass 1 or more")
 
-    def iterate(self, front: WindowState, evaluate: Evaluate) -> WindowUpdate:
-        pasts, inner = ((), None) if front.memory is None else front.memory
-        plain = self.method.iterate(replace(front, memory=inner), evaluate)
-        guesses = plain.inputs.clone()
-        changes = _changes(front, plain.moves, pasts)
-        if changes is not None:
-            guesses[:-1] = self._mixed(plain, *changes)
-        newest = Past(front.start, front.inputs, plain.moves, guesses)
-        return replace(plain, guesses=guesses, memory=((newest, *pasts)[: self.memory], plain.memory))
+    def iterate(self, window_state: WindowState, evaluate: Evaluate) -> WindowUpdate:
+        records: tuple[RoundRecord, ...] = ()
+        inner_memory = None
+        if window_state.memory is not None:
+            records, inner_memory = window_state.memory
+        update = self.method.iterate(replace(window_state, memory=inner_memory), evaluate)
+        guesses = update.inputs.clone()
+        if records:
+            differences = RoundDifferences.from_records(window_state, update.moves, records)
+            guesses[:-1] = self._mix_inputs(update, differences)
+        newest = RoundRecord(window_state.start, window_state.inputs, update.moves, guesses)
+        records = (newest, *records)[: self.memory]
+        return replace(update, guesses=guesses, memory=(records, update.memory))
 
     def stop(self, start: int, stop: int) -> int:
         return self.method.stop(start, stop)
 
-    def _mixed(self, plain: WindowUpdate, dU: Tensor, dR: Tensor) -> Tensor:
-        """`(W, *batch, D)`, from differences `(W, *batch, m, D)`."""
-        R = plain.moves.nan_to_num(0.0, 0.0, 0.0)
+    def _mix_inputs(self, update: WindowUpdate, differences: RoundDifferences) -> Tensor:
+        """Return the mixed inputs `(W, *batch, D)`; the plain ones where the mixture is not to be trusted."""
+        dU, dR = differences.inputs, differences.moves
+        R = update.moves.nan_to_num(0.0, 0.0, 0.0)
         normal = (dR @ dR.mT).cumsum(0)
         right = (dR @ R.unsqueeze(-1)).cumsum(0)
         scale = normal.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
         eye = torch.eye(normal.shape[-1], dtype=normal.dtype, device=normal.device)
         weight = torch.where(scale > 0, self.regularization * scale, 1.0)
         gamma, _ = torch.linalg.solve_ex(normal + weight * eye, right)
-        mixed = plain.inputs[:-1] - (gamma.mT @ (dU + dR)).squeeze(-2)
-        tame = (gamma.abs().sum((-2, -1)) <= LARGEST) & mixed.isfinite().all(-1)
-        return torch.where(tame.unsqueeze(-1), mixed, plain.inputs[:-1])
+        plain = update.inputs[:-1]
+        mixed = plain - (gamma.mT @ (dU + dR)).squeeze(-2)
+        is_bounded = gamma.abs().sum((-2, -1)) <= MAX_COEFFICIENT_SUM
+        is_trusted = is_bounded & mixed.isfinite().all(-1)
+        return torch.where(is_trusted.unsqueeze(-1), mixed, plain)
 
 
-def _changes(front: WindowState, moves: Tensor, pasts: tuple[Past, ...]) -> tuple[Tensor, Tensor] | None:
-    """Differences of successive rounds `(W, *batch, m, D)`, the newest first, zero where a step has no such round."""
-    rounds: list[tuple[Tensor, Tensor]] = [(front.inputs, moves)]
-    known = torch.ones_like(front.inputs[..., :1], dtype=torch.bool)
-    columns: list[tuple[Tensor, Tensor]] = []
-    following = front.inputs
-    for past in pasts:
-        inputs, shift, handed = (_placed(rows, past.start, front) for rows in (past.inputs, past.moves, past.handed))
-        # a slot that was filled anew does not hold what was handed out for it
-        reach = torch.arange(len(known), device=known.device) < len(past.inputs) - (front.start - past.start)
-        known = known & (following == handed).all(-1, keepdim=True) & reach.reshape(-1, *[1] * (known.dim() - 1))
-        newer_inputs, newer_moves = rounds[-1]
-        dU, dR = newer_inputs - inputs, newer_moves - shift
-        finite = dU.isfinite().all(-1, keepdim=True) & dR.isfinite().all(-1, keepdim=True)
-        columns.append((torch.where(known & finite, dU, 0.0), torch.where(known & finite, dR, 0.0)))
-        rounds.append((inputs, shift))
-        following = inputs
-    if not columns:
-        return None
-    return torch.stack([u for u, _ in columns], -2), torch.stack([r for _, r in columns], -2)
+@dataclass(frozen=True)
+class RoundRecord:
+    """A round as Anderson remembers it.
+
+    Attributes:
+        start: the first step of its window.
+        inputs: `(W, *batch, D)`, as evaluated.
+        moves: `(W, *batch, D)`, how far they moved.
+        guesses: `(W + 1, *batch, D)`, the inputs handed out to be evaluated next.
+    """
+
+    start: int
+    inputs: Tensor
+    moves: Tensor
+    guesses: Tensor
+
+    def align_to(self, window_state: WindowState) -> RoundRecord:
+        """Return the rows of the steps of a window, zero where this round had none."""
+        offset = window_state.start - self.start
+        count = len(window_state.inputs)
+        return RoundRecord(
+            start=window_state.start,
+            inputs=_fit_rows(self.inputs, offset, count),
+            moves=_fit_rows(self.moves, offset, count),
+            guesses=_fit_rows(self.guesses, offset, count),
+        )
+
+    def covers(self, window_state: WindowState) -> Tensor:
+        """Return which steps of a window were in this round, bool `(W,)`."""
+        device = self.inputs.device
+        count = len(self.inputs) - (window_state.start - self.start)
+        return torch.arange(len(window_state.inputs), device=device) < count
 
 
-def _placed(rows: Tensor, start: int, front: WindowState) -> Tensor:
-    """Rows of the steps from `start` on, cut and padded to the steps of a front."""
-    part = rows[front.start - start :][: len(front.inputs)]
-    return torch.cat([part, part.new_zeros((len(front.inputs) - len(part), *part.shape[1:]))])
+@dataclass(frozen=True)
+class RoundDifferences:
+    """Differences of successive rounds, `(W, *batch, m, D)`, the newest first; zero where a step has no such round."""
+
+    inputs: Tensor
+    moves: Tensor
+
+    @classmethod
+    def from_records(
+        cls, window_state: WindowState, moves: Tensor, records: tuple[RoundRecord, ...]
+    ) -> RoundDifferences:
+        """Return the differences between this round and those before it, the newest of them first."""
+        newer_inputs, newer_moves = window_state.inputs, moves
+        continued = torch.ones_like(newer_inputs[..., :1], dtype=torch.bool)
+        input_columns, move_columns = [], []
+        for record in records:
+            older = record.align_to(window_state)
+            # a slot that was filled again does not hold what was handed out for it
+            continued = continued & (newer_inputs == older.guesses).all(-1, keepdim=True)
+            continued = continued & record.covers(window_state).reshape(-1, *[1] * (continued.dim() - 1))
+            dU = newer_inputs - older.inputs
+            dR = newer_moves - older.moves
+            usable = continued & dU.isfinite().all(-1, keepdim=True) & dR.isfinite().all(-1, keepdim=True)
+            input_columns.append(torch.where(usable, dU, 0.0))
+            move_columns.append(torch.where(usable, dR, 0.0))
+            newer_inputs, newer_moves = older.inputs, older.moves
+        return cls(torch.stack(input_columns, -2), torch.stack(move_columns, -2))
+
+
+def _fit_rows(rows: Tensor, offset: int, count: int) -> Tensor:
+    """Return `count` rows from `offset` on, padded with zeros at the end."""
+    available = rows[offset:][:count]
+    padding = available.new_zeros((count - len(available), *available.shape[1:]))
+    return torch.cat([available, padding])

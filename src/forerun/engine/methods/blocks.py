@@ -1,4 +1,4 @@
-"""Blocks: the window in stretches that are walked side by side, each from its state of the round before."""
+"""Blocks: the window in blocks of steps that are walked side by side, each from its state of the round before."""
 
 from __future__ import annotations
 
@@ -13,107 +13,124 @@ from forerun.engine.methods.base import Evaluate, StepEvaluations, WindowState, 
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.rows import JoinedStates, RowStates, SweepResult
 
-FAR = 1e15  # the distance of values that cannot be near: beyond any tolerance, and its square is finite in float32
+FAR_APART = 1e15  # the distance of values that cannot be near: beyond any tolerance, and its square finite in float32
 
 
 @dataclass(frozen=True)
-class Walk:
+class BlockWalk:
     """What walking the blocks leaves behind.
 
     Attributes:
-        begins: slots of the window where blocks begin.
-        before: the old states that they were walked from, one a block.
+        first_slots: slots of the window where blocks begin.
+        old_states: the states of the round before that the blocks were walked from, one a block.
         states: `x_{start+1} .. x_stop`, each exact given the old state that its block began with.
         inputs: `(W, *batch, D)`, as evaluated.
         outputs: `(W, *batch, E)`.
     """
 
-    begins: Sequence[int]
-    before: Sequence[Tree]
+    first_slots: Sequence[int]
+    old_states: Sequence[Tree]
     states: Sequence[Tree]
     inputs: Tensor
     outputs: Tensor
 
     @property
-    def ends(self) -> list[Tree]:
+    def end_states(self) -> list[Tree]:
         """The states that the blocks arrived at."""
-        return [self.states[begin - 1] for begin in self.begins[1:]] + [self.states[-1]]
+        inner_ends = [self.states[slot - 1] for slot in self.first_slots[1:]]
+        return [*inner_ends, self.states[-1]]
 
 
-def walk(front: WindowState, evaluate: Evaluate, size: int) -> Walk:
+def walk_blocks(window_state: WindowState, evaluate: Evaluate, size: int) -> BlockWalk:
     """Walk every block of `size` steps, the blocks together and the steps of a block in order: `size` rounds."""
-    problem, old = front.problem, _old_states(front)
-    count = len(old)
-    begins = range(0, count, size)
-    before = [old[begin] for begin in begins]
-    current, states = list(before), [front.state] * count
-    inputs = torch.empty_like(front.inputs[:count])
+    problem = window_state.problem
+    window_states = _usable_states(window_state)
+    count = len(window_states)
+    first_slots = range(0, count, size)
+    old_states = [window_states[slot] for slot in first_slots]
+    current_states = list(old_states)
+    states = [window_state.state] * count
+    inputs = torch.empty_like(window_state.inputs[:count])
     outputs: list[Tensor] = [inputs] * count
-    for place in range(min(size, count)):
-        slots = range(place, count, size)
-        seen = current[: len(slots)]
-        rows = torch.stack([problem.observe(state) for state in seen]) if place else front.inputs[:count:size]
-        inputs[place::size] = rows
-        found = evaluate(front.steps[place:count:size], rows)
-        for block, (slot, output) in enumerate(zip(slots, found.unbind(), strict=True)):
+    for offset in range(min(size, count)):
+        slots = range(offset, count, size)
+        if offset == 0:
+            rows = window_state.inputs[:count:size]
+        else:
+            rows = torch.stack([problem.observe(state) for state in current_states[: len(slots)]])
+        inputs[offset::size] = rows
+        round_outputs = evaluate(window_state.steps[offset:count:size], rows).unbind()
+        for block, (slot, output) in enumerate(zip(slots, round_outputs, strict=True)):
+            state = problem.advance(window_state.start + slot, current_states[block], output)
             outputs[slot] = output
-            states[slot] = current[block] = problem.advance(front.start + slot, current[block], output)
-    return Walk(begins, before, states, inputs, torch.stack(outputs))
+            states[slot] = current_states[block] = state
+    return BlockWalk(first_slots, old_states, states, inputs, torch.stack(outputs))
 
 
-def joined(front: WindowState, walked: Walk, ends: Sequence[Tree]) -> WindowUpdate:
-    """The iterate whose blocks end in the states `ends`; a block moved as far as the state that it begins with."""
-    problem = front.problem
-    states = list(walked.states)
-    inputs = torch.cat([walked.inputs, problem.observe(ends[-1]).unsqueeze(0)])
-    states[-1] = ends[-1]
-    moves = torch.zeros_like(walked.inputs)
-    for begin, before, now in zip(walked.begins[1:], walked.before[1:], ends[:-1], strict=True):
-        states[begin - 1] = now
-        inputs[begin] = problem.observe(now)
-        moves[begin] = inputs[begin] - walked.inputs[begin]
-        if not _is_input(front):
-            hidden = _apart(now, before)
-            moves[begin] = torch.where(hidden <= moves[begin].abs(), moves[begin], hidden)  # nan is taken over
+def join_blocks(window_state: WindowState, walk: BlockWalk, end_states: Sequence[Tree]) -> WindowUpdate:
+    """Return the update whose blocks end in `end_states`; a block moved as far as the state that it begins with."""
+    problem = window_state.problem
+    states = list(walk.states)
+    states[-1] = end_states[-1]
+    inputs = torch.cat([walk.inputs, problem.observe(end_states[-1]).unsqueeze(0)])
+    moves = torch.zeros_like(walk.inputs)
+    for slot, old, new in zip(walk.first_slots[1:], walk.old_states[1:], end_states[:-1], strict=True):
+        states[slot - 1] = new
+        inputs[slot] = problem.observe(new)
+        moves[slot] = inputs[slot] - walk.inputs[slot]
+        if not _state_is_input(window_state):
+            hidden = _measure_distance(new, old)
+            moves[slot] = torch.where(hidden <= moves[slot].abs(), moves[slot], hidden)  # nan is taken over
     return WindowUpdate(
-        sweep=SweepResult(states, inputs, walked.outputs, moves),
-        evaluations=StepEvaluations(front.start, walked.inputs, walked.outputs),
+        sweep=SweepResult(states, inputs, walk.outputs, moves),
+        evaluations=StepEvaluations(window_state.start, walk.inputs, walk.outputs),
     )
 
 
-def check_size(name: str, size: int) -> None:
+def refuse_empty_block(method_name: str, size: int) -> None:
     """Refuse blocks without steps."""
     if size < 1:
-        raise ValueError(f"{name}({size}) has no step in a block; pass 1 or more")
+        raise ValueError(f"{method_name}({size}) has no step in a block; pass 1 or more")
 
 
-def _is_input(front: WindowState) -> bool:
-    return front.problem.process.observe(front.state) is front.state
+def _state_is_input(window_state: WindowState) -> bool:
+    return window_state.problem.process.observe(window_state.state) is window_state.state
 
 
-def _old_states(front: WindowState) -> Sequence[Tree]:
-    """The states to walk from, as far as they are known: those of the inputs to be evaluated.
+def _usable_states(window_state: WindowState) -> Sequence[Tree]:
+    """Return the states to walk from: those of the inputs to be evaluated, up to the first that is not available.
 
     A guess may have replaced the inputs. Where the state holds more, such as a counter, a guess of inputs alone repeats
     the state of another step, with which `advance` must not be called.
     """
-    if _is_input(front):
-        return JoinedStates([front.state], RowStates(front.problem.input_layout, front.inputs[1:]))
-    states = front.states
-    return states[: next((slot for slot in range(1, len(states)) if states[slot] is states[slot - 1]), len(states))]
+    if _state_is_input(window_state):
+        return JoinedStates([window_state.state], RowStates(window_state.problem.input_layout, window_state.inputs[1:]))
+    states = window_state.states
+    for slot in range(1, len(states)):
+        if states[slot] is states[slot - 1]:
+            return states[:slot]
+    return states
 
 
-def _apart(left: Tree, right: Tree) -> Tensor:
-    """The largest distance between two states, over what `observe` leaves out as well.
+def _measure_distance(left: Tree, right: Tree) -> Tensor:
+    """Return the largest distance between two states, over what `observe` leaves out as well.
 
     Two steps may see the same input in states that differ; only floating numbers can be a little apart.
     """
-    sizes = []
-    leaves = pytree.tree_leaves(left)
-    for a, b in zip(leaves, pytree.tree_leaves(right), strict=True):
-        if not isinstance(a, Tensor):
-            sizes.append(torch.tensor(0.0 if a == b else FAR))
-        elif a.numel():
-            sizes.append((a - b).abs().max() if a.is_floating_point() else torch.where((a == b).all(), 0.0, FAR))
-    device = next(leaf.device for leaf in leaves if isinstance(leaf, Tensor))
-    return torch.stack([size.to(device, torch.float64) for size in sizes]).max()
+    left_leaves = pytree.tree_leaves(left)
+    right_leaves = pytree.tree_leaves(right)
+    distances = []
+    for left_leaf, right_leaf in zip(left_leaves, right_leaves, strict=True):
+        if not isinstance(left_leaf, Tensor):
+            distances.append(torch.tensor(0.0 if left_leaf == right_leaf else FAR_APART))
+        elif left_leaf.numel():
+            distances.append(_measure_leaf(left_leaf, right_leaf))
+    device = next(leaf.device for leaf in left_leaves if isinstance(leaf, Tensor))
+    return torch.stack([distance.to(device, torch.float64) for distance in distances]).max()
+
+
+def _measure_leaf(left: Tensor, right: Tensor) -> Tensor:
+    """Return the largest distance between the elements of two tensors."""
+    if left.is_floating_point():
+        return (left - right).abs().max()
+    return torch.where((left == right).all(), 0.0, FAR_APART)

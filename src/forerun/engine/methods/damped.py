@@ -36,36 +36,46 @@ class Damped(SlopeMethod):
     factor: float = 1.0
     bound: float | None = None
 
-    def slopes(self, front: WindowState, evaluate: Evaluate) -> tuple[Tensor, Tensor | None, Any]:
-        outputs, slopes, memory = self.method.slopes(front, evaluate)
+    def slopes(self, window_state: WindowState, evaluate: Evaluate) -> tuple[Tensor, Tensor | None, Any]:
+        outputs, slopes, memory = self.method.slopes(window_state, evaluate)
         if slopes is None:
             return outputs, None, memory
         slopes = self.factor * slopes
-        return outputs, slopes if self.bound is None else clip(front, slopes, self.bound), memory
+        if self.bound is not None:
+            slopes = clip_slopes(window_state, slopes, self.bound)
+        return outputs, slopes, memory
 
     def stop(self, start: int, stop: int) -> int:
         return self.method.stop(start, stop)
 
 
-def clip(front: WindowState, slopes: Tensor, bound: float) -> Tensor:
-    """The slopes whose propagators `A = a + b S` are clipped to `bound`, or to `|a|` where that is more."""
-    a, b = gains(front, slopes)
-    largest = a.abs().clamp_min(bound)
-    if slopes.dim() == front.inputs.dim():
-        kept = (a + b * slopes).clamp(-largest, largest) - a
+def clip_slopes(window_state: WindowState, slopes: Tensor, bound: float) -> Tensor:
+    """Return the slopes whose propagators `A = a + b S` are clipped to `bound`, or to `|a|` where that is more."""
+    a, b = affine_factors(window_state, slopes)
+    bounds = a.abs().clamp_min(bound)
+    if slopes.dim() == window_state.inputs.dim():
+        clipped = (a + b * slopes).clamp(-bounds, bounds) - a
     else:
         eye = torch.eye(slopes.shape[-1], dtype=slopes.dtype, device=slopes.device)
         A = a * eye + b * slopes
-        size = (A.abs().sum(-1).amax(-1) * A.abs().sum(-2).amax(-1)).sqrt()[..., None, None]
-        kept = torch.where(size > largest, A * (largest / size), A) - a * eye
-    return torch.where(b == 0, 0.0, kept / b)
+        norms = _bound_norms(A)
+        clipped = torch.where(norms > bounds, A * (bounds / norms), A) - a * eye
+    return torch.where(b == 0, 0.0, clipped / b)
 
 
-def gains(front: WindowState, like: Tensor) -> tuple[Tensor, Tensor]:
-    """`a` and `b` of `A = a + b S`, one number a step, shaped to multiply `like`; 0 and 1 where they are not known."""
-    maps = front.problem.affine_maps(front.start, len(like))
-    if maps is None:
-        none = like.new_zeros(len(like)).reshape(-1, *[1] * (like.dim() - 1))
-        return none, torch.ones_like(none)
+def affine_factors(window_state: WindowState, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return `a` and `b` of `A = a + b S`, one number a step, shaped to multiply `like`; 0 and 1 where not known."""
     shape = (-1, *[1] * (like.dim() - 1))
+    maps = window_state.problem.affine_maps(window_state.start, len(like))
+    if maps is None:
+        zeros = like.new_zeros(len(like)).reshape(shape)
+        return zeros, torch.ones_like(zeros)
     return maps.state_factors.reshape(shape), maps.output_factors.reshape(shape)
+
+
+def _bound_norms(matrices: Tensor) -> Tensor:
+    """Return `sqrt(|A|_1 |A|_inf)`, at least the norm, of matrices `(..., E, D)`, as `(..., 1, 1)`."""
+    sizes = matrices.abs()
+    row_bound = sizes.sum(-1).amax(-1)
+    column_bound = sizes.sum(-2).amax(-1)
+    return (row_bound * column_bound).sqrt()[..., None, None]

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from forerun.engine.methods.base import Evaluate, Method, StepEvaluations, WindowState, WindowUpdate
-from forerun.engine.methods.damped import clip, gains
+from forerun.engine.methods.damped import affine_factors, clip_slopes
 from forerun.engine.methods.quasi_newton import QuasiNewton
 from forerun.engine.methods.slopes import SlopeMethod
 from forerun.engine.numerics.scan import affine_scan
 from forerun.engine.rows import apply_slopes, sweep_window
 
-STEEP = 1e6  # larger propagators weigh like this one, so that their squares are finite in float32
+MAX_PROPAGATOR = 1e6  # larger propagators weigh like this one, so that their squares are finite in float32
 
 
 @dataclass(frozen=True)
@@ -45,63 +45,74 @@ class Elk(Method):
         if not self.damping > 0:
             raise ValueError(f"Elk(damping={self.damping}) has no trust region; pass a positive number")
 
-    def iterate(self, front: WindowState, evaluate: Evaluate) -> WindowUpdate:
-        outputs, slopes, memory = self.method.slopes(front, evaluate)
-        tame = None if slopes is None else clip(front, slopes, 1.0)
+    def iterate(self, window_state: WindowState, evaluate: Evaluate) -> WindowUpdate:
+        outputs, slopes, memory = self.method.slopes(window_state, evaluate)
+        clipped = None if slopes is None else clip_slopes(window_state, slopes, 1.0)
         path = sweep_window(
-            front.problem, front.start, front.state, outputs=outputs, slopes=tame, evaluated_inputs=front.inputs
+            window_state.problem,
+            window_state.start,
+            window_state.state,
+            outputs=outputs,
+            slopes=clipped,
+            evaluated_inputs=window_state.inputs,
         )
         return WindowUpdate(
             sweep=path,
-            evaluations=StepEvaluations(front.start, front.inputs, outputs),
-            slopes=tame,
-            guesses=self._smoothed(front, outputs, slopes),
+            evaluations=StepEvaluations(window_state.start, window_state.inputs, outputs),
+            slopes=clipped,
+            guesses=self._smooth_path(window_state, outputs, slopes),
             memory=memory,
         )
 
     def stop(self, start: int, stop: int) -> int:
         return self.method.stop(start, stop)
 
-    def _smoothed(self, front: WindowState, outputs: Tensor, slopes: Tensor | None) -> Tensor:
-        """The smoother's means `(W + 1, *batch, D)`, the first exact."""
-        A, q = self._dynamics(front, outputs, slopes)
-        R, u, first = 1 / self.damping, front.inputs, front.inputs[0]
-        P = _variances(A, R)  # of x_start .. x_stop, each given the guesses up to its own
-        ahead = A.square() * P[:-1] + 1  # of x_start+1 .. x_stop, each given the guesses before it
-        K = torch.cat([(ahead / (ahead + R))[:-1], torch.zeros_like(ahead[:1])])  # nothing was guessed for x_stop
-        seen = torch.cat([u[1:], u[:1]])
-        m = torch.cat([first.unsqueeze(0), affine_scan((1 - K) * A, (1 - K) * q + K * seen, first)])
-        C = P[:-1] * A / ahead
+    def _smooth_path(self, window_state: WindowState, outputs: Tensor, slopes: Tensor | None) -> Tensor:
+        """Return the smoother's means `(W + 1, *batch, D)`, the first exact."""
+        A, q = self._linearise_sweep(window_state, outputs, slopes)
+        R = 1 / self.damping
+        u = window_state.inputs
+        first = u[0]
+        P = _filter_variances(A, R)  # of x_start .. x_stop, each given the guesses up to its own
+        forecast = A.square() * P[:-1] + 1  # of x_start+1 .. x_stop, each given the guesses before it
+        gains = (forecast / (forecast + R))[:-1]
+        K = torch.cat([gains, torch.zeros_like(forecast[:1])])  # nothing was guessed for x_stop
+        observed = torch.cat([u[1:], u[:1]])
+        means = affine_scan((1 - K) * A, (1 - K) * q + K * observed, first)
+        m = torch.cat([first.unsqueeze(0), means])
+        C = P[:-1] * A / forecast
         # the exact first state has P = 0, so C = 0 there: it stays
         smoothed = affine_scan(C, m[:-1] - C * (A * m[:-1] + q), m[-1], reverse=True)
         return torch.cat([smoothed, m[-1:]])
 
-    def _dynamics(self, front: WindowState, outputs: Tensor, slopes: Tensor | None) -> tuple[Tensor, Tensor]:
-        """`A` and `q` of the plain sweep."""
-        maps = front.problem.affine_maps(front.start, len(outputs))
-        if maps is None or (slopes is not None and slopes.dim() > outputs.dim()):
-            what = "no affine" if maps is None else f"dense slopes from {type(self.method).__name__}()"
-            raise ValueError(
-                f"Elk smooths paths x_(i+1) = A x_i + q with a scalar or diagonal A, but there is {what}; "
-                "use method=Damped(QuasiNewton(), bound=1.0), which does with any process and any slopes"
-            )
-        slopes = torch.zeros_like(outputs[..., :1]) if slopes is None else slopes
-        a, b = gains(front, slopes)
-        q = b * (outputs - apply_slopes(slopes, front.inputs))
+    def _linearise_sweep(
+        self, window_state: WindowState, outputs: Tensor, slopes: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return `A` and `q` of the plain sweep."""
+        maps = window_state.problem.affine_maps(window_state.start, len(outputs))
+        if maps is None:
+            raise ValueError(_refusal("no affine"))
+        if slopes is None:
+            slopes = torch.zeros_like(outputs[..., :1])
+        if slopes.dim() > outputs.dim():
+            raise ValueError(_refusal(f"dense slopes from {type(self.method).__name__}()"))
+        a, b = affine_factors(window_state, slopes)
+        q = b * (outputs - apply_slopes(slopes, window_state.inputs))
         if maps.shift is not None:
             q = q + maps.shift
-        return (a + b * slopes).clamp(-STEEP, STEEP), q
+        return (a + b * slopes).clamp(-MAX_PROPAGATOR, MAX_PROPAGATOR), q
 
 
-def _variances(A: Tensor, R: float) -> Tensor:
-    """The filter's variances `P` of `x_start .. x_stop`, shaped like `A` with one entry more in front.
+def _filter_variances(A: Tensor, R: float) -> Tensor:
+    """Return the filter's variances `P` of `x_start .. x_stop`, shaped like `A` with one entry more in front.
 
     `P <- R (A^2 P + 1) / (A^2 P + 1 + R)` from `P = 0` is a linear fraction, composed by products of the matrices
     `[[R A^2, R], [A^2, 1 + R]]`. All entries are positive, so nothing cancels; a common factor does not matter.
     """
     square = A.square()
     one = torch.ones_like(square)
-    M = torch.stack([R * square, R * one, square, (1 + R) * one], -1).unflatten(-1, (2, 2))
+    entries = [R * square, R * one, square, (1 + R) * one]
+    M = torch.stack(entries, -1).unflatten(-1, (2, 2))
     reach = 1
     while True:
         M = M / M.amax((-2, -1), keepdim=True)
@@ -110,3 +121,10 @@ def _variances(A: Tensor, R: float) -> Tensor:
         M = torch.cat([M[:reach], M[reach:] @ M[:-reach]])
         reach *= 2
     return torch.cat([torch.zeros_like(one[:1]), M[..., 0, 1] / M[..., 1, 1]])
+
+
+def _refusal(obstacle: str) -> str:
+    return (
+        f"Elk smooths paths x_(i+1) = A x_i + q with a scalar or diagonal A, but there is {obstacle}; "
+        "use method=Damped(QuasiNewton(), bound=1.0), which does with any process and any slopes"
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from forerun.engine.methods.base import Evaluate, Method, StepEvaluations, WindowState, WindowUpdate
-from forerun.engine.methods.blocks import check_size, joined, walk
+from forerun.engine.methods.blocks import join_blocks, refuse_empty_block, walk_blocks
 from forerun.engine.methods.jacobi import Jacobi
 from forerun.engine.rows import sweep_window
 
@@ -26,21 +26,22 @@ class GaussSeidel(Method):
     within: Method = Jacobi()
 
     def __post_init__(self) -> None:
-        check_size("GaussSeidel", self.block)
+        refuse_empty_block("GaussSeidel", self.block)
 
-    def iterate(self, front: WindowState, evaluate: Evaluate) -> WindowUpdate:
-        return self.within.iterate(front, evaluate)
+    def iterate(self, window_state: WindowState, evaluate: Evaluate) -> WindowUpdate:
+        return self.within.iterate(window_state, evaluate)
 
     def stop(self, start: int, stop: int) -> int:
-        return self.within.stop(start, min(stop, (start // self.block + 1) * self.block))
+        block_stop = (start // self.block + 1) * self.block
+        return self.within.stop(start, min(stop, block_stop))
 
 
 @dataclass(frozen=True)
 class JacobiGaussSeidel(Method):
-    """The reverse: all blocks together, each from its old first state, the steps of a block one after another.
+    """All blocks together, each from its old first state, the steps of a block one after another.
 
-    An iteration takes `block` rounds of `W / block` evaluations and accepts whole blocks, at least one; so it never
-    takes more than `length` rounds. Parareal without a coarse step; Jacobi-GS of
+    The reverse of `GaussSeidel`. An iteration takes `block` rounds of `W / block` evaluations and accepts whole
+    blocks, at least one; so it never takes more than `length` rounds. Parareal without a coarse step; Jacobi-GS of
     Song et al., arXiv 2002.03629.
 
     Args:
@@ -50,16 +51,16 @@ class JacobiGaussSeidel(Method):
     block: int
 
     def __post_init__(self) -> None:
-        check_size("JacobiGaussSeidel", self.block)
+        refuse_empty_block("JacobiGaussSeidel", self.block)
 
-    def iterate(self, front: WindowState, evaluate: Evaluate) -> WindowUpdate:
-        walked = walk(front, evaluate, self.block)
-        return joined(front, walked, walked.ends)
+    def iterate(self, window_state: WindowState, evaluate: Evaluate) -> WindowUpdate:
+        walk = walk_blocks(window_state, evaluate, self.block)
+        return join_blocks(window_state, walk, walk.end_states)
 
 
 @dataclass(frozen=True)
 class PicardGaussSeidel(Method):
-    """The same, but the outputs of all blocks are swept in order from the exact first state.
+    """All blocks together as in `JacobiGaussSeidel`, their outputs swept in order from the exact first state.
 
     A block then begins the next iteration with what the sweep makes of all outputs before it, and not only of those of
     the block before. Where a step adds its value to all earlier ones, as sequences grow, this is the Jacobi-GS of
@@ -72,14 +73,18 @@ class PicardGaussSeidel(Method):
     block: int
 
     def __post_init__(self) -> None:
-        check_size("PicardGaussSeidel", self.block)
+        refuse_empty_block("PicardGaussSeidel", self.block)
 
-    def iterate(self, front: WindowState, evaluate: Evaluate) -> WindowUpdate:
-        walked = walk(front, evaluate, self.block)
+    def iterate(self, window_state: WindowState, evaluate: Evaluate) -> WindowUpdate:
+        walk = walk_blocks(window_state, evaluate, self.block)
         path = sweep_window(
-            front.problem, front.start, front.state, outputs=walked.outputs, evaluated_inputs=walked.inputs
+            window_state.problem,
+            window_state.start,
+            window_state.state,
+            outputs=walk.outputs,
+            evaluated_inputs=walk.inputs,
         )
         return WindowUpdate(
             sweep=path,
-            evaluations=StepEvaluations(front.start, walked.inputs, walked.outputs),
+            evaluations=StepEvaluations(window_state.start, walk.inputs, walk.outputs),
         )

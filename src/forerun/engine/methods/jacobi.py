@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from forerun.engine.methods.base import Evaluate, Method, WindowState, WindowUpdate
-from forerun.engine.methods.blocks import joined, walk
+from forerun.engine.methods.blocks import join_blocks, walk_blocks
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,6 @@ class Jacobi(Method):
     the input, a step is accepted only when the rest of its state no longer moves either.
     """
 
-    def iterate(self, front: WindowState, evaluate: Evaluate) -> WindowUpdate:
-        walked = walk(front, evaluate, 1)
-        return joined(front, walked, walked.ends)
+    def iterate(self, window_state: WindowState, evaluate: Evaluate) -> WindowUpdate:
+        walk = walk_blocks(window_state, evaluate, 1)
+        return join_blocks(window_state, walk, walk.end_states)

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from forerun.engine.methods.base import Evaluate, WindowState
 from forerun.engine.methods.slopes import SlopeMethod
-from forerun.engine.methods.tangents import along
+from forerun.engine.methods.tangents import evaluate_tangents
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.rows import Problem
 
-CHUNK: Final = 32  # columns of the Jacobian that are computed at once: beyond, memory grows and time does not fall
+COLUMNS_AT_ONCE: Final = 32  # of the Jacobian: beyond, memory grows and time does not fall
 
 
 @dataclass(frozen=True)
@@ -46,56 +46,68 @@ class Newton(SlopeMethod):
     difference: float | None = None
     max_bytes: int = 2**31
 
-    def slopes(self, front: WindowState, evaluate: Evaluate) -> tuple[Tensor, Tensor | None, None]:
-        width = front.inputs.shape[-1]
-        self._afford(front.inputs)
+    def slopes(self, window_state: WindowState, evaluate: Evaluate) -> tuple[Tensor, Tensor | None, None]:
+        self._refuse_large_jacobians(window_state.inputs)
+        problem = window_state.problem
+        width = window_state.inputs.shape[-1]
+        differentiate, cost = self._differentiate_axes, width + 1
+        if self.linear is not None:
+            differentiate, cost = self._call_linear, 2
 
-        def call(steps: Tensor, inputs: Tensor) -> Tensor:
-            return _beside(*(self._computed if self.linear is None else self._given)(front.problem, steps, inputs))
+        def evaluate_rows(steps: Tensor, inputs: Tensor) -> Tensor:
+            return _join_rows(*differentiate(problem, steps, inputs))
 
-        rows = evaluate(front.steps, front.inputs, call, width + 1 if self.linear is None else 2)
+        rows = evaluate(window_state.steps, window_state.inputs, evaluate_rows, cost)
         height = rows.shape[-1] // (1 + width)
-        outputs, J = rows[..., :height], rows[..., height:].unflatten(-1, (height, width))
+        outputs = rows[..., :height]
         if height != width:
             return outputs, None, None
-        lost = J.sum((-2, -1), keepdim=True).isfinite().logical_not()
-        return outputs, J.masked_fill_(lost, 0.0), None
+        J = rows[..., height:].unflatten(-1, (height, width))
+        is_lost = J.sum((-2, -1), keepdim=True).isfinite().logical_not()
+        return outputs, J.masked_fill_(is_lost, 0.0), None
 
-    def _computed(self, problem: Problem, steps: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        axes = torch.eye(inputs.shape[-1], dtype=inputs.dtype, device=inputs.device)
+    def _differentiate_axes(self, problem: Problem, steps: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return outputs and Jacobians, by tangents along the axes."""
+        width = inputs.shape[-1]
+        axes = torch.eye(width, dtype=inputs.dtype, device=inputs.device)
         columns = []
-        for some in axes.split(CHUNK):
-            directions = some.reshape(-1, *[1] * (inputs.dim() - 1), inputs.shape[-1]).expand(-1, *inputs.shape)
-            outputs, found = along(problem, steps, inputs, directions=directions, difference=self.difference)
-            columns.append(found)
+        for chunk in axes.split(COLUMNS_AT_ONCE):
+            directions = chunk.reshape(-1, *[1] * (inputs.dim() - 1), width).expand(-1, *inputs.shape)
+            outputs, tangents = evaluate_tangents(
+                problem, steps, inputs, directions=directions, difference=self.difference
+            )
+            columns.append(tangents)
         return outputs, torch.cat(columns).movedim(0, -1)
 
-    def _given(self, problem: Problem, steps: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def _call_linear(self, problem: Problem, steps: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return outputs and Jacobians, as the user's `linear` gives them."""
         assert self.linear is not None
-        found, J = self.linear(steps, problem.input_layout.unpack(inputs))
-        outputs = problem.pack_outputs(found, len(steps))
+        output_tree, J = self.linear(steps, problem.input_layout.unpack(inputs))
+        outputs = problem.pack_outputs(output_tree, len(steps))
         expected = (*outputs.shape, inputs.shape[-1])
         if J.shape != expected:
             raise ValueError(
                 f"linear returned Jacobians of shape {list(J.shape)}, but the rows d output / d input of "
                 f"{len(steps)} steps have the shape {list(expected)} = (W, *batch, E, D), with the tensors of a tree "
-                "flattened one behind the other; return that shape"
+                "flattened one after the other; return that shape"
             )
         return outputs, J.to(inputs.dtype)
 
-    def _afford(self, inputs: Tensor) -> None:
+    def _refuse_large_jacobians(self, inputs: Tensor) -> None:
         width = inputs.shape[-1]
-        needed = inputs.numel() * width * inputs.element_size()
-        if needed > self.max_bytes:
+        required = inputs.numel() * width * inputs.element_size()
+        if required > self.max_bytes:
             raise ValueError(
-                f"Newton() needs {needed / 2**30:.3g} GiB for the Jacobians of {len(inputs)} steps and "
+                f"Newton() needs {required / 2**30:.3g} GiB for the Jacobians of {len(inputs)} steps and "
                 f"{inputs[0, ..., 0].numel()} samples, {width} x {width} numbers each, but max_bytes allows "
                 f"{self.max_bytes / 2**30:.3g} GiB; use method=QuasiNewton() or Secant(), or a smaller window"
             )
 
 
-def _beside(outputs: Tensor, J: Tensor) -> Tensor:
-    """Rows `(W, *batch, E + E D)`, with the elements first in memory where those of the Jacobians are."""
+def _join_rows(outputs: Tensor, J: Tensor) -> Tensor:
+    """Return rows `(W, *batch, E + E D)`, with the elements first in memory where those of the Jacobians are."""
     if J.stride(-1) == 1:
         return torch.cat([outputs, J.flatten(-2)], -1)
-    return torch.cat([outputs.movedim(-1, 0), J.movedim((-2, -1), (0, 1)).flatten(0, 1)]).movedim(0, -1)
+    output_columns = outputs.movedim(-1, 0)
+    jacobian_columns = J.movedim((-2, -1), (0, 1)).flatten(0, 1)
+    return torch.cat([output_columns, jacobian_columns]).movedim(0, -1)

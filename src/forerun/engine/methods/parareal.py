@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from forerun.engine.methods.base import Evaluate, Method, WindowState, WindowUpdate
-from forerun.engine.methods.blocks import check_size, joined, walk
+from forerun.engine.methods.blocks import BlockWalk, join_blocks, refuse_empty_block, walk_blocks
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.rows import Problem
 
@@ -43,35 +43,47 @@ class Parareal(Method):
     coarse: Callable[[int, int, Tree], Tree] | None = None
 
     def __post_init__(self) -> None:
-        check_size("Parareal", self.block)
+        refuse_empty_block("Parareal", self.block)
 
-    def iterate(self, front: WindowState, evaluate: Evaluate) -> WindowUpdate:
-        problem, walked = front.problem, walk(front, evaluate, self.block)
-        new = walked.ends[:1]
-        for begin, before, fine in zip(walked.begins[1:-1], walked.before[1:-1], walked.ends[1:-1], strict=True):
-            start, state = front.start + begin, new[-1]
-            stop = start + self.block
-            if self.coarse is None:
-                output = evaluate(problem.step_range(start, start + 1), problem.observe(state).unsqueeze(0))[0]
-                after = _held(problem, range(start, stop), state, output)
-                after_before = _held(problem, range(start, stop), before, walked.outputs[begin])
-            else:
-                after, after_before = self.coarse(start, stop, state), self.coarse(start, stop, before)
-            new.append(pytree.tree_map(_corrected, fine, after, after_before))
-        # the last block's end is not corrected: nothing in the window begins there
-        return joined(front, walked, [*new, *walked.ends[len(new) :]])
+    def iterate(self, window_state: WindowState, evaluate: Evaluate) -> WindowUpdate:
+        walk = walk_blocks(window_state, evaluate, self.block)
+        fine_states = walk.end_states
+        end_states = fine_states[:1]
+        # the first block began in the exact state; the last one's end is not corrected, as nothing begins there
+        for block in range(1, len(fine_states) - 1):
+            new, old = self._step_coarsely(window_state, evaluate, walk, block=block, state=end_states[-1])
+            end_states.append(pytree.tree_map(_correct_leaf, fine_states[block], new, old))
+        return join_blocks(window_state, walk, [*end_states, *fine_states[len(end_states) :]])
+
+    def _step_coarsely(
+        self, window_state: WindowState, evaluate: Evaluate, walk: BlockWalk, *, block: int, state: Tree
+    ) -> tuple[Tree, Tree]:
+        """Return the coarse step over a block, from its new first state and from its old one: `G(y_j)`, `G(y_j')`."""
+        problem = window_state.problem
+        slot = walk.first_slots[block]
+        old_state = walk.old_states[block]
+        start = window_state.start + slot
+        stop = start + self.block
+        if self.coarse is not None:
+            return self.coarse(start, stop, state), self.coarse(start, stop, old_state)
+        inputs = problem.observe(state).unsqueeze(0)
+        output = evaluate(problem.step_range(start, start + 1), inputs)[0]
+        steps = range(start, stop)
+        new = _advance_held(problem, steps, state, output)
+        old = _advance_held(problem, steps, old_state, walk.outputs[slot])
+        return new, old
 
 
-def _held(problem: Problem, steps: range, state: Tree, output: Tensor) -> Tree:
-    """The state after some steps with one output held."""
+def _advance_held(problem: Problem, steps: range, state: Tree, output: Tensor) -> Tree:
+    """Return the state after some steps with one output held."""
     for step in steps:
         state = problem.advance(step, state, output)
     return state
 
 
-def _corrected(fine: Tree, new: Tree, old: Tree) -> Tree:
-    """`F + G - G'` of one leaf."""
+def _correct_leaf(fine: Tree, new: Tree, old: Tree) -> Tree:
+    """Return `F + G - G'` for one leaf; `F` where that is not finite, or nothing to be added."""
     if not isinstance(fine, Tensor) or not fine.is_floating_point():
         return fine
-    found = fine + (new - old)
-    return torch.where(found.isfinite(), found, fine)
+    corrected = fine + (new - old)
+    return torch.where(corrected.isfinite(), corrected, fine)

@@ -17,5 +17,5 @@ class Picard(SlopeMethod):
     With the step's increment as output and `Copy` as guess this is ParaDiGMS (arXiv 2305.16317, Algorithm 1).
     """
 
-    def slopes(self, front: WindowState, evaluate: Evaluate) -> tuple[Tensor, None, None]:
-        return evaluate(front.steps, front.inputs), None, None
+    def slopes(self, window_state: WindowState, evaluate: Evaluate) -> tuple[Tensor, None, None]:
+        return evaluate(window_state.steps, window_state.inputs), None, None

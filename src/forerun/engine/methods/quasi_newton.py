@@ -11,7 +11,7 @@ from torch import Tensor
 
 from forerun.engine.methods.base import Evaluate, WindowState
 from forerun.engine.methods.slopes import SlopeMethod
-from forerun.engine.methods.tangents import along
+from forerun.engine.methods.tangents import evaluate_tangents
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.rows import Problem
 
@@ -50,43 +50,60 @@ class QuasiNewton(SlopeMethod):
         if self.probes < 1:
             raise ValueError(f"QuasiNewton(probes={self.probes}) looks nowhere; pass 1 or more, or use Picard()")
 
-    def slopes(self, front: WindowState, evaluate: Evaluate) -> tuple[Tensor, Tensor | None, None]:
-        width = front.inputs.shape[-1]
+    def slopes(self, window_state: WindowState, evaluate: Evaluate) -> tuple[Tensor, Tensor | None, None]:
+        problem = window_state.problem
+        width = window_state.inputs.shape[-1]
+        differentiate, cost = self._estimate_diagonal, 1 + self.probes
+        if self.diagonal is not None:
+            differentiate, cost = self._call_diagonal, 2
 
-        def call(steps: Tensor, inputs: Tensor) -> Tensor:
-            outputs, S = (self._estimated if self.diagonal is None else self._given)(front.problem, steps, inputs)
-            return torch.cat([outputs, S], -1)
+        def evaluate_rows(steps: Tensor, inputs: Tensor) -> Tensor:
+            return torch.cat(differentiate(problem, steps, inputs), -1)
 
-        rows = evaluate(front.steps, front.inputs, call, 1 + self.probes if self.diagonal is None else 2)
-        outputs, S = rows[..., :-width], rows[..., -width:]
+        rows = evaluate(window_state.steps, window_state.inputs, evaluate_rows, cost)
+        outputs = rows[..., :-width]
         if outputs.shape[-1] != width:
             return outputs, None, None
-        return outputs, torch.where(S.isfinite().all(-1, keepdim=True), S, 0.0), None
+        S = rows[..., -width:]
+        is_finite = S.isfinite().all(-1, keepdim=True)
+        return outputs, torch.where(is_finite, S, 0.0), None
 
-    def _estimated(self, problem: Problem, steps: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        z = torch.stack([self._signs(steps, inputs, probe) for probe in range(self.probes)])
-        outputs, Jz = along(problem, steps, inputs, directions=z, difference=self.difference)
-        return outputs, (z * Jz).mean(0) if Jz.shape == z.shape else torch.zeros_like(inputs)
+    def _estimate_diagonal(self, problem: Problem, steps: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return outputs and Hutchinson's estimate of the diagonal; zero where outputs are not like inputs."""
+        z = torch.stack([self._draw_signs(steps, inputs, probe) for probe in range(self.probes)])
+        outputs, Jz = evaluate_tangents(problem, steps, inputs, directions=z, difference=self.difference)
+        if Jz.shape != z.shape:
+            return outputs, torch.zeros_like(inputs)
+        return outputs, (z * Jz).mean(0)
 
-    def _given(self, problem: Problem, steps: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def _call_diagonal(self, problem: Problem, steps: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return outputs and the diagonal that the user's function gives."""
         assert self.diagonal is not None
-        found = self.diagonal(steps, problem.input_layout.unpack(inputs))
-        return problem.evaluate(steps, inputs), problem.input_layout.pack(found, len(steps))
+        diagonal = self.diagonal(steps, problem.input_layout.unpack(inputs))
+        return problem.evaluate(steps, inputs), problem.input_layout.pack(diagonal, len(steps))
 
-    def _signs(self, steps: Tensor, like: Tensor, probe: int) -> Tensor:
-        """`(W, *batch, D)`, +1 or -1: the top bit of a hash of seed, probe, step and element (SplitMix64)."""
+    def _draw_signs(self, steps: Tensor, like: Tensor, probe: int) -> Tensor:
+        """Return +1 or -1 `(W, *batch, D)`: the top bit of a hash of seed, probe, step and element (SplitMix64)."""
         elements = torch.arange(prod(like.shape[1:]), device=like.device)
-        key = _mixed(_mixed(steps + self.seed * 1_000_003) + probe)
-        return torch.where(_mixed(key.unsqueeze(-1) ^ elements) < 0, -1.0, 1.0).to(like).reshape(like.shape)
+        seeded_steps = _mix_bits(steps + self.seed * 1_000_003)
+        keys = _mix_bits(seeded_steps + probe).unsqueeze(-1)
+        signs = torch.where(_mix_bits(keys ^ elements) < 0, -1.0, 1.0)
+        return signs.to(like).reshape(like.shape)
 
 
-def _mixed(bits: Tensor) -> Tensor:
-    """The output function of SplitMix64 (Steele, Lea, Flood 2014); int64 wraps around on every device."""
-    bits = bits + _signed(0x9E3779B97F4A7C15)
-    bits = (bits ^ (bits >> 30 & (1 << 34) - 1)) * _signed(0xBF58476D1CE4E5B9)
-    bits = (bits ^ (bits >> 27 & (1 << 37) - 1)) * _signed(0x94D049BB133111EB)
-    return bits ^ (bits >> 31 & (1 << 33) - 1)
+def _mix_bits(bits: Tensor) -> Tensor:
+    """Return the output function of SplitMix64 (Steele, Lea, Flood 2014); int64 wraps around on every device."""
+    bits = bits + _to_signed(0x9E3779B97F4A7C15)
+    bits = (bits ^ _shift_right(bits, 30)) * _to_signed(0xBF58476D1CE4E5B9)
+    bits = (bits ^ _shift_right(bits, 27)) * _to_signed(0x94D049BB133111EB)
+    return bits ^ _shift_right(bits, 31)
 
 
-def _signed(word: int) -> int:
+def _shift_right(bits: Tensor, count: int) -> Tensor:
+    """Return the bits shifted as if unsigned: zeros enter, not copies of the sign."""
+    return bits >> count & (1 << 64 - count) - 1
+
+
+def _to_signed(word: int) -> int:
+    """Return the int64 with the bits of an unsigned word."""
     return word - (1 << 64) if word >> 63 else word

@@ -26,14 +26,17 @@ class Secant(SlopeMethod):
 
     bound: float = 10.0
 
-    def slopes(self, front: WindowState, evaluate: Evaluate) -> tuple[Tensor, Tensor | None, None]:
-        outputs = evaluate(front.steps, front.inputs)
-        before = None if front.previous is None else front.previous.select_steps(front.start, len(outputs))
-        if not before or not front.problem.accepts_slopes:
+    def slopes(self, window_state: WindowState, evaluate: Evaluate) -> tuple[Tensor, Tensor | None, None]:
+        outputs = evaluate(window_state.steps, window_state.inputs)
+        if window_state.previous is None or not window_state.problem.accepts_slopes:
             return outputs, None, None
-        moved = front.inputs[: len(before)] - before.inputs
-        changed = outputs[: len(before)] - before.outputs
-        slopes = torch.linalg.vecdot(changed, moved) / torch.linalg.vecdot(moved, moved)
-        kept = torch.where(slopes.abs() <= self.bound, slopes, 0.0).unsqueeze(-1)  # nan <= bound is False
-        entered = kept[-1:].expand(len(outputs) - len(before), *kept.shape[1:])
-        return outputs, torch.cat([kept, entered]), None
+        previous = window_state.previous.select_steps(window_state.start, len(outputs))
+        count = len(previous)
+        if not count:
+            return outputs, None, None
+        input_changes = window_state.inputs[:count] - previous.inputs
+        output_changes = outputs[:count] - previous.outputs
+        scalars = torch.linalg.vecdot(output_changes, input_changes) / torch.linalg.vecdot(input_changes, input_changes)
+        slopes = torch.where(scalars.abs() <= self.bound, scalars, 0.0).unsqueeze(-1)  # nan <= bound is False
+        entered_shape = (len(outputs) - count, *slopes.shape[1:])
+        return outputs, torch.cat([slopes, slopes[-1:].expand(entered_shape)]), None

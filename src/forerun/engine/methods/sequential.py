@@ -15,25 +15,30 @@ class Sequential(Method):
     """Every step evaluated at its exact input, one after another: `x_{i+1} = advance(i, x_i, evaluate(i, x_i))`.
 
     Args:
-        steps_per_round: steps taken in one iteration, that is between two callbacks; each is a round.
+        steps_per_round: steps taken between two callbacks, each with its own call of evaluate; the log holds them as
+            one `Round`.
     """
 
     steps_per_round: int = 32
 
-    def iterate(self, front: WindowState, evaluate: Evaluate) -> WindowUpdate:
-        problem, state = front.problem, front.state
-        steps = problem.step_range(front.start, min(front.start + self.steps_per_round, problem.length))
-        states, inputs, outputs = [], [problem.observe(state)], []
+    def iterate(self, window_state: WindowState, evaluate: Evaluate) -> WindowUpdate:
+        problem = window_state.problem
+        start = window_state.start
+        state = window_state.state
+        steps = problem.step_range(start, min(start + self.steps_per_round, problem.length))
+        states, input_rows, output_rows = [], [problem.observe(state)], []
         for index, step in enumerate(steps.split(1)):
-            outputs.append(evaluate(step, inputs[-1].unsqueeze(0)))
-            state = problem.advance(front.start + index, state, outputs[-1][0])
+            output = evaluate(step, input_rows[-1].unsqueeze(0))
+            state = problem.advance(start + index, state, output[0])
             states.append(state)
-            inputs.append(problem.observe(state))
-        rows, found = torch.stack(inputs), torch.cat(outputs)
-        moves = rows[:-1] - rows[:-1]  # zero, but for what is not finite
+            input_rows.append(problem.observe(state))
+            output_rows.append(output)
+        inputs = torch.stack(input_rows)
+        outputs = torch.cat(output_rows)
+        moves = inputs[:-1] - inputs[:-1]  # zero, but for what is not finite
         return WindowUpdate(
-            sweep=SweepResult(states, rows, found, moves),
-            evaluations=StepEvaluations(front.start, rows[:-1], found),
+            sweep=SweepResult(states, inputs, outputs, moves),
+            evaluations=StepEvaluations(start, inputs[:-1], outputs),
             in_order=True,
         )
 

@@ -15,18 +15,23 @@ class SlopeMethod(Method):
     """One evaluation of the window, one sweep with slopes `S_i`: `o_i + S_i (observe(x_i) - u_i)`."""
 
     @abstractmethod
-    def slopes(self, front: WindowState, evaluate: Evaluate) -> tuple[Tensor, Tensor | None, Any]:
-        """Outputs `(W, *batch, E)`, slopes (scalar, diagonal, dense, or None for zero) and the next memory."""
+    def slopes(self, window_state: WindowState, evaluate: Evaluate) -> tuple[Tensor, Tensor | None, Any]:
+        """Return outputs `(W, *batch, E)`, slopes (scalar, diagonal, dense, or None for zero) and the next memory."""
 
     @final
-    def iterate(self, front: WindowState, evaluate: Evaluate) -> WindowUpdate:
-        outputs, slopes, memory = self.slopes(front, evaluate)
+    def iterate(self, window_state: WindowState, evaluate: Evaluate) -> WindowUpdate:
+        outputs, slopes, memory = self.slopes(window_state, evaluate)
         path = sweep_window(
-            front.problem, front.start, front.state, outputs=outputs, slopes=slopes, evaluated_inputs=front.inputs
+            window_state.problem,
+            window_state.start,
+            window_state.state,
+            outputs=outputs,
+            slopes=slopes,
+            evaluated_inputs=window_state.inputs,
         )
         return WindowUpdate(
             sweep=path,
-            evaluations=StepEvaluations(front.start, front.inputs, outputs),
+            evaluations=StepEvaluations(window_state.start, window_state.inputs, outputs),
             slopes=slopes,
             memory=memory,
         )

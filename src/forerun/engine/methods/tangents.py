@@ -8,10 +8,10 @@ from torch import Tensor
 from forerun.engine.rows import Problem
 
 
-def along(
+def evaluate_tangents(
     problem: Problem, steps: Tensor, inputs: Tensor, *, directions: Tensor, difference: float | None
 ) -> tuple[Tensor, Tensor]:
-    """Outputs `(W, *batch, E)` and derivatives `J z` `(K, W, *batch, E)` along directions `z` `(K, W, *batch, D)`.
+    """Return outputs `(W, *batch, E)` and derivatives `J z` `(K, W, *batch, E)` along `z` `(K, W, *batch, D)`.
 
     Steps and samples do not see each other, so that one direction serves all of them at once.
 
@@ -27,9 +27,9 @@ def along(
         RuntimeError: evaluate cannot be differentiated in forward mode.
     """
     if difference is not None:
-        return _difference(problem, steps, inputs, directions=directions, difference=difference)
+        return _take_differences(problem, steps, inputs, directions=directions, difference=difference)
     try:
-        return _forward(problem, steps, inputs, directions)
+        return _differentiate_forward(problem, steps, inputs, directions)
     except torch.cuda.OutOfMemoryError:
         raise
     except RuntimeError as error:
@@ -40,25 +40,32 @@ def along(
         ) from error
 
 
-def _forward(problem: Problem, steps: Tensor, inputs: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-    def pushed(direction: Tensor) -> tuple[Tensor, Tensor]:
-        outputs, derivative, *_ = torch.func.jvp(lambda rows: problem.evaluate(steps, rows), (inputs,), (direction,))
-        return outputs, derivative
+def _differentiate_forward(
+    problem: Problem, steps: Tensor, inputs: Tensor, directions: Tensor
+) -> tuple[Tensor, Tensor]:
+    def evaluate_rows(rows: Tensor) -> Tensor:
+        return problem.evaluate(steps, rows)
+
+    def push_direction(direction: Tensor) -> tuple[Tensor, Tensor]:
+        outputs, tangent, *_ = torch.func.jvp(evaluate_rows, (inputs,), (direction,))
+        return outputs, tangent
 
     if len(directions) == 1:  # spares evaluate the need to work under vmap
-        outputs, derivative = pushed(directions[0])
-        return outputs, derivative.unsqueeze(0)
-    outputs, derivatives = torch.func.vmap(pushed)(directions)
-    return outputs[0], derivatives
+        outputs, tangent = push_direction(directions[0])
+        return outputs, tangent.unsqueeze(0)
+    outputs, tangents = torch.func.vmap(push_direction)(directions)
+    return outputs[0], tangents
 
 
-def _difference(
+def _take_differences(
     problem: Problem, steps: Tensor, inputs: Tensor, *, directions: Tensor, difference: float
 ) -> tuple[Tensor, Tensor]:
     rms = inputs.square().mean(-1, keepdim=True).sqrt()
     h = difference * torch.where(rms > 0, rms, 1.0)
     count = len(directions) + 1
+    points = torch.cat([inputs.unsqueeze(0), inputs + h * directions])
     # all rows of a step stand together, as steps must ascend
-    rows = torch.cat([inputs.unsqueeze(0), inputs + h * directions]).transpose(0, 1).flatten(0, 1)
-    found = problem.evaluate(steps.repeat_interleave(count), rows).unflatten(0, (len(steps), count)).transpose(0, 1)
-    return found[0], (found[1:] - found[0]) / h
+    rows = points.transpose(0, 1).flatten(0, 1)
+    evaluated = problem.evaluate(steps.repeat_interleave(count), rows)
+    outputs = evaluated.unflatten(0, (len(steps), count)).transpose(0, 1)
+    return outputs[0], (outputs[1:] - outputs[0]) / h
