@@ -1,6 +1,12 @@
 """How outputs become the next path."""
 
-from forerun.engine.methods.base import Evaluate, StepEvaluations, WindowState, WindowUpdate, Method
+from forerun.engine.methods.base import (
+    Evaluate,
+    StepEvaluations,
+    WindowState,
+    WindowUpdate,
+    Method,
+)
 from forerun.engine.methods.slopes import SlopeMethod
 from forerun.engine.methods.sequential import Sequential
 from forerun.engine.methods.jacobi import Jacobi
@@ -12,7 +18,11 @@ from forerun.engine.methods.damped import Damped
 from forerun.engine.methods.elk import Elk
 from forerun.engine.methods.anderson import Anderson
 from forerun.engine.methods.parareal import Parareal
-from forerun.engine.methods.gauss_seidel import GaussSeidel, JacobiGaussSeidel, PicardGaussSeidel
+from forerun.engine.methods.gauss_seidel import (
+    GaussSeidel,
+    JacobiGaussSeidel,
+    PicardGaussSeidel,
+)
 
 __all__ = [
     "Anderson",

@@ -7,7 +7,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from forerun.engine.methods.base import Evaluate, Method, WindowState, WindowUpdate
+from forerun.engine.methods.base import (
+    Evaluate,
+    Method,
+    WindowState,
+    WindowUpdate,
+)
 from forerun.engine.methods.picard import Picard
 
 MAX_COEFFICIENT_SUM = 1e3  # sum of the sizes of coefficients beyond which a mixture is not trusted
@@ -117,7 +122,10 @@ class RoundDifferences:
 
     @classmethod
     def from_records(
-        cls, window_state: WindowState, moves: Tensor, records: tuple[RoundRecord, ...]
+        cls,
+        window_state: WindowState,
+        moves: Tensor,
+        records: tuple[RoundRecord, ...],
     ) -> RoundDifferences:
         """Return the differences between this round and those before it, the newest of them first."""
         newer_inputs, newer_moves = window_state.inputs, moves

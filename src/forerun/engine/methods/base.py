@@ -21,7 +21,11 @@ class Evaluate(Protocol):
     """A round: output rows of many steps in one batched call, wherever the backend puts it."""
 
     def __call__(
-        self, steps: Tensor, inputs: Tensor, call: Callable[[Tensor, Tensor], Tensor] | None = None, cost: int = 1
+        self,
+        steps: Tensor,
+        inputs: Tensor,
+        call: Callable[[Tensor, Tensor], Tensor] | None = None,
+        cost: int = 1,
     ) -> Tensor:
         """Evaluate the process, or `call` instead of it.
 

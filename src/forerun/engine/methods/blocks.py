@@ -9,7 +9,12 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from forerun.engine.methods.base import Evaluate, StepEvaluations, WindowState, WindowUpdate
+from forerun.engine.methods.base import (
+    Evaluate,
+    StepEvaluations,
+    WindowState,
+    WindowUpdate,
+)
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.rows import JoinedStates, RowStates, SweepResult
 
@@ -104,7 +109,10 @@ def _usable_states(window_state: WindowState) -> Sequence[Tree]:
     the state of another step, with which `advance` must not be called.
     """
     if _state_is_input(window_state):
-        return JoinedStates([window_state.state], RowStates(window_state.problem.input_layout, window_state.inputs[1:]))
+        return JoinedStates(
+            [window_state.state],
+            RowStates(window_state.problem.input_layout, window_state.inputs[1:]),
+        )
     states = window_state.states
     for slot in range(1, len(states)):
         if states[slot] is states[slot - 1]:

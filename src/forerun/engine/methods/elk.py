@@ -7,7 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from forerun.engine.methods.base import Evaluate, Method, StepEvaluations, WindowState, WindowUpdate
+from forerun.engine.methods.base import (
+    Evaluate,
+    Method,
+    StepEvaluations,
+    WindowState,
+    WindowUpdate,
+)
 from forerun.engine.methods.damped import affine_factors, clip_slopes
 from forerun.engine.methods.quasi_newton import QuasiNewton
 from forerun.engine.methods.slopes import SlopeMethod

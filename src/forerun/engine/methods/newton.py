@@ -74,7 +74,11 @@ class Newton(SlopeMethod):
         for chunk in axes.split(COLUMNS_AT_ONCE):
             directions = chunk.reshape(-1, *[1] * (inputs.dim() - 1), width).expand(-1, *inputs.shape)
             outputs, tangents = evaluate_tangents(
-                problem, steps, inputs, directions=directions, difference=self.difference
+                problem,
+                steps,
+                inputs,
+                directions=directions,
+                difference=self.difference,
             )
             columns.append(tangents)
         return outputs, torch.cat(columns).movedim(0, -1)

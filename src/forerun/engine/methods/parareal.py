@@ -9,8 +9,18 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from forerun.engine.methods.base import Evaluate, Method, WindowState, WindowUpdate
-from forerun.engine.methods.blocks import BlockWalk, join_blocks, refuse_empty_block, walk_blocks
+from forerun.engine.methods.base import (
+    Evaluate,
+    Method,
+    WindowState,
+    WindowUpdate,
+)
+from forerun.engine.methods.blocks import (
+    BlockWalk,
+    join_blocks,
+    refuse_empty_block,
+    walk_blocks,
+)
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.rows import Problem
 
@@ -56,7 +66,13 @@ class Parareal(Method):
         return join_blocks(window_state, walk, [*end_states, *fine_states[len(end_states) :]])
 
     def _step_coarsely(
-        self, window_state: WindowState, evaluate: Evaluate, walk: BlockWalk, *, block: int, state: Tree
+        self,
+        window_state: WindowState,
+        evaluate: Evaluate,
+        walk: BlockWalk,
+        *,
+        block: int,
+        state: Tree,
     ) -> tuple[Tree, Tree]:
         """Return the coarse step over a block, from its new first state and from its old one: `G(y_j)`, `G(y_j')`."""
         problem = window_state.problem

@@ -39,4 +39,8 @@ class Secant(SlopeMethod):
         scalars = torch.linalg.vecdot(output_changes, input_changes) / torch.linalg.vecdot(input_changes, input_changes)
         slopes = torch.where(scalars.abs() <= self.bound, scalars, 0.0).unsqueeze(-1)  # nan <= bound is False
         entered_shape = (len(outputs) - count, *slopes.shape[1:])
-        return outputs, torch.cat([slopes, slopes[-1:].expand(entered_shape)]), None
+        return (
+            outputs,
+            torch.cat([slopes, slopes[-1:].expand(entered_shape)]),
+            None,
+        )

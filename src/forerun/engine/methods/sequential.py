@@ -6,7 +6,13 @@ from dataclasses import dataclass
 
 import torch
 
-from forerun.engine.methods.base import Evaluate, Method, StepEvaluations, WindowState, WindowUpdate
+from forerun.engine.methods.base import (
+    Evaluate,
+    Method,
+    StepEvaluations,
+    WindowState,
+    WindowUpdate,
+)
 from forerun.engine.rows import SweepResult
 
 

@@ -7,7 +7,13 @@ from typing import Any, final
 
 from torch import Tensor
 
-from forerun.engine.methods.base import Evaluate, Method, StepEvaluations, WindowState, WindowUpdate
+from forerun.engine.methods.base import (
+    Evaluate,
+    Method,
+    StepEvaluations,
+    WindowState,
+    WindowUpdate,
+)
 from forerun.engine.rows import sweep_window
 
 

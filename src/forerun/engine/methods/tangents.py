@@ -9,7 +9,12 @@ from forerun.engine.rows import Problem
 
 
 def evaluate_tangents(
-    problem: Problem, steps: Tensor, inputs: Tensor, *, directions: Tensor, difference: float | None
+    problem: Problem,
+    steps: Tensor,
+    inputs: Tensor,
+    *,
+    directions: Tensor,
+    difference: float | None,
 ) -> tuple[Tensor, Tensor]:
     """Return outputs `(W, *batch, E)` and derivatives `J z` `(K, W, *batch, E)` along `z` `(K, W, *batch, D)`.
 
@@ -58,7 +63,12 @@ def _differentiate_forward(
 
 
 def _take_differences(
-    problem: Problem, steps: Tensor, inputs: Tensor, *, directions: Tensor, difference: float
+    problem: Problem,
+    steps: Tensor,
+    inputs: Tensor,
+    *,
+    directions: Tensor,
+    difference: float,
 ) -> tuple[Tensor, Tensor]:
     rms = inputs.square().mean(-1, keepdim=True).sqrt()
     h = difference * torch.where(rms > 0, rms, 1.0)
