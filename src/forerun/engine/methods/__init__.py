@@ -7,7 +7,7 @@ from forerun.engine.methods.base import (
     WindowUpdate,
     Method,
 )
-from forerun.engine.methods.slopes import SlopeMethod
+from forerun.engine.methods.slopes import SlopedOutputs, SlopeMethod
 from forerun.engine.methods.sequential import Sequential
 from forerun.engine.methods.jacobi import Jacobi
 from forerun.engine.methods.picard import Picard
@@ -41,6 +41,7 @@ __all__ = [
     "Secant",
     "Sequential",
     "SlopeMethod",
+    "SlopedOutputs",
     "StepEvaluations",
     "WindowState",
     "WindowUpdate",

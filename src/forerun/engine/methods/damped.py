@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from forerun.engine.methods.base import Evaluate, WindowState
-from forerun.engine.methods.slopes import SlopeMethod
+from forerun.engine.methods.slopes import SlopedOutputs, SlopeMethod
 
 
 @dataclass(frozen=True)
@@ -36,14 +35,14 @@ class Damped(SlopeMethod):
     factor: float = 1.0
     bound: float | None = None
 
-    def slopes(self, window_state: WindowState, evaluate: Evaluate) -> tuple[Tensor, Tensor | None, Any]:
+    def slopes(self, window_state: WindowState, evaluate: Evaluate) -> SlopedOutputs:
         outputs, slopes, memory = self.method.slopes(window_state, evaluate)
         if slopes is None:
-            return outputs, None, memory
+            return SlopedOutputs(outputs, memory=memory)
         slopes = self.factor * slopes
         if self.bound is not None:
             slopes = clip_slopes(window_state, slopes, self.bound)
-        return outputs, slopes, memory
+        return SlopedOutputs(outputs, slopes, memory)
 
     def stop(self, start: int, stop: int) -> int:
         return self.method.stop(start, stop)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from forerun.engine.methods.base import Evaluate, WindowState
-from forerun.engine.methods.slopes import SlopeMethod
+from forerun.engine.methods.slopes import SlopedOutputs, SlopeMethod
 from forerun.engine.methods.tangents import evaluate_tangents
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.rows import Problem
@@ -46,7 +46,7 @@ class Newton(SlopeMethod):
     difference: float | None = None
     max_bytes: int = 2**31
 
-    def slopes(self, window_state: WindowState, evaluate: Evaluate) -> tuple[Tensor, Tensor | None, None]:
+    def slopes(self, window_state: WindowState, evaluate: Evaluate) -> SlopedOutputs:
         self._refuse_large_jacobians(window_state.inputs)
         problem = window_state.problem
         width = window_state.inputs.shape[-1]
@@ -61,10 +61,10 @@ class Newton(SlopeMethod):
         height = rows.shape[-1] // (1 + width)
         outputs = rows[..., :height]
         if height != width:
-            return outputs, None, None
+            return SlopedOutputs(outputs)
         J = rows[..., height:].unflatten(-1, (height, width))
         is_lost = J.sum((-2, -1), keepdim=True).isfinite().logical_not()
-        return outputs, J.masked_fill_(is_lost, 0.0), None
+        return SlopedOutputs(outputs, J.masked_fill_(is_lost, 0.0))
 
     def _differentiate_axes(self, problem: Problem, steps: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return outputs and Jacobians, by tangents along the axes."""

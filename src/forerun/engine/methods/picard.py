@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from forerun.engine.methods.base import Evaluate, WindowState
-from forerun.engine.methods.slopes import SlopeMethod
+from forerun.engine.methods.slopes import SlopedOutputs, SlopeMethod
 
 
 @dataclass(frozen=True)
@@ -17,5 +15,5 @@ class Picard(SlopeMethod):
     With the step's increment as output and `Copy` as guess this is ParaDiGMS (arXiv 2305.16317, Algorithm 1).
     """
 
-    def slopes(self, window_state: WindowState, evaluate: Evaluate) -> tuple[Tensor, None, None]:
-        return evaluate(window_state.steps, window_state.inputs), None, None
+    def slopes(self, window_state: WindowState, evaluate: Evaluate) -> SlopedOutputs:
+        return SlopedOutputs(evaluate(window_state.steps, window_state.inputs))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from forerun.engine.methods.base import Evaluate, WindowState
-from forerun.engine.methods.slopes import SlopeMethod
+from forerun.engine.methods.slopes import SlopedOutputs, SlopeMethod
 from forerun.engine.methods.tangents import evaluate_tangents
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.rows import Problem
@@ -50,7 +50,7 @@ class QuasiNewton(SlopeMethod):
         if self.probes < 1:
             raise ValueError(f"QuasiNewton(probes={self.probes}) looks nowhere; pass 1 or more, or use Picard()")
 
-    def slopes(self, window_state: WindowState, evaluate: Evaluate) -> tuple[Tensor, Tensor | None, None]:
+    def slopes(self, window_state: WindowState, evaluate: Evaluate) -> SlopedOutputs:
         problem = window_state.problem
         width = window_state.inputs.shape[-1]
         differentiate, cost = self._estimate_diagonal, 1 + self.probes
@@ -63,10 +63,10 @@ class QuasiNewton(SlopeMethod):
         rows = evaluate(window_state.steps, window_state.inputs, evaluate_rows, cost)
         outputs = rows[..., :-width]
         if outputs.shape[-1] != width:
-            return outputs, None, None
+            return SlopedOutputs(outputs)
         S = rows[..., -width:]
         is_finite = S.isfinite().all(-1, keepdim=True)
-        return outputs, torch.where(is_finite, S, 0.0), None
+        return SlopedOutputs(outputs, torch.where(is_finite, S, 0.0))
 
     def _estimate_diagonal(self, problem: Problem, steps: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return outputs and Hutchinson's estimate of the diagonal; zero where outputs are not like inputs."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from forerun.engine.methods.base import Evaluate, WindowState
-from forerun.engine.methods.slopes import SlopeMethod
+from forerun.engine.methods.slopes import SlopedOutputs, SlopeMethod
 
 
 @dataclass(frozen=True)
@@ -26,21 +25,18 @@ class Secant(SlopeMethod):
 
     bound: float = 10.0
 
-    def slopes(self, window_state: WindowState, evaluate: Evaluate) -> tuple[Tensor, Tensor | None, None]:
+    def slopes(self, window_state: WindowState, evaluate: Evaluate) -> SlopedOutputs:
         outputs = evaluate(window_state.steps, window_state.inputs)
         if window_state.previous is None or not window_state.problem.accepts_slopes:
-            return outputs, None, None
+            return SlopedOutputs(outputs)
         previous = window_state.previous.select_steps(window_state.start, len(outputs))
         count = len(previous)
         if not count:
-            return outputs, None, None
+            return SlopedOutputs(outputs)
         input_changes = window_state.inputs[:count] - previous.inputs
         output_changes = outputs[:count] - previous.outputs
         scalars = torch.linalg.vecdot(output_changes, input_changes) / torch.linalg.vecdot(input_changes, input_changes)
         slopes = torch.where(scalars.abs() <= self.bound, scalars, 0.0).unsqueeze(-1)  # nan <= bound is False
         entered_shape = (len(outputs) - count, *slopes.shape[1:])
-        return (
-            outputs,
-            torch.cat([slopes, slopes[-1:].expand(entered_shape)]),
-            None,
-        )
+        entered_slopes = slopes[-1:].expand(entered_shape)
+        return SlopedOutputs(outputs, torch.cat([slopes, entered_slopes]))

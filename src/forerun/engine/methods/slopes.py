@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 from torch import Tensor
 
@@ -17,12 +17,26 @@ from forerun.engine.methods.base import (
 from forerun.engine.rows import sweep_window
 
 
+class SlopedOutputs(NamedTuple):
+    """What a round gave, and the slopes to sweep it with.
+
+    Attributes:
+        outputs: `(W, *batch, E)`.
+        slopes: scalar `(W, *batch, 1)`, diagonal `(W, *batch, D)` or dense `(W, *batch, E, D)`; None for zero.
+        memory: what the method wants to see again in the next round.
+    """
+
+    outputs: Tensor
+    slopes: Tensor | None = None
+    memory: Any = None
+
+
 class SlopeMethod(Method):
     """One evaluation of the window, one sweep with slopes `S_i`: `o_i + S_i (observe(x_i) - u_i)`."""
 
     @abstractmethod
-    def slopes(self, window_state: WindowState, evaluate: Evaluate) -> tuple[Tensor, Tensor | None, Any]:
-        """Return outputs `(W, *batch, E)`, slopes (scalar, diagonal, dense, or None for zero) and the next memory."""
+    def slopes(self, window_state: WindowState, evaluate: Evaluate) -> SlopedOutputs:
+        """Evaluate the window, and return its outputs with their slopes."""
 
     @final
     def iterate(self, window_state: WindowState, evaluate: Evaluate) -> WindowUpdate:
