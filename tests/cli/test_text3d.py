@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from forerun.cli.app import app
-from forerun.view.pictures import animate
+from forerun.view.pictures import save_animation
 
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
@@ -125,7 +125,7 @@ def test_a_gif_goes_round_in_its_time(tmp_path):
     import torch
 
     pictures = [torch.full((8, 8, 3), shade, dtype=torch.uint8) for shade in (0, 80, 160, 240)]
-    animate(pictures, tmp_path / "round.gif", seconds=2.0)
+    save_animation(pictures, tmp_path / "round.gif", seconds=2.0)
     with image.open(tmp_path / "round.gif") as found:
         assert found.n_frames == 4
         assert found.info["duration"] == 500

@@ -16,8 +16,8 @@ import forerun
 from forerun.diffusion import Denoising, Schedule
 from forerun.engine.rounds import Round, RoundTiming
 from forerun.engine.solution import Seconds
-from forerun.view import Deviation
-from forerun.view.page import CELLS, FRAMES, PICTURES, ROWS, Frame, Page, page, write_page
+from forerun.view import Deviation, PageFrame, RunPage, write_page
+from forerun.view.page_html import MAX_FRAMES, MAX_PICTURES, MAX_ROWS, MAX_SLOTS, render_page
 from forerun.worlds.digits import ExactDenoiser
 
 image = pytest.importorskip("matplotlib.image")
@@ -41,8 +41,8 @@ def picture(seed, *shape):
 
 
 LOG = [entry(0, 2, [0, 0.2, 2, 9]), entry(2, 3, [0, 0, 0.1]), entry(4, 1, [0]), entry(5, 1, [0])]
-WAY = [Frame(number, [picture(number)]) for number in range(5)]
-PAGE = Page(title="Six steps", pictures=[picture(9)], length=6, log=LOG, status="Ended.", frames=WAY)
+WAY = [PageFrame(number, [picture(number)]) for number in range(5)]
+PAGE = RunPage(title="Six steps", pictures=[picture(9)], length=6, log=LOG, status="Ended.", frames=WAY)
 
 
 class Reader(HTMLParser):
@@ -90,7 +90,7 @@ def browse(tmp_path, html, *, fragment="", script=""):
 
 def test_what_a_user_wrote_is_text():
     run = replace(PAGE, title=NASTY, prompt=NASTY, command=NASTY, status=NASTY, notes=[NASTY])
-    html = page(replace(run, highlights={NASTY: NASTY}, figures={NASTY: {NASTY: NASTY}}))
+    html = render_page(replace(run, highlights={NASTY: NASTY}, figures={NASTY: {NASTY: NASTY}}))
     read = Reader(html)
     assert all(NASTY in read.texts[tag] for tag in ("title", "h1", "blockquote", "code", "li", "h2", "dt", "dd"))
     assert read.all("img")[0]["alt"] == NASTY
@@ -99,7 +99,7 @@ def test_what_a_user_wrote_is_text():
 
 
 def test_it_loads_nothing():
-    html = page(PAGE)
+    html = render_page(PAGE)
     assert not re.search(r"https?://|@import|url\(|srcset", html)
     assert """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:;""" in html
     loads = [value for _, each in Reader(html).elements for name, value in each.items() if name in {"src", "href"}]
@@ -108,12 +108,12 @@ def test_it_loads_nothing():
 
 def test_the_script_is_told_the_log_and_the_frames_before_its_end():
     run = replace(PAGE, log=[entry(0, 1, [0, 1 / 3, float("nan"), float("inf")]), *LOG], rounds_before=7, in_order=2.0)
-    told = data(page(run))
+    told = data(render_page(run))
     assert [row["before"] for row in told["log"]] == [7, 8, 9, 10, 11]
     assert [row["residuals"] for row in told["log"]][:2] == [[0, 0.333, None, None], [0, 0.2, 2, 9]]
     assert [told["log"][3][name] for name in ("start", "stop", "accepted", "threshold")] == [4, 5, 1, 0.5]
     assert (told["length"], told["rounds"], told["in_order"]) == (6, 12, 2.0)
-    frames = data(page(PAGE))["frames"]
+    frames = data(render_page(PAGE))["frames"]
     assert [frame["round"] for frame in frames] == [0, 1, 2, 3]
     assert torch.equal(decoded(frames[2]["sources"][0]), WAY[2].pictures[0].permute(1, 2, 0))
 
@@ -121,7 +121,7 @@ def test_the_script_is_told_the_log_and_the_frames_before_its_end():
 @pytest.mark.parametrize("shape", [(3, 4, 5), (4, 5, 3), (4, 5)])
 def test_small_pictures_are_kept_bit_by_bit(shape):
     pixels = picture(0, *shape)
-    images = Reader(page(replace(PAGE, pictures=[pixels, 255 - pixels], frames=[]))).all("img")
+    images = Reader(render_page(replace(PAGE, pictures=[pixels, 255 - pixels], frames=[]))).all("img")
     expected = pixels.expand(3, 4, 5).permute(1, 2, 0) if shape != (4, 5, 3) else pixels
     assert torch.equal(decoded(images[0]["src"]), expected)
     assert torch.equal(decoded(images[1]["src"]), 255 - expected)
@@ -129,9 +129,9 @@ def test_small_pictures_are_kept_bit_by_bit(shape):
 
 
 def test_large_pictures_find_room(monkeypatch):
-    monkeypatch.setattr("forerun.view.pictures.ROOM", 60_000)
+    monkeypatch.setattr("forerun.view.pictures.MAX_INLINED", 60_000)
     big = [picture(seed, 3, 384, 480) for seed in range(2)]
-    html = page(replace(PAGE, pictures=big, frames=[Frame(1, big), Frame(2, big), Frame(3, big)]))
+    html = render_page(replace(PAGE, pictures=big, frames=[PageFrame(1, big), PageFrame(2, big), PageFrame(3, big)]))
     sources = [found["src"] for found in Reader(html).all("img")]
     assert 10_000 < sum(map(len, sources)) <= 60_000
     assert 10_000 < sum(len(source) for frame in data(html)["frames"] for source in frame["sources"]) <= 60_000
@@ -140,27 +140,27 @@ def test_large_pictures_find_room(monkeypatch):
 
 
 def test_of_many_rounds_steps_frames_and_samples_some_are_left_out():
-    log = [entry(step, 1, [0.0, *[step + 0.1234567] * 199]) for step in range(3 * ROWS)]
-    frames = [Frame(number, [picture(0)] * 20) for number in range(500)]
-    html = page(replace(PAGE, log=log, length=3 * ROWS + 199, pictures=[picture(0)] * 20, frames=frames))
+    log = [entry(step, 1, [0.0, *[step + 0.1234567] * 199]) for step in range(3 * MAX_ROWS)]
+    frames = [PageFrame(number, [picture(0)] * 20) for number in range(500)]
+    html = render_page(replace(PAGE, log=log, length=3 * MAX_ROWS + 199, pictures=[picture(0)] * 20, frames=frames))
     told = data(html)
-    assert len(Reader(html).all("img")) == PICTURES
-    assert f"The first {PICTURES} of 20 samples." in html
-    assert 0.5 * FRAMES < len(told["frames"]) <= FRAMES
-    assert 0.5 * ROWS < len(told["log"]) <= ROWS
-    assert 0.1 * CELLS < sum(len(row["residuals"]) for row in told["log"]) <= CELLS
+    assert len(Reader(html).all("img")) == MAX_PICTURES
+    assert f"The first {MAX_PICTURES} of 20 samples." in html
+    assert 0.5 * MAX_FRAMES < len(told["frames"]) <= MAX_FRAMES
+    assert 0.5 * MAX_ROWS < len(told["log"]) <= MAX_ROWS
+    assert 0.1 * MAX_SLOTS < sum(len(row["residuals"]) for row in told["log"]) <= MAX_SLOTS
     assert len(html) < 1_000_000
 
 
 @pytest.mark.parametrize("wrong", [torch.zeros(3, 4, 4), picture(0, 4, 4, 4), picture(0, 1, 3, 4, 4)])
 def test_what_is_no_picture_is_refused_like_a_missing_pillow(monkeypatch, wrong):
     with pytest.raises(ValueError, match="a picture is uint8"):
-        page(replace(PAGE, pictures=[wrong], frames=[]))
+        render_page(replace(PAGE, pictures=[wrong], frames=[]))
     with pytest.raises(ValueError, match="round 0 has 1 pictures for 2 samples"):
-        page(replace(PAGE, pictures=[picture(0)] * 2))
+        render_page(replace(PAGE, pictures=[picture(0)] * 2))
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(ImportError, match=r"pip install 'forerun\[plot\]'"):
-        page(PAGE)
+        render_page(PAGE)
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +178,7 @@ def run():
         return [((sample.clamp(-1, 1) + 1) * 127.5).round().byte() for sample in samples.reshape(-1, 4, 4)]
 
     def follow(event):
-        frames.append(Frame((frames[-1].round if frames else 0) + event.round.rounds, pictures(seen[-1])))
+        frames.append(PageFrame((frames[-1].round if frames else 0) + event.round.rounds, pictures(seen[-1])))
 
     process = Denoising(watched, Schedule.linear().spaced(30))
     state = torch.randn(2, 16, generator=torch.Generator().manual_seed(1))
@@ -188,7 +188,7 @@ def run():
 
 def test_the_page_of_a_solution(run, tmp_path):
     solution, pictures, frames = run
-    told = Page.of(solution, pictures, title="Points", frames=frames, about={"device": "a CPU"})
+    told = RunPage.from_solution(solution, pictures, title="Points", frames=frames, about={"device": "a CPU"})
     assert told.highlights["rounds instead of 30"] == str(solution.rounds) == str(told.rounds) == str(frames[-1].round)
     assert list(told.highlights)[1:] == ["evaluations a step", "deviation from the run in order, estimated"]
     write_page(tmp_path / "run.html", told)
@@ -200,7 +200,9 @@ def test_the_page_of_a_solution(run, tmp_path):
 @pytest.mark.parametrize("in_order, word, number", [(0.1, "faster", "2.5×"), (0.02, "slower", "2×")])
 def test_time_and_deviation_are_told_as_they_are(run, in_order, word, number):
     solution, pictures, _ = run
-    told = Page.of(solution, pictures, title="Points", in_order=in_order, deviation=Deviation(1.23e-4, 0.0))
+    told = RunPage.from_solution(
+        solution, pictures, title="Points", in_order=in_order, deviation=Deviation(1.23e-4, 0.0)
+    )
     assert told.highlights[f"{word} than in order"] == number
     assert told.highlights["largest deviation from the run in order"] == "1.2×10⁻⁴"
     assert list(told.figures["Deviation"].values())[:2] == ["1.2×10⁻⁴", "0"]
@@ -209,11 +211,11 @@ def test_time_and_deviation_are_told_as_they_are(run, in_order, word, number):
 def test_a_resumed_run_claims_no_time_unless_it_was_measured(run):
     solution, pictures, _ = run
     rest = replace(solution, log=[entry for entry in solution.log if entry.start > 6])
-    told = Page.of(rest, pictures, title="Points", in_order=0.1)
+    told = RunPage.from_solution(rest, pictures, title="Points", in_order=0.1)
     assert told.rounds_before == solution.rounds - len(rest.log) < rest.log[0].start
     assert list(told.figures["Time"]) == ["in order"]
     assert not [words for words in told.highlights if "than in order" in words]
-    measured = Page.of(rest, pictures, title="Points", in_order=0.1, ahead=0.2)
+    measured = RunPage.from_solution(rest, pictures, title="Points", in_order=0.1, ahead=0.2)
     assert measured.figures["Time"] == {"in order": "100 ms", "ahead": "200 ms"}
     assert measured.seconds.total == pytest.approx(0.2)
     assert measured.seconds.evaluate == solution.seconds.evaluate
@@ -223,17 +225,17 @@ def test_steps_taken_alone_before_the_log_are_its_first_rounds(run):
     solution, pictures, _ = run
     log = [replace(entry, start=entry.start + 2, stop=entry.stop + 2) for entry in solution.log]
     end = replace(solution.checkpoint, rounds=solution.rounds + 2, step=32)
-    told = Page.of(replace(solution, log=log, length=32, checkpoint=end), pictures, title="Points")
+    told = RunPage.from_solution(replace(solution, log=log, length=32, checkpoint=end), pictures, title="Points")
     assert (told.log[0].start, told.log[0].stop, told.log[0].rounds) == (0, 2, 2)
     assert (told.rounds_before, told.rounds) == (0, solution.rounds + 2)
     in_order = replace(end, rounds=32)
-    alone = Page.of(replace(solution, log=[], length=32, checkpoint=in_order), pictures, title="Points")
+    alone = RunPage.from_solution(replace(solution, log=[], length=32, checkpoint=in_order), pictures, title="Points")
     assert [(entry.start, entry.stop, entry.accepted) for entry in alone.log] == [(0, 32, 32)]
 
 
 @browsed
 def test_a_fragment_chooses_the_round(tmp_path):
-    html = page(PAGE)
+    html = render_page(PAGE)
     read, _ = browse(tmp_path, html, fragment="#round=3")
     assert (read.texts["output"], read.texts["b"]) == (["round ", " of 4"], ["3"])
     (shown,), (slider,) = read.all("img"), read.all("input")
@@ -253,7 +255,7 @@ SAID = [
 
 @browsed
 def test_the_slider_moves_picture_words_and_wavefront(tmp_path):
-    html = page(PAGE)
+    html = render_page(PAGE)
     script = """for (const round of [4, 0, 1, 2, 3, 4]) {
         const slider = one("#round"), canvas = one("canvas");
         if (told.length) { slider.value = round; slider.dispatchEvent(new Event("input")); }
@@ -275,7 +277,7 @@ def test_keys_and_the_button_walk_through_the_rounds(tmp_path):
         const play = () => { one(".play").click(); state(); }, later = (act, time) => setTimeout(act, 1000 * time);
         play(); play(); play(); later(state, 9); later(play, 10); later(state, 19);
         later(() => { location.hash = "#round=1"; later(state, 1); }, 20);"""
-    _, told = browse(tmp_path, page(PAGE), script=script)
+    _, told = browse(tmp_path, render_page(PAGE), script=script)
     assert [int(words.split()[1]) for words, _ in told] == [2, 3, 3, 3, 3, 4, 0, 4, 1]
     assert [label == "Pause" for _, label in told] == [False, False, True, False, True, False, True, False, False]
 
@@ -290,7 +292,7 @@ def test_the_wavefront_tells_a_slot_and_its_round(tmp_path):
         act(new PointerEvent("pointermove", {...at, clientY: at.clientY + 90, buttons: 1}));
         act(new PointerEvent("pointerleave")); tell(one(".tip").hidden);
         for (const key of ["ArrowDown", "ArrowLeft"]) act(new KeyboardEvent("keydown", {key}));"""
-    hover, press, drag, leave, (hidden,), down, right = browse(tmp_path, page(PAGE), script=script)[1]
+    hover, press, drag, leave, (hidden,), down, right = browse(tmp_path, render_page(PAGE), script=script)[1]
     assert hover == ["round 4 of 4", "Step 3, round 1\nresidual 9, 18 × the threshold, still moving", SAID[4]]
     assert press == ["round 1 of 4", hover[1], SAID[1]]
     assert drag == ["round 3 of 4", "Step 3, round 3\naccepted before", SAID[3]]
@@ -309,7 +311,7 @@ def test_it_fits_a_phone_draws_in_its_colours_and_copies_the_command(tmp_path):
         tell(wide <= innerWidth, innerWidth < 600, found.has("11,122,108"), found.size > 20);
         Object.defineProperty(navigator, "clipboard", {value: {writeText: (text) => tell(text)}});
         one(".copy").click();"""
-    read, (seen, copied) = browse(tmp_path, page(wordy), script=script)
+    read, (seen, copied) = browse(tmp_path, render_page(wordy), script=script)
     assert (seen, copied) == ([True] * 4, [wordy.command])
     assert [found["style"][7:] for found in read.all("i") if "style" in found] == ["100%;", "30%;", "10%;"]
     assert "advance 100 ms, 25 %" in read.texts["li"]
@@ -321,5 +323,5 @@ def test_runs_of_no_round_and_in_order(tmp_path):
     run = replace(
         PAGE, log=[Round(0, 50, 50, (0.0,) * 50, 1.0, 50, 50, RoundTiming(), in_order=True)], length=50, frames=[]
     )
-    assert browse(tmp_path, page(run), script=script)[1] == [[False, "Round 50: step 49 alone, accepted."]]
-    assert browse(tmp_path, page(replace(run, log=[])), script=script)[1][0][0]
+    assert browse(tmp_path, render_page(run), script=script)[1] == [[False, "Round 50: step 49 alone, accepted."]]
+    assert browse(tmp_path, render_page(replace(run, log=[])), script=script)[1][0][0]

@@ -5,8 +5,8 @@ import torch
 
 import forerun
 from forerun.engine.solution import Seconds
-from forerun.view import Deviation, report
-from forerun.view.report import duration, gain, times
+from forerun.view import Deviation, format_report
+from forerun.view.formatting import format_duration, format_gain, format_ratio
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def cells(page):
 
 def test_a_run_alone(runs):
     ahead, _ = runs
-    page = report(ahead)
+    page = format_report(ahead)
     rows = cells(page)
     assert page.startswith(f"# 40 steps in {ahead.rounds} rounds\n")
     assert rows["rounds"] == [str(ahead.rounds)]
@@ -41,33 +41,33 @@ def test_a_run_alone(runs):
 
 def test_beside_the_sequential_run(runs):
     ahead, sequential = runs
-    rows = cells(report(ahead, sequential))
+    rows = cells(format_report(ahead, sequential))
     true = (ahead.state - sequential.state).abs().max().item()
-    assert rows["rounds"] == [str(ahead.rounds), "40", f"{times(40 / ahead.rounds)} fewer"]
+    assert rows["rounds"] == [str(ahead.rounds), "40", f"{format_ratio(40 / ahead.rounds)} fewer"]
     assert rows["time"] == ["40 ms", "100 ms", "2.5x faster"]
     assert rows["deviation, largest number"][0] == f"{true:.1e}"
 
 
 def test_a_slower_run_is_told_as_it_is(runs):
     ahead, sequential = runs
-    page = report(replace(ahead, seconds=Seconds(0.4)), sequential)
+    page = format_report(replace(ahead, seconds=Seconds(0.4)), sequential)
     assert cells(page)["time"][-1] == "4x slower"
 
 
 def test_a_resumed_run_claims_no_speed_up(runs):
     ahead, sequential = runs
-    assert cells(report(replace(ahead, log=ahead.log[1:]), sequential))["time"][-1] == ""
+    assert cells(format_report(replace(ahead, log=ahead.log[1:]), sequential))["time"][-1] == ""
 
 
 def test_notes_and_a_missing_estimate(runs):
     ahead, _ = runs
-    page = report(replace(ahead, notes=("It declined.",), deviation=None))
+    page = format_report(replace(ahead, notes=("It declined.",), deviation=None))
     assert "- It declined." in page
     assert cells(page)["deviation, estimated"] == ["not estimated"]
 
 
 def test_all_lines_of_a_table_are_as_long(runs):
-    tables = [block for block in report(*runs).split("\n\n") if block.startswith("|")]
+    tables = [block for block in format_report(*runs).split("\n\n") if block.startswith("|")]
     assert len(tables) == 2
     for table in tables:
         assert len({len(line) for line in table.splitlines()}) == 1
@@ -77,14 +77,14 @@ def test_all_lines_of_a_table_are_as_long(runs):
     "seconds, words", [(0.0, "0 s"), (2e-8, "20 ns"), (3.3e-5, "33 µs"), (0.0123, "12.3 ms"), (75.0, "75 s")]
 )
 def test_durations(seconds, words):
-    assert duration(seconds) == words
+    assert format_duration(seconds) == words
 
 
 @pytest.mark.parametrize(
     "ratio, words", [(0.25, "4x worse"), (1, "1x better"), (34.48, "34.5x better"), (250, "250x better")]
 )
 def test_gains(ratio, words):
-    assert gain(ratio, "better", "worse") == words
+    assert format_gain(ratio, "better", "worse") == words
 
 
 def test_deviation_is_of_the_worst_sample():

@@ -13,7 +13,7 @@ from rich.table import Table
 from forerun.cli import words
 from forerun.cli.machine import hardware, installed
 from forerun.cli.terminal import console, refusing
-from forerun.view.report import duration
+from forerun.view.formatting import format_duration
 from forerun.worlds.digits import load_digits_denoiser
 
 BATCHES = (1, 8, 64, 512)
@@ -37,7 +37,7 @@ def info(
         table.add_column(heading, justify="right")
     for size, seconds in costs.items():
         ratio = seconds / costs[1]
-        table.add_row(str(size), duration(seconds), f"{ratio:.1f}", f"{size / ratio:.1f}")
+        table.add_row(str(size), format_duration(seconds), f"{ratio:.1f}", f"{size / ratio:.1f}")
     console.print(table)
     console.print(_advice(costs))
 

@@ -135,9 +135,9 @@ class Solution:
 
     def plot(self, **options: Any) -> Figure:
         """The wavefront: step by round, coloured by residual, with the accepted frontier; see `forerun.view`."""
-        from forerun.view.plot import wavefront
+        from forerun.view.wavefront import draw_wavefront
 
-        return wavefront(self, **options)
+        return draw_wavefront(self, **options)
 
     def __str__(self) -> str:
         """The run in a few lines; tensors are left out."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from forerun.engine.numerics.tree import Tree, tree_tensors
 
@@ -23,7 +25,7 @@ class Deviation:
 
     @classmethod
     def between(cls, state: Tree, sequential: Tree, batch_dims: int = 0) -> Deviation:
-        """Over all floating tensors of two states; one that is not a number counts as infinitely far.
+        """Return the deviation over all floating tensors of two states; one that is not a number is infinitely far.
 
         Args:
             state: of the run.
@@ -34,18 +36,30 @@ class Deviation:
             ValueError: the states differ in shape.
         """
         pairs = list(zip(tree_tensors(state), tree_tensors(sequential), strict=True))
-        for ours, theirs in pairs:
-            if ours.shape != theirs.shape:
-                raise ValueError(
-                    f"the states have shapes {list(ours.shape)} and {list(theirs.shape)}; compare runs of one process"
-                )
-        rows = [
-            (ours.double().cpu() - theirs.double().cpu()).flatten(batch_dims)
-            for ours, theirs in pairs
-            if ours.is_floating_point()
-        ]
-        rows = [row.unsqueeze(-1) if row.dim() == batch_dims else row for row in rows]
-        moves = torch.cat(rows, -1).nan_to_num(torch.inf, torch.inf, -torch.inf) if rows else torch.zeros(0)
-        if not moves.numel():
+        _refuse_shapes(pairs)
+        rows = [_difference_rows(*pair, batch_dims) for pair in pairs if pair[0].is_floating_point()]
+        if not rows:
             return cls(0.0, 0.0)
-        return cls(float(moves.abs().max()), float(moves.square().mean(-1).sqrt().max()))
+        differences = torch.cat(rows, -1).nan_to_num(torch.inf, torch.inf, -torch.inf)
+        if not differences.numel():
+            return cls(0.0, 0.0)
+        largest = differences.abs().max()
+        rms = differences.square().mean(-1).sqrt().max()
+        return cls(float(largest), float(rms))
+
+
+def _refuse_shapes(pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
+    for ours, theirs in pairs:
+        if ours.shape != theirs.shape:
+            raise ValueError(
+                f"the states have shapes {list(ours.shape)} and {list(theirs.shape)}; compare runs of one process"
+            )
+
+
+def _difference_rows(ours: Tensor, theirs: Tensor, batch_dims: int) -> Tensor:
+    """Return the difference of two tensors in float64, one row a sample, `(*batch, D)`."""
+    difference = ours.double().cpu() - theirs.double().cpu()
+    row = difference.flatten(batch_dims)
+    if row.dim() == batch_dims:
+        return row.unsqueeze(-1)
+    return row

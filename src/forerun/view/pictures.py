@@ -12,15 +12,28 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-ROOM = 4 << 20  # characters of all pictures that are inlined together
+MAX_INLINED = 4 << 20  # characters of all pictures that are inlined together
 # largest side, and quality of WebP or None for PNG; tried in turn until all pictures fit, which in the last they do
-LADDER = ((4096, None), (1024, 90), (768, 85), (512, 80), (384, 75), (256, 70), (128, 70), (64, 70), (32, 70))
-SMALL, GAP, LABEL, TEXT = 192, 8, 96, 15  # pixels: a picture is enlarged to SMALL; between pictures; of the labels
-PAPER, INK = 255, 50
+QUALITY_LADDER = (
+    (4096, None),
+    (1024, 90),
+    (768, 85),
+    (512, 80),
+    (384, 75),
+    (256, 70),
+    (128, 70),
+    (64, 70),
+    (32, 70),
+)
+ENLARGED_SIDE = 192  # pixels, like all below: smaller pictures are enlarged to this
+SHEET_GAP = 8
+LABEL_WIDTH = 96
+LABEL_FONT_SIZE = 15
+PAPER_GREY, INK_GREY = 255, 50
 
 
-def rgb(picture: Tensor) -> Tensor:
-    """A picture as uint8 `(H, W, 3)` on the CPU.
+def to_rgb(picture: Tensor) -> Tensor:
+    """Return a picture as uint8 `(H, W, 3)` on the CPU.
 
     Raises:
         ValueError: it is not uint8 `(3, H, W)`, `(H, W, 3)` or `(H, W)`.
@@ -29,7 +42,8 @@ def rgb(picture: Tensor) -> Tensor:
         picture = picture.expand(3, *picture.shape)
     if picture.dim() == 3 and picture.shape[0] == 3:
         picture = picture.permute(1, 2, 0)
-    if picture.dtype != torch.uint8 or picture.dim() != 3 or picture.shape[2] != 3 or not picture.numel():
+    has_colours = picture.dim() == 3 and picture.shape[2] == 3
+    if picture.dtype != torch.uint8 or not has_colours or not picture.numel():
         raise ValueError(
             f"a picture is uint8 (3, H, W), (H, W, 3) or (H, W), got {picture.dtype} {list(picture.shape)}; of a "
             "sample in -1 .. 1 make ((x.float().clamp(-1, 1) + 1) * 127.5).round().byte()"
@@ -37,88 +51,122 @@ def rgb(picture: Tensor) -> Tensor:
     return picture.detach().cpu().contiguous()
 
 
-def save(picture: Tensor, path: Path) -> None:
+def save_picture(picture: Tensor, path: Path) -> None:
     """Write a picture as PNG."""
-    path.write_bytes(_encoded(rgb(picture), None))
+    path.write_bytes(_encode_picture(to_rgb(picture), None))
 
 
-def animate(pictures: Sequence[Tensor], path: Path, *, seconds: float = 3.0) -> None:
+def save_animation(pictures: Sequence[Tensor], path: Path, *, seconds: float = 3.0) -> None:
     """Write pictures of one size as a GIF that goes round in so many seconds."""
-    image = _pillow()
-    frames = [image.fromarray(rgb(picture).numpy()) for picture in pictures]
-    every = round(1000 * seconds / len(frames))
-    frames[0].save(path, "gif", save_all=True, append_images=frames[1:], duration=every, loop=0, optimize=True)
+    image = _import_pillow()
+    frames = [image.fromarray(to_rgb(picture).numpy()) for picture in pictures]
+    milliseconds = round(1000 * seconds / len(frames))
+    frames[0].save(
+        path,
+        "gif",
+        save_all=True,
+        append_images=frames[1:],
+        duration=milliseconds,
+        loop=0,
+        optimize=True,
+    )
 
 
-def inlined(pictures: Sequence[Tensor]) -> list[str]:
-    """Addresses that hold pictures `(H, W, 3)`, of the best quality with which all of them have room."""
-    for side, quality in LADDER:
-        found, size = [], 0
-        for picture in pictures:
-            content = base64.b64encode(_encoded(_shrunk(picture, side), quality)).decode()
-            found.append(f"data:image/{'png' if quality is None else 'webp'};base64,{content}")
-            size += len(found[-1])
-            if size > ROOM:
-                break
-        else:
+def inline_pictures(pictures: Sequence[Tensor]) -> list[str]:
+    """Return addresses that hold pictures `(H, W, 3)`, of the best quality at which all of them fit."""
+    addresses: list[str] = []
+    for side, quality in QUALITY_LADDER:
+        addresses = _inline_all(pictures, side, quality)
+        if sum(map(len, addresses)) <= MAX_INLINED:
             break
-    return found
+    return addresses
 
 
-def rows(named: Mapping[str, Sequence[Tensor]]) -> Tensor:
-    """Rows of pictures of one size, each with its name to the left; small ones are enlarged.
+def tile_rows(pictures: Mapping[str, Sequence[Tensor]]) -> Tensor:
+    """Return one picture of rows of pictures of one size, each with its name to the left; small ones are enlarged.
+
+    Args:
+        pictures: of every row, by its name.
 
     Returns:
         A picture, uint8 `(H, W, 3)`.
     """
-    enlarged = {name: [_enlarged(rgb(picture)) for picture in pictures] for name, pictures in named.items()}
-    high, wide, _ = next(iter(enlarged.values()))[0].shape
-    columns = max(map(len, enlarged.values()))
-    sheet = torch.full((len(named) * (high + GAP) + GAP, LABEL + columns * (wide + GAP), 3), PAPER, dtype=torch.uint8)
-    for index, (name, pictures) in enumerate(enlarged.items()):
-        top = GAP + index * (high + GAP)
-        sheet[top : top + high, : LABEL - GAP] = _words(name, high, LABEL - GAP)
-        for place, picture in enumerate(pictures):
-            left = LABEL + place * (wide + GAP)
-            sheet[top : top + high, left : left + wide] = picture
+    rows = {name: [_enlarge_picture(to_rgb(picture)) for picture in row] for name, row in pictures.items()}
+    height, width, _ = next(iter(rows.values()))[0].shape
+    columns = max(map(len, rows.values()))
+    sheet_height = len(rows) * (height + SHEET_GAP) + SHEET_GAP
+    sheet_width = LABEL_WIDTH + columns * (width + SHEET_GAP)
+    sheet = torch.full((sheet_height, sheet_width, 3), PAPER_GREY, dtype=torch.uint8)
+    for index, (name, row) in enumerate(rows.items()):
+        top = SHEET_GAP + index * (height + SHEET_GAP)
+        band = sheet[top : top + height]
+        band[:, : LABEL_WIDTH - SHEET_GAP] = _draw_label(name, height, LABEL_WIDTH - SHEET_GAP)
+        for column, picture in enumerate(row):
+            left = LABEL_WIDTH + column * (width + SHEET_GAP)
+            band[:, left : left + width] = picture
     return sheet
 
 
-def _enlarged(picture: Tensor) -> Tensor:
-    """Each pixel as a square of several, where the picture is small."""
-    times = max(SMALL // max(picture.shape[:2]), 1)
-    return picture.repeat_interleave(times, 0).repeat_interleave(times, 1)
+def _inline_all(pictures: Sequence[Tensor], side: int, quality: int | None) -> list[str]:
+    """Return the addresses at one quality; stops after the picture that no longer fits."""
+    kind = "png" if quality is None else "webp"
+    addresses = []
+    characters = 0
+    for picture in pictures:
+        encoded = _encode_picture(_shrink_picture(picture, side), quality)
+        content = base64.b64encode(encoded).decode()
+        addresses.append(f"data:image/{kind};base64,{content}")
+        characters += len(addresses[-1])
+        if characters > MAX_INLINED:
+            break
+    return addresses
 
 
-def _shrunk(picture: Tensor, side: int) -> Tensor:
-    if max(picture.shape) <= side:
+def _enlarge_picture(picture: Tensor) -> Tensor:
+    """Return the picture with each pixel as a square of several, where it is small."""
+    factor = max(ENLARGED_SIDE // max(picture.shape[:2]), 1)
+    return picture.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
+
+
+def _shrink_picture(picture: Tensor, side: int) -> Tensor:
+    """Return the picture with its longer side at most `side`."""
+    longest = max(picture.shape)
+    if longest <= side:
         return picture
-    size = [max(round(each * side / max(picture.shape)), 1) for each in picture.shape[:2]]
-    smaller = interpolate(picture.permute(2, 0, 1)[None].float(), size=size, mode="bilinear", antialias=True)[0]
+    size = [max(round(length * side / longest), 1) for length in picture.shape[:2]]
+    channels_first = picture.permute(2, 0, 1)[None].float()
+    smaller = interpolate(channels_first, size=size, mode="bilinear", antialias=True)[0]
     return smaller.round().clamp(0, 255).byte().permute(1, 2, 0).contiguous()
 
 
-def _words(text: str, high: int, wide: int) -> Tensor:
-    """Text to the right and in the middle of a blank picture `(high, wide, 3)`; a line a word where it is narrow."""
-    _pillow()
+def _draw_label(text: str, height: int, width: int) -> Tensor:
+    """Return a blank picture `(height, width, 3)` with text to the right, centred; it breaks after a comma."""
+    _import_pillow()
     from PIL import Image, ImageDraw, ImageFont
 
-    image = Image.new("RGB", (wide, high), (PAPER,) * 3)
-    font, lines = ImageFont.load_default(TEXT), text.replace(", ", ",\n")
-    ImageDraw.Draw(image).text((wide, high / 2), lines, (INK,) * 3, font, anchor="rm", align="right")
-    return torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).reshape(high, wide, 3)
+    image = Image.new("RGB", (width, height), (PAPER_GREY,) * 3)
+    font = ImageFont.load_default(LABEL_FONT_SIZE)
+    lines = text.replace(", ", ",\n")
+    draw = ImageDraw.Draw(image)
+    draw.text((width, height / 2), lines, (INK_GREY,) * 3, font, anchor="rm", align="right")
+    pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+    return pixels.reshape(height, width, 3)
 
 
-def _encoded(picture: Tensor, quality: int | None) -> bytes:
-    """A picture `(H, W, 3)` as a file: WebP of some quality, or PNG."""
-    high, wide, _ = picture.shape
-    image = _pillow().frombytes("RGB", (wide, high), bytes(picture.contiguous().numpy()))
+def _encode_picture(picture: Tensor, quality: int | None) -> bytes:
+    """Return a picture `(H, W, 3)` as a file: WebP of some quality, or PNG."""
+    height, width, _ = picture.shape
+    content = bytes(picture.contiguous().numpy())
+    image = _import_pillow().frombytes("RGB", (width, height), content)
     file = BytesIO()
-    image.save(file, "png", optimize=True) if quality is None else image.save(file, "webp", quality=quality)
+    if quality is None:
+        image.save(file, "png", optimize=True)
+    else:
+        image.save(file, "webp", quality=quality)
     return file.getvalue()
 
 
-def _pillow() -> ModuleType:
+def _import_pillow() -> ModuleType:
     try:
         from PIL import Image
     except ImportError as error:

@@ -11,8 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from forerun.cli.digits.job import Interrupted, Options, Outcome
-from forerun.view import report, side_by_side, wavefront
-from forerun.view.report import gain
+from forerun.view import draw_side_by_side, draw_wavefront, format_report
+from forerun.view.formatting import format_gain
 
 
 @dataclass(frozen=True)
@@ -79,22 +79,22 @@ def keep(outcome: Outcome, out: Path) -> Record:
     """Draw a job's pictures into `out`, and write its record."""
     job, ahead = outcome.job, outcome.ahead
     pictures = {"digits": f"{job.key}-digits.png", "wavefront": f"{job.key}-wavefront.png"}
-    figure = side_by_side(
+    figure = draw_side_by_side(
         images(outcome.sequential.state), images(ahead.state), title=job.name, subtitle=headline(outcome)
     )
     figure.savefig(out / pictures["digits"])
-    wavefront(ahead).savefig(out / pictures["wavefront"])
+    draw_wavefront(ahead).savefig(out / pictures["wavefront"])
     page = f"## {job.name}\n\n![the digits]({pictures['digits']})\n\n"
-    page += report(ahead, outcome.sequential).replace("# ", "### ", 1)
+    page += format_report(ahead, outcome.sequential).replace("# ", "### ", 1)
     page += f"\n![the wavefront]({pictures['wavefront']})\n"
     return Record(_figures(outcome, pictures), page)
 
 
 def headline(outcome: Outcome) -> str:
     """Rounds and time in a line."""
-    fewer = gain(outcome.sequential.rounds / max(outcome.ahead.rounds, 1), "fewer", "more")
+    fewer = format_gain(outcome.sequential.rounds / max(outcome.ahead.rounds, 1), "fewer", "more")
     line = f"{outcome.sequential.rounds} rounds in order, {outcome.ahead.rounds} ahead: {fewer}"
-    return line if outcome.speed_up is None else f"{line}, {gain(outcome.speed_up, 'faster', 'slower')}"
+    return line if outcome.speed_up is None else f"{line}, {format_gain(outcome.speed_up, 'faster', 'slower')}"
 
 
 def images(state: Tensor) -> Tensor:

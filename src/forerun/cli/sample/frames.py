@@ -17,7 +17,8 @@ from forerun.engine.event import RoundEvent
 from forerun.engine.methods import Method, Sequential
 from forerun.engine.methods.base import Evaluate, WindowState, WindowUpdate
 from forerun.engine.solution import Solution
-from forerun.view.page import FRAMES, Frame
+from forerun.view.page import PageFrame
+from forerun.view.page_html import MAX_FRAMES
 
 
 @final
@@ -59,7 +60,7 @@ class Watch:
         """Some rounds, and what was foreseen after them of the sample that the solution ends in."""
         end: Tensor = solution.state
         before, width = solution.rounds - self.rounds, end[0].numel()
-        shown = self._seen[:: max(-(-len(self._seen) // FRAMES), 1)]
+        shown = self._seen[:: max(-(-len(self._seen) // MAX_FRAMES), 1)]
         # a network that predicts a variance too has rows twice as wide
         return [(before + number, row[:, :width].reshape(end.shape)) for number, row in shown]
 
@@ -119,7 +120,7 @@ class Replay(PipelineObserver):
         return type(found)(**{**found, "prev_sample": self.sample.to(found.prev_sample)})
 
 
-def frames(job: Job, solution: Solution, watch: Watch, pictures: Sequence[Tensor]) -> list[Frame]:
+def frames(job: Job, solution: Solution, watch: Watch, pictures: Sequence[Tensor]) -> list[PageFrame]:
     """The images as rounds foresaw them; none where the pipeline does not lead back from its sample to its images."""
     samples = watch.samples(solution)
     if not samples:
@@ -132,5 +133,5 @@ def frames(job: Job, solution: Solution, watch: Watch, pictures: Sequence[Tensor
         found = []
         for number, sample in samples:
             replay.sample = sample
-            found.append(Frame(number, job.call()))
+            found.append(PageFrame(number, job.call()))
     return found

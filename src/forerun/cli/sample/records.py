@@ -12,8 +12,8 @@ from typing import Any
 from forerun.cli.sample.frames import frames
 from forerun.cli.sample.options import Options
 from forerun.cli.sample.runs import Outcome, Run
-from forerun.view.page import Page, write_page
-from forerun.view.pictures import rows, save
+from forerun.view import RunPage, write_page
+from forerun.view.pictures import save_picture, tile_rows
 
 TIMES = 10  # by which differences are enlarged
 
@@ -22,12 +22,12 @@ def write_images(outcome: Outcome, out: Path) -> list[str]:
     """An image a file, and all of them beside those in order; the names of the files."""
     names = [f"image-{number}.png" for number in range(1, len(outcome.ahead.pictures) + 1)]
     for name, picture in zip(names, outcome.ahead.pictures, strict=True):
-        save(picture, out / name)
+        save_picture(picture, out / name)
     named = {"ahead": outcome.ahead.pictures}
     if outcome.in_order is not None:
         apart = [(picture.int() * TIMES).clamp(max=255).byte() for picture in outcome.differences]
         named = {"in order": outcome.in_order.pictures, **named, f"difference, {TIMES} times": apart}
-    save(rows(named), out / "grid.png")
+    save_picture(tile_rows(named), out / "grid.png")
     return [*names, "grid.png"]
 
 
@@ -72,7 +72,7 @@ def write_report(outcome: Outcome, machine: Mapping[str, str], command: str, pat
     """The page of the run ahead; whether it shows the images on their way."""
     job, order = outcome.job, outcome.in_order
     moving = frames(job, outcome.solution, outcome.watch, outcome.ahead.pictures)
-    page = Page.of(
+    page = RunPage.from_solution(
         outcome.solution,
         outcome.ahead.pictures,
         title=f"{type(job.pipe).__name__}: {job.name}",

@@ -13,7 +13,7 @@ from forerun.cli.sample.job import Job
 from forerun.cli.sample.options import Options
 from forerun.cli.table import Figures, compared, verdict
 from forerun.cli.terminal import console
-from forerun.view.report import gain
+from forerun.view.formatting import format_gain
 
 LEGEND = """\
 rounds       calls of the network, one after another: what time pays for
@@ -57,7 +57,7 @@ def show_figures(job: Figures, window: str) -> None:
     if job["speed_up"]["rounds"] <= 1:
         console.print("It ran in order all the way. To see it run ahead all the same: --window full")
     elif ratio < 1:
-        console.print(f"[yellow]Running ahead was {gain(ratio, 'faster', 'slower')} here.[/yellow]")
+        console.print(f"[yellow]Running ahead was {format_gain(ratio, 'faster', 'slower')} here.[/yellow]")
         console.print(SLOWER)
         if window != "auto":
             console.print(AUTO)

@@ -16,7 +16,7 @@ from forerun.cli.text3d.job import Outcome
 from forerun.cli.text3d.options import Options
 from forerun.optim.text3d.camera import cameras_around
 from forerun.optim.text3d.mesh import extract_surface, write_mesh
-from forerun.view.pictures import animate, rows, save
+from forerun.view.pictures import save_animation, save_picture, tile_rows
 from forerun.worlds.solids.render import render_solid
 from forerun.worlds.solids.sculpture import Sculpture
 
@@ -28,7 +28,7 @@ MESHES = ("mesh.glb", "mesh.ply")
 
 def write_pictures(job: Sculpture, out: Path) -> list[str]:
     """A turntable, a file a view, and all views beside those of the true thing; the names of the files."""
-    animate(_bytes(job.render_views(cameras_around(FRAMES), SIDE)), out / "turntable.gif")
+    save_animation(_bytes(job.render_views(cameras_around(FRAMES), SIDE)), out / "turntable.gif")
     named: dict[str, list[Tensor]] = {}
     names = ["turntable.gif", "views.png"]
     for name, degrees in HEIGHTS.items():
@@ -37,8 +37,8 @@ def write_pictures(job: Sculpture, out: Path) -> list[str]:
         named[f"true, {name}"] = _bytes(render_solid(job.solid, cameras, SIDE))
     for number, picture in enumerate([each for name in HEIGHTS for each in named[name]], 1):
         names.append(f"view-{number:02}.png")
-        save(picture, out / names[-1])
-    save(rows(named), out / "views.png")
+        save_picture(picture, out / names[-1])
+    save_picture(tile_rows(named), out / "views.png")
     return names
 
 

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from forerun.cli.terminal import console
 from forerun.cli.text3d.options import Options
-from forerun.view.report import duration, gain
+from forerun.view.formatting import format_duration, format_gain
 
 
 def show_begin(options: Options, machine: Mapping[str, str]) -> None:
@@ -29,17 +29,17 @@ def show_figures(found: Mapping[str, Any]) -> None:
     ahead, order, estimate = found["ahead"], found["in_order"], found["deviation"]["estimate"]
     fewer = ahead["steps"] / ahead["rounds"]
     lines = {
-        "rounds": f"{ahead['rounds']} for {ahead['steps']} steps: {gain(fewer, 'fewer', 'more')}",
+        "rounds": f"{ahead['rounds']} for {ahead['steps']} steps: {format_gain(fewer, 'fewer', 'more')}",
         "evaluations": f"{ahead['evaluations']} gradients",
         "deviation": "not estimated (--compare measures it)"
         if estimate is None
         else f"{estimate:.2g} mean steps' lengths (an estimate)",
-        "time": "resumed, not measured" if ahead["seconds"] is None else duration(ahead["seconds"]),
+        "time": "resumed, not measured" if ahead["seconds"] is None else format_duration(ahead["seconds"]),
         "quality": f"{ahead['quality']:.1f} dB to the true thing, over views that no step has seen",
     }
     if order is not None:
         lines["in order"] = (
-            f"{order['quality']:.1f} dB to the true thing, {duration(order['seconds'])}; the two are "
+            f"{order['quality']:.1f} dB to the true thing, {format_duration(order['seconds'])}; the two are "
             f"{order['likeness']:.1f} dB from each other"
         )
     for name, line in lines.items():

@@ -8,9 +8,9 @@ import forerun
 from forerun.diffusion import Denoising, Schedule
 from forerun.engine.rounds import Round, RoundTiming
 from forerun.engine.solution import Seconds, Solution, Status
-from forerun.view import side_by_side, wavefront
-from forerun.view.canvas import ACCEPTED, INK
-from forerun.view.plot import CELLS, DONE, OUTSIDE, WAITING, Grid
+from forerun.view import draw_side_by_side, draw_wavefront
+from forerun.view.canvas import ACCEPTED_COLOUR, INK_COLOUR
+from forerun.view.slot_grid import ACCEPTED, MAX_CELLS, OUTSIDE, WAITING, SlotGrid
 from forerun.worlds.digits import ExactDenoiser
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -54,31 +54,31 @@ WINDOWS = [entry(0, 2, [0, 0.5, 3, 9]), entry(2, 1, [0, 2, 4, 8]), entry(3, 3, [
 
 
 def test_the_grid_tells_what_every_slot_was():
-    grid = Grid.of(solution(WINDOWS, 6))
+    grid = SlotGrid.from_solution(solution(WINDOWS, 6))
     assert grid.kind.tolist() == [
-        [DONE, DONE, WAITING, WAITING, OUTSIDE, OUTSIDE],
-        [OUTSIDE, OUTSIDE, DONE, WAITING, WAITING, WAITING],
-        [OUTSIDE, OUTSIDE, OUTSIDE, DONE, DONE, DONE],
+        [ACCEPTED, ACCEPTED, WAITING, WAITING, OUTSIDE, OUTSIDE],
+        [OUTSIDE, OUTSIDE, ACCEPTED, WAITING, WAITING, WAITING],
+        [OUTSIDE, OUTSIDE, OUTSIDE, ACCEPTED, ACCEPTED, ACCEPTED],
     ]
     assert grid.size[0, :4].tolist() == [0, 0.5, 3, 9]
     assert grid.extent == (0, 6, 3.5, 0.5)
 
 
 def test_residuals_are_in_units_of_their_own_limit():
-    grid = Grid.of(solution([entry(0, 1, [0, 4, float("nan")], threshold=2.0)], 3))
+    grid = SlotGrid.from_solution(solution([entry(0, 1, [0, 4, float("nan")], threshold=2.0)], 3))
     assert grid.size[0].tolist() == [0, 2, float("inf")]
-    zero = Grid.of(solution([entry(0, 2, [0, 0, 1], threshold=0.0)], 3))
+    zero = SlotGrid.from_solution(solution([entry(0, 2, [0, 0, 1], threshold=0.0)], 3))
     assert zero.size[0].tolist() == [0, 0, float("inf")]
 
 
 def test_the_frontier_follows_what_is_accepted():
-    (frontier,) = lines(wavefront(solution(WINDOWS, 6)))[:1]
+    (frontier,) = lines(draw_wavefront(solution(WINDOWS, 6)))[:1]
     assert frontier == ([0, 2, 2, 3, 3, 6, 6], [0.5, 0.5, 1.5, 1.5, 2.5, 2.5, 3.5])
 
 
 def test_going_back_breaks_the_frontier_and_says_so():
     log = [entry(0, 4, [0] * 4), entry(4, 4, [0] * 4), entry(3, 2, [0] * 5), entry(5, 3, [0] * 3)]
-    figure = wavefront(solution(log, 8))
+    figure = draw_wavefront(solution(log, 8))
     first, second, back = lines(figure)[:3]
     assert first == ([0, 4, 4, 8, 8], [0.5, 0.5, 1.5, 1.5, 2.5])
     assert second == ([3, 5, 5, 8, 8], [2.5, 2.5, 3.5, 3.5, 4.5])
@@ -86,29 +86,30 @@ def test_going_back_breaks_the_frontier_and_says_so():
     words = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert "sent back by the check" in words
     assert "sent back by the check" not in [
-        text.get_text() for text in wavefront(solution(WINDOWS, 6)).axes[0].get_legend().get_texts()
+        text.get_text() for text in draw_wavefront(solution(WINDOWS, 6)).axes[0].get_legend().get_texts()
     ]
 
 
 def test_a_resumed_run_goes_on_counting():
-    figure = wavefront(solution([entry(40, 3, [0] * 10), entry(43, 57, [0] * 57)], 100, rounds_before=7))
+    figure = draw_wavefront(solution([entry(40, 3, [0] * 10), entry(43, 57, [0] * 57)], 100, rounds_before=7))
     assert lines(figure)[0] == ([40, 43, 43, 100, 100], [7.5, 7.5, 8.5, 8.5, 9.5])
     assert figure.axes[0].get_ylim() == (9.5, 7.5)
 
 
 def test_an_iteration_of_several_rounds_is_as_high():
-    grid = Grid.of(solution([entry(0, 2, [0, 0.5, 3], rounds=3), entry(2, 1, [0])], 3))
+    grid = SlotGrid.from_solution(solution([entry(0, 2, [0, 0.5, 3], rounds=3), entry(2, 1, [0])], 3))
     assert len(grid.kind) == 4
     assert torch.equal(grid.kind[0], grid.kind[2])
 
 
 def test_a_sequential_stretch_is_a_staircase():
     stretch = Round(0, 5, 5, (0.0,) * 5, 1.0, 5, 5, RoundTiming(), in_order=True)
-    assert Grid.of(solution([stretch], 5)).kind.tolist() == (DONE * torch.eye(5, dtype=torch.uint8)).tolist()
+    grid = SlotGrid.from_solution(solution([stretch], 5))
+    assert grid.kind.tolist() == (ACCEPTED * torch.eye(5, dtype=torch.uint8)).tolist()
 
 
 def test_it_says_rounds_steps_evaluations_and_deviation():
-    axes = wavefront(solution(WINDOWS, 6)).axes[0]
+    axes = draw_wavefront(solution(WINDOWS, 6)).axes[0]
     words = " ".join([axes.get_title(loc="left"), *(text.get_text() for text in axes.texts)])
     for figure in ("6 steps", "3 rounds", "12 evaluations", "2.0e-04"):
         assert figure in words
@@ -117,21 +118,21 @@ def test_it_says_rounds_steps_evaluations_and_deviation():
 @pytest.mark.parametrize("length", [0, 1])
 def test_the_shortest_paths_can_be_drawn(length):
     log = [entry(0, 1, [0.0])] if length else []
-    assert pixels(wavefront(solution(log, length))).shape[2] == 3
+    assert pixels(draw_wavefront(solution(log, length))).shape[2] == 3
 
 
 def test_thousands_of_rounds_and_steps_are_thinned():
-    length = 3 * CELLS
+    length = 3 * MAX_CELLS
     log = [entry(step, 2, [0, 0.5, 5, 50]) for step in range(0, length - 4, 2)]
-    grid = Grid.of(solution(log, length))
-    assert max(grid.kind.shape) <= CELLS
-    assert {OUTSIDE, WAITING, DONE} == set(grid.kind.unique().tolist())
-    assert share(pixels(wavefront(solution(log, length))), INK) > 0
+    grid = SlotGrid.from_solution(solution(log, length))
+    assert max(grid.kind.shape) <= MAX_CELLS
+    assert {OUTSIDE, WAITING, ACCEPTED} == set(grid.kind.unique().tolist())
+    assert share(pixels(draw_wavefront(solution(log, length))), INK_COLOUR) > 0
 
 
 def test_accepted_and_waiting_slots_show_in_the_picture():
-    picture = pixels(wavefront(solution(WINDOWS, 6)))
-    assert 0.1 < share(picture, ACCEPTED) < 0.4
+    picture = pixels(draw_wavefront(solution(WINDOWS, 6)))
+    assert 0.1 < share(picture, ACCEPTED_COLOUR) < 0.4
     assert 0.3 < share(picture, "#ffffff") < 0.9
     assert len(picture.reshape(-1, 3).unique(dim=0)) > 50
 
@@ -151,20 +152,20 @@ def test_a_real_run_draws_itself_into_given_axes():
 def test_nothing_is_drawn_without_matplotlib(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"pip install 'forerun\[plot\]'"):
-        wavefront(solution(WINDOWS, 6))
+        draw_wavefront(solution(WINDOWS, 6))
 
 
 def test_forerun_is_imported_and_drawn_without_pyplot():
     code = (
         "import sys, forerun.view; assert 'matplotlib' not in sys.modules\n"
-        "forerun.view.canvas.canvas(1, 1); assert 'matplotlib.pyplot' not in sys.modules"
+        "forerun.view.canvas.new_axes(1, 1); assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_samples_stand_side_by_side():
     ink = torch.ones(3, 8, 8)
-    figure = side_by_side(ink, ink - 0.05, title="three", subtitle="squares")
+    figure = draw_side_by_side(ink, ink - 0.05, title="three", subtitle="squares")
     assert len(figure.axes) == 9
     difference = figure.axes[-1].images[0].get_array()
     assert float(difference.max()) == pytest.approx(10 * 0.05 - 1, abs=1e-5)
@@ -173,7 +174,7 @@ def test_samples_stand_side_by_side():
 
 
 def test_no_more_samples_are_drawn_than_fit():
-    figure = side_by_side(torch.zeros(40, 8, 8), torch.zeros(40, 8, 8), title="forty")
+    figure = draw_side_by_side(torch.zeros(40, 8, 8), torch.zeros(40, 8, 8), title="forty")
     assert len(figure.axes) == 48
     assert any("first 16 of 40" in text.get_text() for text in figure.texts)
 
@@ -181,4 +182,4 @@ def test_no_more_samples_are_drawn_than_fit():
 @pytest.mark.parametrize("shapes", [((2, 8, 8), (3, 8, 8)), ((2, 64), (2, 64)), ((0, 8, 8), (0, 8, 8))])
 def test_what_are_no_pictures_is_refused(shapes):
     with pytest.raises(ValueError, match="height, width"):
-        side_by_side(torch.zeros(shapes[0]), torch.zeros(shapes[1]), title="none")
+        draw_side_by_side(torch.zeros(shapes[0]), torch.zeros(shapes[1]), title="none")
