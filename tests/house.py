@@ -319,7 +319,7 @@ def undocumented(modules: dict[str, Module]) -> list[str]:
             where = f"{module.title}.{definition.name}"
             if not ast.get_docstring(definition):
                 breaches.append(f"{where} has no docstring")
-            if is_abstract(definition):
+            if isinstance(definition, ast.ClassDef) and "ABC" in base_names(definition):
                 breaches += undocumented_methods(definition, where)
     return breaches
 
@@ -331,7 +331,11 @@ def public_definitions(body: list[ast.stmt]) -> Iterator[ast.ClassDef | FUNCTION
 
 
 def is_abstract(definition: ast.ClassDef | FUNCTIONS) -> bool:
-    return isinstance(definition, ast.ClassDef) and "ABC" in map(ast.unparse, definition.bases)
+    """Whether a class says that it is abstract, or has a method that does."""
+    if not isinstance(definition, ast.ClassDef):
+        return False
+    decorators = {ast.unparse(name) for node in definition.body for name in getattr(node, "decorator_list", [])}
+    return "ABC" in base_names(definition) or "abstractmethod" in decorators
 
 
 def undocumented_methods(definition: ast.ClassDef, where: str) -> list[str]:
@@ -340,3 +344,34 @@ def undocumented_methods(definition: ast.ClassDef, where: str) -> list[str]:
         for method in public_definitions(definition.body)
         if not ast.get_docstring(method)
     ]
+
+
+# Classes, by what they are built on.
+
+
+def class_definitions(modules: dict[str, Module]) -> Iterator[tuple[Module, ast.ClassDef]]:
+    """Every class at the top of a module."""
+    for module in modules.values():
+        for node in module.tree.body:
+            if isinstance(node, ast.ClassDef):
+                yield module, node
+
+
+def base_names(definition: ast.ClassDef) -> set[str]:
+    """The names of a class's bases, without modules and type arguments."""
+    return {ast.unparse(base).split("[")[0].split(".")[-1] for base in definition.bases}
+
+
+def subclasses(name: str, modules: dict[str, Module]) -> dict[str, Module]:
+    """The classes that can be made and are built on one of the engine's, however far: name -> module."""
+    definitions = list(class_definitions(modules))
+    family, concrete = {name}, {}
+    grown = True
+    while grown:
+        children = [pair for pair in definitions if pair[1].name not in family and base_names(pair[1]) & family]
+        grown = bool(children)
+        for module, definition in children:
+            family.add(definition.name)
+            if not is_abstract(definition):
+                concrete[definition.name] = module
+    return dict(sorted(concrete.items()))

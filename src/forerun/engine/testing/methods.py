@@ -1,0 +1,124 @@
+"""Whether a method keeps its contract."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from forerun.engine.methods import Evaluate, Method, Sequential, WindowState, WindowUpdate
+from forerun.engine.numerics.tree import Tree
+from forerun.engine.process import Process
+from forerun.engine.solution import Solution
+from forerun.engine.solve import solve
+from forerun.engine.testing.agreement import (
+    ANSWER_DISTANCE,
+    SOLVE_TOLERANCE,
+    Problems,
+    distance,
+    is_close,
+    is_same,
+    require,
+    small_problems,
+)
+from forerun.engine.windows import Full, Sliding, Window
+
+
+@torch.no_grad()
+def check_method(method: Method, *, problems: Problems | None = None) -> None:
+    """Check that a method keeps its contract: the sequential answer, from windows of every width.
+
+    Its first step is the plain one, so that every round makes progress; the leading steps whose `moves` are zero are
+    exact; and it keeps nothing between runs.
+
+    Args:
+        method: the method.
+        problems: processes and their first states to try it on; None for some small ones in double precision.
+
+    Raises:
+        ContractBroken: it does not.
+    """
+    inspected = _Inspected(method)
+    for process, state in small_problems() if problems is None else problems:
+        truth = solve(process, state, method=Sequential(), check=False)
+        windows: tuple[Window, ...] = (Sliding(1), Sliding(3), Full(), Sliding(process.length + 5))
+        for window in windows:
+            solution = _solve(process, state, inspected, window)
+            gap = distance(solution.state, truth.state)
+            require(
+                gap <= ANSWER_DISTANCE,
+                f"with {window} the answer is {gap:.1e} off the sequential one; moves must tell how far every new "
+                "input lies from the one its output was evaluated at",
+            )
+            again = _solve(process, state, inspected, window)
+            require(
+                solution.rounds == again.rounds and is_same(solution.state, again.state),
+                f"with {window} a second run differs from the first; keep nothing in self, but hand it on with "
+                "WindowUpdate(memory=...), which comes back as window_state.memory",
+            )
+
+
+def _solve(process: Process, state: Tree, method: Method, window: Window) -> Solution:
+    return solve(process, state, method=method, window=window, tolerance=SOLVE_TOLERANCE, check=False)
+
+
+@final
+@dataclass(frozen=True)
+class _Inspected(Method):
+    """A method whose every update is looked at."""
+
+    method: Method
+
+    def iterate(self, window_state: WindowState, evaluate: Evaluate) -> WindowUpdate:
+        update = self.method.iterate(window_state, evaluate)
+        _check_sizes(update)
+        state = window_state.state
+        for index in range(len(update.moves)):
+            if _moved(update.moves[index]):
+                require(
+                    index > 0,
+                    "the first step moved; evaluate it at window_state.inputs[0], from window_state.state",
+                )
+                break
+            _check_exact(window_state, update, index, state)
+            state = update.states[index]
+        return update
+
+    def stop(self, start: int, stop: int) -> int:
+        return self.method.stop(start, stop)
+
+
+def _check_sizes(update: WindowUpdate) -> None:
+    count = len(update.moves)
+    require(
+        len(update.states) == count == len(update.outputs) == len(update.inputs) - 1 and count >= 1,
+        f"the update has {len(update.states)} states, {len(update.outputs)} outputs, {count} moves and "
+        f"{len(update.inputs)} inputs; give W of each for x_start+1 .. x_stop, and W + 1 inputs",
+    )
+
+
+def _moved(moves: Tensor) -> bool:
+    return not bool((moves == 0).all())
+
+
+def _check_exact(window_state: WindowState, update: WindowUpdate, index: int, state: Tree) -> None:
+    """Check that a step that did not move is the process's own."""
+    problem, step = window_state.problem, window_state.start + index
+    output = problem.evaluate(problem.step_range(step, step + 1), problem.observe(state).unsqueeze(0))[0]
+    following = problem.advance(step, state, output)
+    sentence = (
+        f"step {step} did not move, says the method, but is not exact; moves must tell how far its new input lies from "
+        "the one its output was evaluated at"
+    )
+    if index == 0:
+        sentence = (
+            "the first step is not exact; evaluate it at window_state.inputs[0] and advance window_state.state plainly"
+        )
+    require(distance(following, update.states[index]) <= ANSWER_DISTANCE, sentence)
+    observed = problem.observe(update.states[index])
+    require(
+        is_close(observed, update.inputs[index + 1], ANSWER_DISTANCE),
+        "inputs[k + 1] is not observe(states[k]); let it be",
+    )

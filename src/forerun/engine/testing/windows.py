@@ -1,0 +1,60 @@
+"""Whether a window keeps its contract."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from forerun.engine.rounds import Round, RoundTiming
+from forerun.engine.testing.agreement import Problems, require, require_sequential_answer, small_problems
+from forerun.engine.windows import Window
+
+
+@torch.no_grad()
+def check_window(window: Window, *, problems: Problems | None = None) -> None:
+    """Check that a window keeps its contract: widths that follow from the log alone, and the sequential answer.
+
+    Args:
+        window: the window.
+        problems: processes and their first states to try it on; None for some small ones in double precision.
+
+    Raises:
+        ContractBroken: it does not.
+    """
+    for log in _logs():
+        _check_width(window, log)
+    for process, state in small_problems() if problems is None else problems:
+        require_sequential_answer(process, state, window=window)
+
+
+def _check_width(window: Window, log: Sequence[Round]) -> None:
+    """Ask twice for the width of the round after a log, of a path of 400 steps."""
+    before = list(log)
+    first, second = (window.width(log, 400) for _ in range(2))
+    require(
+        isinstance(first, int) and first >= 0,
+        f"width gave {first!r}; give a whole number of steps, or 0 to go on in order",
+    )
+    require(first == second, f"width gave {first} and {second} for the same log; keep nothing in self")
+    require(list(log) == before, "width modified the log; only read it")
+    if first == 0:
+        note = window.note(log, 400)
+        require(note is None or isinstance(note, str), f"note gave {note!r}; give a sentence, or None")
+
+
+def _logs() -> list[list[Round]]:
+    """Logs of runs that go well and badly, from their beginning to the middle."""
+    return [_log(accepted)[:count] for accepted in (1, 3, 16) for count in range(8)]
+
+
+def _log(accepted: int) -> list[Round]:
+    """Two single steps, and rounds of 16 steps that accept so many."""
+    log, start = [], 0
+    for width in (1, 1, 16, 16, 16, 16, 16):
+        count = min(accepted, width)
+        timing = RoundTiming(evaluate=1e-3 * (1 + 0.1 * width), rest=1e-4)
+        residuals = tuple(1e-2 * float(step >= count) for step in range(width))
+        log.append(Round(start, start + width, count, residuals, 1e-3, 1, width, timing))
+        start += count
+    return log

@@ -1,0 +1,243 @@
+"""Small settings of every process, method, window, guess, tolerance and backend: what the shipped checks are run on.
+
+One entry a class, by its name; test_contracts.py finds the classes and says which one has no entry. An entry is a
+function, so that nothing is made before its turn:
+
+    a process     gives (process, first state)
+    a method      gives a method, or (method, [(process, first state), ...]) where it is for such processes alone
+    a guess       gives a guess, or (guess, process, first state)
+    a tolerance   gives a tolerance, or (tolerance, inputs (W, B, D))
+    a window, a backend      gives one
+"""
+
+import diffusers
+import torch
+from engine.problems import PROBLEMS
+from policy.problems import network
+from torch import nn, optim
+
+from forerun import (
+    Absolute,
+    Anderson,
+    Auto,
+    Distributed,
+    Full,
+    Hold,
+    Known,
+    Local,
+    Moving,
+    Newton,
+    Picard,
+    Process,
+    QuasiNewton,
+    Relative,
+    Secant,
+    Sequential,
+    Sliding,
+)
+from forerun.diffusion import Denoising, Schedule
+from forerun.diffusion.denoising import Increments
+from forerun.diffusion.schedulers.sampling import SchedulerSampling
+from forerun.engine.guesses import Copy, Extrapolate, Probe
+from forerun.engine.methods import (
+    Damped,
+    Elk,
+    GaussSeidel,
+    Jacobi,
+    JacobiGaussSeidel,
+    Parareal,
+    PicardGaussSeidel,
+)
+from forerun.engine.numerics.layout import RowLayout
+from forerun.engine.tolerance import PerStep
+from forerun.engine.windows import Within
+from forerun.optim import Loop
+from forerun.optim.gradients import OneByOne
+from forerun.optim.tolerance import StepLength
+from forerun.policy.chunk import Chunk, Network, Stepped
+from forerun.policy.plan import Plan
+from forerun.policy.recall import Recall
+from forerun.policy.refine import Part
+from forerun.sequence import CausalFunction, CausalProcess, Fill, Lookup, Reguess, Repeat
+from forerun.sequence.recurrent.cells import adapted
+from forerun.sequence.recurrent.recurrence import AdjointRecurrence, Recurrence
+
+DOUBLE = torch.float64
+
+
+def normal(*shape, seed=0, dtype=DOUBLE):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def denoising(eta=1.0):
+    def denoise(x, t):
+        return torch.tanh(0.7 * x.roll(1, -1) + 1e-3 * t.to(x)[:, None])
+
+    noise = normal(12, 2, 4, seed=1)
+    return Denoising(denoise, Schedule.linear().spaced(12), eta=eta, noise=noise.__getitem__), normal(2, 4)
+
+
+def increments():
+    process, state = denoising()
+    return Increments(process), state
+
+
+def scheduler_sampling():
+    """DPM-Solver++, which keeps a history."""
+    scheduler = diffusers.DPMSolverMultistepScheduler()
+    scheduler.set_timesteps(12)
+    sample = normal(2, 3, 4, 4)
+    process = SchedulerSampling(lambda steps, samples: torch.tanh(samples), scheduler, sample, scheduler.timesteps)
+    return process, process.state(sample)
+
+
+def policy_plan(scheduler):
+    like = torch.zeros(2, 8, 3, dtype=DOUBLE)
+    plan = Plan(scheduler, 12, like, options={})
+    noise = normal(13, 2, 8, 3) if plan.random else normal(1, 2, 8, 3)
+    return plan, Network(network, plan, normal(2, 5, seed=2)), noise
+
+
+def chunk():
+    plan, seen, noise = policy_plan(diffusers.DDPMScheduler(num_train_timesteps=100, clip_sample=False))
+    return Chunk(plan, seen, noise), plan.first * noise[0]
+
+
+def stepped():
+    plan, seen, noise = policy_plan(diffusers.DPMSolverMultistepScheduler(num_train_timesteps=100))
+    return Stepped(plan, seen, noise), plan.sampling.state(plan.first * noise[0])
+
+
+def part():
+    process, state = chunk()
+    return Part(process, [2, 5, 7, 8, 11]), state
+
+
+def recall():
+    process, state = chunk()
+    outputs = 0.1 * normal(process.length, *state.shape, seed=3)
+    return Recall(outputs, torch.ones(len(state), 1, dtype=DOUBLE)), process, state
+
+
+def training():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4, dtype=DOUBLE), nn.Tanh(), nn.Linear(4, 1, dtype=DOUBLE))
+    xs = normal(20, 8, 3)
+
+    def loss(model, step):
+        return (model(xs[step]) - xs[step].sum(-1, keepdim=True)).square().mean()
+
+    loop = Loop(model, optim.AdamW(model.parameters(), 0.02), loss, gradients=OneByOne(), ema=0.9)
+    events = list(loop.run(3))
+    return loop.process(8), events[-1].state
+
+
+class Digits(CausalFunction):
+    """Whole numbers that depend on all before them, in slots of one, two or three places, after two that are given."""
+
+    bounds = torch.tensor([2, 1, 2, 1, 3, 1, 1, 2, 1, 1]).cumsum(0)
+
+    def values(self, steps, sequence):
+        slots = zip(self.bounds[steps].tolist(), self.bounds[steps + 1].tolist(), strict=True)
+        return torch.cat([self.slot(sequence, begin, end) for begin, end in slots], -1)
+
+    def slot(self, sequence, begin, end):
+        weights = torch.arange(1, begin + 1, dtype=sequence.dtype)
+        total = (sequence[..., :begin] * weights).sum(-1, keepdim=True)
+        return (total + torch.arange(end - begin)) % 4
+
+
+def causal_process():
+    sequence = torch.zeros(3, int(Digits.bounds[-1]), dtype=DOUBLE)
+    sequence[:, :2] = torch.tensor([[1, 2], [3, 0], [2, 2]])
+    return CausalProcess(Digits()), sequence
+
+
+def recurrence():
+    torch.manual_seed(0)
+    cell, h, xs = nn.GRUCell(3, 5, dtype=DOUBLE), normal(2, 5), normal(12, 2, 3, seed=1)
+    layout = RowLayout.from_tree(h, batch_dims=1, name="state")
+    rows = adapted(cell, layout)
+    return Recurrence(rows, rows.prepare(xs).detach(), 12), layout.pack(h)
+
+
+def adjoint():
+    torch.manual_seed(0)
+    cell, xs = nn.RNNCell(3, 5, dtype=DOUBLE), normal(13, 2, 3, seed=3)
+    rows = adapted(cell, None)
+    hidden, gradients = 0.5 * normal(12, 2, 5), normal(12, 2, 5, seed=1)
+    return AdjointRecurrence(rows, hidden, rows.prepare(xs[1:]).detach(), gradients), normal(2, 5, seed=2)
+
+
+def known():
+    process, state = PROBLEMS["increments"]()
+    return Known(state.expand(process.length, *state.shape)), process, state
+
+
+def watched():
+    from forerun.cli.sample.frames import Watch, Watched
+
+    return Watched(Secant(), Watch())
+
+
+def step_length():
+    """The last number of an input is the mean length of the steps so far."""
+    inputs = normal(5, 1, 7)
+    inputs[..., -1] = 0.3
+    return StepLength(0.1), inputs
+
+
+INSTANCES = {
+    # processes
+    "_FromStep": lambda: (Process.from_step(lambda i, x: torch.tanh(x.flip(0) + 0.1 * i), 9), normal(6)),
+    "Denoising": denoising,
+    "Increments": increments,
+    "SchedulerSampling": scheduler_sampling,
+    "Chunk": chunk,
+    "Stepped": stepped,
+    "Part": part,
+    "Training": training,
+    "CausalProcess": causal_process,
+    "Recurrence": recurrence,
+    "AdjointRecurrence": adjoint,
+    # methods
+    "Sequential": Sequential,
+    "Jacobi": Jacobi,
+    "Picard": Picard,
+    "Secant": Secant,
+    "QuasiNewton": QuasiNewton,
+    "Newton": Newton,
+    "Damped": lambda: Damped(Newton(), factor=0.5, bound=1.0),
+    "Elk": lambda: (Elk(), [PROBLEMS["increments"](), PROBLEMS["contractive"]()]),  # it wants outputs like states
+    "Anderson": lambda: Anderson(Secant()),
+    "Parareal": lambda: Parareal(3),
+    "GaussSeidel": lambda: GaussSeidel(4),
+    "JacobiGaussSeidel": lambda: JacobiGaussSeidel(3),
+    "PicardGaussSeidel": lambda: PicardGaussSeidel(3),
+    "Reguess": lambda: (Reguess(Lookup()), [causal_process()]),
+    "Watched": watched,
+    # windows
+    "Full": Full,
+    "Sliding": lambda: Sliding(3),
+    "Auto": lambda: Auto(fewest=2),
+    "Within": lambda: Within(Full(), 4),
+    # guesses
+    "Hold": Hold,
+    "Probe": lambda: Probe(2),
+    "Extrapolate": Extrapolate,
+    "Copy": Copy,
+    "Known": known,
+    "Fill": lambda: (Fill(1.0), *causal_process()),
+    "Repeat": lambda: (Repeat(2), *causal_process()),
+    "Lookup": lambda: (Lookup(), *causal_process()),
+    "Recall": recall,
+    # tolerances
+    "Absolute": Absolute,
+    "Relative": Relative,
+    "PerStep": lambda: PerStep(0.1, torch.linspace(0.1, 1, 12)),
+    "Moving": lambda: Moving(1e-3),
+    "StepLength": step_length,
+    # backends
+    "Local": lambda: Local(max_batch=2, pad=(2, 4)),
+    "Distributed": Distributed,
+}
