@@ -18,14 +18,28 @@ from forerun.engine.windows import Auto, Sliding, Window
 
 Callback = Callable[[RoundEvent], Any]
 
-KINDS: Mapping[str, tuple[type | tuple[type, ...], str, str]] = {
-    "method": (Method, "a Method", "forerun.Secant()"),
-    "window": ((Window, int), "a Window or a number of steps", "8, or window=forerun.Auto()"),
-    "tolerance": ((Tolerance, float, int), "a Tolerance or a number", "1e-3, or tolerance=forerun.Absolute(1e-3)"),
-    "check": ((bool, Check), "a Check or a bool", "True, or check=forerun.Check(retries=5)"),
-    "guess": (Guess, "a Guess", "forerun.Hold()"),
-    "backend": (Backend, "a Backend", "forerun.Local()"),
-    "progress": (Progress, "a Progress", "forerun.Bar()"),
+DEFAULT_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class OptionKind:
+    """What an option must be, and what to write where it is something else."""
+
+    types: tuple[type, ...]
+    noun: str
+    example: str
+
+
+OPTION_KINDS: Mapping[str, OptionKind] = {
+    "method": OptionKind((Method,), "a Method", "forerun.Secant()"),
+    "window": OptionKind((Window, int), "a Window or a number of steps", "8, or window=forerun.Auto()"),
+    "tolerance": OptionKind(
+        (Tolerance, float, int), "a Tolerance or a number", "1e-3, or tolerance=forerun.Absolute(1e-3)"
+    ),
+    "check": OptionKind((bool, Check), "a Check or a bool", "True, or check=forerun.Check(retries=5)"),
+    "guess": OptionKind((Guess,), "a Guess", "forerun.Hold()"),
+    "backend": OptionKind((Backend,), "a Backend", "forerun.Local()"),
+    "progress": OptionKind((Progress,), "a Progress", "forerun.Bar()"),
 }
 
 
@@ -79,10 +93,10 @@ class SolveOptions:
     callback: Callback | None = None
 
     def __post_init__(self) -> None:
-        for name, (kind, noun, example) in KINDS.items():
+        for name, kind in OPTION_KINDS.items():
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, kind) or (isinstance(value, bool) and name != "check")):
-                raise TypeError(f"{name} must be {noun}, got {value!r}; write {name}={example}")
+            if value is not None and not _is_of_kind(value, kind):
+                raise TypeError(f"{name} must be {kind.noun}, got {value!r}; write {name}={kind.example}")
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback must be a function of an event, got {self.callback!r}; write callback=print")
 
@@ -95,19 +109,19 @@ class SolveOptions:
         """
         if options is not None and not isinstance(options, SolveOptions):
             raise TypeError(f"options must be a SolveOptions, got {options!r}; write options=SolveOptions(window=8)")
-        names = [field.name for field in fields(cls)]
         for name in keywords:
-            if name not in names:
-                close = difflib.get_close_matches(name, names, 1)
-                advice = f"did you mean {close[0]}?" if close else f"the options are {', '.join(names)}"
-                raise TypeError(f"{name} is not an option; {advice}")
-        return cls(**keywords) if options is None else cls(**keywords).over(options)
+            if name not in OPTION_NAMES:
+                raise TypeError(f"{name} is not an option; {_advise_name(name)}")
+        chosen = cls(**keywords)
+        return chosen if options is None else chosen.over(options)
 
     def over(self, defaults: SolveOptions) -> SolveOptions:
         """Return these options where they are set, and the defaults where they are None."""
-        names = [field.name for field in fields(self)]
-        own = {name: getattr(self, name) for name in names}
-        return SolveOptions(**{name: getattr(defaults, name) if own[name] is None else own[name] for name in names})
+        merged = {}
+        for name in OPTION_NAMES:
+            value = getattr(self, name)
+            merged[name] = getattr(defaults, name) if value is None else value
+        return SolveOptions(**merged)
 
     def settled(self, *, tolerance: Callable[[float], Tolerance] = Absolute) -> SolveSettings:
         """Return the settings that these options come to, with the choices of `solve` where nothing is set.
@@ -115,19 +129,19 @@ class SolveOptions:
         Args:
             tolerance: what a plain number stands for, such as `lambda value: PerStep(value, levels)`.
         """
-        value = 1e-3 if self.tolerance is None else self.tolerance
-        window = Auto() if self.window is None else self.window
-        check = True if self.check is None else self.check
         return SolveSettings(
             method=self.method or Secant(),
-            window=Sliding(window) if isinstance(window, int) else window,
-            tolerance=value if isinstance(value, Tolerance) else tolerance(value),
-            check=(Check() if check else None) if isinstance(check, bool) else check,
+            window=_settle_window(self.window),
+            tolerance=_settle_tolerance(self.tolerance, tolerance),
+            check=_settle_check(self.check),
             guess=self.guess or Hold(),
             backend=self.backend or Local(),
             progress=self.progress or Silent(),
             callback=self.callback or ignore_event,
         )
+
+
+OPTION_NAMES = tuple(field.name for field in fields(SolveOptions))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,3 +156,42 @@ class SolveSettings:
     backend: Backend
     progress: Progress
     callback: Callback
+
+
+def _settle_window(window: Window | int | None) -> Window:
+    if window is None:
+        return Auto()
+    if isinstance(window, int):
+        return Sliding(window)
+    return window
+
+
+def _settle_tolerance(value: Tolerance | float | None, unit: Callable[[float], Tolerance]) -> Tolerance:
+    if value is None:
+        return unit(DEFAULT_TOLERANCE)
+    if isinstance(value, Tolerance):
+        return value
+    return unit(value)
+
+
+def _settle_check(check: Check | bool | None) -> Check | None:
+    if check is None or check is True:
+        return Check()
+    if check is False:
+        return None
+    return check
+
+
+def _is_of_kind(value: Any, kind: OptionKind) -> bool:
+    """Return whether a value is of a kind; a bool is no number here."""
+    if isinstance(value, bool):
+        return bool in kind.types
+    return isinstance(value, kind.types)
+
+
+def _advise_name(name: str) -> str:
+    """Return what to write in place of a name that is no option."""
+    close_names = difflib.get_close_matches(name, OPTION_NAMES, 1)
+    if close_names:
+        return f"did you mean {close_names[0]}?"
+    return f"the options are {', '.join(OPTION_NAMES)}"

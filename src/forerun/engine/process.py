@@ -12,7 +12,7 @@ along the path (the denoised sample rather than the noise, the increment rather 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -21,6 +21,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from forerun.engine.numerics.tree import Tree
+
+StepFunction = Callable[[Any, Tree], Tree]  # (i, x_i) -> x_{i+1}
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Process(ABC):
 
     @abstractmethod
     def evaluate(self, steps: Tensor, inputs: Tree) -> Tree:
-        """The outputs of many steps in one call.
+        """Return the outputs of many steps in one call.
 
         Must be a pure function of its arguments, each step by itself: noise belongs to the step
         (`forerun.engine.numerics.noise`), and nothing may be kept between calls.
@@ -80,14 +82,14 @@ class Process(ABC):
 
     @abstractmethod
     def advance(self, step: int, state: Tree, output: Tree) -> Tree:
-        """The next state, from one step's state and output (no step axis). Must not modify its arguments."""
+        """Return the next state, from one step's state and output (no step axis). Must not modify its arguments."""
 
     def observe(self, state: Tree) -> Tree:
-        """The part of the state that `evaluate` looks at; the state itself unless told otherwise."""
+        """Return the part of the state that `evaluate` looks at; by default the state itself."""
         return state
 
     def affine(self, steps: Tensor) -> Affine | None:
-        """`advance` in closed form, where it is affine and the input is the state; else None.
+        """Return `advance` in closed form where it is affine and the input is the state, otherwise None.
 
         Args:
             steps: int64 `(W,)`, contiguous.
@@ -98,14 +100,14 @@ class Process(ABC):
 
     @staticmethod
     def from_step(
-        step: Callable[[Any, Tree], Tree],
+        step: StepFunction,
         length: int,
         *,
         batched: bool = False,
         increment: bool = False,
         batch_dims: int = 0,
     ) -> Process:
-        """A process from a plain function `x_{i+1} = step(i, x_i)`.
+        """Return a process from a plain function `x_{i+1} = step(i, x_i)`.
 
         Args:
             step: takes a step and a state. With `batched=False` it is written for one step (`i` is an
@@ -116,52 +118,67 @@ class Process(ABC):
                 (integrators, samplers), whose states move more than their increments do.
             batch_dims: see `Process`.
         """
-        return _FromStep(step, length, batched=batched, increment=increment, batch_dims=batch_dims)
+        return StepProcess(step, length, batched=batched, increment=increment, batch_dims=batch_dims)
 
 
 @final
-class _FromStep(Process):
-    def __init__(
-        self, step: Callable[[Any, Tree], Tree], length: int, *, batched: bool, increment: bool, batch_dims: int
-    ) -> None:
+class StepProcess(Process):
+    """The process of a plain step function; see `Process.from_step`."""
+
+    def __init__(self, step: StepFunction, length: int, *, batched: bool, increment: bool, batch_dims: int) -> None:
         self.length = length
         self.batch_dims = batch_dims
         self._increment = increment
-        self._step = step if batched else _mapped(step)
+        self._step = step if batched else _map_over_steps(step)
 
     def evaluate(self, steps: Tensor, inputs: Tree) -> Tree:
-        following = self._step(steps, inputs)
-        return _combine(torch.sub, following, inputs) if self._increment else following
+        next_states = self._step(steps, inputs)
+        if self._increment:
+            return _combine_trees(torch.sub, next_states, inputs)
+        return next_states
 
     def advance(self, step: int, state: Tree, output: Tree) -> Tree:
-        return _combine(torch.add, state, output) if self._increment else output
+        if self._increment:
+            return _combine_trees(torch.add, state, output)
+        return output
 
     def affine(self, steps: Tensor) -> Affine:
-        return Affine.constant(steps, state=1.0 if self._increment else 0.0, output=1.0)
+        return Affine.constant(steps, state=float(self._increment), output=1.0)
 
 
-def _mapped(step: Callable[[Any, Tree], Tree]) -> Callable[[Tensor, Tree], Tree]:
-    """`step` over a leading axis of all tensors; plain values are handed in and out as they are."""
+def _map_over_steps(step: StepFunction) -> Callable[[Tensor, Tree], Tree]:
+    """Return `step` over a leading axis of all tensors; plain values are handed in and out as they are."""
 
-    def call(steps: Tensor, inputs: Tree) -> Tree:
+    def call_mapped(steps: Tensor, inputs: Tree) -> Tree:
         leaves, spec = pytree.tree_flatten(inputs)
         if all(isinstance(leaf, Tensor) for leaf in leaves):
             return torch.func.vmap(step)(steps, inputs)
-        found: list[Any] = []
+        output_structure: list[Any] = []
 
-        def of_tensors(i: Tensor, *each: Tensor) -> tuple[Tensor, ...]:
-            given = iter(each)
-            tree = [next(given) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-            found[:] = pytree.tree_flatten(step(i, pytree.tree_unflatten(tree, spec)))
-            return tuple(leaf for leaf in found[0] if isinstance(leaf, Tensor))
+        def call_on_tensors(i: Tensor, *input_tensors: Tensor) -> tuple[Tensor, ...]:
+            state = pytree.tree_unflatten(_replace_tensors(leaves, input_tensors), spec)
+            output_structure[:] = pytree.tree_flatten(step(i, state))
+            return _select_tensors(output_structure[0])
 
-        mapped = iter(torch.func.vmap(of_tensors)(steps, *(leaf for leaf in leaves if isinstance(leaf, Tensor))))
-        outputs, spec_of_outputs = found
-        tree = [next(mapped) if isinstance(leaf, Tensor) else leaf for leaf in outputs]
-        return pytree.tree_unflatten(tree, spec_of_outputs)
+        output_tensors = torch.func.vmap(call_on_tensors)(steps, *_select_tensors(leaves))
+        output_leaves, output_spec = output_structure
+        return pytree.tree_unflatten(_replace_tensors(output_leaves, output_tensors), output_spec)
 
-    return call
+    return call_mapped
 
 
-def _combine(operation: Callable[[Tensor, Tensor], Tensor], left: Tree, right: Tree) -> Tree:
-    return pytree.tree_map(lambda a, b: operation(a, b) if isinstance(a, Tensor) else a, left, right)
+def _select_tensors(leaves: Sequence[Any]) -> tuple[Tensor, ...]:
+    return tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
+
+
+def _replace_tensors(leaves: Sequence[Any], tensors: Iterable[Tensor]) -> list[Any]:
+    """Return the leaves with other tensors in the places of theirs."""
+    remaining = iter(tensors)
+    return [next(remaining) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+
+
+def _combine_trees(operation: Callable[[Tensor, Tensor], Tensor], left: Tree, right: Tree) -> Tree:
+    def combine_leaves(one: Any, other: Any) -> Any:
+        return operation(one, other) if isinstance(one, Tensor) else one
+
+    return pytree.tree_map(combine_leaves, left, right)
