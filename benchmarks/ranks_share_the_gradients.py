@@ -32,7 +32,7 @@ from forerun.optim import Loop, OneByOne
 
 STEPS, WINDOW, WAIT = 64, 8, 0.15
 WORLDS = (1, 2, 4)
-PARTS = ("evaluate", "communicate", "advance", "rest")
+PARTS = ("evaluate", "communicate", "advance", "overhead")
 SIZES = {"0.2 M": 320, "2 M": 1000}
 ROWS = {"0.2 M": 7000, "2 M": 1500}  # of a batch, for some 150 ms
 
@@ -67,7 +67,8 @@ def timed(width: int, rows: int, *, waiting: bool, method: Method) -> dict[str, 
     parts = solution.seconds
     return {
         "rounds": solution.rounds, "gradients": solution.evaluations, "seconds": seconds,
-        "evaluate": parts.evaluate, "communicate": parts.communicate, "advance": parts.advance, "rest": parts.rest,
+        "evaluate": parts.evaluate, "communicate": parts.communicate, "advance": parts.advance,
+        "overhead": parts.overhead,
     }  # fmt: skip
 
 

@@ -114,9 +114,9 @@ def test_all_ranks_agree_about_the_time(rounds):
     timings = [found["timings"] for found in rounds]
     assert all(each == timings[0] for each in timings)
     last = len(rounds) - 1
-    for evaluate, communicate, rest in timings[0]:
+    for evaluate, communicate, overhead in timings[0]:
         assert evaluate >= 0.02 + 0.05 * last
-        assert rest == 0.1 * last
+        assert overhead == 0.1 * last
         assert communicate < evaluate  # that of the rank that waited least
     assert timings[0][0][1] == 0.0 < timings[0][1][1]
 
@@ -228,7 +228,7 @@ def test_alone_there_is_nothing_to_exchange(monkeypatch):
     finally:
         dist.destroy_process_group()
     assert torch.equal(outputs, 2 * inputs)
-    assert read().rest == 0.5
+    assert read().overhead == 0.5
 
 
 def test_without_a_launcher_the_error_says_what_to_type(monkeypatch):

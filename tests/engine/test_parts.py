@@ -18,7 +18,7 @@ from forerun.engine.parts import (
     shift_rounds,
 )
 from forerun.engine.run import SolveRun
-from forerun.engine.solution import Seconds
+from forerun.engine.solution import RunTiming
 from forerun.engine.solve import run_to_end
 
 TIGHT = SolveOptions(window=6, tolerance=1e-9)
@@ -107,7 +107,7 @@ def test_a_run_is_repeated_without_what_was_not_finite():
 
 
 def test_parts_are_added_up():
-    assert add_seconds([Seconds(1, 2, 3, 4), Seconds(0.5, 0, 0, 1)]) == Seconds(1.5, 2, 3, 5)
+    assert add_seconds([RunTiming(1, 2, 3, 4), RunTiming(0.5, 0, 0, 1)]) == RunTiming(1.5, 2, 3, 5)
     solution = solve(shrink(6), torch.ones(2), window=2)
     shifted = shift_rounds(solution.log, 3)
     assert [entry.start - 3 for entry in shifted] == [entry.start for entry in solution.log]

@@ -5,7 +5,7 @@ import torch
 
 from forerun import Absolute, Checkpoint, NotConverged, Process, Sequential, Sliding, Solution, Status, solve
 from forerun.engine.rounds import Round, RoundTiming
-from forerun.engine.solution import Seconds
+from forerun.engine.solution import RunTiming
 
 
 def wave(steps, inputs):
@@ -27,7 +27,7 @@ def solution(status=Status.CHECKED, step=4, deviation=None, notes=()):
         ],
         deviation=deviation,
         checkpoint=Checkpoint(step, 4, torch.ones(2), rounds=2, evaluations=6),
-        seconds=Seconds(evaluate=0.5, advance=0.25, communicate=0.5, rest=0.125),
+        seconds=RunTiming(evaluate=0.5, advance=0.25, communicate=0.5, overhead=0.125),
         notes=notes,
     )
 
@@ -51,7 +51,7 @@ def test_in_words():
     assert text.splitlines() == [
         "4 of 4 steps in 2 rounds, 6 evaluations (inflation 1.50)",
         "deviation 0.0003 (estimate)",
-        "1.38 s: evaluate 0.5, advance 0.25, communicate 0.5, rest 0.125",
+        "1.38 s: evaluate 0.5, advance 0.25, communicate 0.5, overhead 0.125",
         Status.CHECKED.value,
         "Went back once.",
     ]
@@ -79,7 +79,7 @@ def test_the_parts_of_a_run_add_up(check):
     assert found.evaluations == sum(entry.width for entry in found.log)
     assert found.inflation == found.evaluations / 30
     assert found.seconds.evaluate == pytest.approx(sum(entry.timing.evaluate for entry in found.log))
-    parts = (found.seconds.evaluate, found.seconds.advance, found.seconds.communicate, found.seconds.rest)
+    parts = (found.seconds.evaluate, found.seconds.advance, found.seconds.communicate, found.seconds.overhead)
     assert min(parts) >= 0
     assert found.seconds.total == pytest.approx(sum(parts))
     assert [entry.start for entry in found.log[1:]] == [entry.start + entry.accepted for entry in found.log[:-1]]

@@ -76,7 +76,7 @@ class Priced(Local):
         super().__init__()
         object.__setattr__(self, "price", price)
 
-    def evaluate(self, call, steps, inputs, rest):
+    def evaluate(self, call, steps, inputs, overhead):
         timing = RoundTiming(evaluate=self.price(len(steps)))
         return call(steps, inputs), lambda: timing
 
@@ -199,9 +199,11 @@ def test_windows_refuse_to_hold_nothing():
             make()
 
 
-def entry(start, width, accepted, residuals=None, seconds=1.0, rest=0.0, threshold=1e-3):
+def entry(start, width, accepted, residuals=None, seconds=1.0, overhead=0.0, threshold=1e-3):
     found = tuple(residuals or [0.0] * width)
-    return Round(start, start + width, accepted, found, threshold, 1, width, RoundTiming(evaluate=seconds, rest=rest))
+    return Round(
+        start, start + width, accepted, found, threshold, 1, width, RoundTiming(evaluate=seconds, overhead=overhead)
+    )
 
 
 def test_the_first_call_is_not_trusted_once_there_is_another():
@@ -225,10 +227,10 @@ def test_a_round_after_a_wider_one_is_no_measure():
 
 
 def test_a_single_step_costs_less_than_a_round_of_one():
-    log = [entry(0, 1, 1, rest=1.0), entry(1, 1, 1, rest=1.0), entry(2, 11, 11, rest=5.0)]
+    log = [entry(0, 1, 1, overhead=1.0), entry(1, 1, 1, overhead=1.0), entry(2, 11, 11, overhead=5.0)]
     costs = RoundCost.of(log)
     assert costs(1) == 2
-    assert costs.single == pytest.approx(1.4)  # a step adds 0.4 to the rest of a round
+    assert costs.single == pytest.approx(1.4)  # a step adds 0.4 to the overhead of a round
 
 
 def test_progress_counts_the_way_that_is_done():

@@ -15,7 +15,7 @@ import torch
 import forerun
 from forerun.diffusion import Denoising, Schedule
 from forerun.engine.rounds import Round, RoundTiming
-from forerun.engine.solution import Seconds
+from forerun.engine.solution import RunTiming
 from forerun.view import Deviation, PageFrame, RunPage, write_page
 from forerun.view.page_html import MAX_FRAMES, MAX_PICTURES, MAX_ROWS, MAX_SLOTS, render_page
 from forerun.worlds.digits import ExactDenoiser
@@ -183,7 +183,7 @@ def run():
     process = Denoising(watched, Schedule.linear().spaced(30))
     state = torch.randn(2, 16, generator=torch.Generator().manual_seed(1))
     solution = forerun.solve(process, state, window=forerun.Full(), callback=follow)
-    return replace(solution, seconds=Seconds(0.02, 0.01, 0.0, 0.01)), pictures(solution.state), frames
+    return replace(solution, seconds=RunTiming(0.02, 0.01, 0.0, 0.01)), pictures(solution.state), frames
 
 
 def test_the_page_of_a_solution(run, tmp_path):
@@ -303,7 +303,7 @@ def test_the_wavefront_tells_a_slot_and_its_round(tmp_path):
 @browsed
 def test_it_fits_a_phone_draws_in_its_colours_and_copies_the_command(tmp_path):
     wordy = replace(PAGE, prompt="w" * 400, command="forerun 'a & b' " + "x" * 300, status="y" * 300, in_order=1.0)
-    wordy = replace(wordy, seconds=Seconds(0.3, 0.1), highlights={"a": "1.2×10⁻⁴", "b" * 40: "3×", "c": "9"})
+    wordy = replace(wordy, seconds=RunTiming(0.3, 0.1), highlights={"a": "1.2×10⁻⁴", "b" * 40: "3×", "c": "9"})
     script = """const canvas = one("canvas"), found = new Set();
         const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
         for (let i = 0; i < pixels.length; i += 4) found.add(pixels.slice(i, i + 3).join());

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import forerun
-from forerun.engine.solution import Seconds
+from forerun.engine.solution import RunTiming
 from forerun.view import Deviation, format_report
 from forerun.view.formatting import format_duration, format_gain, format_ratio
 
@@ -16,7 +16,7 @@ def runs():
     state = torch.randn(6, generator=torch.Generator().manual_seed(1))
     ahead = forerun.solve(process, state, window=forerun.Full(), tolerance=forerun.Absolute(1e-5))
     sequential = forerun.solve(process, state, method=forerun.Sequential(), check=False)
-    return replace(ahead, seconds=Seconds(0.02, 0.01, 0.0, 0.01)), replace(sequential, seconds=Seconds(0.1))
+    return replace(ahead, seconds=RunTiming(0.02, 0.01, 0.0, 0.01)), replace(sequential, seconds=RunTiming(0.1))
 
 
 def cells(page):
@@ -50,7 +50,7 @@ def test_beside_the_sequential_run(runs):
 
 def test_a_slower_run_is_told_as_it_is(runs):
     ahead, sequential = runs
-    page = format_report(replace(ahead, seconds=Seconds(0.4)), sequential)
+    page = format_report(replace(ahead, seconds=RunTiming(0.4)), sequential)
     assert cells(page)["time"][-1] == "4x slower"
 
 

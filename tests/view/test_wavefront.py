@@ -7,7 +7,7 @@ import torch
 import forerun
 from forerun.diffusion import Denoising, Schedule
 from forerun.engine.rounds import Round, RoundTiming
-from forerun.engine.solution import Seconds, Solution, Status
+from forerun.engine.solution import RunTiming, Solution, Status
 from forerun.view import draw_side_by_side, draw_wavefront
 from forerun.view.canvas import ACCEPTED_COLOUR, INK_COLOUR
 from forerun.view.slot_grid import ACCEPTED, MAX_CELLS, OUTSIDE, WAITING, SlotGrid
@@ -27,7 +27,7 @@ def solution(log, length, *, rounds_before=0, step=None):
     step = max(item.start + item.accepted for item in log) if step is None and log else step or 0
     rounds = rounds_before + sum(item.rounds for item in log)
     checkpoint = forerun.Checkpoint(step, length, torch.zeros(3), rounds=rounds, evaluations=4 * rounds)
-    return Solution(torch.zeros(3), length, Status.CHECKED, log, torch.tensor([2e-4]), checkpoint, Seconds())
+    return Solution(torch.zeros(3), length, Status.CHECKED, log, torch.tensor([2e-4]), checkpoint, RunTiming())
 
 
 def lines(figure):

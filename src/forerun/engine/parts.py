@@ -16,7 +16,7 @@ from forerun.engine.process import Process
 from forerun.engine.rounds import Round
 from forerun.engine.rows import JoinedStates
 from forerun.engine.run import SolveRun, guard
-from forerun.engine.solution import Seconds, Solution, Status
+from forerun.engine.solution import RunTiming, Solution, Status
 from forerun.engine.solve import run_to_end
 
 
@@ -155,10 +155,10 @@ def join_solutions(
     )
 
 
-def add_seconds(timings: Sequence[Seconds]) -> Seconds:
+def add_seconds(timings: Sequence[RunTiming]) -> RunTiming:
     """Return the sum of the times of several parts, kind by kind."""
-    names = [field.name for field in fields(Seconds)]
-    return Seconds(**{name: sum(getattr(timing, name) for timing in timings) for name in names})
+    names = [field.name for field in fields(RunTiming)]
+    return RunTiming(**{name: sum(getattr(timing, name) for timing in timings) for name in names})
 
 
 def shift_rounds(log: Sequence[Round], steps: int) -> list[Round]:

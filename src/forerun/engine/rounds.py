@@ -7,19 +7,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class RoundTiming:
-    """Seconds between two evaluations: evaluating, communicating, and all else; the same on all ranks."""
+    """RunTiming between two evaluations: evaluating, communicating, and all else; the same on all ranks."""
 
     evaluate: float = 0.0
     communicate: float = 0.0
-    rest: float = 0.0
+    overhead: float = 0.0
 
     @property
     def total(self) -> float:
-        """The sum."""
-        return self.evaluate + self.communicate + self.rest
+        """Seconds of the whole round."""
+        return self.evaluate + self.communicate + self.overhead
 
     def __add__(self, other: RoundTiming) -> RoundTiming:
-        return RoundTiming(self.evaluate + other.evaluate, self.communicate + other.communicate, self.rest + other.rest)
+        return RoundTiming(
+            self.evaluate + other.evaluate, self.communicate + other.communicate, self.overhead + other.overhead
+        )
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Round:
         threshold: what they were held against.
         rounds: calls of evaluate, one after another; 1 for most methods.
         evaluations: steps evaluated in them.
-        timing: time of the round; `rest` is that before the call.
+        timing: time of the round; `overhead` is that before the call.
         in_order: the steps were evaluated one after another, each at its exact input: the plain loop.
     """
 
@@ -48,5 +50,5 @@ class Round:
 
     @property
     def width(self) -> int:
-        """Steps in the window."""
+        """Number of steps in the window."""
         return self.stop - self.start

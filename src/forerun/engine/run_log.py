@@ -13,7 +13,7 @@ from forerun.engine.methods import WindowUpdate
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.rounds import Round, RoundTiming
 from forerun.engine.rows import JoinedStates, Problem, copy_states
-from forerun.engine.solution import Seconds
+from forerun.engine.solution import RunTiming
 from forerun.engine.solve_state import SolveState
 
 
@@ -84,10 +84,10 @@ class RunLog:
             return None
         return self._path[: state.window.start - self._first_step + 1]
 
-    def seconds(self, state: SolveState) -> Seconds:
+    def seconds(self, state: SolveState) -> RunTiming:
         """Return where the time went since the run began."""
         total = time.perf_counter() - self._begun
         timing = sum((entry.timing for entry in self.rounds(state)), RoundTiming())
         advance = max(self._advance, 0.0)
         rest = total - timing.evaluate - timing.communicate - advance
-        return Seconds(timing.evaluate, advance, timing.communicate, max(rest, 0.0))
+        return RunTiming(timing.evaluate, advance, timing.communicate, max(rest, 0.0))

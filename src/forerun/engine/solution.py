@@ -50,18 +50,18 @@ class NotConverged(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Seconds:
-    """Where the time of a run went."""
+class RunTiming:
+    """Seconds of a run, by what they went to."""
 
     evaluate: float = 0.0
     advance: float = 0.0
     communicate: float = 0.0
-    rest: float = 0.0
+    overhead: float = 0.0
 
     @property
     def total(self) -> float:
-        """The sum."""
-        return self.evaluate + self.advance + self.communicate + self.rest
+        """Seconds of the whole run."""
+        return self.evaluate + self.advance + self.communicate + self.overhead
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Solution:
     log: Sequence[Round]
     deviation: Tensor | None
     checkpoint: Checkpoint
-    seconds: Seconds
+    seconds: RunTiming
     notes: Sequence[str] = ()
     states: Sequence[Tree] | None = field(default=None)
 
@@ -99,11 +99,13 @@ class Solution:
     @property
     def path(self) -> list[Tree] | None:
         """The states `x_0 .. x_step` where `path=True` asked for them, else None."""
-        return None if self.states is None else list(self.states)
+        if self.states is None:
+            return None
+        return list(self.states)
 
     @property
     def step(self) -> int:
-        """Accepted steps."""
+        """Number of accepted steps."""
         return self.checkpoint.step
 
     @property
@@ -126,7 +128,9 @@ class Solution:
         """The largest deviation over the samples; None where it was not estimated."""
         if self.deviation is None:
             return None
-        return float(self.deviation.max()) if self.deviation.numel() else 0.0
+        if not self.deviation.numel():
+            return 0.0
+        return float(self.deviation.max())
 
     @property
     def residuals(self) -> list[dict[int, float]]:
@@ -134,25 +138,30 @@ class Solution:
         return [dict(enumerate(entry.residuals, entry.start)) for entry in self.log]
 
     def plot(self, **options: Any) -> Figure:
-        """The wavefront: step by round, coloured by residual, with the accepted frontier; see `forerun.view`."""
+        """Draw the wavefront: step by round, coloured by residual, with the accepted frontier; see `forerun.view`."""
         from forerun.view.wavefront import draw_wavefront
 
         return draw_wavefront(self, **options)
 
     def __str__(self) -> str:
-        """The run in a few lines; tensors are left out."""
-        estimate = "not estimated" if self.deviation_estimate is None else f"{self.deviation_estimate:.2g} (estimate)"
+        """Describe the run in a few lines; tensors are left out."""
         times = self.seconds
         lines = [
             f"{self.step} of {self.length} steps in {self.rounds} rounds, {self.evaluations} evaluations "
             f"(inflation {self.inflation:.2f})",
-            f"deviation {estimate}",
+            f"deviation {self._describe_deviation()}",
             f"{times.total:.3g} s: evaluate {times.evaluate:.3g}, advance {times.advance:.3g}, "
-            f"communicate {times.communicate:.3g}, rest {times.rest:.3g}",
+            f"communicate {times.communicate:.3g}, overhead {times.overhead:.3g}",
             self.status.value,
             *self.notes,
         ]
         return "\n".join(lines)
+
+    def _describe_deviation(self) -> str:
+        estimate = self.deviation_estimate
+        if estimate is None:
+            return "not estimated"
+        return f"{estimate:.2g} (estimate)"
 
     def __repr__(self) -> str:
         return f"<Solution\n{self}\n>"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from forerun.engine.rounds import Round, RoundTiming
-from forerun.engine.solution import Seconds, Solution
+from forerun.engine.solution import RunTiming, Solution
 from forerun.view.deviation import Deviation
 from forerun.view.formatting import format_duration, format_gain, format_power
 from forerun.view.slot_grid import rounds_of_log
@@ -58,7 +58,7 @@ class RunPage:
     command: str | None = None
     highlights: Mapping[str, str] = field(default_factory=dict)
     figures: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    seconds: Seconds | None = None
+    seconds: RunTiming | None = None
     in_order: float | None = None
     notes: Sequence[str] = ()
     rounds_before: int = 0
@@ -148,12 +148,12 @@ def _stretch_in_order(steps: int, threshold: float) -> Round:
     )
 
 
-def _split_seconds(solution: Solution, total: float | None) -> Seconds | None:
+def _split_seconds(solution: Solution, total: float | None) -> RunTiming | None:
     """Return where the time went, what was spent around the solution included; None where it is not known."""
     seconds = solution.seconds
     if total is not None:
         around = max(total - seconds.total, 0.0)
-        return replace(seconds, rest=seconds.rest + around)
+        return replace(seconds, overhead=seconds.overhead + around)
     if solution.rounds > rounds_of_log(solution.log):
         return None  # of a resumed run, only the end was timed
     return seconds

@@ -9,7 +9,7 @@ from forerun.view.deviation import Deviation
 from forerun.view.formatting import count_noun, format_duration, format_estimate, format_gain
 
 TableRow = Sequence[str]
-SECONDS_NAMES = ("evaluate", "advance", "communicate", "rest")
+SECONDS_NAMES = ("evaluate", "advance", "communicate", "overhead")
 
 
 def format_report(solution: Solution, sequential: Solution | None = None) -> str:

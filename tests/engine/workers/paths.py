@@ -29,7 +29,7 @@ def run(step, backend, length=60, seed=0, **options):
 
 
 def told(solution, gathered):
-    timings = [[entry.timing.evaluate, entry.timing.communicate, entry.timing.rest] for entry in solution.log]
+    timings = [[entry.timing.evaluate, entry.timing.communicate, entry.timing.overhead] for entry in solution.log]
     return {
         "state": digest(solution.state),
         "windows": [[entry.start, entry.stop, entry.accepted] for entry in solution.log],

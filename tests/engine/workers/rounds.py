@@ -81,7 +81,7 @@ def timings():
         steps, inputs = window(6, start=number)
         _, read = backend.evaluate(slow, steps, inputs, 0.1 * RANK)
         timing = read()
-        found.append([timing.evaluate, timing.communicate, timing.rest])
+        found.append([timing.evaluate, timing.communicate, timing.overhead])
     return found
 
 

@@ -16,7 +16,7 @@ from forerun.diffusion import Denoising, Schedule
 from forerun.engine.guesses import Guess
 from forerun.engine.methods import Method
 from forerun.engine.progress import Progress, Silent
-from forerun.engine.solution import Seconds, Solution, Status
+from forerun.engine.solution import RunTiming, Solution, Status
 from forerun.engine.windows import Window
 from forerun.view import Deviation
 from forerun.worlds.digits import load_digits_denoiser
@@ -186,7 +186,7 @@ def in_order(job: Job) -> Solution:
         torch.cuda.synchronize(state.device)
     seconds = time.perf_counter() - begun
     end = forerun.Checkpoint(process.length, process.length, state, rounds=process.length, evaluations=process.length)
-    return Solution(state, process.length, Status.SEQUENTIAL, [], None, end, Seconds(rest=seconds))
+    return Solution(state, process.length, Status.SEQUENTIAL, [], None, end, RunTiming(overhead=seconds))
 
 
 def _median(solutions: list[Solution]) -> Solution:

@@ -14,7 +14,7 @@ from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.event import RoundEvent
 from forerun.engine.options import SolveSettings
 from forerun.engine.rounds import Round
-from forerun.engine.solution import Seconds, Solution, Status
+from forerun.engine.solution import RunTiming, Solution, Status
 from forerun.engine.solve import solve
 
 WORTH = 0.5  # rounds for each step, at most, to solve again after the pipeline has left the path
@@ -106,7 +106,7 @@ class LoopLedger:
         end = Checkpoint(self.steps, total, self._last, rounds=rounds, evaluations=evaluations)
         if self._solution is None:
             exact = torch.zeros(len(self._last))
-            return Solution(self._last, total, Status.SEQUENTIAL, (), exact, end, Seconds(), self.notes)
+            return Solution(self._last, total, Status.SEQUENTIAL, (), exact, end, RunTiming(), self.notes)
         found = self._solution
         notes = [*found.notes, *self.notes]
         return Solution(self._last, total, found.status, self._log, found.deviation, end, found.seconds, notes)

@@ -17,11 +17,11 @@ class Backend(ABC):
 
     @abstractmethod
     def evaluate(
-        self, call: Call, steps: Tensor, inputs: Tensor, rest: float
+        self, call: Call, steps: Tensor, inputs: Tensor, overhead: float
     ) -> tuple[Tensor, Callable[[], RoundTiming]]:
         """All outputs, the same on every rank, and a function that tells the time once they are in use.
 
         Args:
             call: what to evaluate; each step by itself, so that the steps may be split at will.
-            rest: seconds spent since the evaluation before, to be agreed upon by all ranks.
+            overhead: seconds spent since the evaluation before, to be agreed upon by all ranks.
         """

@@ -22,8 +22,8 @@ class CountedEvaluate:
         self._open: list[tuple[int, Callable[[], RoundTiming]]] = []
 
     def __call__(self, steps: Tensor, inputs: Tensor, call: Call | None = None, cost: int = 1) -> Tensor:
-        rest = time.perf_counter() - self._returned
-        outputs, timing = self._backend.evaluate(call or self._problem.evaluate, steps, inputs, rest)
+        overhead = time.perf_counter() - self._returned
+        outputs, timing = self._backend.evaluate(call or self._problem.evaluate, steps, inputs, overhead)
         self._open.append((cost * len(steps), timing))
         self._returned = time.perf_counter()
         return outputs

@@ -72,13 +72,13 @@ class _Own:
     seconds: float
     error: Exception | None = None
 
-    def header(self, place: Place, part: slice, communicate: float, rest: float) -> Header:
+    def header(self, place: Place, part: slice, communicate: float, overhead: float) -> Header:
         """What to say about it; a rank without a step of its own says that it has no rows."""
         if self.rows is None:
             said = f"{type(self.error).__name__}: {self.error}"
-            return Header(place, self.seconds, communicate, rest, error=said)
+            return Header(place, self.seconds, communicate, overhead, error=said)
         count, shape = part.stop - part.start, tuple(self.rows.shape[1:])
-        return Header(place, self.seconds, communicate, rest, count, shape, self.rows.dtype)
+        return Header(place, self.seconds, communicate, overhead, count, shape, self.rows.dtype)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Distributed(Backend):
     A message is as large as those of the last rounds needed. All ranks know this size beforehand, also one whose
     evaluation fails; where rows outgrow it (the first rounds, a growing window) a second gather carries them.
 
-    The times are agreed upon: the slowest rank's for `evaluate` and `rest`. `communicate` is that of the round
+    The times are agreed upon: the slowest rank's for `evaluate` and `overhead`. `communicate` is that of the round
     before on the rank that waited least, as the others' includes waiting for it.
 
     Args:
@@ -107,7 +107,7 @@ class Distributed(Backend):
 
     Raises:
         RankFailed: evaluate raised on a rank.
-        RanksDisagree: a rank has other steps, inputs or outputs than the rest.
+        RanksDisagree: a rank has other steps, inputs or outputs than the others.
         RankLost: a rank did not answer in time.
     """
 
@@ -123,22 +123,22 @@ class Distributed(Backend):
         Local(self.max_batch, self.pad)  # refuses a bad max_batch here, before any round
 
     def evaluate(
-        self, call: Call, steps: Tensor, inputs: Tensor, rest: float
+        self, call: Call, steps: Tensor, inputs: Tensor, overhead: float
     ) -> tuple[Tensor, Callable[[], RoundTiming]]:
         _join(inputs.device, self.timeout)
         world, rank = dist.get_world_size(self.group), dist.get_rank(self.group)
         if rank < 0:
             raise ValueError("this process is not in Distributed's group; call solve on members of the group only")
         if world == 1:
-            return Local(self.max_batch, self.pad).evaluate(call, steps, inputs, rest)
+            return Local(self.max_batch, self.pad).evaluate(call, steps, inputs, overhead)
         begun, part = time.perf_counter(), share(len(steps), rank, world)
         place = Place.of(self._past.rounds, steps, inputs)
         own = self._evaluate(call, steps, inputs, part)
-        headers, rows = self._exchange(own.header(place, part, self._past.communicate, rest), own, inputs.device)
+        headers, rows = self._exchange(own.header(place, part, self._past.communicate, overhead), own, inputs.device)
         timing = RoundTiming(
             evaluate=max(header.evaluate for header in headers),
             communicate=min(header.communicate for header in headers),
-            rest=max(header.rest for header in headers),
+            overhead=max(header.overhead for header in headers),
         )
         self._past.communicate = time.perf_counter() - begun - own.seconds
         return rows, lambda: timing

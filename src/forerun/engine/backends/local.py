@@ -32,12 +32,12 @@ class Local(Backend):
             raise ValueError(f"Local(max_batch={self.max_batch}) evaluates nothing; pass max_batch=1 or more, or None")
 
     def evaluate(
-        self, call: Call, steps: Tensor, inputs: Tensor, rest: float
+        self, call: Call, steps: Tensor, inputs: Tensor, overhead: float
     ) -> tuple[Tensor, Callable[[], RoundTiming]]:
         seconds = stopwatch(inputs.device)
         outputs = self.slices(call, steps, inputs)
         stop = seconds()
-        return outputs, lambda: RoundTiming(evaluate=stop(), rest=rest)
+        return outputs, lambda: RoundTiming(evaluate=stop(), overhead=overhead)
 
     def slices(self, call: Call, steps: Tensor, inputs: Tensor) -> Tensor:
         """The outputs of all steps, evaluated in slices of at most `max_batch`."""

@@ -73,7 +73,7 @@ class Header:
     Attributes:
         evaluate: seconds of this round's evaluation.
         communicate: seconds of the round before; this round's are not over yet.
-        rest: seconds since the round before.
+        overhead: seconds since the round before.
         rows: how many rows of outputs the rank has.
         shape: of one row, `(*batch, E)`; None where the evaluation failed.
         dtype: of the rows; None where the evaluation failed.
@@ -83,7 +83,7 @@ class Header:
     place: Place
     evaluate: float
     communicate: float
-    rest: float
+    overhead: float
     rows: int = 0
     shape: tuple[int, ...] | None = None
     dtype: torch.dtype | None = None
@@ -103,7 +103,7 @@ class Header:
             *self.place,
             self.evaluate,
             self.communicate,
-            self.rest,
+            self.overhead,
             self.rows,
             -1 if self.dtype is None else DTYPES.index(self.dtype),
             len(shape),
@@ -124,12 +124,12 @@ class Header:
         magic, *fields = FIELDS.unpack(data[: FIELDS.size])
         if magic != MAGIC:
             raise ValueError(f"a message began with {magic!r} instead of {MAGIC!r}")
-        place, (evaluate, communicate, rest) = Place(*fields[:6]), fields[6:9]
+        place, (evaluate, communicate, overhead) = Place(*fields[:6]), fields[6:9]
         (rows, code, axes), shape, (length, text) = fields[9:12], fields[12 : 12 + AXES], fields[12 + AXES :]
         error = text[:length].decode(errors="ignore")
         if code < 0:
-            return cls(place, evaluate, communicate, rest, error=error)
-        return cls(place, evaluate, communicate, rest, rows, tuple(shape[:axes]), DTYPES[code], error)
+            return cls(place, evaluate, communicate, overhead, error=error)
+        return cls(place, evaluate, communicate, overhead, rows, tuple(shape[:axes]), DTYPES[code], error)
 
 
 def body(rows: Tensor) -> Tensor:

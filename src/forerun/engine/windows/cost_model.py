@@ -25,7 +25,7 @@ HUGE = 1e30  # stands for residuals that are not finite
 @final
 @dataclass(frozen=True)
 class RoundCost:
-    """Seconds of a round by its width, `c(W)`: never falling, linear between the widths that were measured.
+    """RunTiming of a round by its width, `c(W)`: never falling, linear between the widths that were measured.
 
     Attributes:
         widths: those measured, ascending.
@@ -114,7 +114,7 @@ class RoundProgress:
 
 
 def loss(past: Sequence[Round], costs: RoundCost) -> float:
-    """Seconds by which the last rounds took longer than single steps, since they last took as long."""
+    """RunTiming by which the last rounds took longer than single steps, since they last took as long."""
     lost = 0.0
     for entry in past[-TAIL:]:
         if entry.width > 1:
@@ -175,10 +175,10 @@ def _single(found: dict[int, list[RoundTiming]], most: float) -> float:
     """The time of a round of one, with no more of what is not evaluation than a step adds to a wider round."""
     if 1 not in found:
         return most / min(found)
-    rest = {width: _middle([timing.rest for timing in timings]) for width, timings in found.items()}
+    overhead = {width: _middle([timing.overhead for timing in timings]) for width, timings in found.items()}
     widest = max(found)
-    slope = (rest[widest] - rest[1]) / (widest - 1) if widest > 1 else 0.0
-    step = _middle([timing.evaluate + timing.communicate for timing in found[1]]) + max(slope, LEAST * rest[1])
+    slope = (overhead[widest] - overhead[1]) / (widest - 1) if widest > 1 else 0.0
+    step = _middle([timing.evaluate + timing.communicate for timing in found[1]]) + max(slope, LEAST * overhead[1])
     return min(step, most)
 
 
