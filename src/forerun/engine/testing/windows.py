@@ -53,7 +53,7 @@ def _log(accepted: int) -> list[Round]:
     log, start = [], 0
     for width in (1, 1, 16, 16, 16, 16, 16):
         count = min(accepted, width)
-        timing = RoundTiming(evaluate=1e-3 * (1 + 0.1 * width), rest=1e-4)
+        timing = RoundTiming(evaluate=1e-3 * (1 + 0.1 * width), overhead=1e-4)
         residuals = tuple(1e-2 * float(step >= count) for step in range(width))
         log.append(Round(start, start + width, count, residuals, 1e-3, 1, width, timing))
         start += count
