@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from forerun.engine.numerics.noise import KEEP, DrawnInOrder, StepNoise, mix_seed
+from forerun.engine.numerics.noise import REMEMBERED_DRAWS, DrawnInOrder, StepNoise, mix_seed
 
 
 def normal(generator):
@@ -16,7 +16,7 @@ def test_drawn_in_order_is_the_loop_whoever_asks_first():
     noise = DrawnInOrder(torch.Generator().manual_seed(7), normal)
     for step in [5, 0, 5, 40, 39, 999, 3, 500, 31, 32, 998]:
         assert torch.equal(noise(step), loop[step])
-    assert len(noise._drawn) <= KEEP
+    assert len(noise._draws) <= REMEMBERED_DRAWS
 
 
 def test_the_generator_stands_where_the_loop_leaves_it():

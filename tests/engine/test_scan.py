@@ -50,7 +50,7 @@ def test_scan_is_the_loop(kind, reverse, length, batch):
 @pytest.fixture
 def tiny(monkeypatch):
     """As where there are many dense maps: products element by element."""
-    monkeypatch.setattr("forerun.engine.numerics.small_matrices.MANY", 1)
+    monkeypatch.setattr("forerun.engine.numerics.small_matrices.MANY_SLOPES", 1)
 
 
 @reverses

@@ -89,7 +89,7 @@ def test_gradients_are_those_of_the_loop(kind, method):
 
 @every_cell
 def test_many_samples_of_a_small_state_are_laid_another_way(kind, monkeypatch):
-    monkeypatch.setattr("forerun.engine.numerics.small_matrices.MANY", 1)
+    monkeypatch.setattr("forerun.engine.numerics.small_matrices.MANY_SLOPES", 1)
     cell, h, xs = problem(kind, size=3)
     leaves = [*cell.parameters(), xs.requires_grad_()]
     weight = torch.randn_like(flat(loop(cell, h, xs)))

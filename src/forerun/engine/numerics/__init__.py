@@ -3,7 +3,12 @@
 from forerun.engine.numerics.layout import RowLayout
 from forerun.engine.numerics.noise import DrawnInOrder, StepNoise
 from forerun.engine.numerics.scan import affine_scan
-from forerun.engine.numerics.tree import Tree, describe_tree, tree_map, tree_tensors
+from forerun.engine.numerics.tree import (
+    Tree,
+    describe_tree,
+    tree_map,
+    tree_tensors,
+)
 
 __all__ = [
     "DrawnInOrder",

@@ -1,7 +1,12 @@
-"""RowLayout: how the tensors of a tree lie in a row, packed into one tensor and unpacked again."""
+"""RowLayout: how the tensors of a tree lie in a row.
+
+The engine itself works on rows: a layout packs the tensors of a tree into one tensor whose last axis holds all
+elements, and unpacks them again. A single tensor packs into a view of itself.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Final, NoReturn
@@ -10,7 +15,12 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from forerun.engine.numerics.tree import BareWord, Tree, describe_tensor, describe_tree
+from forerun.engine.numerics.tree import (
+    BareWord,
+    Tree,
+    describe_tensor,
+    describe_tree,
+)
 
 TENSOR: Final = object()  # stands where a tensor was among the plain values of a layout
 
@@ -36,38 +46,26 @@ class RowLayout:
 
     @classmethod
     def from_tree(cls, tree: Tree, *, batch_dims: int, name: str) -> RowLayout:
-        """The layout of one step's `tree`.
+        """Return the layout of one step's `tree`.
 
         Raises:
             TypeError: there is no tensor in the tree, or a complex one.
             ValueError: the tensors disagree about device or batch axes.
         """
         leaves, spec = pytree.tree_flatten(tree)
-        found = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-        if not found:
-            raise TypeError(f"the {name} {describe_tree(tree)} holds no tensor; make it one with torch.tensor(value)")
-        if any(leaf.is_complex() for leaf in found):
-            raise TypeError(f"the {name} {describe_tree(tree)} is complex; carry torch.view_as_real(x) instead")
-        if len({leaf.device for leaf in found}) > 1:
-            raise ValueError(
-                f"the {name} {describe_tree(tree)} lies on several devices; move it to one with .to(device)"
-            )
-        batch = found[0].shape[:batch_dims]
-        if any(leaf.dim() < batch_dims or leaf.shape[:batch_dims] != batch for leaf in found):
-            raise ValueError(
-                f"the process says batch_dims = {batch_dims}, but the tensors of its {name} {describe_tree(tree)} do "
-                f"not begin with the same {batch_dims} axes; give them the same batch axes, or set batch_dims = 0"
-            )
+        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        _check_kinds(tensors, tree, name)
+        _check_batch_axes(tensors, tree, name, batch_dims)
         return cls(
             name=name,
             spec=spec,
-            plain=tuple(TENSOR if isinstance(leaf, Tensor) else leaf for leaf in leaves),
-            shapes=tuple(leaf.shape for leaf in found),
-            dtypes=tuple(leaf.dtype for leaf in found),
-            sizes=tuple(prod(leaf.shape[batch_dims:]) for leaf in found),
-            batch=batch,
-            dtype=_row_dtype({leaf.dtype for leaf in found}),
-            device=found[0].device,
+            plain=tuple(_plain_value(leaf) for leaf in leaves),
+            shapes=tuple(leaf.shape for leaf in tensors),
+            dtypes=tuple(leaf.dtype for leaf in tensors),
+            sizes=tuple(prod(leaf.shape[batch_dims:]) for leaf in tensors),
+            batch=tensors[0].shape[:batch_dims],
+            dtype=_row_dtype({leaf.dtype for leaf in tensors}),
+            device=tensors[0].device,
         )
 
     @property
@@ -76,52 +74,91 @@ class RowLayout:
         return sum(self.sizes)
 
     def pack(self, tree: Tree, *lead: int) -> Tensor:
-        """Rows `(*lead, *batch, D)` of a tree whose tensors begin with the axes `lead`.
+        """Return the rows `(*lead, *batch, D)` of a tree whose tensors begin with the axes `lead`.
 
         Raises:
             ValueError: structure, shape, dtype, device or a plain value differs from the layout.
         """
-        bare = isinstance(tree, Tensor) and self.spec.is_leaf()
-        leaves, spec = ([tree], self.spec) if bare else pytree.tree_flatten(tree)
-        if spec != self.spec or len(leaves) != len(self.plain):
-            self._refuse(tree, lead, "structure")
-        for leaf, plain in zip(leaves, self.plain, strict=True):
-            if plain is TENSOR and not isinstance(leaf, Tensor):
-                self._refuse(tree, lead, "structure")
-            if plain is not TENSOR and (isinstance(leaf, Tensor) or plain != leaf):
-                self._refuse(tree, lead, "plain value (what changes from step to step must be a tensor)")
-        found = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-        for leaf, shape, dtype in zip(found, self.shapes, self.dtypes, strict=True):
-            if leaf.shape != (*lead, *shape):
-                self._refuse(tree, lead, "shape")
-            if leaf.dtype != dtype or leaf.device != self.device:
-                self._refuse(tree, lead, "dtype or device")
-        rows = [
-            leaf.reshape(*lead, *self.batch, size).to(self.dtype) for leaf, size in zip(found, self.sizes, strict=True)
-        ]
-        return rows[0] if len(rows) == 1 else torch.cat(rows, -1)
+        leaves = self._flatten_tree(tree, lead)
+        self._check_plain_values(leaves, tree, lead)
+        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        self._check_tensors(tensors, tree, lead)
+        pieces = []
+        for tensor, size in zip(tensors, self.sizes, strict=True):
+            piece = tensor.reshape(*lead, *self.batch, size)
+            pieces.append(piece.to(self.dtype))
+        if len(pieces) == 1:
+            return pieces[0]
+        return torch.cat(pieces, -1)
 
     def unpack(self, rows: Tensor) -> Tree:
-        """The tree of `rows` `(*lead, *batch, D)`; a view where the dtype is the row's own."""
+        """Return the tree of `rows` `(*lead, *batch, D)`; a view where the dtype is the row's own."""
         lead = rows.shape[: rows.dim() - len(self.batch) - 1]
-        pieces = [rows] if len(self.sizes) == 1 else rows.split(self.sizes, -1)
-        found = iter(
-            _cast(piece.reshape((*lead, *shape)), dtype)
-            for piece, shape, dtype in zip(pieces, self.shapes, self.dtypes, strict=True)
-        )
+        if len(self.sizes) == 1:
+            pieces: Sequence[Tensor] = [rows]
+        else:
+            pieces = rows.split(self.sizes, -1)
+        tensors = []
+        for piece, shape, dtype in zip(pieces, self.shapes, self.dtypes, strict=True):
+            tensors.append(_cast_piece(piece.reshape((*lead, *shape)), dtype))
         if self.spec.is_leaf():
-            return next(found)
-        return pytree.tree_unflatten([next(found) if p is TENSOR else p for p in self.plain], self.spec)
+            return tensors[0]
+        return pytree.tree_unflatten(self._fill_leaves(tensors), self.spec)
 
-    def _refuse(self, tree: Tree, lead: tuple[int, ...], what: str) -> NoReturn:
-        expected = pytree.tree_unflatten(self._words(lead), self.spec)
+    def _flatten_tree(self, tree: Tree, lead: tuple[int, ...]) -> list[Any]:
+        """Return the leaves of a tree of this structure."""
+        if isinstance(tree, Tensor) and self.spec.is_leaf():
+            return [tree]
+        leaves, spec = pytree.tree_flatten(tree)
+        if spec != self.spec or len(leaves) != len(self.plain):
+            self._refuse_tree(tree, lead, "structure")
+        return leaves
+
+    def _check_plain_values(self, leaves: list[Any], tree: Tree, lead: tuple[int, ...]) -> None:
+        """Refuse leaves that are no tensors where the layout has one, or whose plain values differ."""
+        for leaf, plain in zip(leaves, self.plain, strict=True):
+            if plain is TENSOR:
+                if not isinstance(leaf, Tensor):
+                    self._refuse_tree(tree, lead, "structure")
+            elif isinstance(leaf, Tensor) or plain != leaf:
+                self._refuse_tree(
+                    tree,
+                    lead,
+                    "plain value (what changes from step to step must be a tensor)",
+                )
+
+    def _check_tensors(self, tensors: list[Tensor], tree: Tree, lead: tuple[int, ...]) -> None:
+        """Refuse tensors of another shape, dtype or device."""
+        for tensor, shape, dtype in zip(tensors, self.shapes, self.dtypes, strict=True):
+            if tensor.shape != (*lead, *shape):
+                self._refuse_tree(tree, lead, "shape")
+            if tensor.dtype != dtype or tensor.device != self.device:
+                self._refuse_tree(tree, lead, "dtype or device")
+
+    def _fill_leaves(self, entries: Sequence[Any]) -> list[Any]:
+        """Return the plain values as leaves, with one entry in the place of every tensor."""
+        remaining = iter(entries)
+        leaves = []
+        for plain in self.plain:
+            leaves.append(next(remaining) if plain is TENSOR else plain)
+        return leaves
+
+    def _refuse_tree(self, tree: Tree, lead: tuple[int, ...], difference: str) -> NoReturn:
+        """Raise what says how a tree differs from the layout, and what to do about it."""
+        words = []
+        for shape, dtype in zip(self.shapes, self.dtypes, strict=True):
+            words.append(BareWord(describe_tensor(dtype, (*lead, *shape), self.device)))
+        expected = pytree.tree_unflatten(self._fill_leaves(words), self.spec)
         raise ValueError(
-            f"the {self.name} came as {describe_tree(tree)}, but {expected!r} was expected: another {what}. "
+            f"the {self.name} came as {describe_tree(tree)}, but {expected!r} was expected: another {difference}. "
             f"{self._advice(lead)}"
         )
 
     def _advice(self, lead: tuple[int, ...]) -> str:
-        axis = f"a leading axis of {lead[0]} steps" if lead else "no axis of steps"
+        """Return the sentence that says what to do about a tree that does not fit."""
+        axis = "no axis of steps"
+        if lead:
+            axis = f"a leading axis of {lead[0]} steps"
         if self.name == "output":
             return f"Let evaluate return {axis}, and the structure, dtype and device of its first call"
         first = "of the first state's input"
@@ -129,20 +166,45 @@ class RowLayout:
             return f"Pass {axis}, and the structure, dtype and device {first}"
         return f"Let advance keep, or observe give, the structure, shape, dtype and device {first}: x.to(x0.dtype)"
 
-    def _words(self, lead: tuple[int, ...]) -> list[BareWord]:
-        found = iter(
-            describe_tensor(dtype, (*lead, *shape), self.device)
-            for shape, dtype in zip(self.shapes, self.dtypes, strict=True)
+
+def _plain_value(leaf: Any) -> Any:
+    """Return what a layout remembers of a leaf."""
+    if isinstance(leaf, Tensor):
+        return TENSOR
+    return leaf
+
+
+def _check_kinds(tensors: list[Tensor], tree: Tree, name: str) -> None:
+    """Refuse a tree without tensors, with complex ones, or on several devices."""
+    if not tensors:
+        raise TypeError(f"the {name} {describe_tree(tree)} holds no tensor; make it one with torch.tensor(value)")
+    if any(leaf.is_complex() for leaf in tensors):
+        raise TypeError(f"the {name} {describe_tree(tree)} is complex; carry torch.view_as_real(x) instead")
+    if len({leaf.device for leaf in tensors}) > 1:
+        raise ValueError(f"the {name} {describe_tree(tree)} lies on several devices; move it to one with .to(device)")
+
+
+def _check_batch_axes(tensors: list[Tensor], tree: Tree, name: str, batch_dims: int) -> None:
+    """Refuse tensors that do not begin with the same batch axes."""
+    batch = tensors[0].shape[:batch_dims]
+    if len(batch) < batch_dims or any(leaf.shape[:batch_dims] != batch for leaf in tensors):
+        raise ValueError(
+            f"the process says batch_dims = {batch_dims}, but the tensors of its {name} {describe_tree(tree)} do "
+            f"not begin with the same {batch_dims} axes; give them the same batch axes, or set batch_dims = 0"
         )
-        return [BareWord(next(found) if plain is TENSOR else repr(plain)) for plain in self.plain]
 
 
 def _row_dtype(dtypes: set[torch.dtype]) -> torch.dtype:
-    """At least float32; float64 where 64-bit numbers of any kind must survive."""
-    return torch.float64 if dtypes & {torch.float64, torch.int64} else torch.float32
+    """Return at least float32; float64 where 64-bit numbers of any kind must survive."""
+    if dtypes & {torch.float64, torch.int64}:
+        return torch.float64
+    return torch.float32
 
 
-def _cast(piece: Tensor, dtype: torch.dtype) -> Tensor:
+def _cast_piece(piece: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a piece of a row in the dtype of its tensor; whole numbers are rounded to."""
     if piece.dtype == dtype:
         return piece
-    return piece.to(dtype) if dtype.is_floating_point else piece.round().to(dtype)
+    if dtype.is_floating_point:
+        return piece.to(dtype)
+    return piece.round().to(dtype)
