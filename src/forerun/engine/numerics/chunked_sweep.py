@@ -174,7 +174,7 @@ def _sweep_whole_chunks(
     start: Tensor,
     path: Tensor,
 ) -> Tensor:
-    """Write the states that follow `start` into `path`, all arguments `(chunks, size, ...)`; return the last of them."""
+    """Write the states that follow `start` into `path` `(chunks, size, ...)`; return the last of them."""
     # one entry a position in the chunk, for all chunks together
     slope_columns = kernel.order_steps(slopes, 1)
     shift_columns = kernel.order_steps(shifts, 1)
