@@ -70,7 +70,7 @@ class RecurrenceJob:
 
     @torch.no_grad()
     def round_costs(self) -> float:
-        """RunTiming of a round of Newton over the whole length, on the line through two trials."""
+        """Seconds of a round of Newton over the whole length, on the line through two trials."""
         process, start = self.process, self.start.detach()
         few, many = (min(size, self.length, self.span) for size in TRIALS)
         steps = torch.arange(many, device=start.device)
@@ -180,7 +180,7 @@ def _key(job: RecurrenceJob) -> Hashable:
 
 
 def quickest(call: Callable[[], object]) -> float:
-    """RunTiming of a call, after one that is not counted."""
+    """Seconds of a call, after one that is not counted."""
     call()
     times = []
     for _ in range(REPEATS):
