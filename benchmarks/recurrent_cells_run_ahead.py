@@ -28,8 +28,8 @@ from torch import Tensor, nn
 from forerun import Absolute, Full, Newton, solve
 from forerun.engine.methods import Jacobi
 from forerun.sequence import scan
-from forerun.sequence.recurrent.cells import adapted
 from forerun.sequence.recurrent.recurrence import AdjointRecurrence
+from forerun.sequence.recurrent.torch_cells import adapt_cell
 
 try:
     import _deer
@@ -101,11 +101,11 @@ class Rivals:
         calls = self.calls()
         truth = self.loop().detach()
         off = float((self.ahead(method=Newton()).detach() - truth).abs().max())
-        rounds = self.run.solution.rounds if self.run.solution is not None else None
+        rounds = self.run.rounds
         theirs = float((self.theirs() - truth).abs().max()) if "DEER" in calls else None
         repeats = 3 if len(self.xs) > 1000 else 5
         times = medians_in_turn(calls, repeats)
-        chosen = "Newton" if self.ahead() is not None and self.run.solution is not None else "loop"
+        chosen = "Newton" if self.ahead() is not None and self.run.log else "loop"
         return {
             "cell": self.kind.__name__, "hidden": self.cell.hidden_size, "length": len(self.xs),
             "batch": self.xs.shape[1], "rounds": rounds, "deviation": off, "DEER's": theirs,
@@ -126,9 +126,9 @@ def backward() -> Iterator[dict[str, object]]:
             state = cell(x, state)
             states.append(state)
         path = torch.stack(states).detach()
-        rows = adapted(cell, None)  # type: ignore[arg-type]
+        rows = adapt_cell(cell, None)  # type: ignore[arg-type]
         gradients = 2 * path / path.numel()
-        adjoint = AdjointRecurrence(rows, path[:-1], rows.prepare(xs[1:]).detach(), gradients[:-1])
+        adjoint = AdjointRecurrence(rows, path[:-1], rows.prepare_inputs(xs[1:]).detach(), gradients[:-1])
         loss = torch.stack(states).square().mean()
 
         def autograd(loss: Tensor = loss, state: Tensor = states[0]) -> Tensor:
@@ -139,7 +139,7 @@ def backward() -> Iterator[dict[str, object]]:
         asked = {"window": Full(), "tolerance": Absolute(SMALL * size), "check": False}
         runs = {
             "reverse scan": lambda a=adjoint, g=gradients, asked=asked: solve(
-                a, g[-1], method=Newton(a.linear), **asked
+                a, g[-1], method=Newton(a.evaluate_with_jacobian), **asked
             ),
             "Jacobi": lambda a=adjoint, g=gradients, asked=asked: solve(a, g[-1], method=Jacobi(), **asked),
         }
@@ -168,13 +168,11 @@ def chaos() -> Iterator[dict[str, object]]:
             truth = cell(truth, x)
         for check in (False, True):
             found = scan(cell, h, xs, method=Newton(), tolerance=Absolute(1e-6), check=check)
-            run = found.solution
-            assert run is not None
             yield {
-                "length": length, "check": str(check), "rounds": run.rounds,
-                "largest residual accepted": max(max(e.residuals[: e.accepted]) for e in run.log),
-                "estimate": run.deviation_estimate if check else None,
-                "true deviation": float((found.hidden[-1] - truth).abs().max()), "status": run.status.name,
+                "length": length, "check": str(check), "rounds": found.rounds,
+                "largest residual accepted": max(max(e.residuals[: e.accepted]) for e in found.log),
+                "estimate": found.deviation_estimate if check else None,
+                "true deviation": float((found.hidden[-1] - truth).abs().max()), "status": found.status.name,
             }  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from forerun import Absolute, Picard, Sequential
 from forerun.engine.methods import GaussSeidel, Jacobi, JacobiGaussSeidel, PicardGaussSeidel
 from forerun.sequence import Fill, PixelCNN, Repeat, StackedLayers, feedforward, sample
 from forerun.sequence.autoregressive import logistic
-from forerun.sequence.autoregressive.pixelcnn import Rows
+from forerun.sequence.autoregressive.pixelcnn import RowPass
 from forerun.worlds.digits import load_made, load_pixelcnn
 from forerun.worlds.digits.autoregressive import load_digit_levels
 
@@ -48,7 +48,7 @@ def plain(network: nn.Module, uniform: Tensor) -> Tensor:
     """The ordinary loop."""
     images = torch.zeros_like(uniform)
     for pixel in range(PIXELS):
-        images[:, pixel] = logistic.draw(network(images)[:, pixel], uniform[:, pixel])
+        images[:, pixel] = logistic.draw_pixels(network(images)[:, pixel], uniform[:, pixel])
     return images
 
 
@@ -59,11 +59,11 @@ def plain_kept(network: PixelCNN, uniform: Tensor) -> Tensor:
     for pixel in range(PIXELS):
         row = pixel // SIDE
         fresh = pixel % SIDE == 0 and row > 0  # the row above has just been finished: once more, to keep it
-        rows = Rows(row - fresh, above)
-        parameters = network.rows(images[:, : (row + 1) * SIDE], rows)[:, pixel - rows.first * SIDE]
+        rows = RowPass(row - fresh, above)
+        parameters = network.compute_rows(images[:, : (row + 1) * SIDE], rows)[:, pixel - rows.first * SIDE]
         if fresh:
-            above = rows.kept(row)
-        images[:, pixel] = logistic.draw(parameters, uniform[:, pixel])
+            above = rows.rows_above(row)
+        images[:, pixel] = logistic.draw_pixels(parameters, uniform[:, pixel])
     return images
 
 
@@ -90,10 +90,10 @@ def images(network: nn.Module, count: int, *, kept: bool, repeats: int) -> str:
     ]  # fmt: skip
     for name, run in runs.items():
         found = run()
-        solution, apart = found.solution, isinstance(run.keywords["method"], BLOCKS)
+        apart = isinstance(run.keywords["method"], BLOCKS)
         rows.append({
-            "method": name, "passes": solution.rounds, "evaluations": solution.evaluations,
-            "images": count * (solution.evaluations if apart else solution.rounds),
+            "method": name, "passes": found.rounds, "evaluations": found.evaluations,
+            "images": count * (found.evaluations if apart else found.rounds),
             "differ": int((found.images != truth).sum()), "ms": seconds[name] * 1e3,
             "times as fast as the best loop": best / seconds[name],
         })  # fmt: skip
@@ -166,7 +166,7 @@ def depth(layers: Sequence[nn.Linear], reader: nn.Linear, count: int) -> str:
         same = (reader(found.features).argmax(-1) == reader(truth).argmax(-1)).float().mean().item()
         rows.append({
             "method": repr(method), "tolerance": tolerance,
-            "rounds": found.solution.rounds, "evaluations": found.solution.evaluations,
+            "rounds": found.rounds, "evaluations": found.evaluations,
             "largest deviation": float((found.features - truth).abs().max()), "same digit": same,
             "ms": seconds[name] * 1e3, "times as fast as the best pass": best / seconds[name],
         })  # fmt: skip

@@ -29,19 +29,19 @@ prompt = text[:, : len(sentence) + 5]
 ahead = generate(model, prompt, max_new_tokens=90, window=8)
 loop = model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=90, do_sample=False)
 print("".join(map(chr, ahead.tokens[0].tolist())))
-print(f"{ahead.solution.rounds} passes for 90 tokens, the tokens of model.generate: {torch.equal(ahead.tokens, loop)}")
+print(f"{ahead.rounds} passes for 90 tokens, the tokens of model.generate: {torch.equal(ahead.tokens, loop)}")
 
 warm = Gumbel(seed=1, temperature=1.2)  # a sample whose noise belongs to the step
 ahead = generate(model, prompt, max_new_tokens=90, window=8, choice=warm)
 loop = generate(model, prompt, max_new_tokens=90, choice=warm, method=Sequential())
 same = torch.equal(ahead.tokens, loop.tokens)
-print(f"{ahead.solution.rounds} passes for a sample of 90 tokens, that of the loop: {same}")
+print(f"{ahead.rounds} passes for a sample of 90 tokens, that of the loop: {same}")
 
 network, noise = load_pixelcnn(), torch.rand(6, 64)
 ahead = sample(network, noise, method=Picard(), guess=Fill(-1.0), cached=True)
 loop = sample(network, noise, method=Sequential())
 same = torch.equal(ahead.images, loop.images)
-print(f"{ahead.solution.rounds} passes for 64 pixels, those of the loop: {same}")
+print(f"{ahead.rounds} passes for 64 pixels, those of the loop: {same}")
 for row in ahead.images.reshape(6, 8, 8).transpose(0, 1):
     lines = ("".join(" .:+#@"[int((pixel.item() + 1) * 2.99)] * 2 for pixel in digit.clamp(-1, 0.99)) for digit in row)
     print("   ".join(lines))

@@ -21,6 +21,6 @@ truth = torch.autograd.grad(own.square().mean(), weights)
 found = scan(cell, h0, xs, method=Newton())  # without a method it chooses by a trial
 ours = torch.autograd.grad(found.hidden.square().mean(), weights)
 
-print(found.solution)
+print(found)
 print(f"largest difference of a state:    {(found.hidden - own).abs().max():.1e}")
 print(f"largest difference of a gradient: {max((a - b).abs().max() for a, b in zip(ours, truth, strict=True)):.1e}")

@@ -59,8 +59,10 @@ from forerun.policy.plan import Plan
 from forerun.policy.recall import Recall
 from forerun.policy.refine import Part
 from forerun.sequence import CausalFunction, CausalProcess, Fill, Lookup, Reguess, Repeat
-from forerun.sequence.recurrent.cells import adapted
+from forerun.sequence.recurrent.job import RecurrenceJob
+from forerun.sequence.recurrent.loop_choice import LoopChoice
 from forerun.sequence.recurrent.recurrence import AdjointRecurrence, Recurrence
+from forerun.sequence.recurrent.torch_cells import adapt_cell
 
 DOUBLE = torch.float64
 
@@ -137,7 +139,7 @@ class Digits(CausalFunction):
 
     bounds = torch.tensor([2, 1, 2, 1, 3, 1, 1, 2, 1, 1]).cumsum(0)
 
-    def values(self, steps, sequence):
+    def compute_slots(self, steps, sequence):
         slots = zip(self.bounds[steps].tolist(), self.bounds[steps + 1].tolist(), strict=True)
         return torch.cat([self.slot(sequence, begin, end) for begin, end in slots], -1)
 
@@ -157,16 +159,24 @@ def recurrence():
     torch.manual_seed(0)
     cell, h, xs = nn.GRUCell(3, 5, dtype=DOUBLE), normal(2, 5), normal(12, 2, 3, seed=1)
     layout = RowLayout.from_tree(h, batch_dims=1, name="state")
-    rows = adapted(cell, layout)
-    return Recurrence(rows, rows.prepare(xs).detach(), 12), layout.pack(h)
+    rows = adapt_cell(cell, layout)
+    return Recurrence(rows, rows.prepare_inputs(xs).detach(), 12), layout.pack(h)
+
+
+def loop_choice():
+    torch.manual_seed(0)
+    h, xs = normal(2, 5), normal(300, 2, 3, seed=1)
+    rows = adapt_cell(nn.GRUCell(3, 5, dtype=DOUBLE), RowLayout.from_tree(h, batch_dims=1, name="state"))
+    job = RecurrenceJob(rows, h, rows.prepare_inputs(xs).detach(), len(xs), 2**30)
+    return LoopChoice(job, lambda: None, Sliding(3))
 
 
 def adjoint():
     torch.manual_seed(0)
     cell, xs = nn.RNNCell(3, 5, dtype=DOUBLE), normal(13, 2, 3, seed=3)
-    rows = adapted(cell, None)
+    rows = adapt_cell(cell, None)
     hidden, gradients = 0.5 * normal(12, 2, 5), normal(12, 2, 5, seed=1)
-    return AdjointRecurrence(rows, hidden, rows.prepare(xs[1:]).detach(), gradients), normal(2, 5, seed=2)
+    return AdjointRecurrence(rows, hidden, rows.prepare_inputs(xs[1:]).detach(), gradients), normal(2, 5, seed=2)
 
 
 def known():
@@ -221,6 +231,7 @@ INSTANCES = {
     "Sliding": lambda: Sliding(3),
     "Auto": lambda: Auto(fewest=2),
     "Within": lambda: Within(Full(), 4),
+    "LoopChoice": loop_choice,
     # guesses
     "Hold": Hold,
     "Probe": lambda: Probe(2),

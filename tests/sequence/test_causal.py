@@ -31,7 +31,7 @@ class Hashes(CausalFunction):
         self.bounds = torch.tensor([given, *slots]).cumsum(0)
         self.calls = 0
 
-    def values(self, steps, sequence):
+    def compute_slots(self, steps, sequence):
         self.calls += 1
         found = []
         for step in steps.tolist():
@@ -46,7 +46,7 @@ def loop(filler, sequence):
     """The ordinary loop."""
     for step in range(len(filler.bounds) - 1):
         begin, end = int(filler.bounds[step]), int(filler.bounds[step + 1])
-        new = filler.values(torch.tensor([step]), sequence)
+        new = filler.compute_slots(torch.tensor([step]), sequence)
         sequence = torch.cat([sequence[..., :begin], new, sequence[..., end:]], -1)
     return sequence
 
@@ -110,13 +110,13 @@ def test_a_round_stays_one_call_as_the_window_slides(method, guess):
 def test_lookup_finds_the_longest_and_last_place():
     known = torch.tensor([[5, 1, 2, 9, 7, 2, 8, 1, 2], [1, 2, 3, 4, 5, 6, 7, 8, 9]])
     otherwise = torch.zeros(2, 3, dtype=known.dtype)
-    assert Lookup().proceed(known, otherwise).tolist() == [[9, 7, 2], [0, 0, 0]]
-    assert Lookup(1).proceed(known, otherwise)[0].tolist() == [8, 1, 2]
+    assert Lookup().guess_values(known, otherwise).tolist() == [[9, 7, 2], [0, 0, 0]]
+    assert Lookup(1).guess_values(known, otherwise)[0].tolist() == [8, 1, 2]
 
 
 def test_lookup_goes_round_a_loop():
     known = torch.tensor([[3, 1, 2, 1, 2]])
-    assert Lookup().proceed(known, known[:, :4]).tolist() == [[1, 2, 1, 2]]
+    assert Lookup().guess_values(known, known[:, :4]).tolist() == [[1, 2, 1, 2]]
 
 
 def test_a_guess_that_comes_true_needs_one_round():
@@ -125,7 +125,7 @@ def test_a_guess_that_comes_true_needs_one_round():
     class Right(CausalFunction):
         bounds = filler.bounds
 
-        def values(self, steps, sequence):
+        def compute_slots(self, steps, sequence):
             return torch.zeros(len(sequence), int((self.bounds[1:] - self.bounds[:-1])[steps].sum()))
 
     found = solve(

@@ -27,7 +27,8 @@ from forerun.engine.methods import GaussSeidel, Jacobi, JacobiGaussSeidel, Picar
 from forerun.engine.numerics.noise import StepNoise
 from forerun.engine.testing import check_process
 from forerun.sequence import CausalProcess, Fill, Greedy, Gumbel, Lookup, Reguess, Repeat, generate
-from forerun.sequence.autoregressive.tokens import Cache, TokenFunction
+from forerun.sequence.autoregressive.token_cache import TokenCache
+from forerun.sequence.autoregressive.tokens import TokenFunction
 
 WORDS = 61
 SHAPE = {
@@ -81,7 +82,7 @@ def test_greedy_tokens_are_those_of_transformers(name, dtype):
     model, ids = made(name, dtype), prompts()
     found = generate(model, ids, max_new_tokens=NEW, window=6)
     assert torch.equal(found.tokens, theirs(model, ids))
-    assert found.solution.rounds <= NEW
+    assert found.rounds <= NEW
     assert found.gap > 1e-6
 
 
@@ -136,7 +137,7 @@ def plain_loop(model, ids, choice):
 
 def test_gumbel_draws_from_the_softmax():
     logits = torch.tensor([2.0, 1.0, 0.0, -1.0]).expand(1, 4000, 4)
-    drawn = Gumbel(0).scores(logits, torch.arange(4000)).argmax(-1)[0]
+    drawn = Gumbel(0).score_tokens(logits, torch.arange(4000)).argmax(-1)[0]
     shares = drawn.bincount(minlength=4) / 4000
     torch.testing.assert_close(shares, logits[0, 0].softmax(0), rtol=0, atol=0.025)
 
@@ -159,7 +160,7 @@ def test_texts_that_end(name):
 
 def test_the_cache_gives_what_no_cache_gives():
     model, tokens = made("llama"), prompts(2, 20)
-    kept, fresh = Cache(model, None), Cache(model, None, kept=False)
+    kept, fresh = TokenCache(model, None), TokenCache(model, None, use_cache=False)
     changed = tokens.clone()
     changed[:, 12] = (changed[:, 12] + 1) % WORDS
     with torch.no_grad():
@@ -169,15 +170,17 @@ def test_the_cache_gives_what_no_cache_gives():
 
 def test_the_contract_is_kept():
     model, ids = made("llama"), prompts()
-    tokens = TokenFunction(Cache(model, None), 9, 6, choice=Greedy(), ends=torch.tensor([], dtype=torch.int64), pad=0)
+    tokens = TokenFunction(
+        TokenCache(model, None), 9, 6, choice=Greedy(), ends=torch.tensor([], dtype=torch.int64), pad=0
+    )
     check_process(CausalProcess(tokens), torch.nn.functional.pad(ids, (0, 6)))
 
 
 def test_a_text_that_repeats_needs_few_rounds():
     model = made("falcon")  # says one word for ever
     found = generate(model, prompts(), max_new_tokens=NEW, window=8)
-    assert found.solution.rounds <= NEW // 4
-    assert found.solution.status is Status.SEQUENTIAL
+    assert found.rounds <= NEW // 4
+    assert found.status is Status.SEQUENTIAL
     assert found.tokens.shape == (2, 9 + NEW)
 
 

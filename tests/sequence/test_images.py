@@ -8,7 +8,7 @@ from forerun import Full, Picard, Sequential, Sliding
 from forerun.engine.methods import GaussSeidel, JacobiGaussSeidel, PicardGaussSeidel
 from forerun.sequence import Fill, Made, PixelCNN, Repeat, sample
 from forerun.sequence.autoregressive import logistic
-from forerun.sequence.autoregressive.pixelcnn import Rows
+from forerun.sequence.autoregressive.pixelcnn import RowPass
 from forerun.worlds.digits import load_made, load_pixelcnn
 
 METHODS = [
@@ -26,7 +26,7 @@ def ancestral(network, uniform):
     images = torch.zeros_like(uniform)
     with torch.no_grad():
         for pixel in range(uniform.shape[1]):
-            images[:, pixel] = logistic.draw(network(images)[:, pixel], uniform[:, pixel])
+            images[:, pixel] = logistic.draw_pixels(network(images)[:, pixel], uniform[:, pixel])
     return images
 
 
@@ -41,7 +41,7 @@ def test_every_method_draws_the_pixels_of_the_loop(drawn, method):
     network, truth = drawn
     found = sample(network, noise(), method=method)
     assert torch.equal(found.images, truth)
-    assert found.solution.rounds <= 64
+    assert found.rounds <= 64
 
 
 @pytest.mark.parametrize("guess", [Fill(-1.0), Repeat(8)], ids=repr)
@@ -61,7 +61,7 @@ def test_double_precision():
 
 def test_ahead_needs_fewer_passes():
     for network in (load_made(), load_pixelcnn()):
-        assert sample(network, noise(1), guess=Fill(-1.0)).solution.rounds < 32
+        assert sample(network, noise(1), guess=Fill(-1.0)).rounds < 32
 
 
 @pytest.mark.parametrize("network", [Made(pixels=9, width=20), PixelCNN(side=3, width=4, depth=2)], ids=["made", "cnn"])
@@ -75,19 +75,19 @@ def test_pixels_follow_from_those_before_them_alone(network):
 
 def test_a_pass_over_some_rows_is_that_part_of_the_whole():
     network = PixelCNN(side=5, width=4, depth=2).double()
-    image, rows = torch.randn(2, 25, dtype=torch.float64), Rows()
-    whole = network.rows(image, rows)
-    later = Rows(2, rows.kept(2))
-    torch.testing.assert_close(network.rows(image, later), whole[:, 10:])
-    torch.testing.assert_close(network.rows(image[:, :20], Rows(3, later.kept(3))), whole[:, 15:20])
+    image, rows = torch.randn(2, 25, dtype=torch.float64), RowPass()
+    whole = network.compute_rows(image, rows)
+    later = RowPass(2, rows.rows_above(2))
+    torch.testing.assert_close(network.compute_rows(image, later), whole[:, 10:])
+    torch.testing.assert_close(network.compute_rows(image[:, :20], RowPass(3, later.rows_above(3))), whole[:, 15:20])
 
 
 def test_probabilities_sum_to_one_and_inversion_follows_them():
     parameters = torch.randn(5, 9, dtype=torch.float64)
-    each = torch.stack([logistic.bits(parameters, torch.full((5,), level)) for level in range(17)])
+    each = torch.stack([logistic.pixel_bits(parameters, torch.full((5,), level)) for level in range(17)])
     torch.testing.assert_close((2.0**-each).sum(0), torch.ones(5, dtype=torch.float64), rtol=0, atol=1e-5)
     uniform = torch.rand(20000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    values = logistic.draw(parameters[:1].expand(20000, 9), uniform)
+    values = logistic.draw_pixels(parameters[:1].expand(20000, 9), uniform)
     shares = torch.stack([(values == logistic.to_values(torch.tensor(level))).double().mean() for level in range(17)])
     torch.testing.assert_close(shares, 2.0 ** -each[:, 0], rtol=0, atol=0.02)
 
@@ -136,13 +136,13 @@ def test_only_a_pixelcnn_keeps_rows():
 
 def test_rows_that_are_kept_are_not_computed_again(monkeypatch):
     network, computed = load_pixelcnn(), []
-    ordinary = PixelCNN.rows
+    ordinary = PixelCNN.compute_rows
 
     def watched(self, images, rows):
         computed.append(images.shape[1] // 8 - rows.first)
         return ordinary(self, images, rows)
 
-    monkeypatch.setattr(PixelCNN, "rows", watched)
+    monkeypatch.setattr(PixelCNN, "compute_rows", watched)
     sample(network, noise(1), method=Sequential(), cached=True)
     probe, *passes = computed
     assert (probe, len(passes)) == (8, 64)

@@ -9,8 +9,10 @@ from forerun.engine.methods import Damped, Jacobi
 from forerun.engine.numerics.layout import RowLayout
 from forerun.engine.testing import check_process
 from forerun.sequence import RNN, scan
-from forerun.sequence.recurrent.cells import FunctionCell, adapted, in_columns
+from forerun.sequence.recurrent.cells import FunctionCell, jacobian_by_columns
+from forerun.sequence.recurrent.loop_choice import LoopChoice
 from forerun.sequence.recurrent.recurrence import AdjointRecurrence, Recurrence
+from forerun.sequence.recurrent.torch_cells import adapt_cell
 
 DOUBLE = torch.float64
 CELLS = {"gru": nn.GRUCell, "lstm": nn.LSTMCell, "rnn": nn.RNNCell}
@@ -52,25 +54,27 @@ def test_states_are_those_of_the_loop(kind, method):
     cell, h, xs = problem(kind)
     found = scan(cell, h, xs, method=method)
     torch.testing.assert_close(flat(found.hidden), flat(loop(cell, h, xs)), rtol=0, atol=1e-11)
-    assert found.solution.status.done
+    assert found.status.done
 
 
 @every_cell
 def test_newton_takes_a_few_rounds_and_the_check_holds(kind):
     cell, h, xs = problem(kind, length=600)
     found = scan(cell, h, xs, method=Newton())
-    assert found.solution.rounds <= 10
-    assert found.solution.status is Status.CHECKED
+    assert found.rounds <= 10
+    assert found.status is Status.CHECKED
 
 
 @every_cell
 def test_jacobians_in_closed_form_are_those_of_forward_mode(kind):
     cell, h, xs = problem(kind, length=4)
     layout = RowLayout.from_tree(h, batch_dims=1, name="state")
-    rows = adapted(cell, layout)
+    rows = adapt_cell(cell, layout)
     hidden = torch.randn(4, *layout.pack(h).shape, dtype=DOUBLE)
-    prepared = rows.prepare(xs)
-    torch.testing.assert_close(rows.linear(hidden, prepared)[1], in_columns(rows, hidden, prepared))
+    prepared = rows.prepare_inputs(xs)
+    torch.testing.assert_close(
+        rows.step_with_jacobian(hidden, prepared)[1], jacobian_by_columns(rows, hidden, prepared)
+    )
 
 
 @every_cell
@@ -132,7 +136,7 @@ def test_a_function_on_a_tree_and_its_gradient():
 def test_chunks_bound_what_jacobians_take():
     cell, h, xs = problem("gru", length=200)
     found = scan(cell, h, xs, method=Newton(), max_bytes=6 * 20 * 2 * 25 * 8)
-    assert max(entry.width for entry in found.solution.log) == 20
+    assert max(entry.width for entry in found.log) == 20
     torch.testing.assert_close(found.hidden, loop(cell, h, xs), rtol=0, atol=1e-11)
 
 
@@ -140,22 +144,25 @@ def test_short_sequences_and_wide_states_take_the_loop_and_say_so():
     for length, size in ((20, 5), (80, 65)):
         cell, h, xs = problem("gru", length=length, size=size)
         found = scan(cell, h, xs)
-        assert found.solution is None
-        assert f"{length} steps of {size} elements" in found.note
+        assert found.status is Status.SEQUENTIAL
+        assert not found.log
+        assert f"{length} steps of {size} elements" in found.notes[0]
         torch.testing.assert_close(found.hidden, loop(cell, h, xs), rtol=0, atol=1e-12)
 
 
 def test_where_newton_takes_as_long_as_the_loop_the_loop_takes_over(monkeypatch):
-    monkeypatch.setattr("forerun.sequence.recurrent.scan.trial", lambda job, step: ("", 1e-9))
+    monkeypatch.setattr(LoopChoice, "declines", lambda self, length: None)
+    monkeypatch.setattr(LoopChoice, "budget", 1e-9)
     cell, h, xs = problem("gru", length=100)
     found = scan(cell, h, xs)
-    assert "Newton had taken as long" in found.note
+    assert "Newton had taken as long" in found.notes[0]
     torch.testing.assert_close(found.hidden, loop(cell, h, xs), rtol=0, atol=1e-11)
 
 
 def test_a_trial_is_remembered_for_the_same_kind_and_size(monkeypatch):
     asked = []
-    monkeypatch.setattr("forerun.sequence.recurrent.job.RecurrenceJob.round_costs", lambda job: asked.append(1) or 0.0)
+    measure = "forerun.sequence.recurrent.loop_choice.measure_newton_round"
+    monkeypatch.setattr(measure, lambda job: asked.append(1) or 0.0)
     for seed in (0, 1):
         cell, h, xs = problem("gru", length=277, batch=3, size=4, seed=seed)
         scan(cell, h, xs)
@@ -163,30 +170,30 @@ def test_a_trial_is_remembered_for_the_same_kind_and_size(monkeypatch):
 
 
 def test_what_a_run_took_decides_the_next_one(monkeypatch):
-    monkeypatch.setattr("forerun.sequence.recurrent.job.RecurrenceJob.round_costs", lambda job: 0.0)
-    monkeypatch.setattr("forerun.sequence.recurrent.job.quickest", lambda step: 1e-9)
+    monkeypatch.setattr("forerun.sequence.recurrent.loop_choice.measure_newton_round", lambda job: 0.0)
+    monkeypatch.setattr("forerun.sequence.recurrent.loop_choice.measure_quickest", lambda step: 1e-9)
     cell, h, xs = problem("gru", length=278, batch=2, size=4)
-    assert scan(cell, h, xs).solution is not None  # the trial promised that it takes no time
+    assert scan(cell, h, xs).log  # the trial promised that it takes no time
     found = scan(cell, h, xs)
-    assert found.solution is None
-    assert "Newton would take" in found.note
+    assert not found.log
+    assert "Newton would take" in found.notes[0]
 
 
 @every_cell
 def test_the_process_keeps_the_contract(kind):
     cell, h, xs = problem(kind, length=12)
     layout = RowLayout.from_tree(h, batch_dims=1, name="state")
-    rows = adapted(cell, layout)
-    check_process(Recurrence(rows, rows.prepare(xs).detach(), 12), layout.pack(h))
+    rows = adapt_cell(cell, layout)
+    check_process(Recurrence(rows, rows.prepare_inputs(xs).detach(), 12), layout.pack(h))
 
 
 @pytest.mark.parametrize("method", [Newton(), Jacobi(), Sequential()], ids=lambda method: type(method).__name__)
 def test_backpropagation_as_a_path(method):
     cell, h, xs = problem("rnn", length=40)
     hidden = loop(cell, h, xs).detach()
-    rows, gradients = adapted(cell, None), torch.randn_like(hidden)
-    adjoint = AdjointRecurrence(rows, hidden[:-1], rows.prepare(xs[1:]).detach(), gradients[:-1])
-    method = Newton(adjoint.linear) if method == Newton() else method
+    rows, gradients = adapt_cell(cell, None), torch.randn_like(hidden)
+    adjoint = AdjointRecurrence(rows, hidden[:-1], rows.prepare_inputs(xs[1:]).detach(), gradients[:-1])
+    method = Newton(adjoint.evaluate_with_jacobian) if method == Newton() else method
     found = solve(adjoint, gradients[-1], method=method, tolerance=Absolute(1e-12))
     h1 = hidden[:1].requires_grad_()
     rest = loop(cell, h1[0], xs[1:])
@@ -201,9 +208,7 @@ def test_a_chaotic_cell_is_caught_by_the_check_or_ends_in_the_loop():
     h, xs = torch.full((1, 1), 0.3, dtype=torch.float32), torch.zeros(400, 1, 1)
     found = scan(logistic, h, xs, method=Newton())
     own = torch.stack([h := logistic(h, x) for x in xs])
-    assert found.solution.status in {Status.SEQUENTIAL, Status.UNCERTAIN} or torch.allclose(
-        found.hidden, own, atol=1e-3
-    )
+    assert found.status in {Status.SEQUENTIAL, Status.UNCERTAIN} or torch.allclose(found.hidden, own, atol=1e-3)
 
 
 @pytest.mark.parametrize("batch_first", [False, True])
@@ -228,8 +233,10 @@ def test_a_module_takes_its_own_kernel_where_that_is_quicker(monkeypatch):
     ours, xs = RNN(own), torch.randn(300, 2, 3)
     results = []
     for seconds in (0.0, float("inf")):
-        monkeypatch.setattr("forerun.sequence.recurrent.modules._seconds", lambda *_, seconds=seconds: seconds)
-        ours._decided.clear()
+        monkeypatch.setattr(
+            "forerun.sequence.recurrent.kernel_choice.measure_kernel", lambda *_, seconds=seconds: seconds
+        )
+        ours._kernel_choice.forget_runs()
         torch.manual_seed(0)
         results.append(ours(xs)[0])
         assert bool(ours.runs) == bool(seconds)
@@ -327,4 +334,4 @@ def _leaves(result):
 
 
 def test_other_cells_are_given():
-    assert isinstance(adapted(tanh_cell, None), FunctionCell)
+    assert isinstance(adapt_cell(tanh_cell, None), FunctionCell)

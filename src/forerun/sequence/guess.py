@@ -1,4 +1,4 @@
-"""How a sequence goes on, before its function is asked; and asking again after every round."""
+"""Guesses of how a sequence goes on, before its function is called; and guessing again after every round."""
 
 from __future__ import annotations
 
@@ -21,25 +21,29 @@ class Continuation(Guess, ABC):
     """A guess of the values that a sequence goes on with; for `CausalProcess` alone."""
 
     @abstractmethod
-    def proceed(self, known: Tensor, otherwise: Tensor) -> Tensor:
-        """The next values `(*batch, n)`.
+    def guess_values(self, sequence: Tensor, fallback: Tensor) -> Tensor:
+        """Return the next values `(*batch, n)`.
 
         Args:
-            known: `(*batch, m)`, all values before them.
-            otherwise: `(*batch, n)`, what to say where there is nothing better.
+            sequence: `(*batch, m)`, all values before them.
+            fallback: `(*batch, n)`, what to guess where there is nothing better.
         """
 
     @final
-    def enter(self, edge: KnownPrefix, stop: int, evaluate: Evaluate) -> tuple[Sequence[Tree], Tensor]:
-        """The rows that `proceed` makes; see `Guess`."""
-        row, bounds = edge.problem.observe(edge.state), _bounds(edge.problem)
-        first, last = bounds[edge.start], bounds[stop - 1]
-        rows = row.repeat(stop - edge.start, *[1] * row.dim())
-        if first == last:
-            return RowStates(edge.problem.input_layout, rows), rows
-        repeated = row[..., max(first - 1, 0) : max(first, 1)].expand(*row.shape[:-1], last - first)
-        _write(rows, bounds[edge.start : stop], self.proceed(row[..., :first], repeated))
-        return RowStates(edge.problem.input_layout, rows), rows
+    def enter(self, prefix: KnownPrefix, stop: int, evaluate: Evaluate) -> tuple[Sequence[Tree], Tensor]:
+        """Return rows that go on with what `guess_values` returns; see `Guess`."""
+        problem = prefix.problem
+        row = problem.observe(prefix.state)
+        bounds = _slot_bounds(problem)
+        first = bounds[prefix.start]
+        last = bounds[stop - 1]
+        rows = row.repeat(stop - prefix.start, *[1] * row.dim())
+        if first != last:
+            previous = row[..., max(first - 1, 0) : max(first, 1)]
+            fallback = previous.expand(*row.shape[:-1], last - first)
+            values = self.guess_values(row[..., :first], fallback)
+            _write_values(rows, bounds[prefix.start : stop], values)
+        return RowStates(problem.input_layout, rows), rows
 
 
 @final
@@ -49,8 +53,8 @@ class Fill(Continuation):
 
     value: float = 0.0
 
-    def proceed(self, known: Tensor, otherwise: Tensor) -> Tensor:
-        return torch.full_like(otherwise, self.value)
+    def guess_values(self, sequence: Tensor, fallback: Tensor) -> Tensor:
+        return torch.full_like(fallback, self.value)
 
 
 @final
@@ -64,11 +68,12 @@ class Repeat(Continuation):
         if self.period < 1:
             raise ValueError(f"Repeat({self.period}) repeats nothing; pass a period of 1 or more")
 
-    def proceed(self, known: Tensor, otherwise: Tensor) -> Tensor:
-        if known.shape[-1] < self.period:
-            return otherwise
-        places = torch.arange(otherwise.shape[-1], device=known.device) % self.period
-        return known[..., known.shape[-1] - self.period + places]
+    def guess_values(self, sequence: Tensor, fallback: Tensor) -> Tensor:
+        length = sequence.shape[-1]
+        if length < self.period:
+            return fallback
+        places = torch.arange(fallback.shape[-1], device=sequence.device) % self.period
+        return sequence[..., length - self.period + places]
 
 
 @final
@@ -76,8 +81,8 @@ class Repeat(Continuation):
 class Lookup(Continuation):
     """What followed the last time that the sequence ended as it ends now: prompt lookup.
 
-    The longest ending of at most `longest` values that stood before decides, and of several places the last one. Values
-    beyond what is known repeat what was found from there on, so a loop is guessed to go on.
+    The longest ending of at most `longest` values that stood before decides, and of several places the last one. Where
+    more values are needed than followed there, they are repeated from the start, so a loop is guessed to go on.
     """
 
     longest: int = 3
@@ -86,61 +91,81 @@ class Lookup(Continuation):
         if self.longest < 1:
             raise ValueError(f"Lookup({self.longest}) compares nothing; pass 1 or more")
 
-    def proceed(self, known: Tensor, otherwise: Tensor) -> Tensor:
-        flat, fallback = known.reshape(-1, known.shape[-1]), otherwise.reshape(-1, otherwise.shape[-1])
-        pairs = zip(flat, fallback, strict=True)
-        return torch.stack([self._one(*pair) for pair in pairs]).reshape(otherwise.shape)
+    def guess_values(self, sequence: Tensor, fallback: Tensor) -> Tensor:
+        samples = sequence.reshape(-1, sequence.shape[-1])
+        fallbacks = fallback.reshape(-1, fallback.shape[-1])
+        values = []
+        for sample, sample_fallback in zip(samples, fallbacks, strict=True):
+            values.append(self._look_up(sample, sample_fallback))
+        return torch.stack(values).reshape(fallback.shape)
 
-    def _one(self, known: Tensor, otherwise: Tensor) -> Tensor:
-        for size in range(min(self.longest, len(known) - 1), 0, -1):
-            same = (known[:-1].unfold(0, size, 1) == known[-size:]).all(-1).nonzero()
-            if len(same):
-                begin = int(same[-1]) + size
-                places = torch.arange(len(otherwise), device=known.device) % (len(known) - begin)
-                return known[begin + places]
-        return otherwise
+    def _look_up(self, sample: Tensor, fallback: Tensor) -> Tensor:
+        """Return the values `(n,)` that go on with one sample `(m,)`."""
+        for size in range(min(self.longest, len(sample) - 1), 0, -1):
+            ending = sample[-size:]
+            earlier = sample[:-1].unfold(0, size, 1)
+            matches = (earlier == ending).all(-1).nonzero()
+            if len(matches):
+                begin = int(matches[-1]) + size
+                places = torch.arange(len(fallback), device=sample.device)
+                return sample[begin + places % (len(sample) - begin)]
+        return fallback
 
 
 @final
 @dataclass(frozen=True)
 class Reguess(Method):
-    """A method whose unsettled steps are guessed anew in every round, from what is settled by then.
+    """A method whose unsettled steps are guessed again in every round, from what is settled by then.
 
-    Where the guess has nothing better to say, the path of the method is kept. With `Lookup` this is prompt lookup
+    Where the guess has nothing better to offer, the path of the method is kept. With `Lookup` this is prompt lookup
     decoding that falls back on Jacobi's iteration. It changes what is evaluated next, and never the answer.
     """
 
     guess: Continuation
     method: Method = Picard()
 
-    def iterate(self, front: WindowState, evaluate: Evaluate) -> WindowUpdate:
-        found = self.method.iterate(front, evaluate)
-        still = (found.moves == 0).flatten(1).all(1).tolist()
-        count = next((k for k, same in enumerate(still) if not same), len(still))
-        bounds = _bounds(front.problem)[front.start + count : front.start + len(still) + 1]
+    def iterate(self, window_state: WindowState, evaluate: Evaluate) -> WindowUpdate:
+        update = self.method.iterate(window_state, evaluate)
+        width = len(update.moves)
+        settled = _count_settled(update.moves)
+        start = window_state.start
+        bounds = _slot_bounds(window_state.problem)[start + settled : start + width + 1]
         if len(bounds) < 2:
-            return found
-        newest = found.inputs[-1]
-        values = self.guess.proceed(newest[..., : bounds[0]], newest[..., bounds[0] : bounds[-1]])
-        guesses = found.inputs.clone()
-        _write(guesses[count:], bounds, values)
-        return replace(found, guesses=guesses)
+            return update
+        newest = update.inputs[-1]
+        sequence = newest[..., : bounds[0]]
+        fallback = newest[..., bounds[0] : bounds[-1]]
+        guesses = update.inputs.clone()
+        _write_values(guesses[settled:], bounds, self.guess.guess_values(sequence, fallback))
+        return replace(update, guesses=guesses)
 
     def stop(self, start: int, stop: int) -> int:
         return self.method.stop(start, stop)
 
 
-def _bounds(problem: Problem) -> list[int]:
-    if not isinstance(problem.process, CausalProcess):
+def _count_settled(moves: Tensor) -> int:
+    """Return how many leading steps of a window did not move, from the moves `(W, *batch, D)`."""
+    is_settled = (moves == 0).flatten(1).all(1)
+    for index, settled in enumerate(is_settled.tolist()):
+        if not settled:
+            return index
+    return len(moves)
+
+
+def _slot_bounds(problem: Problem) -> list[int]:
+    """Return the bounds of the slots of a `CausalProcess`; refuse any other process."""
+    process = problem.process
+    if not isinstance(process, CausalProcess):
         raise TypeError(
-            f"a Continuation guesses the values of a CausalProcess, not of {type(problem.process).__name__}; "
+            f"a Continuation guesses the values of a CausalProcess, not of {type(process).__name__}; "
             "write guess=forerun.Hold()"
         )
-    bounds: list[int] = problem.process.filler.bounds.tolist()
+    bounds: list[int] = process.function.bounds.tolist()
     return bounds
 
 
-def _write(rows: Tensor, bounds: Sequence[int], values: Tensor) -> None:
-    """Let row `k` know the values up to `bounds[k]`, from `bounds[0]` on."""
+def _write_values(rows: Tensor, bounds: Sequence[int], values: Tensor) -> None:
+    """Write into row `k` the values up to `bounds[k]`, from `bounds[0]` on."""
+    first = bounds[0]
     for row, bound in zip(rows, bounds, strict=True):
-        row[..., bounds[0] : bound] = values[..., : bound - bounds[0]]
+        row[..., first:bound] = values[..., : bound - first]

@@ -1,4 +1,4 @@
-"""How a token follows from its logits: the largest, or one drawn with noise that belongs to the step."""
+"""Choices of a token from its logits: the largest, or one drawn with noise that belongs to the step."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ from forerun.engine.numerics.noise import StepNoise
 
 
 class TokenChoice(ABC):
-    """A pure function from logits to scores; the token with the largest score is taken."""
+    """A pure function from logits to scores; the token with the largest score is chosen."""
 
     @abstractmethod
-    def scores(self, logits: Tensor, steps: Tensor) -> Tensor:
-        """`(N, W, vocabulary)` from logits of that shape and the steps `(W,)`, counted from the first new token."""
+    def score_tokens(self, logits: Tensor, steps: Tensor) -> Tensor:
+        """Return scores `(N, W, vocabulary)`.
+
+        Args:
+            logits: `(N, W, vocabulary)`.
+            steps: int64 `(W,)`, counted from the first new token.
+        """
 
 
 @final
@@ -25,7 +30,7 @@ class TokenChoice(ABC):
 class Greedy(TokenChoice):
     """The most probable token."""
 
-    def scores(self, logits: Tensor, steps: Tensor) -> Tensor:
+    def score_tokens(self, logits: Tensor, steps: Tensor) -> Tensor:
         return logits
 
 
@@ -52,28 +57,35 @@ class Gumbel(TokenChoice):
     def __post_init__(self) -> None:
         if not self.temperature > 0:
             raise ValueError(f"Gumbel(temperature={self.temperature}) divides by it; for the best token pass Greedy()")
-        if not 0 < self.top_p <= 1 or (self.top_k is not None and self.top_k < 1):
+        leaves_no_token = self.top_k is not None and self.top_k < 1
+        if leaves_no_token or not 0 < self.top_p <= 1:
             raise ValueError(
                 f"Gumbel(top_k={self.top_k}, top_p={self.top_p}) leaves no token; pass top_k >= 1 and 0 < top_p <= 1"
             )
 
-    def scores(self, logits: Tensor, steps: Tensor) -> Tensor:
-        warped = self._nucleus(self._best(logits / self.temperature))
-        normal = StepNoise(self.seed, logits.new_empty((2, len(logits), logits.shape[-1])))
-        # half the square of two normal numbers is exponential, and minus its logarithm is Gumbel's
-        noise = [-(normal(step).square().sum(0) / 2).log() for step in steps.tolist()]
+    def score_tokens(self, logits: Tensor, steps: Tensor) -> Tensor:
+        best = self._mask_beyond_top_k(logits / self.temperature)
+        warped = self._mask_beyond_top_p(best)
+        shape = (2, len(logits), logits.shape[-1])
+        step_noise = StepNoise(self.seed, logits.new_empty(shape))
+        noise = []
+        for step in steps.tolist():
+            # half the square of two normal numbers is exponential, and minus its logarithm is Gumbel's
+            exponential = step_noise(step).square().sum(0) / 2
+            noise.append(-exponential.log())
         return warped + torch.stack(noise, 1)
 
-    def _best(self, logits: Tensor) -> Tensor:
+    def _mask_beyond_top_k(self, logits: Tensor) -> Tensor:
         if self.top_k is None or self.top_k >= logits.shape[-1]:
             return logits
-        least = logits.topk(self.top_k, -1).values[..., -1:]
-        return logits.masked_fill(logits < least, -torch.inf)
+        threshold = logits.topk(self.top_k, -1).values[..., -1:]
+        return logits.masked_fill(logits < threshold, -torch.inf)
 
-    def _nucleus(self, logits: Tensor) -> Tensor:
+    def _mask_beyond_top_p(self, logits: Tensor) -> Tensor:
         if self.top_p == 1:
             return logits
         ordered, places = logits.sort(-1, descending=True)
         shares = ordered.softmax(-1)
-        beyond = shares.cumsum(-1) - shares >= self.top_p  # the token that reaches top_p stays
-        return logits.masked_fill(torch.zeros_like(beyond).scatter(-1, places, beyond), -torch.inf)
+        is_beyond = shares.cumsum(-1) - shares >= self.top_p  # the token that reaches top_p stays
+        is_masked = torch.zeros_like(is_beyond).scatter(-1, places, is_beyond)
+        return logits.masked_fill(is_masked, -torch.inf)

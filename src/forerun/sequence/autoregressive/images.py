@@ -4,50 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import Unpack, final
 
 import torch
 from torch import Tensor, nn
 
-from forerun.engine.guesses import Guess
-from forerun.engine.methods import Method, Picard
+from forerun.engine.methods import Picard
+from forerun.engine.options import SolveKeywords, SolveOptions
 from forerun.engine.solution import Solution
 from forerun.engine.solve import solve
-from forerun.engine.tolerance import Absolute
-from forerun.engine.windows import Full, Window
-from forerun.sequence.autoregressive.logistic import draw
-from forerun.sequence.autoregressive.pixelcnn import PixelCNN, Rows
+from forerun.engine.windows import Full
+from forerun.sequence.autoregressive.logistic import draw_pixels
+from forerun.sequence.autoregressive.pixelcnn import PixelCNN, RowPass
+from forerun.sequence.autoregressive.probe import check_network
 from forerun.sequence.causal import CausalFunction, CausalProcess
-from forerun.sequence.eval_mode import check_at_rest
+from forerun.sequence.eval_mode import check_eval_mode
 from forerun.sequence.guess import Fill
 
-PROBED = 32  # pixels at most whose followers are changed to see whether the network looks ahead
+IMAGE_DEFAULTS = SolveOptions(
+    method=Picard(),
+    window=Full(),
+    tolerance=0.0,
+    check=False,
+    guess=Fill(),
+)
+
+DrawPixels = Callable[[Tensor, Tensor], Tensor]
 
 
-@dataclass(frozen=True)
-class ImageSolution:
-    """Images, and the run that drew them.
+@dataclass(frozen=True, kw_only=True)
+class ImageSolution(Solution):
+    """Images, and the run that drew them: rounds are passes of the network, evaluations are pixels read off them.
 
     Attributes:
         images: `(N, D)`, equal to those of the ordinary loop with the same noise.
-        solution: rounds are passes of the network; evaluations are pixels that were read off them.
     """
 
     images: Tensor
-    solution: Solution
+
+    @property
+    def value(self) -> Tensor:
+        """The images."""
+        return self.images
 
 
 def sample(
     network: nn.Module,
     uniform: Tensor,
     *,
-    draw: Callable[[Tensor, Tensor], Tensor] = draw,
-    method: Method = Picard(),
-    window: Window = Full(),
-    guess: Guess = Fill(),
+    draw: DrawPixels = draw_pixels,
     cached: bool = False,
+    options: SolveOptions | None = None,
+    **keywords: Unpack[SolveKeywords],
 ) -> ImageSolution:
-    """Images from a network that predicts every pixel from those before it, equal to the ordinary loop's.
+    """Draw images from a network that predicts every pixel from those before it, equal to the ordinary loop's.
 
     The noise belongs to the pixel: `uniform[n, i]` decides pixel `i` of image `n`, whatever the method. `Picard()` is
     the Jacobi iteration of Song et al. (arXiv 2002.03629), `GaussSeidel(8, Picard())` their GS-Jacobi, and
@@ -58,71 +68,88 @@ def sample(
             from `i` on. In evaluation mode.
         uniform: `(N, D)` in [0, 1), in the dtype of the images.
         draw: the values `(N, W)` of pixels, from their parameters `(N, W, *parameters)` and their noise `(N, W)`.
-        method: how a round becomes the next guess.
-        window: how many pixels are in flight.
-        guess: what stands for a pixel that was never computed.
         cached: keep the finished rows of each layer and compute only those from the window on; `PixelCNN` alone.
+        options: how to solve, as one object.
+        keywords: the options one by one, as for `forerun.solve`; by default `method=Picard()`, `window=Full()`,
+            `tolerance=0.0`, `check=False` and `guess=Fill()`.
 
     Raises:
         ValueError: the network looks ahead, is in training mode, or its output does not fit the noise.
         TypeError: `cached` for a network that cannot.
     """
+    options = SolveOptions.gather(options, keywords).over(IMAGE_DEFAULTS)
     _check_noise(uniform)
-    check_at_rest(network, "network")
-    _check_causal(network, uniform)
-    if cached and not isinstance(network, PixelCNN):
-        raise TypeError(f"cached=True needs a PixelCNN, got {type(network).__name__}; write cached=False")
-    filler: CausalFunction
-    if cached and isinstance(network, PixelCNN):
-        filler = CachedPixels(network, uniform, draw)
-    else:
-        filler = Pixels(network, uniform, draw)
-    solution = solve(
-        CausalProcess(filler), torch.zeros_like(uniform), method=method, window=window, guess=guess,
-        tolerance=Absolute(0.0), check=False,
-    )  # fmt: skip
-    return ImageSolution(solution.state, solution)
+    check_eval_mode(network, "network")
+    check_network(network, uniform)
+    function = _choose_function(network, uniform, draw, cached=cached)
+    start = torch.zeros_like(uniform)
+    solution = solve(CausalProcess(function), start, options=options)
+    return ImageSolution(**vars(solution), images=solution.state)
 
 
 @final
-class Pixels(CausalFunction):
+class PixelFunction(CausalFunction):
     """One pass over the whole image answers for all pixels. See `sample` for the arguments."""
 
-    def __init__(self, network: nn.Module, uniform: Tensor, draw: Callable[[Tensor, Tensor], Tensor] = draw) -> None:
+    def __init__(self, network: nn.Module, uniform: Tensor, draw: DrawPixels = draw_pixels) -> None:
         self.bounds = torch.arange(uniform.shape[-1] + 1)
-        self._network, self._uniform, self._draw = network, uniform, draw
+        self._network = network
+        self._uniform = uniform
+        self._draw = draw
 
-    def values(self, steps: Tensor, sequence: Tensor) -> Tensor:
-        return self._draw(self._network(sequence)[:, steps], self._uniform[:, steps])
+    def compute_slots(self, steps: Tensor, sequence: Tensor) -> Tensor:
+        parameters = self._network(sequence)[:, steps]
+        return self._draw(parameters, self._uniform[:, steps])
 
 
 @final
-class CachedPixels(CausalFunction):
+class CachedPixelFunction(CausalFunction):
     """Only the rows of the window are computed; what the layers made of the rows above is looked up.
 
-    What is kept is the last pass, together with its image. It is used as far as both images agree, so that the answer
-    is that of the whole pass, to rounding, whatever was asked before.
+    The last pass is kept together with its image. It is used as far as both images agree, so that the answer is that of
+    the whole pass, to rounding, whatever was computed before.
     """
 
-    def __init__(self, network: PixelCNN, uniform: Tensor, draw: Callable[[Tensor, Tensor], Tensor] = draw) -> None:
+    def __init__(self, network: PixelCNN, uniform: Tensor, draw: DrawPixels = draw_pixels) -> None:
         self.bounds = torch.arange(uniform.shape[-1] + 1)
-        self._network, self._uniform, self._draw = network, uniform, draw
-        self._pass, self._image, self._stop = Rows(), torch.zeros_like(uniform), 0
+        self._network = network
+        self._uniform = uniform
+        self._draw = draw
+        self._last_pass = RowPass()
+        self._last_image = torch.zeros_like(uniform)
+        self._last_stop = 0
 
-    def values(self, steps: Tensor, sequence: Tensor) -> Tensor:
+    def compute_slots(self, steps: Tensor, sequence: Tensor) -> Tensor:
         side = self._network.side
-        first, stop = int(steps[0]) // side, int(steps[-1]) // side + 1
-        first = min(first, self._agreeing(sequence, first * side) // side)
-        known = first > 0 and self._pass.first <= first <= self._stop
-        rows = Rows(first, self._pass.kept(first)) if known else Rows()
-        parameters = self._network.rows(sequence[:, : stop * side], rows)
-        self._pass, self._image, self._stop = rows, sequence.clone(), stop
-        return self._draw(parameters[:, steps - rows.first * side], self._uniform[:, steps])
+        stop = int(steps[-1]) // side + 1
+        row_pass = self._begin_pass(sequence, int(steps[0]) // side)
+        parameters = self._network.compute_rows(sequence[:, : stop * side], row_pass)
+        self._last_pass = row_pass
+        self._last_image = sequence.clone()
+        self._last_stop = stop
+        places = steps - row_pass.first * side
+        return self._draw(parameters[:, places], self._uniform[:, steps])
 
-    def _agreeing(self, sequence: Tensor, most: int) -> int:
-        """How many leading pixels, of `most`, are those of the last pass."""
-        same = (sequence[:, :most] == self._image[:, :most]).all(0)
-        return int(same.cumprod(0).sum())
+    def _begin_pass(self, sequence: Tensor, row: int) -> RowPass:
+        """Return a pass that begins at `row` of the image, or at an earlier row where the last pass is of no use."""
+        side = self._network.side
+        first = min(row, self._count_equal(sequence, row * side) // side)
+        if first > 0 and self._last_pass.first <= first <= self._last_stop:
+            return RowPass(first, self._last_pass.rows_above(first))
+        return RowPass()
+
+    def _count_equal(self, sequence: Tensor, size: int) -> int:
+        """Return how many of the first `size` pixels lead up to the first that differs from the last pass."""
+        is_equal = sequence[:, :size] == self._last_image[:, :size]
+        return int(is_equal.all(0).cumprod(0).sum())
+
+
+def _choose_function(network: nn.Module, uniform: Tensor, draw: DrawPixels, *, cached: bool) -> CausalFunction:
+    if not cached:
+        return PixelFunction(network, uniform, draw)
+    if not isinstance(network, PixelCNN):
+        raise TypeError(f"cached=True needs a PixelCNN, got {type(network).__name__}; write cached=False")
+    return CachedPixelFunction(network, uniform, draw)
 
 
 def _check_noise(uniform: Tensor) -> None:
@@ -130,30 +157,4 @@ def _check_noise(uniform: Tensor) -> None:
         raise ValueError(
             f"the noise is {uniform.dtype} {list(uniform.shape)}, but must be one number an image and pixel, (N, D); "
             "pass torch.rand(16, 64)"
-        )
-
-
-@torch.no_grad()
-def _check_causal(network: nn.Module, uniform: Tensor) -> None:
-    """Change all pixels from `i` on, for some `i`, and see whether the parameters of a pixel up to `i` change."""
-    size = uniform.shape[1]
-    places = torch.linspace(0, size - 1, min(size, PROBED)).long()
-    generator = torch.Generator().manual_seed(0)
-    image, other = (torch.rand(2, 1, size, generator=generator, dtype=uniform.dtype) * 2 - 1).to(uniform.device)
-    changed = torch.where(torch.arange(size) < places.unsqueeze(-1), image.cpu(), other.cpu()).to(uniform.device)
-    found = network(torch.cat([image, changed]))
-    if found.shape[:2] != (len(places) + 1, size):
-        raise ValueError(
-            f"the network made {list(found.shape)} of images {[len(places) + 1, size]}; it must return (N, {size}, "
-            "...), the parameters of every pixel"
-        )
-    moved = (found[1:] - found[:1]).abs().reshape(len(places), size, -1).amax(-1)  # (places, pixels)
-    early = torch.arange(size) <= places.unsqueeze(-1)
-    threshold = 1e-4 * float(found.abs().max())
-    wrong = ~(moved.cpu() <= threshold) & early
-    if bool(wrong.any()):
-        place, pixel = wrong.nonzero()[0].tolist()
-        raise ValueError(
-            f"the network looks ahead: pixel {pixel} changed with the pixels from {int(places[place])} on, but may "
-            f"follow from pixels 0 .. {pixel - 1} only; mask its layers, as forerun.sequence.Made does"
         )

@@ -7,19 +7,24 @@ from typing import Final
 import torch
 from torch import Tensor
 
-LEVELS: Final = 17  # scikit-learn's digits have pixels 0 .. 16
-MIXTURE: Final = 3
-PARAMETERS: Final = 3 * MIXTURE  # weight, mean and scale of each logistic
-STEEPEST: Final = -4.0  # logarithm of the smallest scale: a pixel of one level
+GREY_LEVELS: Final = 17  # scikit-learn's digits have pixels 0 .. 16
+MIXTURE_SIZE: Final = 3
+PIXEL_PARAMETERS: Final = 3 * MIXTURE_SIZE  # weight, mean and scale of each logistic
+MIN_LOG_SCALE: Final = -4.0  # logarithm of the smallest scale: a pixel of one level
+BISECTION_SPANS: Final = (8, 4, 2, 1, 1)  # from level 0 to level 16
+SMALLEST_SHARE: Final = 1e-7  # added to a probability before its logarithm
 
 
 def to_values(levels: Tensor) -> Tensor:
-    """Levels 0 .. 16 as values in [-1, 1]; float32 where they are whole numbers."""
-    return (levels if levels.is_floating_point() else levels.float()) * 2 / (LEVELS - 1) - 1
+    """Return levels 0 .. 16 as values in [-1, 1]; float32 where they are whole numbers."""
+    numbers = levels
+    if not numbers.is_floating_point():
+        numbers = levels.float()
+    return numbers * 2 / (GREY_LEVELS - 1) - 1
 
 
-def cumulative(parameters: Tensor) -> Tensor:
-    """The probability of a level not above 0 .. 15, `(..., 16)`; that of 16 is one.
+def cumulative_shares(parameters: Tensor) -> Tensor:
+    """Return the probability of a level not above 0 .. 15, `(..., 16)`; that of 16 is one.
 
         P(level <= l) = sum_k w_k sigmoid((v_l + 1/16 - m_k) / s_k)
 
@@ -28,38 +33,52 @@ def cumulative(parameters: Tensor) -> Tensor:
     Args:
         parameters: `(..., 9)`; logits of the weights, means, logarithms of the scales.
     """
-    levels = torch.arange(LEVELS - 1, dtype=parameters.dtype, device=parameters.device)
-    return _below(_mixture(parameters.unsqueeze(-2)), levels)
+    levels = torch.arange(
+        GREY_LEVELS - 1,
+        dtype=parameters.dtype,
+        device=parameters.device,
+    )
+    mixture = _split_mixture(parameters.unsqueeze(-2))
+    return _share_up_to(levels, mixture)
 
 
-def bits(parameters: Tensor, levels: Tensor) -> Tensor:
-    """Minus the binary logarithm of the probability of each level, `(...)`."""
-    below = torch.nn.functional.pad(cumulative(parameters), (0, 1), value=1.0)
-    shares = torch.diff(below, prepend=torch.zeros_like(below[..., :1]), dim=-1)
+def pixel_bits(parameters: Tensor, levels: Tensor) -> Tensor:
+    """Return minus the binary logarithm of the probability of each level, `(...)`."""
+    cumulative = cumulative_shares(parameters)
+    cumulative = torch.nn.functional.pad(cumulative, (0, 1), value=1.0)
+    zero = torch.zeros_like(cumulative[..., :1])
+    shares = torch.diff(cumulative, prepend=zero, dim=-1)
     likelihood = shares.gather(-1, levels.unsqueeze(-1)).squeeze(-1)
-    return -torch.log2(likelihood.clamp_min(0) + 1e-7)  # differences of sums may round below zero
+    positive = likelihood.clamp_min(0)  # differences of sums may round below zero
+    return -torch.log2(positive + SMALLEST_SHARE)
 
 
-def draw(parameters: Tensor, uniform: Tensor) -> Tensor:
-    """The value of the level whose cumulative probability first reaches `uniform`: inversion.
+def draw_pixels(parameters: Tensor, uniform: Tensor) -> Tensor:
+    """Return the value of the level whose cumulative probability first reaches `uniform`: inversion.
 
     A small change of the parameters seldom changes the level, which is what makes guesses come true.
     """
-    mixture, level = _mixture(parameters), torch.zeros_like(uniform)
-    for span in (8, 4, 2, 1, 1):  # bisection, from 0 to 16
-        level = torch.where(_below(mixture, level + (span - 1)) < uniform, level + span, level)
+    mixture = _split_mixture(parameters)
+    level = torch.zeros_like(uniform)
+    for span in BISECTION_SPANS:
+        is_above = _share_up_to(level + (span - 1), mixture) < uniform
+        level = torch.where(is_above, level + span, level)
     return to_values(level)
 
 
-def _mixture(parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Weights, means and inverse scales, `(..., 3)`."""
-    weights, means, scales = parameters.unflatten(-1, (3, MIXTURE)).unbind(-2)
-    return weights.softmax(-1), means, torch.exp(-scales.clamp_min(STEEPEST))
+def _split_mixture(parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return weights, means and inverse scales, `(..., 3)`."""
+    logits, means, log_scales = parameters.unflatten(-1, (3, MIXTURE_SIZE)).unbind(-2)
+    weights = logits.softmax(-1)
+    steepness = torch.exp(-log_scales.clamp_min(MIN_LOG_SCALE))
+    return weights, means, steepness
 
 
-def _below(mixture: tuple[Tensor, Tensor, Tensor], levels: Tensor) -> Tensor:
-    """The probability of a level not above `levels` `(...)`."""
-    weights, means, steep = mixture
-    edges = ((levels + 0.5) * 2 / (LEVELS - 1) - 1).unsqueeze(-1)
-    found: Tensor = (weights * torch.sigmoid((edges - means) * steep)).sum(-1)
-    return found
+def _share_up_to(levels: Tensor, mixture: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """Return the probability of a level not above `levels` `(...)`."""
+    weights, means, steepness = mixture
+    upper = (levels + 0.5) * 2 / (GREY_LEVELS - 1) - 1
+    distance = upper.unsqueeze(-1) - means
+    shares = torch.sigmoid(distance * steepness)
+    total: Tensor = (weights * shares).sum(-1)
+    return total

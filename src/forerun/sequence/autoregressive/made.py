@@ -8,7 +8,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from forerun.sequence.autoregressive.logistic import PARAMETERS
+from forerun.sequence.autoregressive.logistic import PIXEL_PARAMETERS
 
 
 @final
@@ -27,21 +27,24 @@ class Made(nn.Module):
     def __init__(self, pixels: int = 64, width: int = 192, depth: int = 2) -> None:
         super().__init__()
         self.config = {"pixels": pixels, "width": width, "depth": depth}
-        degrees = torch.arange(width) * (pixels - 1) // width
-        known = [torch.arange(pixels), *[degrees] * depth]
-        self.hidden = nn.ModuleList(_Masked(a <= b.unsqueeze(-1)) for a, b in pairwise(known))
-        after = torch.arange(pixels).repeat_interleave(PARAMETERS)
-        self.outward = _Masked(known[-1] < after.unsqueeze(-1))
+        input_degrees = torch.arange(pixels)
+        hidden_degrees = torch.arange(width) * (pixels - 1) // width
+        degrees = [input_degrees, *[hidden_degrees] * depth]
+        self.hidden = nn.ModuleList()
+        for before, after in pairwise(degrees):
+            self.hidden.append(_MaskedLinear(before <= after.unsqueeze(-1)))
+        output_degrees = input_degrees.repeat_interleave(PIXEL_PARAMETERS)
+        self.outward = _MaskedLinear(degrees[-1] < output_degrees.unsqueeze(-1))
 
     def forward(self, images: Tensor) -> Tensor:
         hidden = images
         for layer in self.hidden:
             hidden = nn.functional.silu(layer(hidden))
-        parameters: Tensor = self.outward(hidden).unflatten(-1, (-1, PARAMETERS))
+        parameters: Tensor = self.outward(hidden).unflatten(-1, (-1, PIXEL_PARAMETERS))
         return parameters
 
 
-class _Masked(nn.Module):
+class _MaskedLinear(nn.Module):
     """A linear layer through a mask `(out, in)`."""
 
     mask: Tensor
@@ -52,4 +55,5 @@ class _Masked(nn.Module):
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.linear(x, self.linear.weight * self.mask, self.linear.bias)
+        weight = self.linear.weight * self.mask
+        return nn.functional.linear(x, weight, self.linear.bias)

@@ -25,25 +25,39 @@ class LayerFunction(CausalFunction):
     """
 
     def __init__(
-        self, layers: Sequence[Callable[[Tensor], Tensor]], growth: Sequence[int], entry: Sequence[int]
+        self,
+        layers: Sequence[Callable[[Tensor], Tensor]],
+        growth: Sequence[int],
+        entry: Sequence[int],
     ) -> None:
-        self._layers, self._growth, self._rest = layers, growth, tuple(entry[1:])
-        each = torch.Size(self._rest).numel()
-        self.bounds = torch.tensor(list(accumulate(growth, initial=entry[0]))) * each
+        channels, *positions = entry
+        self._layers = layers
+        self._growth = growth
+        self._positions = torch.Size(positions)
+        ends = accumulate(growth, initial=channels)
+        self.bounds = torch.tensor(list(ends)) * self._positions.numel()
 
-    def values(self, steps: Tensor, sequence: Tensor) -> Tensor:
-        found = []
+    def compute_slots(self, steps: Tensor, sequence: Tensor) -> Tensor:
+        outputs = []
         for step in steps.tolist():
-            seen = sequence[:, : int(self.bounds[step])].unflatten(-1, (-1, *self._rest))
-            new = self._layers[step](seen)
-            expected = (len(seen), self._growth[step], *self._rest)
-            if new.shape != expected:
-                raise ValueError(
-                    f"layer {step} made {list(new.shape)} of features {list(seen.shape)}, but {list(expected)} was "
-                    f"expected; pass growth={new.shape[1] if new.dim() > 1 else 1} for it, and keep the other axes"
-                )
-            found.append(new.flatten(1))
-        return torch.cat(found, -1)
+            inputs = sequence[:, : int(self.bounds[step])]
+            features = inputs.unflatten(-1, (-1, *self._positions))
+            output = self._layers[step](features)
+            self._check_output(step, features, output)
+            outputs.append(output.flatten(1))
+        return torch.cat(outputs, -1)
+
+    def _check_output(self, step: int, features: Tensor, output: Tensor) -> None:
+        expected = (len(features), self._growth[step], *self._positions)
+        if output.shape == expected:
+            return
+        growth = 1
+        if output.dim() > 1:
+            growth = output.shape[1]
+        raise ValueError(
+            f"layer {step} made {list(output.shape)} of features {list(features.shape)}, but {list(expected)} was "
+            f"expected; pass growth={growth} for it, and keep the other axes"
+        )
 
 
 @final
@@ -58,31 +72,53 @@ class StackedLayers(CausalFunction):
     """
 
     def __init__(self, layers: Sequence[nn.Linear], activation: Callable[[Tensor], Tensor]) -> None:
-        self.bounds = torch.tensor(list(accumulate((x.out_features for x in layers), initial=layers[0].in_features)))
-        for place, (layer, seen) in enumerate(zip(layers, self.bounds.tolist(), strict=False)):
-            if layer.in_features != seen:
-                raise ValueError(
-                    f"layer {place} reads {layer.in_features} features, but there are {seen} before it; make it "
-                    f"nn.Linear({seen}, {layer.out_features}), or pass the layers to feedforward as they are"
-                )
-        width = int(self.bounds[-1])
-        rows = [nn.functional.pad(x.weight.detach(), (0, width - x.in_features)) for x in layers]
-        self._weight = torch.cat(rows)  # (all new features, all features)
-        self._bias = torch.cat([_bias(x) for x in layers])
+        sizes = [layer.out_features for layer in layers]
+        bounds = list(accumulate(sizes, initial=layers[0].in_features))
+        for index, layer in enumerate(layers):
+            _check_inputs(index, layer, bounds[index])
+        width = bounds[-1]
+        self.bounds = torch.tensor(bounds)
+        self._weight = torch.cat([_padded_weight(layer, width) for layer in layers])  # (new features, all features)
+        self._bias = torch.cat([_layer_bias(layer) for layer in layers])
         self._activation = activation
 
-    def values(self, steps: Tensor, sequence: Tensor) -> Tensor:
-        first, last = int(steps[0]), int(steps[-1])
+    def compute_slots(self, steps: Tensor, sequence: Tensor) -> Tensor:
+        first = int(steps[0])
+        last = int(steps[-1])
         entry = int(self.bounds[0])
-        begin, seen, end = (int(self.bounds[k]) for k in (first, last, last + 1))
+        begin = int(self.bounds[first])
+        end = int(self.bounds[last + 1])
+        width = int(self.bounds[last])
         rows = slice(begin - entry, end - entry)
-        # what stands behind a layer has zero weight, and the last layer sees nothing behind `seen`
-        found = self._activation(nn.functional.linear(sequence[:, :seen], self._weight[rows, :seen], self._bias[rows]))
+        # what stands after the inputs of a layer has zero weight, and the last layer reads nothing after `width`
+        product = nn.functional.linear(
+            sequence[:, :width],
+            self._weight[rows, :width],
+            self._bias[rows],
+        )
+        outputs = self._activation(product)
         if len(steps) == last - first + 1:
-            return found
+            return outputs
         bounds = (self.bounds - begin).tolist()
-        return torch.cat([found[:, bounds[step] : bounds[step + 1]] for step in steps.tolist()], -1)
+        slots = [outputs[:, bounds[step] : bounds[step + 1]] for step in steps.tolist()]
+        return torch.cat(slots, -1)
 
 
-def _bias(layer: nn.Linear) -> Tensor:
-    return layer.weight.new_zeros(layer.out_features) if layer.bias is None else layer.bias.detach()
+def _check_inputs(index: int, layer: nn.Linear, expected: int) -> None:
+    if layer.in_features != expected:
+        raise ValueError(
+            f"layer {index} reads {layer.in_features} features, but there are {expected} before it; make it "
+            f"nn.Linear({expected}, {layer.out_features}), or pass the layers to feedforward as they are"
+        )
+
+
+def _padded_weight(layer: nn.Linear, width: int) -> Tensor:
+    missing = width - layer.in_features
+    return nn.functional.pad(layer.weight.detach(), (0, missing))
+
+
+def _layer_bias(layer: nn.Linear) -> Tensor:
+    bias: Tensor | None = layer.bias
+    if bias is None:
+        return layer.weight.new_zeros(layer.out_features)
+    return bias.detach()

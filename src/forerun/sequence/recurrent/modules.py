@@ -1,32 +1,25 @@
-"""Drop-in modules: `torch.nn.GRU`, `LSTM` and `RNN` with their parameters, whose layers run ahead of order."""
+"""Drop-in modules: `torch.nn.GRU`, `LSTM` and `RNN` with their parameters, whose layers run in parallel over time."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any, final
+from collections.abc import Sequence
+from typing import Any, Unpack, final
 
 import torch
 from torch import Tensor, nn
 
-from forerun.engine.methods import Method
-from forerun.sequence.recurrent.cells import Cell, CellWeights, ElmanCell, GatedRecurrentCell, Memory
-from forerun.sequence.recurrent.job import MARGIN, ROUNDS, SHORT, TRIALS, WIDE, RecurrenceJob, quickest
-from forerun.sequence.recurrent.scan import ScanSolution, scan
-
-MOST = 2**30  # bytes that Jacobians may take
-
-KINDS: dict[str, Callable[[CellWeights], Cell]] = {
-    "GRU": GatedRecurrentCell,
-    "LSTM": Memory,
-    "RNN_TANH": ElmanCell,
-    "RNN_RELU": lambda weights: ElmanCell(weights, relu=True),
-}
+from forerun.engine.options import SolveKeywords, SolveOptions
+from forerun.sequence.recurrent.axes import SequenceAxes
+from forerun.sequence.recurrent.cells import Cell
+from forerun.sequence.recurrent.kernel_choice import KernelChoice, count_state_tensors
+from forerun.sequence.recurrent.scan import DEFAULT_JACOBIAN_BYTES, ScanSolution, scan
+from forerun.sequence.recurrent.torch_cells import TORCH_CELLS, CellWeights
 
 
 @final
 class RNN(nn.Module):
-    """A recurrent module of `torch.nn`, its layers run ahead of order; trains as the module itself does.
+    """A recurrent module of `torch.nn`, its layers run in parallel over time; trains as the module itself does.
 
         rnn = RNN(torch.nn.GRU(16, 8, num_layers=2))
         outputs, h = rnn(xs)
@@ -36,8 +29,9 @@ class RNN(nn.Module):
 
     Args:
         module: `torch.nn.GRU`, `LSTM` or `RNN`.
-        method: see `forerun.sequence.scan`; None takes the module's own fused kernel where that should be quicker, by a
-            trial for every new shape of inputs.
+        options: how to solve, as one object.
+        keywords: the options one by one; see `forerun.sequence.scan`. Without `method` the module's own fused kernel
+            runs where that should be quicker, by a trial for every new shape of inputs.
 
     Attributes:
         runs: of the last call, one `ScanSolution` a layer (and direction); none where the fused kernel was taken.
@@ -47,129 +41,151 @@ class RNN(nn.Module):
         ValueError: it has projections (`proj_size`).
     """
 
-    def __init__(self, module: nn.RNNBase, *, method: Method | None = None) -> None:
+    def __init__(
+        self,
+        module: nn.RNNBase,
+        *,
+        options: SolveOptions | None = None,
+        **keywords: Unpack[SolveKeywords],
+    ) -> None:
         super().__init__()
-        if not isinstance(module, nn.RNNBase) or module.mode not in KINDS:
-            raise TypeError(
-                f"RNN takes torch.nn.GRU, LSTM or RNN, got {type(module).__name__}; for a cell of your own write "
-                "forerun.sequence.scan(cell, h0, xs)"
-            )
-        if module.proj_size:
-            raise ValueError(
-                f"the module has proj_size={module.proj_size}, which is not supported; leave it out, or project its "
-                "outputs with torch.nn.Linear"
-            )
+        _check_module(module)
         for name, parameter in module.named_parameters():
             self.register_parameter(name, parameter)
-        self._module = [module]  # in a list, so that its parameters are not counted twice
-        self._method = method
-        self._own: dict[Any, float] = {}  # seconds of the module's own kernel, by the shape of the inputs
-        self._decided: dict[Any, bool] = {}  # whether it is taken
+        self._modules_in_list = [module]  # in a list, so that its parameters are not counted twice
+        self._options = SolveOptions.gather(options, keywords)
+        self._kernel_choice = KernelChoice(module, max_bytes=DEFAULT_JACOBIAN_BYTES)
         self.runs: list[ScanSolution] = []
 
     def forward(self, xs: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
-        """Outputs and the last states, as the module returns them.
+        """Return outputs and the last states, as the module returns them.
 
         Args:
             xs: `(T, B, I)`, `(B, T, I)` with `batch_first`, or `(T, I)` without a batch.
             hx: `(L, B, H)` with one entry a layer and direction, a pair of them for an LSTM; None for zeros.
         """
-        module = self._module[0]
-        if self._method is None and self._fused(xs):
+        chooses = self._options.method is None
+        if chooses and self._kernel_choice.declines(xs, self._first_cell):
             self.runs = []
-            outputs, last = module(xs, hx)
-            return outputs, last
+            outputs, last_state = self._module(xs, hx)
+            return outputs, last_state
         begun = time.perf_counter()
-        found = self._ahead(xs, hx)
-        key = self._key(xs)
-        if time.perf_counter() - begun > self._own.get(key, float("inf")):
-            self._decided[key] = True  # as cells learn to keep, Newton needs more rounds
-        return found
+        outputs, last_state = self._scan_layers(xs, hx)
+        self._kernel_choice.remember_run(xs, time.perf_counter() - begun)
+        return outputs, last_state
 
-    def _ahead(self, xs: Tensor, hx: Any) -> tuple[Tensor, Any]:
-        module = self._module[0]
-        alone, order = xs.dim() == 2, module.batch_first and xs.dim() == 3
-        xs = xs.unsqueeze(1) if alone else xs.transpose(0, 1) if order else xs
-        states = self._states(xs, hx, alone=alone)
-        self.runs, last = [], []
-        directions = 2 if module.bidirectional else 1
-        for layer in range(module.num_layers):
+    @property
+    def _module(self) -> nn.RNNBase:
+        return self._modules_in_list[0]
+
+    @property
+    def _directions(self) -> int:
+        if self._module.bidirectional:
+            return 2
+        return 1
+
+    def _scan_layers(self, xs: Tensor, hx: Any) -> tuple[Tensor, Any]:
+        axes = SequenceAxes.from_inputs(self._module, xs)
+        features = axes.put_time_first(xs)
+        first_states = self._first_states(features, hx, axes)
+        self.runs = []
+        last_states: list[tuple[Tensor, ...]] = []
+        for layer in range(self._module.num_layers):
+            if layer > 0:
+                features = self._drop_features(features)
             outputs = []
-            for direction in range(directions):
-                place = layer * directions + direction
-                hidden, end = self._layer(xs, place, [state[place] for state in states], backward=bool(direction))
-                outputs.append(hidden)
-                last.append(end)
-            xs = torch.cat(outputs, -1)
-            if module.dropout and self.training and layer + 1 < module.num_layers:
-                xs = nn.functional.dropout(xs, module.dropout)
-        ends = [torch.stack(each) for each in zip(*last, strict=True)]
-        ends = [end.squeeze(1) for end in ends] if alone else ends
-        xs = xs.squeeze(1) if alone else xs.transpose(0, 1) if order else xs
-        return xs, ends[0] if len(ends) == 1 else tuple(ends)
+            for direction in range(self._directions):
+                place = layer * self._directions + direction
+                states = [state[place] for state in first_states]
+                output, last_state = self._scan_direction(features, place, states)
+                outputs.append(output)
+                last_states.append(last_state)
+            features = torch.cat(outputs, -1)
+        return axes.restore_order(features), _stack_states(last_states, axes)
 
-    def _fused(self, xs: Tensor) -> bool:
-        """Whether the module's own kernel should be quicker than Newton on all layers."""
-        key = self._key(xs)
-        if key not in self._decided:
-            self._decided[key] = self._compare(xs)
-        return self._decided[key]
-
-    def _key(self, xs: Tensor) -> Any:
-        return xs.shape, xs.dtype, xs.device
-
-    @torch.no_grad()
-    def _compare(self, xs: Tensor) -> bool:
-        module = self._module[0]
-        steps = xs.unsqueeze(1) if xs.dim() == 2 else xs.transpose(0, 1) if module.batch_first else xs
-        width, length = module.hidden_size * (2 if module.mode == "LSTM" else 1), len(steps)
-        if length < SHORT or width > WIDE:
-            return True
-        cell = KINDS[module.mode](self._weights(0))
-        job = RecurrenceJob(cell, steps.new_zeros(steps.shape[1], width), cell.prepare(steps), length, MOST)
-        own = self._own[self._key(xs)] = _seconds(module, steps)
-        return own < MARGIN * ROUNDS * len(module._all_weights) * job.round_costs()
-
-    def _weights(self, place: int) -> CellWeights:
-        module = self._module[0]
-        found = [getattr(self, name) for name in module._all_weights[place]]
-        return CellWeights(*(found if module.bias else [*found, None, None]))
-
-    def _states(self, xs: Tensor, hx: Any, *, alone: bool) -> list[Tensor]:
-        """First states `(L, B, H)`, two of them for an LSTM."""
-        module = self._module[0]
-        count = module.num_layers * (2 if module.bidirectional else 1)
-        parts = 2 if module.mode == "LSTM" else 1
-        shape = (count, xs.shape[1], module.hidden_size)
-        if hx is None:
-            return [xs.new_zeros(shape)] * parts
-        given = [each.unsqueeze(1) if alone else each for each in (hx if parts == 2 else (hx,))]
-        if len(given) != parts or any(each.shape != torch.Size(shape) for each in given):
-            raise ValueError(f"the first state must be {parts} tensor(s) of shape {list(shape)}; pass None for zeros")
-        return given
-
-    def _layer(
-        self, xs: Tensor, place: int, states: list[Tensor], *, backward: bool
+    def _scan_direction(
+        self,
+        features: Tensor,
+        place: int,
+        states: Sequence[Tensor],
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Outputs `(T, B, H)` of a layer in a direction, and its last states `(B, H)`."""
-        module = self._module[0]
-        start: Any = states[0] if len(states) == 1 else tuple(states)
-        run = scan(KINDS[module.mode](self._weights(place)), start, xs.flip(0) if backward else xs, method=self._method)
+        """Return outputs `(T, B, H)` of a layer in a direction, and its last states `(B, H)`."""
+        backward = place % self._directions == 1
+        start: Any = states[0]
+        if len(states) > 1:
+            start = tuple(states)
+        inputs = features
+        if backward:
+            inputs = features.flip(0)
+        run = scan(self._make_cell(place), start, inputs, options=self._options)
         self.runs.append(run)
-        hidden = (run.hidden,) if len(states) == 1 else run.hidden
-        outputs = hidden[0].flip(0) if backward else hidden[0]
-        return outputs, tuple(each[-1] for each in hidden)
+        hidden: tuple[Tensor, ...] = run.hidden
+        if len(states) == 1:
+            hidden = (run.hidden,)
+        outputs = hidden[0]
+        if backward:
+            outputs = outputs.flip(0)
+        last_state = tuple(tensor[-1] for tensor in hidden)
+        return outputs, last_state
+
+    def _drop_features(self, features: Tensor) -> Tensor:
+        """Return the features between two layers, after the module's dropout."""
+        if self._module.dropout and self.training:
+            return nn.functional.dropout(features, self._module.dropout)
+        return features
+
+    def _first_cell(self) -> Cell:
+        return self._make_cell(0)
+
+    def _make_cell(self, place: int) -> Cell:
+        """Return the cell of a layer in a direction."""
+        module = self._module
+        weights = [getattr(self, name) for name in module._all_weights[place]]
+        if not module.bias:
+            weights += [None, None]
+        return TORCH_CELLS[module.mode](CellWeights(*weights))
+
+    def _first_states(self, features: Tensor, hx: Any, axes: SequenceAxes) -> list[Tensor]:
+        """Return the first states `(L, B, H)`, two of them for an LSTM."""
+        module = self._module
+        count = count_state_tensors(module)
+        shape = torch.Size(
+            [
+                module.num_layers * self._directions,
+                features.shape[1],
+                module.hidden_size,
+            ]
+        )
+        if hx is None:
+            return [features.new_zeros(shape)] * count
+        tensors = hx
+        if count == 1:
+            tensors = [hx]
+        states = [axes.add_batch(tensor) for tensor in tensors]
+        shapes = [state.shape for state in states]
+        if shapes != [shape] * count:
+            raise ValueError(f"the first state must be {count} tensor(s) of shape {list(shape)}; pass None for zeros")
+        return states
 
 
-def _seconds(module: nn.RNNBase, steps: Tensor) -> float:
-    """Of the module's own forward pass over steps `(T, B, I)`, on the line through two shorter ones."""
-    xs = steps.transpose(0, 1) if module.batch_first else steps
-    axis = 1 if module.batch_first else 0
+def _stack_states(last_states: Sequence[tuple[Tensor, ...]], axes: SequenceAxes) -> Any:
+    """Return the last states of all layers as the module returns them: `(L, B, H)`, a pair of them for an LSTM."""
+    stacked = []
+    for tensors in zip(*last_states, strict=True):
+        stacked.append(axes.drop_batch(torch.stack(tensors)))
+    if len(stacked) == 1:
+        return stacked[0]
+    return tuple(stacked)
 
-    def first(count: int) -> float:
-        return quickest(lambda: module(xs.narrow(axis, 0, count)))
 
-    few, many = (min(count, len(steps)) for count in TRIALS)
-    with torch.random.fork_rng(enabled=bool(module.dropout)):
-        low, high = first(few), first(many)
-    return high + max(high - low, 0.0) / max(many - few, 1) * (len(steps) - many)
+def _check_module(module: Any) -> None:
+    if not isinstance(module, nn.RNNBase) or module.mode not in TORCH_CELLS:
+        raise TypeError(
+            f"RNN takes torch.nn.GRU, LSTM or RNN, got {type(module).__name__}; for a cell of your own write "
+            "forerun.sequence.scan(cell, h0, xs)"
+        )
+    if module.proj_size:
+        raise ValueError(
+            f"the module has proj_size={module.proj_size}, which is not supported; leave it out, or project its "
+            "outputs with torch.nn.Linear"
+        )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Unpack, final
 
 import torch
 from torch import Tensor
 
-from forerun.engine.methods import Method
-from forerun.sequence.recurrent.scan import ScanSolution, scan
+from forerun.engine.options import SolveKeywords, SolveOptions
+from forerun.sequence.recurrent.scan import DEFAULT_JACOBIAN_BYTES, ScanSolution, scan
 
 
 @final
@@ -29,16 +29,22 @@ class ButcherTableau:
     c: Sequence[float]
 
     def step(self, f: Callable[[Tensor, Tensor], Tensor], t: Tensor, dt: Tensor, y: Tensor) -> Tensor:
-        """The state `dt` after `t`; all of them tensors that broadcast with `y`."""
-        stages: list[Tensor] = []
-        for row, place in zip(self.a, self.c, strict=True):
-            stages.append(f(t + place * dt, y + dt * _weighted(row, stages, y)))
-        return y + dt * _weighted(self.b, stages, y)
+        """Return the state `dt` after `t`; all of them tensors that broadcast with `y`."""
+        k: list[Tensor] = []
+        for a_j, c_j in zip(self.a, self.c, strict=True):
+            k.append(f(t + c_j * dt, y + dt * _weighted_sum(a_j, k, y)))
+        return y + dt * _weighted_sum(self.b, k, y)
 
 
-EULER = ButcherTableau(a=((),), b=(1.0,), c=(0.0,))
+EULER = ButcherTableau(
+    a=((),),
+    b=(1.0,),
+    c=(0.0,),
+)
 RK4 = ButcherTableau(
-    a=((), (0.5,), (0.0, 0.5), (0.0, 0.0, 1.0)), b=(1 / 6, 1 / 3, 1 / 3, 1 / 6), c=(0.0, 0.5, 0.5, 1.0)
+    a=((), (0.5,), (0.0, 0.5), (0.0, 0.0, 1.0)),
+    b=(1 / 6, 1 / 3, 1 / 3, 1 / 6),
+    c=(0.0, 0.5, 0.5, 1.0),
 )
 DOPRI5 = ButcherTableau(  # the fifth-order solution of Dormand and Prince 1980
     a=(
@@ -60,17 +66,20 @@ def odeint(
     t: Tensor,
     *,
     scheme: ButcherTableau = RK4,
-    method: Method | None = None,
-    **options: Any,
+    max_bytes: int = DEFAULT_JACOBIAN_BYTES,
+    options: SolveOptions | None = None,
+    **keywords: Unpack[SolveKeywords],
 ) -> ScanSolution:
-    """The solution of `dy/dt = f(t, y)` at the times of a grid, one step of a scheme between two of them.
+    """Return the solution of `dy/dt = f(t, y)` at the times of a grid, one step of a scheme between two of them.
 
     Args:
         f: for many steps at once: `t` `(N, 1, ...)`, which broadcasts with `y` `(N, *shape)`; returns `(N, *shape)`.
         y0: at `t[0]`, `(B, *shape)`.
         t: the grid, `(T + 1,)`, rising or falling.
         scheme: `RK4`, `DOPRI5` (its fifth-order solution, the step being that of the grid) or `EULER`.
-        method: see `forerun.sequence.scan`, like the other options.
+        max_bytes: what Jacobians may take, forth and back.
+        options: how to solve, as one object; see `forerun.sequence.scan`.
+        keywords: the options one by one.
 
     Returns:
         A `ScanSolution` whose `hidden` holds the solution at `t[1:]`, `(T, B, *shape)`: differentiable in `y0`, `t` and
@@ -79,23 +88,30 @@ def odeint(
     Raises:
         ValueError: the grid has no step, or does not rise or fall throughout.
     """
+    options = SolveOptions.gather(options, keywords)
+    _check_grid(t)
+    grid = torch.stack([t[:-1], t.diff()], -1).to(y0)
+    grid = grid.unsqueeze(1).expand(-1, len(y0), -1)
+
+    def cell(y: Tensor, time_and_step: Tensor) -> Tensor:
+        axes = [1] * (y.dim() - 1)
+        time, dt = time_and_step.unbind(-1)
+        return scheme.step(f, time.reshape(-1, *axes), dt.reshape(-1, *axes), y)
+
+    return scan(cell, y0, grid, max_bytes=max_bytes, options=options)
+
+
+def _check_grid(t: Tensor) -> None:
     steps = t.diff()
-    if t.dim() != 1 or not len(steps) or not bool((steps > 0).all() | (steps < 0).all()):
+    is_grid = t.dim() == 1 and len(steps) > 0
+    if not is_grid or not bool((steps > 0).all() | (steps < 0).all()):
         raise ValueError(
             f"t has shape {list(t.shape)}, and must be a grid of two or more times that rises or falls throughout; "
             "pass torch.linspace(0, 1, 101)"
         )
-    grid = torch.stack([t[:-1], steps], -1).to(y0)
-    grid = grid.unsqueeze(1).expand(-1, len(y0), -1)
-
-    def cell(y: Tensor, place: Tensor) -> Tensor:
-        time, dt = (each.reshape(-1, *[1] * (y.dim() - 1)) for each in place.unbind(-1))
-        return scheme.step(f, time, dt, y)
-
-    return scan(cell, y0, grid, method=method, **options)
 
 
-def _weighted(weights: Sequence[float], stages: Sequence[Tensor], like: Tensor) -> Tensor:
+def _weighted_sum(weights: Sequence[float], stages: Sequence[Tensor], like: Tensor) -> Tensor:
     total = torch.zeros_like(like)
     for weight, stage in zip(weights, stages, strict=True):
         if weight:

@@ -29,10 +29,11 @@ class Recurrence(Process):
 
     def __init__(self, cell: Cell, prepared: Tree, length: int) -> None:
         self.length = length
-        self._cell, self._prepared = cell, prepared
+        self._cell = cell
+        self._prepared = prepared
 
     def evaluate(self, steps: Tensor, inputs: Tensor) -> Tensor:
-        return self._cell.step(inputs, self._at(steps))
+        return self._cell.step_rows(inputs, self._select_inputs(steps))
 
     def advance(self, step: int, state: Tensor, output: Tensor) -> Tensor:
         return output
@@ -40,14 +41,16 @@ class Recurrence(Process):
     def affine(self, steps: Tensor) -> Affine:
         return Affine.constant(steps, state=0.0, output=1.0)
 
-    def linear(self, steps: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """For `Newton(linear)`: outputs, and Jacobians `(W, *batch, D, D)`."""
-        return self._cell.linear(inputs, self._at(steps))
+    def evaluate_with_jacobian(self, steps: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return outputs, and Jacobians `(W, *batch, D, D)`: the `linear` of `Newton`."""
+        return self._cell.step_with_jacobian(inputs, self._select_inputs(steps))
 
-    def _at(self, steps: Tensor) -> Tree:
-        first, last = int(steps[0]), int(steps[-1])
-        if last - first + 1 == len(steps):  # a view, where the window is whole
-            return tree_map(lambda leaf: leaf[first : last + 1], self._prepared)
+    def _select_inputs(self, steps: Tensor) -> Tree:
+        """Return the prepared inputs of the steps: a view, where these follow one another."""
+        first = int(steps[0])
+        stop = int(steps[-1]) + 1
+        if stop - first == len(steps):
+            return tree_map(lambda leaf: leaf[first:stop], self._prepared)
         return tree_map(lambda leaf: leaf[steps], self._prepared)
 
 
@@ -70,32 +73,49 @@ class AdjointRecurrence(Process):
 
     def __init__(self, cell: Cell, hidden: Tensor, prepared: Tree, gradients: Tensor) -> None:
         self.length = len(hidden)
-        self._cell, self._hidden, self._prepared, self._gradients = cell, hidden, prepared, gradients
+        self._cell = cell
+        self._hidden = hidden
+        self._prepared = prepared
+        self._gradients = gradients
 
     def evaluate(self, steps: Tensor, inputs: Tensor) -> Tensor:
-        places = self.length - 1 - steps
-        at = tree_map(lambda leaf: leaf[places], self._prepared)
+        hidden, prepared = self._select_rows(steps)
         with torch.enable_grad():
-            pull = torch.func.vjp(lambda rows: self._cell.step(rows, at), self._hidden[places])[1]
-        pulled: Tensor = pull(inputs)[0]
-        return pulled
+            pull_back = torch.func.vjp(lambda rows: self._cell.step_rows(rows, prepared), hidden)[1]
+        costates: Tensor = pull_back(inputs)[0]
+        return costates
 
     def advance(self, step: int, state: Tensor, output: Tensor) -> Tensor:
         return self._gradients[self.length - 1 - step] + output
 
     def affine(self, steps: Tensor) -> Affine:
-        return Affine.constant(steps, state=0.0, output=1.0, shift=self._gradients[self.length - 1 - steps])
+        shift = self._gradients[self.length - 1 - steps]
+        return Affine.constant(steps, state=0.0, output=1.0, shift=shift)
 
-    def linear(self, steps: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """For `Newton(linear)`: outputs, and the transposed Jacobians `(W, *batch, D, D)`."""
-        places = self.length - 1 - steps
-        at = tree_map(lambda leaf: leaf[places], self._prepared)
-        J = self._cell.linear(self._hidden[places], at)[1].mT
+    def evaluate_with_jacobian(self, steps: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return outputs, and the transposed Jacobians `(W, *batch, D, D)`: the `linear` of `Newton`."""
+        hidden, prepared = self._select_rows(steps)
+        J = self._cell.step_with_jacobian(hidden, prepared)[1].mT
         return apply_slopes(J, inputs), J
 
+    def _select_rows(self, steps: Tensor) -> tuple[Tensor, Tree]:
+        """Return the hidden states and prepared inputs of the steps, which go back in time."""
+        places = self.length - 1 - steps
+        return self._hidden[places], tree_map(lambda leaf: leaf[places], self._prepared)
 
-def differentiable(stepped: Tensor, jacobian: Callable[[int, int], Tensor], span: int) -> Tensor:
-    """`stepped` as a function of all steps before: its gradient is carried back by one reverse scan.
+
+def slice_steps(tree: Tree, first: int, stop: int) -> Tree:
+    """Return the steps of a tree `(T, ...)` from one to another."""
+    return tree_map(lambda leaf: leaf[first:stop], tree)
+
+
+def detach_tree(tree: Tree) -> Tree:
+    """Return the tree without its gradient."""
+    return tree_map(torch.Tensor.detach, tree)
+
+
+def carry_gradient(stepped: Tensor, jacobian: Callable[[int, int], Tensor], max_width: int) -> Tensor:
+    """Return `stepped` as a function of all steps before: its gradient is carried back by one reverse scan.
 
     By the implicit function theorem, at a path with `h_{t+1} = f(h_t, x_t)` the gradients `g` of a loss by the path
     become costates `l_t = g_t + J_{t+1}^T l_{t+1}`, which one call of the cell, differentiated, hands on to its
@@ -104,25 +124,30 @@ def differentiable(stepped: Tensor, jacobian: Callable[[int, int], Tensor], span
     Args:
         stepped: `f(h_t, x_t)` of all steps `(T, *batch, D)`, a differentiable function of weights and inputs alone.
         jacobian: `df/dh` of the steps from one to another, `(n, *batch, D, D)`; called in the backward pass.
-        span: steps whose Jacobians are held at a time.
+        max_width: steps whose Jacobians are held at a time.
     """
-    found: Tensor = _Implicit.apply(stepped, jacobian, span)  # type: ignore[no-untyped-call]
-    return found
+    carried: Tensor = _ImplicitGradient.apply(stepped, jacobian, max_width)  # type: ignore[no-untyped-call]
+    return carried
 
 
-class _Implicit(torch.autograd.Function):
+class _ImplicitGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, stepped: Tensor, jacobian: Callable[[int, int], Tensor], span: int) -> Tensor:
-        ctx.jacobian, ctx.span = jacobian, span
+    def forward(ctx: Any, stepped: Tensor, jacobian: Callable[[int, int], Tensor], max_width: int) -> Tensor:
+        ctx.jacobian = jacobian
+        ctx.max_width = max_width
         return stepped.clone()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (grad,) = grads
-        last, parts = grad[-1], [grad[-1:]]
-        for stop in range(len(grad) - 1, 0, -ctx.span):
-            start = max(stop - ctx.span, 0)
-            parts.append(affine_scan(ctx.jacobian(start + 1, stop + 1).mT, grad[start:stop], last, reverse=True))
-            last = parts[-1][0]
-        return torch.cat(parts[::-1]), None, None
+        costate = grad[-1]
+        segments = [grad[-1:]]
+        for stop in range(len(grad) - 1, 0, -ctx.max_width):
+            start = max(stop - ctx.max_width, 0)
+            transposed = ctx.jacobian(start + 1, stop + 1).mT
+            segment = affine_scan(transposed, grad[start:stop], costate, reverse=True)
+            segments.append(segment)
+            costate = segment[0]
+        segments.reverse()
+        return torch.cat(segments), None, None

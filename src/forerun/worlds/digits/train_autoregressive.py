@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from forerun.sequence.autoregressive.logistic import bits, to_values
+from forerun.sequence.autoregressive.logistic import pixel_bits, to_values
 from forerun.worlds.digits.autoregressive import NETWORKS, load_digit_levels
 
 HELD_OUT = 297  # images that are only looked at to tell the loss
@@ -23,7 +23,7 @@ HELD_OUT = 297  # images that are only looked at to tell the loss
 
 def mean_bits(network: nn.Module, levels: Tensor) -> Tensor:
     """Bits a pixel of images `(N, 64)`."""
-    return bits(network(to_values(levels)), levels).mean()
+    return pixel_bits(network(to_values(levels)), levels).mean()
 
 
 def train(network: nn.Module, levels: Tensor, *, steps: int, seed: int, batch: int = 64) -> float:
