@@ -375,3 +375,54 @@ def subclasses(name: str, modules: dict[str, Module]) -> dict[str, Module]:
             if not is_abstract(definition):
                 concrete[definition.name] = module
     return dict(sorted(concrete.items()))
+
+
+# What comes with a class or a field: pages, examples, tests.
+
+
+def pages() -> dict[str, str]:
+    """The hand-written pages of the documentation: name -> text."""
+    return {path.stem: path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))}
+
+
+def examples() -> dict[str, str]:
+    return {path.stem: path.read_text() for path in sorted((ROOT / "examples").glob("*.py"))}
+
+
+def exported_names(modules: dict[str, Module]) -> set[str]:
+    """The names in the `__all__` of all packages."""
+    names: set[str] = set()
+    for module in modules.values():
+        for node in module.tree.body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+                names.update(ast.literal_eval(node.value))
+    return names
+
+
+def unexplained(modules: dict[str, Module], texts: dict[str, str]) -> list[str]:
+    """Methods, windows, guesses and tolerances for users that no page names."""
+    words = set(re.findall(r"\w+", " ".join(texts.values())))
+    breaches = []
+    for base in ("Method", "Window", "Guess", "Tolerance", "Backend"):
+        for name, module in subclasses(base, modules).items():
+            if name in exported_names(modules) - words:
+                breaches.append(
+                    f"{base} {name} ({module.title}) is on no page of the documentation: say in docs/choosing.md, or "
+                    "on the page of its field, when it is the one to take"
+                )
+    return breaches
+
+
+def incomplete_fields(modules: dict[str, Module], texts: dict[str, str], programs: dict[str, str]) -> list[str]:
+    """Fields without a page, an example or tests."""
+    breaches = []
+    for name in sorted(name for name, module in modules.items() if is_field(module)):
+        where = f"forerun.{name}"
+        if not any(where in text for text in texts.values()):
+            breaches.append(f"{where} is on no page of the documentation: add docs/{name}.md, and to nav in mkdocs.yml")
+        if not any(where in text for text in programs.values()):
+            number = len(programs) + 1
+            breaches.append(f"{where} is in no example: add examples/{number:02}_{name}.py, of less than 80 lines")
+        if not list((ROOT / "tests" / name).glob("test_*.py")):
+            breaches.append(f"{where} has no tests: add tests/{name}/test_{name}.py")
+    return breaches

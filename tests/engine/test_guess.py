@@ -32,7 +32,7 @@ def never(*_):
     raise AssertionError("this guess needs no evaluation")
 
 
-def edge(*outputs):
+def prefix_of(*outputs):
     problem = Problem(Sum(), START)
     problem.evaluate(problem.step_range(0, 1), START.unsqueeze(0))
     rows = torch.tensor([[value, value] for value in outputs]) if outputs else None
@@ -40,7 +40,7 @@ def edge(*outputs):
 
 
 def slots(guess, *outputs, stop=7, evaluate=never):
-    states, inputs = guess.enter(edge(*outputs), stop, evaluate)
+    states, inputs = guess.enter(prefix_of(*outputs), stop, evaluate)
     assert len(states) == len(inputs)
     for state, row in zip(states, inputs, strict=True):
         torch.testing.assert_close(state, row)
@@ -94,7 +94,7 @@ def test_probe_asks_nothing_where_the_window_is_narrow():
 
 def test_known_inputs_stand_in_their_slots():
     known = torch.arange(24.0).reshape(12, 2)
-    states, inputs = Known(known).enter(edge(1.0), 7, never)
+    states, inputs = Known(known).enter(prefix_of(1.0), 7, never)
     assert torch.equal(inputs, torch.cat([START.unsqueeze(0), known[4:7]]))
     assert len(states) == 4
 
@@ -161,10 +161,10 @@ def test_new_slots_go_on_from_what_a_method_wants_evaluated():
             return replace(found, guesses=guesses)
 
     class Watched(Guess):
-        def enter(self, edge, stop, evaluate):
-            if edge.outputs is not None:
-                begun.append((len(wanted), edge.state))
-            return Copy().enter(edge, stop, evaluate)
+        def enter(self, prefix, stop, evaluate):
+            if prefix.outputs is not None:
+                begun.append((len(wanted), prefix.state))
+            return Copy().enter(prefix, stop, evaluate)
 
     process = Process.from_step(lambda i, x: torch.tanh(0.5 * x + 0.1 * i), 40)
     state = torch.ones(3, dtype=torch.float64)

@@ -15,7 +15,8 @@ from forerun.engine.process import Process
 from forerun.engine.rounds import Round, RoundTiming
 from forerun.engine.solve import solve
 from forerun.engine.windows import Auto, Full, Sliding, Within
-from forerun.engine.windows.cost_model import RoundCost, RoundProgress
+from forerun.engine.windows.round_cost import RoundCost
+from forerun.engine.windows.round_progress import RoundProgress
 from forerun.worlds.digits.denoiser import load_digits_denoiser
 
 WIDTHS = (2, 4, 8, 16, 32, 64, 128, 256)
@@ -208,27 +209,27 @@ def entry(start, width, accepted, residuals=None, seconds=1.0, overhead=0.0, thr
 
 def test_the_first_call_is_not_trusted_once_there_is_another():
     log = [entry(0, 1, 1, seconds=50.0)]
-    assert RoundCost.of(log)(1) == 50
-    assert RoundCost.of([*log, entry(1, 1, 1, seconds=2.0)])(1) == 2
+    assert RoundCost.from_log(log)(1) == 50
+    assert RoundCost.from_log([*log, entry(1, 1, 1, seconds=2.0)])(1) == 2
 
 
 def test_costs_never_fall_and_lie_on_lines():
     log = [entry(0, 1, 1), entry(1, 1, 1), entry(2, 4, 4, seconds=9.0), entry(6, 8, 8, seconds=3.0)]
-    costs = RoundCost.of([*log, entry(14, 16, 16, seconds=5.0)])
+    costs = RoundCost.from_log([*log, entry(14, 16, 16, seconds=5.0)])
     assert [costs(width) for width in (1, 4, 8, 12, 16)] == [1, 3, 3, 4, 5]
     assert costs(24) == 7
-    assert costs.most(32) == 10
-    assert costs(32) <= costs.risk(32) <= costs.most(32)
+    assert costs.upper_bound(32) == 10
+    assert costs(32) <= costs.cautious(32) <= costs.upper_bound(32)
 
 
 def test_a_round_after_a_wider_one_is_no_measure():
     log = [entry(0, 1, 1), entry(1, 1, 1), entry(2, 8, 8, seconds=2.0), entry(10, 1, 1, seconds=1.9)]
-    assert RoundCost.of(log)(1) == 1
+    assert RoundCost.from_log(log)(1) == 1
 
 
 def test_a_single_step_costs_less_than_a_round_of_one():
     log = [entry(0, 1, 1, overhead=1.0), entry(1, 1, 1, overhead=1.0), entry(2, 11, 11, overhead=5.0)]
-    costs = RoundCost.of(log)
+    costs = RoundCost.from_log(log)
     assert costs(1) == 2
     assert costs.single == pytest.approx(1.4)  # a step adds 0.4 to the overhead of a round
 
@@ -236,9 +237,9 @@ def test_a_single_step_costs_less_than_a_round_of_one():
 def test_progress_counts_the_way_that_is_done():
     before = entry(0, 3, 1, [0.0, 1e-1, 1e-1])
     after = entry(1, 3, 1, [0.0, 1e-2, 1e-1])  # the second slot has gone half the way from 1e-1 to 1e-3
-    gain = RoundProgress.of([before, after])
+    gain = RoundProgress.from_log([before, after])
     assert gain.rate == pytest.approx((1.0 + 1.5) / 2 / 3**0.7)
-    assert RoundProgress.of([before]).rate == pytest.approx(1.0 / 3**0.7)
+    assert RoundProgress.from_log([before]).rate == pytest.approx(1.0 / 3**0.7)
     assert gain(1) == 1
     assert gain(10**6) <= 10**6
 
@@ -246,7 +247,7 @@ def test_progress_counts_the_way_that_is_done():
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_residuals_that_are_not_finite_earn_nothing(bad):
     log = [entry(0, 3, 1, [0.0, bad, bad]), entry(1, 3, 1, [0.0, bad, bad])]
-    assert RoundProgress.of(log).rate == pytest.approx(1.0 / 3**0.7)
+    assert RoundProgress.from_log(log).rate == pytest.approx(1.0 / 3**0.7)
 
 
 def test_a_limit_of_zero_is_survived():

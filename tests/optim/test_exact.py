@@ -296,4 +296,4 @@ def test_a_loop_keeps_the_contract_of_a_process():
     model = Net()
     loop = Loop(model, optim.AdamW(model.parameters(), 0.02), loss, gradients=OneByOne(), ema=0.9)
     events = list(loop.run(3))
-    check_process(loop.process(8), events[-1].state)
+    check_process(loop.build_process(8), events[-1].state)

@@ -134,9 +134,9 @@ def test_a_residual_is_in_units_of_the_mean_step():
     for event in loop.run(7):
         now = torch.cat([tensor.flatten() for tensor in event.params.values()])
         lengths.append(float((now - (0 if before is None else before)).norm()))
-        before, process = now, loop.process(7)
+        before, process = now, loop.build_process(7)
         seen = process.observe(event.state)
-    row = torch.cat([tensor.flatten() for tensor in [*seen["params"], seen["rest"]]])
+    row = torch.cat([tensor.flatten() for tensor in [*seen["params"], seen["scalars"]]])
     move = torch.zeros_like(row)
     move[:9] = torch.randn(9)
     found = StepLength(0.03).norm(torch.tensor([3]), move.unsqueeze(0), row.unsqueeze(0))

@@ -170,10 +170,10 @@ def test_a_checkpoint_of_another_loop_is_refused(tmp_path):
     _, _, seeded = build(seed=4)
     with pytest.raises(ValueError, match=r"seed 3; this one is .*seed 4"):
         seeded.run(9, resume=checkpoint)
-    with pytest.raises(ValueError, match=r"is at step 5, behind the end of this run at 3"):
+    with pytest.raises(ValueError, match=r"is at step 5, after the end of this run at 3"):
         build()[2].run(3, resume=checkpoint)
     solution = solve(Process.from_step(lambda i, x: x / 2, 5), torch.ones(2), method=Picard(), window=Sliding(3))
-    with pytest.raises(ValueError, match="of no optimiser loop"):
+    with pytest.raises(ValueError, match="is not one of an optimiser loop"):
         build()[2].run(9, resume=solution.checkpoint)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class RoundTiming:
-    """RunTiming between two evaluations: evaluating, communicating, and all else; the same on all ranks."""
+    """Seconds between two evaluations: evaluating, communicating, and all else; the same on all ranks."""
 
     evaluate: float = 0.0
     communicate: float = 0.0
@@ -52,3 +52,7 @@ class Round:
     def width(self) -> int:
         """Number of steps in the window."""
         return self.stop - self.start
+
+    def continues(self, previous: Round) -> bool:
+        """Return whether this round went on where the one before it ended; where not, the check went back."""
+        return self.start == previous.start + previous.accepted

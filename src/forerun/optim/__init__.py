@@ -1,11 +1,12 @@
 """Optimiser loops, run ahead of themselves: any optimiser of torch, unmodified, its gradients many steps at a time."""
 
+from forerun.optim.auto_gradients import AutoGradients
 from forerun.optim.barriers import Barriers
 from forerun.optim.events import AcceptedStep, SaveEvery
 from forerun.optim.gradients import Batched, Gradients, OneByOne, Vmapped
 from forerun.optim.loop import Loop
-from forerun.optim.preflight import AutoGradients
-from forerun.optim.running import LoopRun
+from forerun.optim.loop_run import LoopRun
+from forerun.optim.loop_solution import LoopSolution
 from forerun.optim.seeding import seeded
 from forerun.optim.tolerance import StepLength
 from forerun.optim.training import Training
@@ -18,6 +19,7 @@ __all__ = [
     "Gradients",
     "Loop",
     "LoopRun",
+    "LoopSolution",
     "OneByOne",
     "SaveEvery",
     "StepLength",

@@ -1,4 +1,4 @@
-"""What a loop tells of every accepted step, and where it writes its checkpoints."""
+"""What a loop reports of every accepted step, and when it writes its checkpoints."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from forerun.engine.numerics.tree import Tree
 
 @dataclass(frozen=True)
 class AcceptedStep:
-    """One accepted step. Meanwhile the user's parameters and optimisers hold the state after it.
+    """An accepted step. While it is looked at, the user's parameters and optimisers hold the state after it.
 
     Attributes:
-        step: which.
-        rounds: of the run so far.
-        state: after the step; not to be changed.
-        tree: makes the tree of the user of a list of tensors.
+        step: the step.
+        rounds: rounds of the run so far.
+        state: the state after the step; not to be changed.
+        build_tree: makes the user's tree of a list of tensors.
     """
 
     step: int
     rounds: int
     state: Tree
-    tree: Callable[[list[Any]], Tree]
+    build_tree: Callable[[list[Any]], Tree]
 
     @property
     def losses(self) -> tuple[float, ...]:
@@ -36,13 +36,13 @@ class AcceptedStep:
 
     @property
     def loss(self) -> float:
-        """Their sum."""
+        """The sum of the losses."""
         return sum(self.losses)
 
     @property
     def rates(self) -> list[list[float]]:
         """The learning rates that the step was taken with, of every group of every optimiser."""
-        return [[float("nan") if rate is None else float(rate) for rate in rates] for rates in self.state["rates"]]
+        return [[_rate_as_float(rate) for rate in rates] for rates in self.state["rates"]]
 
     @property
     def rate(self) -> float:
@@ -52,13 +52,19 @@ class AcceptedStep:
     @property
     def params(self) -> Tree:
         """The parameters after the step, shaped like what was passed; a module is a dict of its trained tensors."""
-        return self.tree([tensor.clone() for tensor in self.state["params"]])
+        return self.build_tree([tensor.clone() for tensor in self.state["params"]])
 
     @property
     def average(self) -> Tree:
-        """The averaged parameters; None where none are kept."""
-        kept = self.state["average"]
-        return self.tree([tensor.clone() for tensor in kept]) if kept else None
+        """The averaged parameters; None where no average is kept."""
+        averages = self.state["average"]
+        if not averages:
+            return None
+        return self.build_tree([tensor.clone() for tensor in averages])
+
+
+def _rate_as_float(rate: Any) -> float:
+    return float("nan") if rate is None else float(rate)
 
 
 @dataclass(frozen=True)
@@ -77,11 +83,11 @@ class SaveEvery:
                 f"SaveEvery({self.steps}) never comes; pass a number of steps, such as SaveEvery(100, path)"
             )
 
-    def passed(self, before: int, after: int) -> bool:
-        """Whether a multiple lies in `(before, after]`."""
+    def is_due(self, before: int, after: int) -> bool:
+        """Return whether a multiple of the number of steps lies in `(before, after]`."""
         return after // self.steps > before // self.steps
 
-    def save(self, checkpoint: Checkpoint) -> None:
-        """Write it."""
+    def save_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Write the checkpoint to the file."""
         if not dist.is_initialized() or dist.get_rank() == 0:
             checkpoint.save(self.path)

@@ -12,15 +12,16 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from forerun.engine.numerics.tree import Tree
-from forerun.optim.task import GradientBatch, LossTask, joined
+from forerun.optim.gradient_batch import GradientBatch, join_batches
+from forerun.optim.loss_task import LossTask, as_loss_tuple
 
 
 class Gradients(ABC):
-    """A way to the gradients of many steps, each at parameters of its own."""
+    """A way to compute the gradients of many steps, each at parameters of its own."""
 
     @abstractmethod
     def compute_gradients(self, task: LossTask, steps: Tensor, tensors: Sequence[Tensor]) -> GradientBatch:
-        """The gradients of the steps `(W,)` at parameters `(W, *shape)`, each step by itself."""
+        """Return the gradients of the steps `(W,)` at parameters `(W, *shape)`, each step by itself."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class OneByOne(Gradients):
 
     def compute_gradients(self, task: LossTask, steps: Tensor, tensors: Sequence[Tensor]) -> GradientBatch:
         rows = zip(*(tensor.unbind() for tensor in tensors), strict=True)
-        return joined([_single(task, step, row) for step, row in zip(steps.tolist(), rows, strict=True)])
+        numbered_rows = zip(steps.tolist(), rows, strict=True)
+        return join_batches([_step_gradients(task, step, row) for step, row in numbered_rows])
 
 
 @dataclass(frozen=True)
@@ -47,16 +49,26 @@ class Vmapped(Gradients):
     def compute_gradients(self, task: LossTask, steps: Tensor, tensors: Sequence[Tensor]) -> GradientBatch:
         if len(steps) == 1:
             return OneByOne().compute_gradients(task, steps, tensors)
-        drawn = _stacked_data(task, steps)
+        data = _stack_data(task, steps)
 
-        def of_one(step: Tensor, leaves: list[Tensor], drawn: tuple[Tree, ...]) -> tuple[list[Tensor], Tensor]:
-            losses, pull, *_ = torch.func.vjp(lambda *leaves: torch.stack(task.losses(leaves, step, drawn)), *leaves)
-            pulled = [pull(row) for row in torch.eye(len(losses), dtype=losses.dtype, device=losses.device)]
-            return [pulled[task.blames(index)][index] for index in range(len(leaves))], losses
+        def differentiate_step(
+            step: Tensor, leaves: list[Tensor], data: tuple[Tree, ...]
+        ) -> tuple[list[Tensor], Tensor]:
+            def stack_losses(*leaves: Tensor) -> Tensor:
+                return torch.stack(task.compute_losses(leaves, step, data))
 
-        with torch.enable_grad(), task.shielded():
-            gradients, losses = torch.func.vmap(of_one)(steps, list(tensors), drawn)
-        return GradientBatch([each.detach() for each in gradients], losses.detach(), _all_used(losses, len(tensors)))
+            losses, pull_back, *_ = torch.func.vjp(stack_losses, *leaves)
+            unit_rows = torch.eye(len(losses), dtype=losses.dtype, device=losses.device)
+            by_loss = [pull_back(row) for row in unit_rows]
+            return [by_loss[task.loss_index(index)][index] for index in range(len(leaves))], losses
+
+        with torch.enable_grad(), task.shielded_generators():
+            gradients, losses = torch.func.vmap(differentiate_step)(steps, list(tensors), data)
+        return GradientBatch(
+            gradients=[gradient.detach() for gradient in gradients],
+            losses=losses.detach(),
+            used=losses.new_ones(len(losses), len(tensors)),
+        )
 
 
 @dataclass(frozen=True)
@@ -72,79 +84,105 @@ class Batched(Gradients):
     loss: Callable[..., Any]
 
     def compute_gradients(self, task: LossTask, steps: Tensor, tensors: Sequence[Tensor]) -> GradientBatch:
-        drawn = _stacked_data(task, steps)
+        data = _stack_data(task, steps)
         leaves = [tensor.detach().clone().requires_grad_() for tensor in tensors]
-        with torch.enable_grad(), task.shielded():
-            found = self.loss(task.parameters.tree(leaves), steps, *drawn)
-            losses = tuple(found) if isinstance(found, tuple | list) else (found,)
-            for each in losses:
-                if not isinstance(each, Tensor) or each.shape != steps.shape:
-                    came = list(each.shape) if isinstance(each, Tensor) else type(each).__name__
-                    raise ValueError(
-                        f"Batched was given {len(steps)} steps, and its loss returned {came}; return one loss a step, "
-                        f"of shape ({len(steps)},): losses.flatten(1).mean(1)"
-                    )
-            gradients, used = _derived(task, [each.sum() for each in losses], leaves)
-        rows = torch.stack([each.detach() for each in losses], 1)
-        return GradientBatch(gradients, rows, rows.new_tensor(used).expand(len(steps), -1))
+        with torch.enable_grad(), task.shielded_generators():
+            answer = self.loss(task.parameters.build_tree(leaves), steps, *data)
+            losses = as_loss_tuple(answer)
+            for loss in losses:
+                _require_loss_per_step(loss, steps)
+            gradients, used = _differentiate(task, [loss.sum() for loss in losses], leaves)
+        loss_rows = torch.stack([loss.detach() for loss in losses], 1)
+        return GradientBatch(
+            gradients=gradients,
+            losses=loss_rows,
+            used=loss_rows.new_tensor(used).expand(len(steps), -1),
+        )
 
 
-def _single(task: LossTask, step: int, tensors: Sequence[Tensor]) -> GradientBatch:
-    """The gradients of one step, as the ordinary loop computes them: in memory of their own, laid out as there."""
-    own = [
-        _laid_out(tensor, like).requires_grad_() for like, tensor in zip(task.parameters.tensors, tensors, strict=True)
-    ]
-    with torch.enable_grad(), task.drawn(step) as drawn:
-        losses = task.losses(own, step, drawn)
-        gradients, used = _derived(task, losses, own)
-    rows = torch.stack([loss.detach() for loss in losses]).unsqueeze(0)
-    return GradientBatch([each.unsqueeze(0) for each in gradients], rows, rows.new_tensor([used]))
+def _require_loss_per_step(loss: Any, steps: Tensor) -> None:
+    if isinstance(loss, Tensor) and loss.shape == steps.shape:
+        return
+    description = list(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+    raise ValueError(
+        f"Batched was given {len(steps)} steps, and its loss returned {description}; return one loss a step, "
+        f"of shape ({len(steps)},): losses.flatten(1).mean(1)"
+    )
 
 
-def _laid_out(tensor: Tensor, like: Tensor) -> Tensor:
-    """A copy with the strides of another, unless a barrier has changed the shape."""
-    return torch.empty_like(like if like.shape == tensor.shape else tensor, requires_grad=False).copy_(tensor)
+def _step_gradients(task: LossTask, step: int, tensors: Sequence[Tensor]) -> GradientBatch:
+    """Return the gradients of one step, as the ordinary loop computes them: in memory of their own, laid out as there.
+
+    Their leading axis is 1.
+    """
+    pairs = zip(task.parameters.tensors, tensors, strict=True)
+    leaves = [_copy_laid_out(tensor, like).requires_grad_() for like, tensor in pairs]
+    with torch.enable_grad(), task.step_data(step) as data:
+        losses = task.compute_losses(leaves, step, data)
+        gradients, used = _differentiate(task, losses, leaves)
+    loss_rows = torch.stack([loss.detach() for loss in losses]).unsqueeze(0)
+    return GradientBatch(
+        gradients=[gradient.unsqueeze(0) for gradient in gradients],
+        losses=loss_rows,
+        used=loss_rows.new_tensor([used]),
+    )
 
 
-def _derived(task: LossTask, losses: Sequence[Tensor], leaves: Sequence[Tensor]) -> tuple[list[Tensor], list[float]]:
-    """The gradient of every leaf by its own loss, and one where it has one, zero where it has none."""
+def _copy_laid_out(tensor: Tensor, like: Tensor) -> Tensor:
+    """Return a copy with the strides of another, unless a barrier has changed the shape."""
+    model = like if like.shape == tensor.shape else tensor
+    return torch.empty_like(model, requires_grad=False).copy_(tensor)
+
+
+def _differentiate(
+    task: LossTask, losses: Sequence[Tensor], leaves: Sequence[Tensor]
+) -> tuple[list[Tensor], list[float]]:
+    """Return the gradient of every leaf by its own loss, and one where it has one, zero where it has none."""
     gradients: list[Tensor | None] = [None] * len(leaves)
     for number, loss in enumerate(losses):
-        mine = [index for index in range(len(leaves)) if len(losses) == 1 or task.owners[index] == number]
-        if loss.requires_grad and mine:
-            last = number + 1 == len(losses)
-            found = torch.autograd.grad(
-                loss, [leaves[index] for index in mine], allow_unused=True, retain_graph=not last
-            )
-            for index, gradient in zip(mine, found, strict=True):
-                gradients[index] = gradient
+        indices = _trained_indices(task, len(leaves), number, loss_count=len(losses))
+        if not loss.requires_grad or not indices:
+            continue
+        loss_gradients = torch.autograd.grad(
+            loss,
+            [leaves[index] for index in indices],
+            allow_unused=True,
+            retain_graph=number + 1 < len(losses),
+        )
+        for index, gradient in zip(indices, loss_gradients, strict=True):
+            gradients[index] = gradient
     used = [float(gradient is not None) for gradient in gradients]
-    return [
-        torch.zeros_like(leaf, requires_grad=False) if gradient is None else _dense(gradient)
-        for leaf, gradient in zip(leaves, gradients, strict=True)
-    ], used
+    return [_dense_gradient(gradient, leaf) for gradient, leaf in zip(gradients, leaves, strict=True)], used
 
 
-def _dense(gradient: Tensor) -> Tensor:
+def _trained_indices(task: LossTask, leaf_count: int, number: int, *, loss_count: int) -> list[int]:
+    """Return the indices of the leaves that a loss trains: all of them where it is the only one."""
+    if loss_count == 1:
+        return list(range(leaf_count))
+    return [index for index in range(leaf_count) if task.owners[index] == number]
+
+
+def _dense_gradient(gradient: Tensor | None, leaf: Tensor) -> Tensor:
+    if gradient is None:
+        return torch.zeros_like(leaf, requires_grad=False)
     if gradient.layout is not torch.strided:
         raise TypeError("a gradient came sparse; build the embedding with sparse=False")
     return gradient
 
 
-def _stacked_data(task: LossTask, steps: Tensor) -> tuple[Tree, ...]:
-    """The data of every step, drawn with its seed, with a leading axis."""
+def _stack_data(task: LossTask, steps: Tensor) -> tuple[Tree, ...]:
+    """Return the data of every step, drawn with its seed, with a leading axis of steps."""
     if task.data is None:
         return ()
-    drawn = []
+
+    def stack_leaves(*leaves: Any) -> Tensor:
+        if isinstance(leaves[0], Tensor):
+            return torch.stack(leaves)
+        return torch.tensor(leaves, device=steps.device)
+
+    data_of_steps = []
     for step in steps.tolist():
-        with task.drawn(step) as found:
-            drawn.append(found)
-    stacked: tuple[Tree, ...] = pytree.tree_map(
-        lambda *each: torch.stack(each) if isinstance(each[0], Tensor) else torch.tensor(each, device=steps.device),
-        *drawn,
-    )
+        with task.step_data(step) as data:
+            data_of_steps.append(data)
+    stacked: tuple[Tree, ...] = pytree.tree_map(stack_leaves, *data_of_steps)
     return stacked
-
-
-def _all_used(losses: Tensor, count: int) -> Tensor:
-    return losses.new_ones(len(losses), count)

@@ -5,38 +5,35 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Unpack, final
 
 import torch
-from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from forerun.engine.backends import Backend, Local
-from forerun.engine.check import Check
 from forerun.engine.checkpoint import Checkpoint
-from forerun.engine.guesses import Guess, Hold
-from forerun.engine.methods import Method, Picard
-from forerun.engine.numerics.tree import Tree, tree_tensors
-from forerun.engine.options import SolveSettings, ignore_event
-from forerun.engine.progress import Progress, Silent
-from forerun.engine.tolerance import Tolerance
-from forerun.engine.windows import Auto, Window, Within
-from forerun.optim import preflight as probe
-from forerun.optim import validation as front
-from forerun.optim.barriers import NOWHERE, Barriers, changed
+from forerun.engine.methods import Picard
+from forerun.engine.numerics.tree import Tree
+from forerun.engine.options import SolveKeywords, SolveOptions
+from forerun.engine.windows import Within
+from forerun.optim import preflight, validation
+from forerun.optim.auto_gradients import AutoGradients, choose_gradients
+from forerun.optim.barriers import NO_BARRIERS, Barriers
 from forerun.optim.events import AcceptedStep, SaveEvery
 from forerun.optim.gradients import Gradients
-from forerun.optim.optimizer_stepper import Clip, OptimizerStepper
-from forerun.optim.parameters import Loss, Parameters
-from forerun.optim.preflight import AutoGradients
-from forerun.optim.running import LoopRun, loaded
+from forerun.optim.loop_run import LoopRun
+from forerun.optim.loss_task import DataFunction, LossTask
+from forerun.optim.memory import fitting_width
+from forerun.optim.optimizer_stepper import ClipFunction, OptimizerStepper, leave_gradients
+from forerun.optim.parameters import LossFunction, Parameters
+from forerun.optim.restart import load_restart
 from forerun.optim.seeding import seeded
-from forerun.optim.task import Data, LossTask
+from forerun.optim.shape_change import change_shapes
 from forerun.optim.tolerance import StepLength
-from forerun.optim.training import Average, Training
+from forerun.optim.training import AverageFunction, Training
 
-ROWS, STATES = 16, 2  # rows of parameters, and states, that the engine holds for every step of a window
+OPTIM_DEFAULTS = SolveOptions(method=Picard(), tolerance=StepLength(0.03), check=False)
+CARRIED_ON = ("average", "count", "walked", "losses", "changed")  # what a run takes over from the one before it
 
 
 @final
@@ -70,11 +67,12 @@ class Loop:
         seed: of the generators of torch, numpy and python around every evaluation; None leaves them alone.
         barriers: steps before which the parameters change their shape.
         gradients: how the gradients of a window are computed together.
-        method: see `forerun.solve`, as for all that follows.
-        tolerance: by default in units of the mean length of a step.
-        check: estimates the deviation from the sequential run; off by default, as one number a step, which is all that
-            wide rows get, comes out far too small for the paths of optimisers.
         memory: bytes that the window may take, besides what the evaluation of gradients does; None for no bound.
+        options: how to solve, as one object.
+        keywords: the options one by one, as for `forerun.solve`. By default the method is `Picard()`, and a number as
+            `tolerance` stands for `StepLength(number)`, 0.03 if there is none. `check` is off by default: it estimates
+            the deviation from the sequential run, but one number a step, which is all that wide rows get, comes out
+            far too small for the paths of optimisers. `callback` is called after every round.
 
     Raises:
         TypeError: an argument is of the wrong kind.
@@ -85,56 +83,44 @@ class Loop:
         self,
         params: Tree,
         optimizer: Optimizer | Sequence[Optimizer],
-        loss: Loss,
+        loss: LossFunction,
         *,
-        data: Data | None = None,
+        data: DataFunction | None = None,
         scheduler: LRScheduler | Sequence[LRScheduler] | None = None,
-        clip: Clip = lambda tensors: None,
-        ema: float | Average | None = None,
+        clip: ClipFunction = leave_gradients,
+        ema: float | AverageFunction | None = None,
         seed: int | None = 0,
-        barriers: Barriers = NOWHERE,
+        barriers: Barriers = NO_BARRIERS,
         gradients: Gradients = AutoGradients(),
-        method: Method = Picard(),
-        window: Window = Auto(),
-        tolerance: Tolerance = StepLength(0.03),
-        check: bool | Check = False,
-        guess: Guess = Hold(),
-        backend: Backend = Local(),
-        progress: Progress = Silent(),
         memory: int | None = None,
+        options: SolveOptions | None = None,
+        **keywords: Unpack[SolveKeywords],
     ) -> None:
-        optimisers = front.optimizers(optimizer)
-        schedulers = front.schedulers(scheduler, optimisers)
-        self.parameters = Parameters(params, front.trained(optimisers))
-        owners = front.owners(self.parameters.tensors, optimisers)
+        options = SolveOptions.gather(options, keywords).over(OPTIM_DEFAULTS)
+        self.settings = options.settled(tolerance=StepLength)
+        optimizers = validation.require_optimizers(optimizer)
+        schedulers = validation.require_schedulers(scheduler, optimizers)
+        self.parameters = Parameters(params, validation.optimized_tensors(optimizers))
         self.barriers = barriers
         self.step = 0
         self.notes: tuple[str, ...] = ()
+        tensors = self.parameters.tensors
+        owners = validation.find_owners(tensors, optimizers)
         self._task = LossTask(self.parameters, loss, data, seed, owners)
-        self._bench = OptimizerStepper(self.parameters.tensors, optimisers, schedulers=schedulers, clip=clip)
-        self._average = front.average(ema)
-        self._of = front.described(self.parameters.labels, optimisers, schedulers, seed)
+        self._stepper = OptimizerStepper(tensors, optimizers, schedulers=schedulers, clip=clip)
+        self._average_function = validation.averaging_function(ema)
+        self._description = validation.describe_loop(self.parameters.labels, optimizers, schedulers, seed)
         self._gradients = gradients
-        self._settled: Gradients | None = None  # what the first run found to do for `gradients`
-        checked = (Check() if check else None) if isinstance(check, bool) else check
-        self.settings = SolveSettings(
-            method=method,
-            window=window,
-            tolerance=tolerance,
-            check=checked,
-            guess=guess,
-            backend=backend,
-            progress=progress,
-            callback=ignore_event,
-        )
+        self._passed_preflight = False
         self._memory = memory
         self._state: Tree = None  # after the last step; None before the first
 
     @property
     def average(self) -> Tree:
-        """The averaged parameters, shaped like `params`; None where none are kept, or before the first step."""
-        kept = self._state and self._state["average"]
-        return self.tree([tensor.clone() for tensor in kept]) if kept else None
+        """The averaged parameters, shaped like `params`; None where no average is kept, or before the first step."""
+        if self._state is None or not self._state["average"]:
+            return None
+        return self.build_tree([tensor.clone() for tensor in self._state["average"]])
 
     def run(
         self,
@@ -144,7 +130,7 @@ class Loop:
         callback: Callable[[AcceptedStep], Any] | None = None,
         save: SaveEvery | None = None,
     ) -> LoopRun:
-        """The next `steps` steps: an iterator over them, which also has their `solution()`.
+        """Return the run of the next `steps` steps: an iterator over them, which also has their `solution()`.
 
         Args:
             steps: from where the loop stands, `self.step`; with `resume` the checkpoint's steps are among them.
@@ -157,107 +143,95 @@ class Loop:
             ValueError: the loss is not a function of parameters and step; or the checkpoint is of another loop.
         """
         if not isinstance(steps, int) or steps < 0:
-            raise ValueError(f"run({steps!r}) is no number of steps; pass a whole number, 0 or more")
+            raise ValueError(f"run takes a number of steps, 0 or more, got {steps!r}; write run(1000)")
         end = self.step + steps
-        at = self._start(end) if resume is None else self._resumed(resume, end)
-        if at.step < end:
-            self._tried(at)
-        return LoopRun(self, at, callback=callback, save=save)
+        if resume is None:
+            begin = self._first_checkpoint(end)
+        else:
+            has_barriers = self.barriers is not NO_BARRIERS
+            begin = load_restart(resume, self.parameters, self._description, end=end, has_barriers=has_barriers)
+        if begin.step < end:
+            self._run_preflight(begin)
+        return LoopRun(self, begin, callback=callback, save=save)
 
-    def tree(self, found: Sequence[Tensor]) -> Tree:
-        """Tensors, one for each that is trained, shaped like `params`; a module is a dict."""
-        return self.parameters.tree(found)
+    def build_tree(self, tensors: Sequence[Any]) -> Tree:
+        """Return tensors, one for each that is trained, shaped like `params`; a module is a dict."""
+        return self.parameters.build_tree(tensors)
 
-    def changed(self, at: Checkpoint) -> Tree:
-        """The state to go on from: changed, where a barrier is due and was not passed yet."""
-        if not self.barriers.due(at.step) or at.state["changed"] == at.step:
-            return at.state
-        with torch.no_grad(), seeded(self._task.seed, at.step, self.parameters.device):
-            self._bench.install(at.state)
-            return changed(self.barriers, at.step, at.state, parameters=self.parameters, owned=self._bench.places)
+    def build_process(self, length: int) -> Training:
+        """Return the loop up to a step as a process."""
+        return Training(
+            self._task,
+            self._stepper,
+            self._gradients,
+            length=length,
+            average=self._average_function,
+        )
 
-    def hold(self, state: Tree, step: int) -> None:
+    def pass_barrier(self, place: Checkpoint) -> Tree:
+        """Return the state to go on from: changed, where a barrier is due and was not passed yet."""
+        if not self.barriers.is_due(place.step) or place.state["changed"] == place.step:
+            return place.state
+        with torch.no_grad(), seeded(self._task.seed, place.step, self.parameters.device):
+            self._stepper.install_state(place.state)
+            return change_shapes(
+                self.barriers,
+                place.step,
+                place.state,
+                parameters=self.parameters,
+                locations=self._stepper.locations,
+            )
+
+    def hold_state(self, state: Tree, step: int) -> None:
         """Let the user's objects hold a state, and the loop stand before a step."""
         with torch.no_grad():
-            self._bench.install(state)
-        self._state, self.step = state, step
+            self._stepper.install_state(state)
+        self._state = state
+        self.step = step
         self._versions = [tensor._version for tensor in self.parameters.tensors]
 
-    def untouched(self) -> None:
-        """Refuse parameters that were changed since `hold`, by more than rounding.
+    def require_untouched(self) -> None:
+        """Refuse parameters that were changed since `hold_state`, by more than rounding.
 
         Raises:
             ValueError: which, and where such a change belongs.
         """
-        for index, (label, tensor) in enumerate(zip(self.parameters.labels, self.parameters.tensors, strict=True)):
-            held = self._state["params"][index]
-            if tensor._version != self._versions[index] and not torch.allclose(tensor, held, rtol=1e-3, atol=1e-6):
+        for index, tensor in enumerate(self.parameters.tensors):
+            if tensor._version == self._versions[index]:
+                continue
+            if not torch.allclose(tensor, self._state["params"][index], rtol=1e-3, atol=1e-6):
                 raise ValueError(
-                    f"{label} was changed while step {self.step - 1} was looked at; a run does not go on from there. "
-                    "Project after a step by optimizer.register_step_post_hook(lambda optimizer, *_: clamp()), change "
-                    "shapes by barriers=, or stop with a break, change, and call run again"
+                    f"{self.parameters.labels[index]} was changed while step {self.step - 1} was looked at; a run does "
+                    "not go on from there. Project after a step by "
+                    "optimizer.register_step_post_hook(lambda optimizer, *_: clamp()), change shapes by barriers=, or "
+                    "stop with a break, change, and call run again"
                 )
 
-    def process(self, length: int) -> Training:
-        """The loop up to a step."""
-        gradients = self._settled or self._gradients
-        return Training(self._task, self._bench, gradients, length=length, average=self._average)
-
-    def _start(self, end: int) -> Checkpoint:
-        """From what the user's objects hold now."""
+    def _first_checkpoint(self, end: int) -> Checkpoint:
+        """Return where a run begins: at what the user's objects hold now."""
         with torch.no_grad():
-            state = self.process(end).start(self._of)
+            state = self.build_process(end).initial_state(self._description)
         if self._state is not None:
-            state |= {name: self._state[name] for name in ("average", "count", "walked", "losses", "changed")}
+            state |= {name: self._state[name] for name in CARRIED_ON}
         return Checkpoint(self.step, end, state)
 
-    def _resumed(self, resume: Checkpoint | str | Path, end: int) -> Checkpoint:
-        at = resume if isinstance(resume, Checkpoint) else Checkpoint.load(resume)
-        if not loaded(at.state):
-            raise ValueError("the checkpoint is of no optimiser loop; resume with what Loop.run(..., save=) wrote")
-        if at.state["of"] != self._of:
-            raise ValueError(
-                f"the checkpoint is of another loop: of {at.state['of']}; this one is {self._of}. Resume with the loop "
-                "that wrote it, or leave resume out"
-            )
-        shapes, own = (
-            [list(each.shape) for each in at.state["params"]],
-            [list(t.shape) for t in self.parameters.tensors],
-        )
-        if shapes != own and self.barriers is NOWHERE:
-            raise ValueError(
-                f"the checkpoint holds parameters of shapes {shapes}, but the loop's are {own}; resume with the loop "
-                "that wrote it"
-            )
-        if at.step > end:
-            raise ValueError(
-                f"the checkpoint is at step {at.step}, behind the end of this run at {end}; run({at.step}) or more"
-            )
-        return replace(at, length=end)
-
-    def _tried(self, at: Checkpoint) -> None:
-        """Evaluate and take the first step twice, and settle how gradients are computed: once for a loop."""
-        if self._settled is not None:
+    def _run_preflight(self, begin: Checkpoint) -> None:
+        """Evaluate and take the first step twice, and choose how gradients are computed: once for a loop."""
+        if self._passed_preflight:
             return
-        params = at.state["params"]
+        params = begin.state["params"]
         with torch.no_grad():
-            found = probe.pure(self._task, at.step, params)
-            self._task = replace(self._task, count=probe.counted(found, self._bench))
+            batch = preflight.require_pure_loss(self._task, begin.step, params)
+            self._task = replace(self._task, loss_count=preflight.count_losses(batch, self._stepper))
             try:
-                after = probe.repeatable(self._bench, at.state, found)
+                next_state = preflight.require_repeatable_step(self._stepper, begin.state, batch)
             finally:
-                self._bench.install(at.state)
-            steps = torch.arange(at.step, min(at.step + 2, at.length), device=params[0].device)
+                self._stepper.install_state(begin.state)
+            steps = torch.arange(begin.step, min(begin.step + 2, begin.length), device=params[0].device)
             rows = [torch.stack([tensor] * len(steps)) for tensor in params]
-            self._settled, note = probe.chosen(self._gradients, self._task, steps, rows)
+            self._gradients, note = choose_gradients(self._gradients, self._task, steps, rows)
+        self._passed_preflight = True
         self.notes = () if note is None else (note,)
         if self._memory is not None:
-            within = Within(self.settings.window, _fitting(self._memory, params, after))
-            self.settings = replace(self.settings, window=within)
-
-
-def _fitting(memory: int, params: Sequence[Tensor], state: Tree) -> int:
-    """Steps of a window whose states and rows fit some bytes; one at least."""
-    own = sum(tensor.numel() * tensor.element_size() for tensor in tree_tensors(state))
-    row = sum(tensor.numel() for tensor in params) * max(4, *(tensor.element_size() for tensor in params))
-    return max(memory // (STATES * own + ROWS * row), 1)
+            window = Within(self.settings.window, fitting_width(self._memory, params, next_state))
+            self.settings = replace(self.settings, window=window)

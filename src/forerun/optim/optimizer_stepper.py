@@ -1,7 +1,7 @@
 """OptimizerStepper: the user's own optimisers and schedulers, unmodified, taking a step from any state.
 
 A state is loaded into the live objects as copies, they take their step, and what they hold then is the next state. The
-memory of the user's tensors is left alone meanwhile: `install` writes a state into it.
+memory of the user's tensors is left alone meanwhile: `install_state` writes a state into it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,14 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from forerun.engine.numerics.tree import Tree, tree_map
-from forerun.optim.packing import packed, unpacked
+from forerun.optim.packing import pack_value, unpack_value
 
-Clip = Callable[[list[Tensor]], Any]
-Held = dict[str, Tree]  # "params", "optimisers", "schedulers"
+ClipFunction = Callable[[list[Tensor]], Any]
+CarriedState = dict[str, Tree]  # "params", "optimizers", "schedulers"
+
+
+def leave_gradients(tensors: list[Tensor]) -> None:
+    """Leave gradients as they are: the `clip` of whoever passes none."""
 
 
 @final
@@ -38,106 +42,127 @@ class OptimizerStepper:
         optimizers: Sequence[Optimizer],
         *,
         schedulers: Sequence[LRScheduler] = (),
-        clip: Clip = lambda tensors: None,
+        clip: ClipFunction = leave_gradients,
     ) -> None:
         self.tensors = list(tensors)
         self.optimizers = list(optimizers)
         self._schedulers = list(schedulers)
         self._clip = clip
-        known = {id(tensor) for tensor in self.tensors}
-        self._owned = [
-            [tensor for group in each.param_groups for tensor in group["params"] if id(tensor) in known]
-            for each in self.optimizers
-        ]
-        self._home = [tensor.data for tensor in self.tensors]
-        self._live: Held | None = None  # the state whose plain values the live objects hold
+        trained_ids = {id(tensor) for tensor in self.tensors}
+        self._tensors_by_optimizer = [_optimizer_tensors(optimizer, trained_ids) for optimizer in self.optimizers]
+        self._memories = [tensor.data for tensor in self.tensors]
+        self._live_state: CarriedState | None = None  # the state whose plain values the live objects hold
 
     @property
-    def places(self) -> list[tuple[int, int]]:
-        """For every tensor, its optimiser and its place in that one's carried state."""
-        found = {id(tensor): (i, k) for i, owned in enumerate(self._owned) for k, tensor in enumerate(owned)}
-        return [found[id(tensor)] for tensor in self.tensors]
+    def locations(self) -> list[tuple[int, int]]:
+        """For every tensor, the index of its optimiser and its index in that one's carried state."""
+        by_id = {}
+        for number, tensors in enumerate(self._tensors_by_optimizer):
+            for index, tensor in enumerate(tensors):
+                by_id[id(tensor)] = number, index
+        return [by_id[id(tensor)] for tensor in self.tensors]
 
-    def read(self) -> Held:
-        """The present state, in memory of its own."""
+    def read_state(self) -> CarriedState:
+        """Return the present state, in memory of its own."""
         for optimizer in self.optimizers:
-            optimizer.zero_grad()  # also what is frozen by now: nothing left over shall move it
-        held: Held = unpacked(self._take())
-        return held
+            optimizer.zero_grad()  # also what is frozen by now: no gradient of before may move it
+        state: CarriedState = unpack_value(self._collect_state())
+        return state
 
-    def rates(self) -> list[list[Any]]:
-        """The learning rates, of every group of every optimiser."""
-        found = [[group.get("lr") for group in each.param_groups] for each in self.optimizers]
-        return [[rate.clone() if isinstance(rate, Tensor) else rate for rate in rates] for rates in found]
+    def read_rates(self) -> list[list[Any]]:
+        """Return the learning rates, of every group of every optimiser."""
+        return [[_group_rate(group) for group in optimizer.param_groups] for optimizer in self.optimizers]
 
-    def step(self, held: Held, gradients: Sequence[Tensor], used: Sequence[bool]) -> tuple[Held, list[list[Any]]]:
-        """The state after a step from `held`, which is left as it is, and the learning rates that it was taken with.
+    def take_step(
+        self, state: CarriedState, gradients: Sequence[Tensor], used: Sequence[bool]
+    ) -> tuple[CarriedState, list[list[Any]]]:
+        """Return the state after a step from `state`, which is left as it is, and the learning rates of that step.
 
         Args:
-            gradients: of every tensor; copied.
+            state: the state before the step.
+            gradients: one for each tensor; copied.
             used: whether the loss depends on the tensor; where not, the optimiser meets no gradient, as in a loop.
         """
-        self._load(held)
-        rates = self.rates()
-        for tensor, gradient, known in zip(self.tensors, gradients, used, strict=True):
-            tensor.grad = torch.empty_like(tensor).copy_(gradient) if known else None
+        self._load_state(state)
+        rates = self.read_rates()
+        for tensor, gradient, is_used in zip(self.tensors, gradients, used, strict=True):
+            tensor.grad = torch.empty_like(tensor).copy_(gradient) if is_used else None
         self._clip(self.tensors)
         for optimizer in self.optimizers:
             optimizer.step()
         for scheduler in self._schedulers:
             scheduler.step()
-        self._live = self._take()
-        return self._live, rates
+        self._live_state = self._collect_state()
+        return self._live_state, rates
 
-    def install(self, held: Held) -> None:
+    def install_state(self, state: CarriedState) -> None:
         """Let the user's tensors and optimisers hold a state, in the memory that they had; without gradients."""
-        self._live = None
-        self._load(held)
-        for index, (tensor, home, value) in enumerate(zip(self.tensors, self._home, held["params"], strict=True)):
-            if home.shape == value.shape:
-                home.copy_(value)
+        self._live_state = None
+        self._load_state(state)
+        for index, (tensor, value) in enumerate(zip(self.tensors, state["params"], strict=True)):
+            memory = self._memories[index]
+            if memory.shape == value.shape:
+                memory.copy_(value)
             else:
-                home = self._home[index] = value.clone()
-            tensor.data = home
+                memory = self._memories[index] = value.clone()
+            tensor.data = memory
             tensor.grad = None
-        self._live = None
+        self._live_state = None
 
-    def _take(self) -> Held:
-        """What the live objects hold: not copied, where the next load replaces it anyway."""
-        optimisers = [
-            {
-                "state": [packed(each.state[tensor]) if tensor in each.state else None for tensor in owned],
-                "groups": [tree_map(torch.clone, packed(_options(group))) for group in each.param_groups],
-            }
-            for each, owned in zip(self.optimizers, self._owned, strict=True)
-        ]
-        schedulers = [tree_map(torch.clone, packed(scheduler.state_dict())) for scheduler in self._schedulers]
+    def _collect_state(self) -> CarriedState:
+        """Return what the live objects hold: not copied, where the next load replaces it anyway."""
+        optimizers = []
+        for optimizer, tensors in zip(self.optimizers, self._tensors_by_optimizer, strict=True):
+            entries = [_tensor_entry(optimizer, tensor) for tensor in tensors]
+            groups = [_copy_plain(_group_options(group)) for group in optimizer.param_groups]
+            optimizers.append({"state": entries, "groups": groups})
         return {
             "params": [tensor.data for tensor in self.tensors],
-            "optimisers": optimisers,
-            "schedulers": schedulers,
+            "optimizers": optimizers,
+            "schedulers": [_copy_plain(scheduler.state_dict()) for scheduler in self._schedulers],
         }
 
-    def _load(self, held: Held) -> None:
-        for tensor, value in zip(self.tensors, held["params"], strict=True):
+    def _load_state(self, state: CarriedState) -> None:
+        for tensor, value in zip(self.tensors, state["params"], strict=True):
             tensor.data = value.clone()
-        for optimizer, owned, kept in zip(self.optimizers, self._owned, held["optimisers"], strict=True):
-            for tensor, entry in zip(owned, kept["state"], strict=True):
+        carried = zip(self.optimizers, self._tensors_by_optimizer, state["optimizers"], strict=True)
+        for optimizer, tensors, values in carried:
+            for tensor, entry in zip(tensors, values["state"], strict=True):
                 if entry is None:
                     optimizer.state.pop(tensor, None)
                 else:
-                    optimizer.state[tensor] = unpacked(entry, optimizer.state.get(tensor))
-        if held is not self._live:
-            self._load_plain(held)
+                    optimizer.state[tensor] = unpack_value(entry, optimizer.state.get(tensor))
+        if state is not self._live_state:
+            self._load_plain_values(state)
 
-    def _load_plain(self, held: Held) -> None:
-        """What stands beside the tensors of the state; a step that goes on from the last one finds it in place."""
-        for optimizer, kept in zip(self.optimizers, held["optimisers"], strict=True):
-            for group, options in zip(optimizer.param_groups, kept["groups"], strict=True):
-                group.update(unpacked(options, _options(group)))
-        for scheduler, kept in zip(self._schedulers, held["schedulers"], strict=True):
-            scheduler.load_state_dict(unpacked(kept, scheduler.state_dict()))
+    def _load_plain_values(self, state: CarriedState) -> None:
+        """Load what is kept beside the tensors; a step that goes on from the last one finds it in place."""
+        for optimizer, values in zip(self.optimizers, state["optimizers"], strict=True):
+            for group, options in zip(optimizer.param_groups, values["groups"], strict=True):
+                group.update(unpack_value(options, _group_options(group)))
+        for scheduler, values in zip(self._schedulers, state["schedulers"], strict=True):
+            scheduler.load_state_dict(unpack_value(values, scheduler.state_dict()))
 
 
-def _options(group: dict[str, Any]) -> dict[str, Any]:
+def _optimizer_tensors(optimizer: Optimizer, trained_ids: set[int]) -> list[Tensor]:
+    """Return the trained tensors of an optimiser, group by group."""
+    tensors = [tensor for group in optimizer.param_groups for tensor in group["params"]]
+    return [tensor for tensor in tensors if id(tensor) in trained_ids]
+
+
+def _tensor_entry(optimizer: Optimizer, tensor: Tensor) -> Tree:
+    """Return what an optimiser keeps for a tensor; None where it keeps nothing yet."""
+    return pack_value(optimizer.state[tensor]) if tensor in optimizer.state else None
+
+
+def _group_options(group: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in group.items() if key != "params"}
+
+
+def _group_rate(group: dict[str, Any]) -> Any:
+    rate = group.get("lr")
+    return rate.clone() if isinstance(rate, Tensor) else rate
+
+
+def _copy_plain(values: dict[str, Any]) -> Tree:
+    return tree_map(torch.clone, pack_value(values))

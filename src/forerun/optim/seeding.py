@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -26,27 +27,27 @@ def seeded(seed: int | None, step: int, device: torch.device | None = None) -> I
     Args:
         seed: any whole number; None leaves all generators alone.
         step: of the loop.
-        device: whose generator is seeded besides that of the CPU; None for the CPU alone.
+        device: the device whose generator is seeded besides that of the CPU; None for the CPU alone.
     """
     if seed is None:
         yield
         return
     cuda = device if device is not None and device.type == "cuda" else None
-    kept = torch.get_rng_state(), random.getstate(), None if np is None else np.random.get_state()
-    kept_cuda = None if cuda is None else torch.cuda.get_rng_state(cuda)
-    _seed(mix_seed(seed, step), cuda)
+    generator_states = _read_generators(cuda)
+    _seed_generators(mix_seed(seed, step), cuda)
     try:
         yield
     finally:
-        torch.set_rng_state(kept[0])
-        random.setstate(kept[1])
-        if np is not None:
-            np.random.set_state(kept[2])
-        if cuda is not None and kept_cuda is not None:
-            torch.cuda.set_rng_state(kept_cuda, cuda)
+        _restore_generators(generator_states, cuda)
 
 
-def _seed(number: int, cuda: torch.device | None) -> None:
+def _read_generators(cuda: torch.device | None) -> tuple[Any, ...]:
+    numpy_state = None if np is None else np.random.get_state()
+    cuda_state = None if cuda is None else torch.cuda.get_rng_state(cuda)
+    return torch.get_rng_state(), random.getstate(), numpy_state, cuda_state
+
+
+def _seed_generators(number: int, cuda: torch.device | None) -> None:
     torch.default_generator.manual_seed(number)  # torch.manual_seed also asks for CUDA, slowly where there is none
     random.seed(number)
     if np is not None:
@@ -54,3 +55,13 @@ def _seed(number: int, cuda: torch.device | None) -> None:
     if cuda is not None:
         with torch.cuda.device(cuda):
             torch.cuda.manual_seed(number)
+
+
+def _restore_generators(states: tuple[Any, ...], cuda: torch.device | None) -> None:
+    cpu_state, python_state, numpy_state, cuda_state = states
+    torch.set_rng_state(cpu_state)
+    random.setstate(python_state)
+    if np is not None:
+        np.random.set_state(numpy_state)
+    if cuda is not None:
+        torch.cuda.set_rng_state(cuda_state, cuda)

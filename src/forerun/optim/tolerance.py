@@ -23,7 +23,7 @@ class StepLength(Tolerance):
 
     def __post_init__(self) -> None:
         if not self.value >= 0:
-            raise ValueError(f"StepLength({self.value}) is no tolerance; pass a number >= 0, such as 0.03")
+            raise ValueError(f"StepLength({self.value}) cannot be kept; pass a number >= 0, such as 0.03")
 
     def norm(self, steps: Tensor, moves: Tensor, inputs: Tensor) -> Tensor:
         unit = inputs[..., -1]

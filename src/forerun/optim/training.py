@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import sqrt
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor
@@ -20,107 +20,111 @@ from torch import Tensor
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.process import Process
 from forerun.optim.gradients import Gradients
+from forerun.optim.loss_task import LossTask
 from forerun.optim.optimizer_stepper import OptimizerStepper
-from forerun.optim.task import LossTask
 
-Average = Callable[[Tensor, Tensor, int], Tensor]
+AverageFunction = Callable[[Tensor, Tensor, int], Tensor]
 
 
 @final
 class Training(Process):
     """A loop of optimiser steps.
 
-    Inputs and outputs are `{"params": tensors, "rest": vector}`. The rest of an output holds the losses, which tensors
-    the loss depends on, and a zero; that of an input zeros, and the mean length of the steps so far.
+    Inputs and outputs are `{"params": tensors, "scalars": vector}`. The scalars of an output are the losses, which
+    tensors the loss depends on, and a zero; those of an input are zeros, and the mean length of the steps so far.
 
     Args:
         task: the loss and its randomness.
-        bench: the optimisers.
+        stepper: the optimisers.
         gradients: how gradients are computed together.
         length: steps.
         average: the averaged parameters after a step, from those before, the new parameters and the number of
-            averages so far, as in `torch.optim.swa_utils`; None keeps none.
+            averages so far, as in `torch.optim.swa_utils`; None keeps no average.
     """
 
     def __init__(
         self,
         task: LossTask,
-        bench: OptimizerStepper,
+        stepper: OptimizerStepper,
         gradients: Gradients,
         *,
         length: int,
-        average: Average | None = None,
+        average: AverageFunction | None = None,
     ) -> None:
         self.length = length
         self._task = task
-        self._bench = bench
+        self._stepper = stepper
         self._gradients = gradients
         self._average = average
 
-    def start(self, of: str) -> Tree:
-        """The first state, from what the user's objects hold now.
+    def initial_state(self, description: str) -> Tree:
+        """Return the first state, from what the user's objects hold now.
 
         Args:
-            of: what the loop is, to tell it from another.
+            description: what the loop is, to tell it from another.
         """
-        held = self._bench.read()
-        dtype = torch.promote_types(torch.float32, _widest(held["params"]))
+        carried = self._stepper.read_state()
+        params = carried["params"]
+        zero = torch.zeros((), dtype=_widest_dtype(params), device=params[0].device)
         return {
-            **held,
-            "of": of,
-            "average": [tensor.clone() for tensor in held["params"]] if self._average else [],
+            **carried,
+            "description": description,
+            "average": [tensor.clone() for tensor in params] if self._average else [],
             "count": 0,
             "changed": -1,  # the last step before which a barrier changed the parameters
-            "walked": torch.zeros((), dtype=dtype, device=held["params"][0].device),
-            "losses": torch.zeros(self._task.count, dtype=dtype, device=held["params"][0].device),
-            "rates": self._bench.rates(),
+            "walked": zero,  # the sum of the lengths of the steps
+            "losses": zero.new_zeros(self._task.loss_count),
+            "rates": self._stepper.read_rates(),
         }
 
     def observe(self, state: Tree) -> Tree:
         walked: Tensor = state["walked"]
-        rest = walked.new_zeros(self._task.count + len(state["params"]) + 1)
-        rest[-1] = walked / max(state["count"], 1)
-        return {"params": state["params"], "rest": rest}
+        scalars = walked.new_zeros(self._task.loss_count + len(state["params"]) + 1)
+        scalars[-1] = walked / max(state["count"], 1)
+        return {"params": state["params"], "scalars": scalars}
 
     def evaluate(self, steps: Tensor, inputs: Tree) -> Tree:
-        found = self._gradients.compute_gradients(self._task, steps, inputs["params"])
-        like = inputs["rest"]
-        rest = torch.cat([found.losses.to(like), found.used.to(like), torch.zeros_like(like[:, :1])], 1)
-        return {"params": found.gradients, "rest": rest}
+        batch = self._gradients.compute_gradients(self._task, steps, inputs["params"])
+        like = inputs["scalars"]
+        zero = torch.zeros_like(like[:, :1])
+        scalars = torch.cat([batch.losses.to(like), batch.used.to(like), zero], 1)
+        return {"params": batch.gradients, "scalars": scalars}
 
     def advance(self, step: int, state: Tree, output: Tree) -> Tree:
-        losses, used, _ = output["rest"].split([self._task.count, len(state["params"]), 1])
-        held, rates = self._bench.step(state, output["params"], [share > 0.5 for share in used.tolist()])
+        losses, used, _ = output["scalars"].split([self._task.loss_count, len(state["params"]), 1])
+        is_used = [share > 0.5 for share in used.tolist()]
+        carried, rates = self._stepper.take_step(state, output["params"], is_used)
+        length = self._step_length(state["params"], carried["params"])
         return {
-            **held,
-            "of": state["of"],
-            "average": self._averaged(state, held["params"]),
+            **carried,
+            "description": state["description"],
+            "average": self._next_average(state, carried["params"]),
             "count": state["count"] + 1,
             "changed": state["changed"],
-            "walked": state["walked"] + self._length(state["params"], held["params"]).to(state["walked"]),
+            "walked": state["walked"] + length.to(state["walked"]),
             "losses": losses.clone(),
             "rates": rates,
         }
 
-    def _averaged(self, state: Tree, params: Sequence[Tensor]) -> list[Tensor]:
+    def _next_average(self, state: Tree, params: Sequence[Tensor]) -> list[Tensor]:
         if self._average is None:
             return []
-        if state["count"] == 0:
+        count = state["count"]
+        if count == 0:
             return [tensor.clone() for tensor in params]
-        return [
-            self._average(average, tensor, state["count"])
-            for average, tensor in zip(state["average"], params, strict=True)
-        ]
+        pairs = zip(state["average"], params, strict=True)
+        return [self._average(average, tensor, count) for average, tensor in pairs]
 
-    def _length(self, before: Sequence[Tensor], after: Sequence[Tensor]) -> Tensor:
-        """Root mean square of a step, over as many elements as a row of the input has without its length."""
-        width = sum(tensor.numel() for tensor in before) + self._task.count + len(before)
+    def _step_length(self, before: Sequence[Tensor], after: Sequence[Tensor]) -> Tensor:
+        """Return the root mean square of a step, over as many elements as a row of the input has without its length."""
+        width = sum(tensor.numel() for tensor in before) + self._task.loss_count + len(before)
         norms = torch._foreach_norm(torch._foreach_sub(list(after), list(before)))
-        whole: Tensor = torch.linalg.vector_norm(torch.stack([norm.to(torch.float32) for norm in norms]))
-        return whole / sqrt(width)
+        norm: Tensor = torch.linalg.vector_norm(torch.stack([norm.to(torch.float32) for norm in norms]))
+        return norm / sqrt(width)
 
 
-def _widest(tensors: Sequence[Any]) -> torch.dtype:
+def _widest_dtype(tensors: Sequence[Tensor]) -> torch.dtype:
+    """Return the widest dtype among tensors, float32 at least."""
     dtype = torch.float32
     for tensor in tensors:
         dtype = torch.promote_types(dtype, tensor.dtype)

@@ -1,5 +1,20 @@
 """What stands in a slot before its step was ever evaluated."""
 
-from forerun.engine.guesses.guess import Copy, Extrapolate, Guess, Hold, Known, KnownPrefix, Probe, sweep_on
+from forerun.engine.guesses.base import FilledSlots, Guess, KnownPrefix, sweep_on
+from forerun.engine.guesses.copy import Copy
+from forerun.engine.guesses.extrapolate import Extrapolate
+from forerun.engine.guesses.hold import Hold
+from forerun.engine.guesses.known import Known
+from forerun.engine.guesses.probe import Probe
 
-__all__ = ["Copy", "Extrapolate", "Guess", "Hold", "Known", "KnownPrefix", "Probe", "sweep_on"]
+__all__ = [
+    "Copy",
+    "Extrapolate",
+    "FilledSlots",
+    "Guess",
+    "Hold",
+    "Known",
+    "KnownPrefix",
+    "Probe",
+    "sweep_on",
+]

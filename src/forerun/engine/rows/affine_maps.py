@@ -75,7 +75,12 @@ class AffineMaps:
         shift = self.shift
         if shift is not None:
             shift = shift[rows]
-        return AffineMaps(start, self.state_factors[rows], self.output_factors[rows], shift)
+        return AffineMaps(
+            start,
+            self.state_factors[rows],
+            self.output_factors[rows],
+            shift,
+        )
 
     def compute_propagators(self, slopes: Tensor | None) -> Tensor:
         """Return `A_i = a_i + b_i S_i`, shaped like the slopes: `(W, *batch, 1)`, `(W, *batch, D)` or dense."""

@@ -6,7 +6,12 @@ import torch
 from torch import Tensor
 
 from forerun.engine.numerics.layout import RowLayout
-from forerun.engine.numerics.tree import Tree, describe_tree, tree_map, tree_tensors
+from forerun.engine.numerics.tree import (
+    Tree,
+    describe_tree,
+    tree_map,
+    tree_tensors,
+)
 from forerun.engine.process import Process
 from forerun.engine.rows.affine_maps import AffineCache, AffineMaps
 
@@ -19,7 +24,11 @@ class Problem:
 
     def __init__(self, process: Process, state: Tree) -> None:
         self.process = process
-        self.input_layout = RowLayout.from_tree(process.observe(state), batch_dims=process.batch_dims, name="input")
+        self.input_layout = RowLayout.from_tree(
+            process.observe(state),
+            batch_dims=process.batch_dims,
+            name="input",
+        )
         self._affine_cache = AffineCache(process, self.input_layout)
         self._output_layout: RowLayout | None = None
 

@@ -1,4 +1,4 @@
-"""Sequences of states that are unpacked, or joined, only where somebody looks."""
+"""RowStates and JoinedStates: sequences of states that are unpacked only where somebody looks."""
 
 from __future__ import annotations
 
@@ -33,37 +33,16 @@ class RowStates(Sequence[Tree]):
         return self.layout.unpack(self.rows[index])
 
 
-def copy_states(states: Sequence[Tree]) -> Sequence[Tree]:
-    """The same states, in memory of their own: a state may be a view into a whole window, which would live on."""
-    if isinstance(states, RowStates):
-        return RowStates(states.layout, states.rows.clone())
-    return [tree_map(torch.clone, state) for state in states]
-
-
-def stack_states(states: Sequence[Tree]) -> Tree:
-    """States as one tree, with a leading axis over them; without unpacking those that lie in rows."""
-    parts = states.parts if isinstance(states, JoinedStates) else [states]
-    found = [part.layout.unpack(part.rows) if isinstance(part, RowStates) else _piled(part) for part in parts]
-    return found[0] if len(found) == 1 else pytree.tree_map(_cat, *found)
-
-
-def _piled(states: Sequence[Tree]) -> Tree:
-    return pytree.tree_map(lambda *leaves: torch.stack(leaves) if isinstance(leaves[0], Tensor) else leaves[0], *states)
-
-
-def _cat(*leaves: Any) -> Any:
-    return torch.cat(leaves) if isinstance(leaves[0], Tensor) else leaves[0]
-
-
 class JoinedStates(Sequence[Tree]):
-    """Sequences one after another, without unpacking them."""
+    """Sequences of states one after another, without unpacking them."""
 
-    def __init__(self, *parts: Sequence[Tree]) -> None:
-        nested = [part.parts if isinstance(part, JoinedStates) else [part] for part in parts]
-        self.parts: list[Sequence[Tree]] = [part for inner in nested for part in inner if len(part)]
+    def __init__(self, *sequences: Sequence[Tree]) -> None:
+        self.sequences: list[Sequence[Tree]] = []
+        for sequence in sequences:
+            self.sequences += [inner for inner in _inner_sequences(sequence) if len(inner)]
 
     def __len__(self) -> int:
-        return sum(map(len, self.parts))
+        return sum(map(len, self.sequences))
 
     @overload
     def __getitem__(self, index: int) -> Tree: ...
@@ -71,18 +50,61 @@ class JoinedStates(Sequence[Tree]):
     def __getitem__(self, index: slice) -> Sequence[Tree]: ...
     def __getitem__(self, index: int | slice) -> Tree | Sequence[Tree]:
         if isinstance(index, slice):
-            first, last, _ = index.indices(len(self))
-            return JoinedStates(*self._cut(first, last))
+            start, stop, _ = index.indices(len(self))
+            return JoinedStates(*self._cut_sequences(start, stop))
         index = range(len(self))[index]
-        for part in self.parts:
-            if index < len(part):
-                return part[index]
-            index -= len(part)
-        raise AssertionError("an index within the length lies in a part")
+        for sequence in self.sequences:
+            if index < len(sequence):
+                return sequence[index]
+            index -= len(sequence)
+        raise AssertionError("an index within the length lies in a sequence")
 
-    def _cut(self, first: int, last: int) -> list[Sequence[Tree]]:
-        found = []
-        for part in self.parts:
-            found.append(part[max(first, 0) : max(last, 0)])
-            first, last = first - len(part), last - len(part)
-        return found
+    def _cut_sequences(self, start: int, stop: int) -> list[Sequence[Tree]]:
+        """Return what lies from `start` to `stop` of every sequence."""
+        cut = []
+        for sequence in self.sequences:
+            cut.append(sequence[max(start, 0) : max(stop, 0)])
+            start -= len(sequence)
+            stop -= len(sequence)
+        return cut
+
+
+def copy_states(states: Sequence[Tree]) -> Sequence[Tree]:
+    """Return the states in memory of their own: a state may be a view into a whole window, which would live on."""
+    if isinstance(states, RowStates):
+        return RowStates(states.layout, states.rows.clone())
+    return [tree_map(torch.clone, state) for state in states]
+
+
+def stack_states(states: Sequence[Tree]) -> Tree:
+    """Return the states as one tree, with a leading axis over them; without unpacking those that lie in rows."""
+    trees = []
+    for sequence in _inner_sequences(states):
+        if isinstance(sequence, RowStates):
+            trees.append(sequence.layout.unpack(sequence.rows))
+        else:
+            trees.append(pytree.tree_map(_stack_leaves, *sequence))
+    if len(trees) == 1:
+        return trees[0]
+    return pytree.tree_map(_concatenate_leaves, *trees)
+
+
+def _inner_sequences(states: Sequence[Tree]) -> list[Sequence[Tree]]:
+    """Return the sequences that were joined, or the one that was not."""
+    if isinstance(states, JoinedStates):
+        return states.sequences
+    return [states]
+
+
+def _stack_leaves(*leaves: Any) -> Any:
+    """Return tensors stacked; of plain values the first, as they are the same in every state."""
+    if isinstance(leaves[0], Tensor):
+        return torch.stack(leaves)
+    return leaves[0]
+
+
+def _concatenate_leaves(*leaves: Any) -> Any:
+    """Return tensors one after another; of plain values the first."""
+    if isinstance(leaves[0], Tensor):
+        return torch.cat(leaves)
+    return leaves[0]

@@ -14,33 +14,23 @@ import torch
 from torch import Tensor
 
 from forerun.engine.numerics.scan import affine_scan
-from forerun.engine.numerics.small_matrices import multiply_by_element, prefers_elements
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.rows.affine_maps import AffineMaps
+from forerun.engine.rows.linear_outputs import LinearOutputs, apply_slopes
 from forerun.engine.rows.problem import Problem
 from forerun.engine.rows.state_sequences import RowStates
 
-WIDE = 4096  # elements of a step from which on a sweep is bound by memory
+MEMORY_BOUND_ELEMENTS = 4096  # elements of a step from which on a sweep is bound by memory
 
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What a sweep over `W` steps leaves behind."""
+    """The path of a sweep over `W` steps."""
 
     states: Sequence[Tree]  # x_{start+1} .. x_stop
     inputs: Tensor  # (W + 1, *batch, D): the inputs of x_start .. x_stop
     outputs: Tensor  # (W, *batch, E): the outputs as corrected
     moves: Tensor  # (W, *batch, D): how far each input lies from the one that was evaluated
-
-
-def apply_slopes(slopes: Tensor, moves: Tensor) -> Tensor:
-    """`S m` for scalar `(..., 1)`, diagonal `(..., D)` or dense `(..., E, D)` slopes and moves `(..., D)`."""
-    if slopes.dim() == moves.dim():
-        return slopes * moves
-    multiply = (
-        multiply_by_element if prefers_elements(slopes.shape[-1], slopes.numel(), slopes.device) else torch.matmul
-    )
-    return multiply(slopes, moves.unsqueeze(-1)).squeeze(-1)
 
 
 def sweep_window(
@@ -55,80 +45,100 @@ def sweep_window(
     """Advance from the state of step `start` over the steps of `outputs`.
 
     Args:
+        problem: the process, in rows.
+        start: the first step.
+        state: its state.
         outputs: `(W, *batch, E)`, as evaluated at the inputs `evaluated_inputs`.
         slopes: scalar `(W, *batch, 1)`, diagonal `(W, *batch, D)` or dense `(W, *batch, E, D)`; None is zero.
         evaluated_inputs: `(W, *batch, D)`, the inputs at which the outputs were evaluated.
     """
+    linear = LinearOutputs(outputs, evaluated_inputs, slopes)
     maps = problem.affine_maps(start, len(outputs))
     if maps is None:
-        return _in_order(problem, start, state, outputs=outputs, slopes=slopes, evaluated_inputs=evaluated_inputs)
-    return _by_scan(problem, maps, state, outputs=outputs, slopes=slopes, evaluated_inputs=evaluated_inputs)
-
-
-def _in_order(
-    problem: Problem, start: int, state: Tree, *, outputs: Tensor, slopes: Tensor | None, evaluated_inputs: Tensor
-) -> SweepResult:
-    states, used = [], []
-    seen = problem.observe(state)
-    inputs, moves = [seen], []
-    for step, output, slope, anchor in zip(
-        range(start, start + len(outputs)),
-        outputs.unbind(),
-        outputs.unbind() if slopes is None else slopes.unbind(),
-        evaluated_inputs.unbind(),
-        strict=True,
-    ):
-        moves.append(seen - anchor)
-        used.append(output if slopes is None else output + apply_slopes(slope, moves[-1]))
-        state = problem.advance(step, state, used[-1])
-        seen = problem.observe(state)
-        states.append(state)
-        inputs.append(seen)
-    corrected = outputs if slopes is None else torch.stack(used)
-    return SweepResult(states, torch.stack(inputs), corrected, torch.stack(moves) if moves else evaluated_inputs)
-
-
-def _by_scan(
-    problem: Problem, maps: AffineMaps, state: Tree, *, outputs: Tensor, slopes: Tensor | None, evaluated_inputs: Tensor
-) -> SweepResult:
-    """The same as one scan: `x_{i+1} = (a_i + b_i S_i) x_i + b_i (o_i - S_i u_i) + c_i`."""
+        return _sweep_in_order(problem, start, state, linear)
     first = problem.observe(state)
-    if first.numel() >= WIDE and not (slopes is not None and slopes.shape[-1] > 1):
-        return _in_cache(problem, maps, first, outputs=outputs, slopes=slopes, evaluated_inputs=evaluated_inputs)
-    propagator, plain = maps.compute_propagators(slopes), outputs
-    if slopes is not None and len(outputs):
-        plain = outputs - apply_slopes(slopes, evaluated_inputs)
+    pointwise = slopes is None or slopes.shape[-1] == 1
+    if pointwise and first.numel() >= MEMORY_BOUND_ELEMENTS:
+        return _sweep_wide_rows(problem, maps, first, linear)
+    return _sweep_by_scan(problem, maps, first, linear)
+
+
+def _sweep_in_order(problem: Problem, start: int, state: Tree, linear: LinearOutputs) -> SweepResult:
+    """Sweep by `advance`, step by step."""
+    slopes = None
+    if linear.slopes is not None:
+        slopes = linear.slopes.unbind()
+    evaluated_inputs = linear.inputs.unbind()
+    observed = problem.observe(state)
+    states, outputs = [], []
+    inputs, moves = [observed], []
+    for index, output in enumerate(linear.outputs.unbind()):
+        move = observed - evaluated_inputs[index]
+        if slopes is not None:
+            output = output + apply_slopes(slopes[index], move)
+        state = problem.advance(start + index, state, output)
+        observed = problem.observe(state)
+        states.append(state)
+        outputs.append(output)
+        inputs.append(observed)
+        moves.append(move)
+    return SweepResult(
+        states=states,
+        inputs=torch.stack(inputs),
+        outputs=linear.outputs if slopes is None else torch.stack(outputs),
+        moves=torch.stack(moves) if moves else linear.inputs,
+    )
+
+
+def _sweep_by_scan(problem: Problem, maps: AffineMaps, first: Tensor, linear: LinearOutputs) -> SweepResult:
+    """Sweep by one scan of `x_{i+1} = (a_i + b_i S_i) x_i + b_i (o_i - S_i u_i) + c_i`."""
+    propagators = maps.compute_propagators(linear.slopes)
+    constants = linear.outputs
+    if linear.slopes is not None and len(linear):
+        constants = linear.outputs - apply_slopes(linear.slopes, linear.inputs)
         # the first step as it is written above: `S x - S u` would lose what a large slope multiplies
-        plain[0] = outputs[0] + apply_slopes(slopes[0], first - evaluated_inputs[0])
-        propagator[:1] = maps.select_steps(maps.start, 1).compute_propagators(torch.zeros_like(slopes[:1]))
-    shift = maps.output_factors * plain if maps.shift is None else torch.addcmul(maps.shift, maps.output_factors, plain)
-    inputs = torch.cat([first.unsqueeze(0), affine_scan(propagator, shift, first, differentiable=False)])
-    moves = inputs[:-1] - evaluated_inputs
-    corrected = outputs if slopes is None else outputs + apply_slopes(slopes, moves)
-    return SweepResult(RowStates(problem.input_layout, inputs[1:]), inputs, corrected, moves)
+        first_correction = apply_slopes(linear.slopes[0], first - linear.inputs[0])
+        constants[0] = linear.outputs[0] + first_correction
+        first_map = maps.select_steps(maps.start, 1)
+        propagators[:1] = first_map.compute_propagators(torch.zeros_like(linear.slopes[:1]))
+    if maps.shift is None:
+        shifts = maps.output_factors * constants
+    else:
+        shifts = torch.addcmul(maps.shift, maps.output_factors, constants)
+    path = affine_scan(propagators, shifts, first, differentiable=False)
+    inputs = torch.cat([first.unsqueeze(0), path])
+    moves = inputs[:-1] - linear.inputs
+    return SweepResult(
+        states=RowStates(problem.input_layout, inputs[1:]),
+        inputs=inputs,
+        outputs=linear.correct_outputs(moves),
+        moves=moves,
+    )
 
 
-def _in_cache(
-    problem: Problem,
-    maps: AffineMaps,
-    first: Tensor,
-    *,
-    outputs: Tensor,
-    slopes: Tensor | None,
-    evaluated_inputs: Tensor,
-) -> SweepResult:
-    """The same row by row, for rows so wide that time is memory traffic: each is finished while it is in the cache."""
-    inputs = outputs.new_empty((len(outputs) + 1, *first.shape))
-    moves, corrected = torch.empty_like(inputs[1:]), outputs if slopes is None else torch.empty_like(outputs)
+def _sweep_wide_rows(problem: Problem, maps: AffineMaps, first: Tensor, linear: LinearOutputs) -> SweepResult:
+    """Sweep row by row, where rows are so wide that time is memory traffic: each is finished while it is cached."""
+    inputs = linear.outputs.new_empty((len(linear) + 1, *first.shape))
+    moves = torch.empty_like(inputs[1:])
+    outputs = linear.outputs
+    if linear.slopes is not None:
+        outputs = torch.empty_like(linear.outputs)
     inputs[0] = first
     rows = inputs.unbind()
-    for index, (keep, gain) in enumerate(zip(maps.state_factors.flatten(), maps.output_factors.flatten(), strict=True)):
-        state, following, move, used = rows[index], rows[index + 1], moves[index], corrected[index]
-        torch.sub(state, evaluated_inputs[index], out=move)
-        if slopes is not None:
-            torch.addcmul(outputs[index], slopes[index], move, out=used)
-        torch.mul(state, keep, out=following)
-        following.addcmul_(used, gain)
+    factors = zip(maps.state_factors.flatten(), maps.output_factors.flatten(), strict=True)
+    for index, (state_factor, output_factor) in enumerate(factors):
+        state, next_state = rows[index], rows[index + 1]
+        move, output = moves[index], outputs[index]
+        torch.sub(state, linear.inputs[index], out=move)
+        if linear.slopes is not None:
+            torch.addcmul(linear.outputs[index], linear.slopes[index], move, out=output)
+        torch.mul(state, state_factor, out=next_state)
+        next_state.addcmul_(output, output_factor)
         if maps.shift is not None:
-            following.add_(maps.shift[index])
-    return SweepResult(RowStates(problem.input_layout, inputs[1:]), inputs, corrected, moves)
+            next_state.add_(maps.shift[index])
+    return SweepResult(
+        states=RowStates(problem.input_layout, inputs[1:]),
+        inputs=inputs,
+        outputs=outputs,
+        moves=moves,
+    )

@@ -1,5 +1,9 @@
 """How many steps are in flight together."""
 
-from forerun.engine.windows.auto import Auto, Full, Sliding, Window, Within
+from forerun.engine.windows.auto import Auto
+from forerun.engine.windows.base import Window
+from forerun.engine.windows.full import Full
+from forerun.engine.windows.sliding import Sliding
+from forerun.engine.windows.within import Within
 
 __all__ = ["Auto", "Full", "Sliding", "Window", "Within"]

@@ -1,80 +1,54 @@
-"""Window: how many steps are in flight together."""
+"""Auto: the width that minimises the predicted time, from what the rounds so far cost and how far they got."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from forerun.engine.rounds import Round
-from forerun.engine.windows.cost_model import RoundCost, RoundProgress, loss
+from forerun.engine.windows.base import Window
+from forerun.engine.windows.round_cost import RoundCost, sum_losses
+from forerun.engine.windows.round_progress import RoundProgress
 
-START, GROWTH = 8, 8  # the first width above one, and how many times wider the next round may be
-AHEAD = 6  # times what a round advances, the most that is worth holding: far steps were guessed too long ago
-STAKE, LEAST = 0.08, 2.0  # what may be lost on trying: a share of a sequential run, and at least so many steps
-SPENT, PATIENCE = 0.5, 5.0  # share of it, and steps, that a window may lose in a row before it is given up
-KEEP, GROW = 0.85, 0.9  # of the present price that a narrower width must promise, and a wider one
-MEMORY = 24  # rounds to look back for a window
-LADDER = [base << power for power in range(12) for base in (2, 3)]  # 2 3 4 6 8 12 16 ...
-LAST = 0.05  # share of the path at whose end a decision to decline is not worth a word
-TINY = 1e-12
-
-
-class Window(ABC):
-    """The width of the next round, from the rounds so far."""
-
-    @abstractmethod
-    def width(self, log: Sequence[Round], length: int) -> int:
-        """Steps of the next window; the path's end may cut it short. 0 to decline: sequential from here on."""
-
-    def note(self, log: Sequence[Round], length: int) -> str | None:
-        """Why it declined, asked when it does; None where there is nothing to say."""
-        return None
-
-    def declines(self, length: int) -> str | None:
-        """Why a path of this length is not worth setting anything up for; None where it may be."""
-        return None
-
-
-@dataclass(frozen=True)
-class Full(Window):
-    """All steps that are left."""
-
-    def width(self, log: Sequence[Round], length: int) -> int:
-        return length
-
-
-@dataclass(frozen=True)
-class Sliding(Window):
-    """`size` steps."""
-
-    size: int
-
-    def __post_init__(self) -> None:
-        if self.size < 1:
-            raise ValueError(f"Sliding({self.size}) holds no step; pass a size of 1 (sequential) or more")
-
-    def width(self, log: Sequence[Round], length: int) -> int:
-        return self.size
+FIRST_WIDTH = 8  # above one, at most
+MAX_GROWTH = 8  # times wider that the next round may be
+MAX_WIDTH_PER_ADVANCE = 6  # times what a round advances, the most that is worth holding: far steps are guessed long ago
+STAKE_SHARE, MIN_STAKE_STEPS = (
+    0.08,
+    2.0,
+)  # what may be lost on trying: of a sequential run, and at least so many steps
+PATIENCE_SHARE, PATIENCE_STEPS = (
+    0.5,
+    5.0,
+)  # of the stake, and steps, that may be lost in a row before giving up
+NARROWER_PRICE_RATIO, WIDER_PRICE_RATIO = (
+    0.85,
+    0.9,
+)  # of the present price, that another width must promise
+LOOK_BACK_ROUNDS = 24  # to look for a window in
+CANDIDATE_WIDTHS = [base << power for power in range(12) for base in (2, 3)]  # 2 3 4 6 8 12 16 ...
+UNNOTED_SHARE = 0.05  # of the path at whose end a decision to decline is not worth a word
+MIN_SECONDS = 1e-12
+LONG_PATH = 200  # steps from which on two warm single steps are measured, not one
 
 
 @dataclass(frozen=True)
 class Auto(Window):
     """The width that minimises the predicted time, `c(W) / p(W)`: seconds of a round over the steps it advances.
 
-    Both are measured on the rounds so far (`forerun.engine.windows.cost_model`). After a few single steps the window
+    Both are measured on the rounds so far (`RoundCost`, `RoundProgress`). After a few single steps the window
     opens, so narrow that its failure would cost little, and moves to the width of the lowest price within reach: half
     the present one at least, and no more than several times what a round advances. It declines where no width promises
     to beat single steps and the last rounds have lost as much as was at stake; `note` says why.
 
     Args:
         max_width: largest width.
-        fewest: steps of the shortest path that is tried. Samplers of ten steps take seven to ten rounds
+        min_length: steps of the shortest path that is tried. Samplers of ten steps take seven to ten rounds
             (`benchmarks/fewer_steps_is_the_rival.py`).
     """
 
     max_width: int = 512
-    fewest: int = 12
+    min_length: int = 12
 
     def __post_init__(self) -> None:
         if self.max_width < 1:
@@ -83,85 +57,124 @@ class Auto(Window):
             )
 
     def width(self, log: Sequence[Round], length: int) -> int:
-        if length < self.fewest:
+        if length < self.min_length:
             return 0
-        if not any(entry.width > 1 for entry in log[-MEMORY:]):
-            return 1 if 0 < len(log) <= _singles(length) else self._begin(length)
-        return self._best(log, length)
+        recent = log[-LOOK_BACK_ROUNDS:]
+        if all(entry.width == 1 for entry in recent):
+            return self._open_window(log, length)
+        if any(entry.in_order for entry in recent):
+            return 0  # the check went back, but a run declines once for all
+        return self._choose_width(log, length)
 
     def declines(self, length: int) -> str | None:
-        few = f"Sequential: {length} steps are too few to gain by running ahead; window=Full() tries all the same."
-        return few if length < self.fewest else None
-
-    def note(self, log: Sequence[Round], length: int) -> str | None:
-        if length < self.fewest:
-            return self.declines(length)
-        costs, gains, last = RoundCost.of(log), RoundProgress.of(log), log[-1]
-        if length - last.start - last.accepted < LAST * length:
+        if length >= self.min_length:
             return None
         return (
-            f"Sequential from step {last.start + last.accepted} on: a round of {last.width} steps costs "
-            f"{costs(last.width) / max(costs.single, TINY):.1f} times a single step and advances "
-            f"{gains(last.width):.1f} steps."
+            f"Sequential: {length} steps are too few to gain by taking them in parallel; "
+            "window=Full() tries all the same."
         )
 
-    def _begin(self, length: int) -> int:
-        """The first width above one: two such rounds may advance one step each and cost as much as all their steps."""
-        return max(min(START, self.max_width, 1 + int(_stake(length) / 2)), 1)
-
-    def _best(self, log: Sequence[Round], length: int) -> int:
-        """The width of the next round; 0 where none is predicted to win."""
-        if any(entry.in_order for entry in log[-MEMORY:]):
-            return 0  # the check went back, but a run declines once for all
-        costs, gains, last = RoundCost.of(log), RoundProgress.of(log), log[-1]
-        if costs.widths[0] > 1:
-            return 1  # a resumed run, or one that was guessed ahead, began wide
-        now = last.width if last.width > 1 else self._begin(length)  # where the check went back, it opens anew
-        spent, stake = loss(log, costs), _stake(length) * costs.single
-        choices = self._choices(now, gains, length)
-        afford = stake - spent + gains(now) * costs.single
-        tried = costs.widths[-1]
-        price = {w: costs(w) / gains.beyond(w, now) for w in choices if w <= max(tried, now) or costs.risk(w) <= afford}
-        best = min(price, key=price.__getitem__, default=1)
-        if costs.count(now) == 1 and now in price and best <= now:
-            return now  # the first round of a width may be cold, and is no reason to go back
-        if not price or (price[best] >= costs.single and spent > min(SPENT * stake, PATIENCE * costs.single)):
-            return 0
-        return now if now in price and price[best] > (GROW if best > now else KEEP) * price[now] else best
-
-    def _choices(self, now: int, gains: RoundProgress, length: int) -> list[int]:
-        """Widths above one within reach of the present one, which is among them if it is not too wide."""
-        worth = max(AHEAD * gains(now), self._begin(length), now / 2)
-        top = min(self.max_width, GROWTH * now, int(worth))
-        return [width for width in sorted({*LADDER, now, top}) if 1 < width <= max(top, 2) and width >= now / 2]
-
-
-@dataclass(frozen=True)
-class Within(Window):
-    """Another window, cut to `most` steps, as memory may ask."""
-
-    window: Window
-    most: int
-
-    def __post_init__(self) -> None:
-        if self.most < 1:
-            raise ValueError(f"Within(..., {self.most}) holds no step; pass 1 (sequential) or more")
-
-    def width(self, log: Sequence[Round], length: int) -> int:
-        return min(self.window.width(log, length), self.most)
-
     def note(self, log: Sequence[Round], length: int) -> str | None:
-        return self.window.note(log, length)
+        if length < self.min_length:
+            return self.declines(length)
+        last = log[-1]
+        step = last.start + last.accepted
+        if length - step < UNNOTED_SHARE * length:
+            return None
+        cost = RoundCost.from_log(log)
+        progress = RoundProgress.from_log(log)
+        relative_cost = cost(last.width) / max(cost.single, MIN_SECONDS)
+        return (
+            f"Sequential from step {step} on: a round of {last.width} steps costs "
+            f"{relative_cost:.1f} times a single step and advances {progress(last.width):.1f} steps."
+        )
 
-    def declines(self, length: int) -> str | None:
-        return self.window.declines(length)
+    def _open_window(self, log: Sequence[Round], length: int) -> int:
+        """Return the width where no window was open of late: single steps after the first round, then the first."""
+        if 0 < len(log) <= _warm_single_steps(length):
+            return 1
+        return self._first_width(length)
+
+    def _first_width(self, length: int) -> int:
+        """Return a width above one whose failure is within the stake: two such rounds may advance one step each."""
+        affordable = 1 + int(_stake_steps(length) / 2)
+        return max(min(FIRST_WIDTH, self.max_width, affordable), 1)
+
+    def _choose_width(self, log: Sequence[Round], length: int) -> int:
+        """Return the width of the next round; 0 where none is predicted to win."""
+        cost = RoundCost.from_log(log)
+        if cost.widths[0] > 1:
+            return 1  # a resumed run, or one whose first window was guessed, began wide
+        progress = RoundProgress.from_log(log)
+        present = log[-1].width
+        if present == 1:
+            present = self._first_width(length)  # where the check went back, it opens again
+        stake = _stake_steps(length) * cost.single
+        loss = sum_losses(log, cost)
+        affordable = stake - loss + progress(present) * cost.single
+        prices = self._predict_prices(
+            cost,
+            progress,
+            present=present,
+            affordable=affordable,
+            length=length,
+        )
+        if not prices:
+            return 0
+        best = min(prices, key=prices.__getitem__)
+        is_first_try = cost.count_measurements(present) == 1
+        if is_first_try and present in prices and best <= present:
+            return present  # the first round of a width may be cold, and is no reason to go back
+        patience = min(PATIENCE_SHARE * stake, PATIENCE_STEPS * cost.single)
+        if prices[best] >= cost.single and loss > patience:
+            return 0
+        return _keep_or_move(prices, present, best)
+
+    def _predict_prices(
+        self,
+        cost: RoundCost,
+        progress: RoundProgress,
+        *,
+        present: int,
+        affordable: float,
+        length: int,
+    ) -> dict[int, float]:
+        """Return the predicted seconds a step, `c(W) / p(W)`, of the widths within reach that may be tried."""
+        widest_measured = max(cost.widths[-1], present)
+        prices = {}
+        for width in self._reachable_widths(progress, present, length):
+            if width <= widest_measured or cost.cautious(width) <= affordable:
+                prices[width] = cost(width) / progress.extrapolate(width, present)
+        return prices
+
+    def _reachable_widths(self, progress: RoundProgress, present: int, length: int) -> list[int]:
+        """Return the widths above one within reach of the present one, itself among them if it is not too wide."""
+        worth_holding = max(
+            MAX_WIDTH_PER_ADVANCE * progress(present),
+            self._first_width(length),
+            present / 2,
+        )
+        widest = min(self.max_width, MAX_GROWTH * present, int(worth_holding))
+        narrowest = max(present / 2, 2)
+        candidates = sorted({*CANDIDATE_WIDTHS, present, widest})
+        return [width for width in candidates if narrowest <= width <= max(widest, 2)]
 
 
-def _singles(length: int) -> int:
-    """Rounds of one step after the first, to know what a single step costs when warm."""
-    return 1 if length < 200 else 2
+def _keep_or_move(prices: Mapping[int, float], present: int, best: int) -> int:
+    """Return the best width, or the present one where the best promises too little to move."""
+    if present not in prices:
+        return best
+    ratio = WIDER_PRICE_RATIO if best > present else NARROWER_PRICE_RATIO
+    if prices[best] > ratio * prices[present]:
+        return present
+    return best
 
 
-def _stake(length: int) -> float:
-    """What may be lost on trying a width, in single steps."""
-    return max(STAKE * length, LEAST)
+def _warm_single_steps(length: int) -> int:
+    """Return how many rounds of one step are measured after the first, which is cold."""
+    return 1 if length < LONG_PATH else 2
+
+
+def _stake_steps(length: int) -> float:
+    """Return what may be lost on trying a width, in single steps."""
+    return max(STAKE_SHARE * length, MIN_STAKE_STEPS)

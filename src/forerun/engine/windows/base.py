@@ -1,0 +1,24 @@
+"""Window: how many steps are in flight together."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from forerun.engine.rounds import Round
+
+
+class Window(ABC):
+    """The width of the next round, from the rounds so far."""
+
+    @abstractmethod
+    def width(self, log: Sequence[Round], length: int) -> int:
+        """Return the steps of the next window; the path's end may cut it short. 0 to decline: in order from here on."""
+
+    def note(self, log: Sequence[Round], length: int) -> str | None:
+        """Return why it declined, asked when it does; None where there is nothing to say."""
+        return None
+
+    def declines(self, length: int) -> str | None:
+        """Return why a path of this length is not worth setting anything up for; None where it may be."""
+        return None

@@ -1,0 +1,30 @@
+"""Within: another window, cut to a largest width."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from forerun.engine.rounds import Round
+from forerun.engine.windows.base import Window
+
+
+@dataclass(frozen=True)
+class Within(Window):
+    """Another window, cut to `max_width` steps, as memory may ask."""
+
+    window: Window
+    max_width: int
+
+    def __post_init__(self) -> None:
+        if self.max_width < 1:
+            raise ValueError(f"Within(..., {self.max_width}) holds no step; pass 1 (sequential) or more")
+
+    def width(self, log: Sequence[Round], length: int) -> int:
+        return min(self.window.width(log, length), self.max_width)
+
+    def note(self, log: Sequence[Round], length: int) -> str | None:
+        return self.window.note(log, length)
+
+    def declines(self, length: int) -> str | None:
+        return self.window.declines(length)

@@ -1,0 +1,114 @@
+"""A change of shape: the user's function over parameters and moments, and the state that comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from forerun.engine.numerics.tree import Tree, tree_map
+from forerun.optim.barriers import Barriers, Moments
+from forerun.optim.packing import unpack_value
+from forerun.optim.parameters import Parameters
+
+TensorEntry = dict[str, Any]  # what an optimiser keeps for one tensor, by name
+
+
+def change_shapes(
+    barriers: Barriers,
+    step: int,
+    state: Tree,
+    *,
+    parameters: Parameters,
+    locations: Sequence[tuple[int, int]],
+) -> Tree:
+    """Return the state after the change that is due before a step.
+
+    Args:
+        barriers: the change.
+        step: the step that follows.
+        state: the state before it.
+        parameters: which tensors stand where in the user's tree.
+        locations: for every tensor, the index of its optimiser and its index in that one's carried state.
+
+    Raises:
+        TypeError: the change does not return parameters and moments.
+        ValueError: its moments are not those that it was given, or not of the shapes of the parameters.
+    """
+    entries = [state["optimizers"][optimizer]["state"][index] or {} for optimizer, index in locations]
+    moments = _moment_trees(state, entries, parameters)
+    answer = barriers.change(step, parameters.build_tree(unpack_value(state["params"])), moments)
+    new_params, new_moments = _require_answer(answer, moments)
+    tensors = [tensor.detach().clone() for tensor in parameters.split_tree(new_params)]
+    state = dict(state, params=tensors, changed=step)
+    if new_moments is None:
+        return _restart_optimizers(state)
+    leaves_by_name = {name: parameters.split_tree(tree) for name, tree in new_moments.items()}
+    average = leaves_by_name.pop("average", [])
+    optimizers = [{"groups": entry["groups"], "state": list(entry["state"])} for entry in state["optimizers"]]
+    for place, (optimizer, index) in enumerate(locations):
+        if entries[place]:
+            tensor_moments = _moments_at(place, leaves_by_name)
+            _require_shapes(parameters.labels[place], tensors[place], tensor_moments)
+            optimizers[optimizer]["state"][index] = {**entries[place], **tree_map(torch.clone, tensor_moments)}
+    return dict(state, optimizers=optimizers, average=average)
+
+
+def _moment_trees(state: Tree, entries: Sequence[TensorEntry], parameters: Parameters) -> Moments:
+    """Return a tree like the parameters for everything that has their shape; None where there is nothing yet."""
+    pairs = zip(entries, state["params"], strict=True)
+    moments_by_tensor = [_shaped_moments(entry, tensor) for entry, tensor in pairs]
+    names = sorted({name for moments in moments_by_tensor for name in moments})
+    leaves_by_name = {name: [moments.get(name) for moments in moments_by_tensor] for name in names}
+    if state["average"]:
+        leaves_by_name["average"] = state["average"]
+    return {name: parameters.build_tree(unpack_value(leaves)) for name, leaves in leaves_by_name.items()}
+
+
+def _shaped_moments(entry: TensorEntry, tensor: Tensor) -> dict[str, Tensor]:
+    """Return what an optimiser keeps in the shape of a parameter; the count of steps of a scalar is not a moment."""
+    return {name: value for name, value in entry.items() if _is_moment(name, value, tensor)}
+
+
+def _is_moment(name: str, value: Any, tensor: Tensor) -> bool:
+    if not isinstance(value, Tensor) or value.shape != tensor.shape:
+        return False
+    return value.dim() > 0 or name != "step"
+
+
+def _moments_at(place: int, leaves_by_name: dict[str, list[Any]]) -> dict[str, Tensor]:
+    return {name: leaves[place] for name, leaves in leaves_by_name.items() if leaves[place] is not None}
+
+
+def _require_answer(answer: Any, moments: Moments) -> tuple[Tree, Moments | None]:
+    if not (isinstance(answer, tuple) and len(answer) == 2):
+        raise TypeError(
+            f"change returned {type(answer).__name__}, but must return parameters and moments: return params, moments"
+        )
+    new_params, new_moments = answer
+    if new_moments is not None and set(new_moments) != set(moments):
+        raise ValueError(
+            f"change was given the moments {sorted(moments)} and returned {sorted(new_moments)}; return all of them, "
+            "or None to start the optimisers afresh"
+        )
+    return new_params, new_moments
+
+
+def _restart_optimizers(state: Tree) -> Tree:
+    """Return a state whose optimisers have not stepped yet, and whose average begins here."""
+    optimizers = []
+    for entry in state["optimizers"]:
+        optimizers.append({"groups": entry["groups"], "state": [None] * len(entry["state"])})
+    average = [tensor.clone() for tensor in state["params"]] if state["average"] else []
+    return dict(state, optimizers=optimizers, average=average)
+
+
+def _require_shapes(label: str, tensor: Tensor, moments: dict[str, Tensor]) -> None:
+    for name, moment in moments.items():
+        if moment.shape != tensor.shape:
+            raise ValueError(
+                f"change made {label} of shape {list(tensor.shape)}, but its {name} of {list(moment.shape)}; change "
+                "both alike: tree_map(rows, params), tree_map(rows, moments)"
+            )
