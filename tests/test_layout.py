@@ -14,7 +14,7 @@ from house import MODULES, Module
 
 MAX_NAMES = 25
 MAX_FILE_LINES = 300
-MAX_METHOD_FILE_LINES = 150
+MAX_METHOD_FILE_LINES = 180
 MAX_FUNCTION_LINES = 48
 
 
@@ -179,9 +179,9 @@ def test_what_is_not_documented_is_found():
 
 def test_what_is_too_long_is_found():
     def too_long(modules):
-        return house.long_files(modules, lines=300, method_lines=150) + house.long_functions(modules, lines=47)
+        return house.long_files(modules, lines=300, method_lines=180) + house.long_functions(modules, lines=47)
 
     function = '"""Doc."""\ndef f():\n    """Doc\n\n    string."""\n' + "    x = 1\n" * 60
     assert broken_by(too_long, ("tides", function)) == ["forerun.tides.f has 61 lines; the budget is 47"]
-    assert "budget is 150" in broken_by(too_long, ("engine.methods.tides", "x = 1\n" * 151))[0]
+    assert "budget is 180" in broken_by(too_long, ("engine.methods.tides", "x = 1\n" * 181))[0]
     assert not broken_by(too_long, ("tides", "x = 1\n" * 300))
