@@ -1,5 +1,7 @@
 """Steps before which the tree changes its shape: a grid that doubles, splats that are pruned and split."""
 
+import shutil
+
 import pytest
 import torch
 from optim.loops import EXACT, SEED, same
@@ -195,3 +197,18 @@ def test_without_control_a_stretch_between_barriers_is_a_few_rounds():
     solution = loop.run(STEPS).solution()
     assert solution.evaluations == STEPS
     assert solution.rounds == 3 * 2
+
+
+@pytest.mark.parametrize("options", [{}, LOOSE], ids=["exact", "loose"])
+def test_a_file_that_was_written_at_a_barrier_goes_on_after_it(tmp_path, options):
+    path = tmp_path / "run.safetensors"
+    truth, _, loop = grid(**options)
+    loop.run(STEPS).solution()
+    _, _, loop = grid(**options)
+    copies = []
+    for event in loop.run(STEPS, save=SaveEvery(DOUBLE[0], path)):
+        if event.step == DOUBLE[0]:
+            copies.append(shutil.copy(path, tmp_path / "at_the_barrier.safetensors"))
+    voxels, _, loop = grid(**options)
+    loop.run(STEPS, resume=copies[0]).solution()
+    assert same(truth, voxels)

@@ -56,7 +56,7 @@ class SegmentedRun:
         """Return whether a step is left; at a barrier the next segment begins."""
         while not self._run.goes_on():
             solution = self._run.solution()
-            place = self._place_after(solution)
+            place = self._drop_foresight(solution.checkpoint)
             if not solution.status.done or place.step >= self._begin.length:
                 return False
             self._finished.append(solution)
@@ -79,16 +79,15 @@ class SegmentedRun:
 
     def checkpoint(self) -> Checkpoint:
         """Return what is accepted so far."""
-        return self._run.checkpoint()
+        return self._drop_foresight(self._run.checkpoint())
 
     def solution(self) -> Solution:
         """Return one solution for all segments."""
         last = self._run.solution()
-        return join_solutions([*self._finished, last], checkpoint=self._place_after(last))
+        return join_solutions([*self._finished, last], checkpoint=self._drop_foresight(last.checkpoint))
 
-    def _place_after(self, solution: Solution) -> Checkpoint:
-        """Return where the run stands after a segment; what that foresaw does not reach over the barrier at its end."""
-        place = solution.checkpoint
+    def _drop_foresight(self, place: Checkpoint) -> Checkpoint:
+        """Return a checkpoint of the segment; what was foreseen does not reach over the barrier at its end."""
         at_barrier = self._run.problem.length <= place.step < self._begin.length
         return replace(place, ahead=None, shadow=None) if at_barrier else place
 

@@ -118,7 +118,7 @@ class LoopRun(Iterable[AcceptedStep]):
     ) -> Generator[AcceptedStep, None, None]:
         """Yield the steps that a round accepted, save where a file is due, and stop where a callback says so."""
         previous_step = self._place.step
-        self._place = event.checkpoint()
+        self._place = run.checkpoint()
         try:
             stop = yield from self._report_steps(event, quiet=quiet)
             stop = bool(self._loop.settings.callback(event)) or stop
