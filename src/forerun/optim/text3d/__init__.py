@@ -1,1 +1,1 @@
-"""Text to 3-D on a small scale: a world of coloured solids, a prior of their pictures, a voxel field, its mesh."""
+"""Parts of text to 3-D for one's own use: cameras, a voxel field and its pictures, the field's surface as a mesh."""

@@ -12,9 +12,11 @@ from torch import Tensor
 
 CAMERA_DISTANCE = 3.2  # from the origin
 SCENE_RADIUS = 1.2  # radius of the ball that things lie in, and that a picture shows
-HALF_VIEW = math.tan(math.radians(20.5))  # of the field of view
-MIN_ELEVATION, MAX_ELEVATION = math.radians(-10), math.radians(60)  # elevations that the prior has seen
-CAMERA_FEATURES = 9  # what the prior is told of a camera
+HALF_VIEW = math.tan(math.radians(20.5))  # tangent of half the field of view
+MIN_ELEVATION = math.radians(-10)  # the elevations that the prior was trained on
+MAX_ELEVATION = math.radians(60)
+HARMONICS = (1, 2, 4)  # of the azimuth: mugs, lights and the corners of a cube turn once, twice, four times
+CAMERA_FEATURES = 9  # numbers that describe a camera to the prior
 
 
 @final
@@ -36,65 +38,97 @@ class Cameras:
         return len(self.azimuth)
 
     def __getitem__(self, rows: slice | Tensor) -> Cameras:
-        return Cameras(self.azimuth[rows], self.elevation[rows], self.background[rows])
+        return Cameras(
+            azimuth=self.azimuth[rows],
+            elevation=self.elevation[rows],
+            background=self.background[rows],
+        )
 
     @property
     def features(self) -> Tensor:
-        """What the prior is told, `(N, CAMERA_FEATURES)`: the azimuth, the elevation, the background.
+        """The description of the cameras for the prior, `(N, CAMERA_FEATURES)`.
 
-        Of the azimuth three harmonics, as mugs, lights, and the corners of a cube turn once, twice, four times.
+        The last harmonic follows elevation and background, where the weights of the prior expect it.
         """
-        turns = [part for times in (1, 2, 4) for part in ((times * self.azimuth).sin(), (times * self.azimuth).cos())]
-        return torch.stack([*turns[:4], self.elevation.sin(), self.elevation.cos(), self.background, *turns[4:]], -1)
+        turns = []
+        for harmonic in HARMONICS:
+            turns.append((harmonic * self.azimuth).sin())
+            turns.append((harmonic * self.azimuth).cos())
+        columns = [
+            *turns[:4],
+            self.elevation.sin(),
+            self.elevation.cos(),
+            self.background,
+            *turns[4:],
+        ]
+        return torch.stack(columns, -1)
 
     @property
     def positions(self) -> Tensor:
-        """Where they stand, `(N, 3)`."""
-        flat = self.elevation.cos()
-        return CAMERA_DISTANCE * torch.stack(
-            [flat * self.azimuth.sin(), self.elevation.sin(), flat * self.azimuth.cos()], -1
-        )
+        """The positions of the cameras, `(N, 3)`."""
+        across = self.elevation.cos()
+        x = across * self.azimuth.sin()
+        y = self.elevation.sin()
+        z = across * self.azimuth.cos()
+        return CAMERA_DISTANCE * torch.stack([x, y, z], -1)
 
     def rays(self, side: int) -> Tensor:
-        """Unit directions through the pixels of a square picture, `(N, side, side, 3)`, rows from above."""
+        """Return unit directions through the pixels of a square picture, `(N, side, side, 3)`, rows from above."""
         back = torch.nn.functional.normalize(self.positions, dim=-1)
-        right = torch.stack([self.azimuth.cos(), torch.zeros_like(self.azimuth), -self.azimuth.sin()], -1)
+        level = torch.zeros_like(self.azimuth)
+        right = torch.stack([self.azimuth.cos(), level, -self.azimuth.sin()], -1)
         up = torch.linalg.cross(back, right)
-        across = HALF_VIEW * ((torch.arange(side, device=back.device) + 0.5) * 2 / side - 1)
-        x, y = across[None, None, :, None], -across[None, :, None, None]
-        through = x * right[:, None, None] + y * up[:, None, None] - back[:, None, None]
-        return torch.nn.functional.normalize(through, dim=-1)
+
+        pixels = torch.arange(side, device=back.device) + 0.5
+        offsets = HALF_VIEW * (pixels * 2 / side - 1)
+        x = offsets[None, None, :, None]
+        y = -offsets[None, :, None, None]
+
+        right, up, back = (axis[:, None, None] for axis in (right, up, back))
+        directions = x * right + y * up - back
+        return torch.nn.functional.normalize(directions, dim=-1)
 
 
-def join_cameras(cameras: Sequence[Cameras]) -> Cameras:
-    """All of them, one set after the other."""
-    parts = [(each.azimuth, each.elevation, each.background) for each in cameras]
-    return Cameras(*(torch.cat(each) for each in zip(*parts, strict=True)))
+def join_cameras(groups: Sequence[Cameras]) -> Cameras:
+    """Return the cameras of several groups, one group after the other."""
+    return Cameras(
+        azimuth=torch.cat([cameras.azimuth for cameras in groups]),
+        elevation=torch.cat([cameras.elevation for cameras in groups]),
+        background=torch.cat([cameras.background for cameras in groups]),
+    )
 
 
 def cameras_around(count: int, *, elevation: float = math.radians(25), background: float = 1.0) -> Cameras:
-    """`count` cameras at equal angles around the thing."""
+    """Return `count` cameras at equal angles around the thing."""
     azimuth = torch.arange(count) * (2 * math.pi / count)
-    return Cameras(azimuth, torch.full((count,), elevation), torch.full((count,), background))
+    return Cameras(
+        azimuth=azimuth,
+        elevation=torch.full((count,), elevation),
+        background=torch.full((count,), background),
+    )
 
 
 def held_out_cameras() -> Cameras:
-    """Sixteen cameras to measure by: around at two heights, before white and before black in turn."""
-    turn = torch.arange(16)
-    azimuth = (turn % 8 + 0.5) * (2 * math.pi / 8)
-    return Cameras(azimuth, torch.where(turn < 8, math.radians(10), math.radians(40)), (turn % 2).float())
+    """Return sixteen cameras to measure by: around at two heights, before white and before black in turn."""
+    index = torch.arange(16)
+    azimuth = (index % 8 + 0.5) * (2 * math.pi / 8)
+    elevation = torch.where(index < 8, math.radians(10), math.radians(40))
+    return Cameras(azimuth, elevation, (index % 2).float())
 
 
 def random_cameras(count: int, generator: torch.Generator | None = None) -> Cameras:
-    """Cameras drawn as for the training of the prior: before black or white, elevations uniform."""
+    """Return cameras drawn as for the training of the prior: before black or white, elevations uniform."""
     return spread_cameras(count, 1, generator)
 
 
-def spread_cameras(count: int, among: int, generator: torch.Generator | None = None) -> Cameras:
-    """`count` random cameras, of which every `among` in a row look from all sides, at equal angles."""
-    azimuth, height, colour = torch.rand(3, count, generator=generator)
-    first = azimuth[torch.arange(count) // among * among]
-    azimuth = first + torch.arange(count) % among / among
+def spread_cameras(count: int, group_size: int, generator: torch.Generator | None = None) -> Cameras:
+    """Return `count` random cameras, of which every `group_size` in a row look from all sides, at equal angles."""
+    turn, height, colour = torch.rand(3, count, generator=generator)
+    index = torch.arange(count)
+    first_turn = turn[index // group_size * group_size]
+    turn = first_turn + index % group_size / group_size
     return Cameras(
-        2 * math.pi * azimuth, MIN_ELEVATION + (MAX_ELEVATION - MIN_ELEVATION) * height, (colour < 0.5).float()
+        azimuth=2 * math.pi * turn,
+        elevation=MIN_ELEVATION + (MAX_ELEVATION - MIN_ELEVATION) * height,
+        background=(colour < 0.5).float(),
     )

@@ -8,37 +8,50 @@ from torch.nn import functional
 
 from forerun.optim.text3d.camera import SCENE_RADIUS, Cameras
 
-RAY_SAMPLES = 40  # of a ray
+RAY_SAMPLES = 40  # pieces of a ray
 DENSITY_SCALE = 20.0  # of a softplus of one, in absorptions a unit of length
 EMPTY_DENSITY = -4.0  # the raw density outside of the blob that a field begins as
 
 
 def blob_field(side: int, *, seed: int = 0) -> Tensor:
-    """A first field `(4, side, side, side)`: a soft grey ball, a little uneven.
+    """Return a first field `(4, side, side, side)`: a soft grey ball, a little uneven.
 
     Channel 0 is the raw density, 1 to 3 the raw colours; the axes are z, y, x (`grid_sample`'s order).
     """
-    across = (torch.arange(side) + 0.5) * 2 / side - 1
-    z, y, x = torch.meshgrid(across, across, across, indexing="ij")
-    distance = (x * x + y * y + z * z).sqrt()
-    uneven = 0.1 * torch.randn(4, side, side, side, generator=torch.Generator().manual_seed(seed))
-    field = uneven
-    field[0] += EMPTY_DENSITY + 3.0 * (1 - distance / 0.8).clamp(min=-0.5)
+    centres = (torch.arange(side) + 0.5) * 2 / side - 1
+    z, y, x = torch.meshgrid(centres, centres, centres, indexing="ij")
+    radius = (x * x + y * y + z * z).sqrt()
+    ball = (1 - radius / 0.8).clamp(min=-0.5)
+    generator = torch.Generator().manual_seed(seed)
+    field = 0.1 * torch.randn(4, side, side, side, generator=generator)
+    field[0] += EMPTY_DENSITY + 3.0 * ball
     return field
 
 
 def density_from_raw(raw: Tensor) -> Tensor:
-    """Absorptions a unit of length."""
+    """Return absorptions a unit of length from raw densities."""
     return DENSITY_SCALE * functional.softplus(raw)
 
 
 def resize_field(field: Tensor, side: int) -> Tensor:
-    """The same field on a grid of another size, `(4, side, side, side)`."""
-    return functional.interpolate(field[None], (side,) * 3, mode="trilinear", align_corners=False)[0]
+    """Return the same field on a grid of another size, `(4, side, side, side)`."""
+    resized = functional.interpolate(
+        field[None],
+        (side, side, side),
+        mode="trilinear",
+        align_corners=False,
+    )
+    return resized[0]
 
 
-def render_fields(fields: Tensor, cameras: Cameras, side: int, *, samples: int = RAY_SAMPLES) -> Tensor:
-    """What V cameras a field see, `(W, V, 3, side, side)` in [0, 1].
+def render_fields(
+    fields: Tensor,
+    cameras: Cameras,
+    side: int,
+    *,
+    samples: int = RAY_SAMPLES,
+) -> Tensor:
+    """Return the pictures that V cameras take of each field, `(W, V, 3, side, side)` in [0, 1].
 
     Every ray is cut into equal pieces within the ball of radius `SCENE_RADIUS`; each adds its colour, dimmed by what
     stands before it (Max 1995; Mildenhall et al. 2020, equation 3).
@@ -49,31 +62,49 @@ def render_fields(fields: Tensor, cameras: Cameras, side: int, *, samples: int =
         side: pixels.
         samples: pieces of a ray.
     """
-    colour, left = march_rays(fields, cameras, side, samples=samples)
-    behind = cameras.background.reshape(len(fields), -1, 1, 1, 1)
-    return colour + left[:, :, None] * behind
+    colour, light = march_rays(fields, cameras, side, samples=samples)
+    background = cameras.background.reshape(len(fields), -1, 1, 1, 1)
+    return colour + light[:, :, None] * background
 
 
-def march_rays(fields: Tensor, cameras: Cameras, side: int, *, samples: int = RAY_SAMPLES) -> tuple[Tensor, Tensor]:
-    """Colour `(W, V, 3, side, side)` and what light is left behind `(W, V, side, side)`."""
-    count, views = len(fields), len(cameras) // len(fields)
-    points, length = _pieces(cameras, side, samples)
-    raw = functional.grid_sample(
-        fields, points.reshape(count, views * side * side, samples, 1, 3), align_corners=False, padding_mode="border"
-    )
+def march_rays(
+    fields: Tensor,
+    cameras: Cameras,
+    side: int,
+    *,
+    samples: int = RAY_SAMPLES,
+) -> tuple[Tensor, Tensor]:
+    """Return the colour of rays `(W, V, 3, side, side)`, and the light that passes the field `(W, V, side, side)`."""
+    count = len(fields)
+    views = len(cameras) // count
+    points, length = _cut_rays(cameras, side, samples)
+    points = points.reshape(count, views * side * side, samples, 1, 3)
+    length = length.reshape(count, views, side, side, 1)
+    raw = functional.grid_sample(fields, points, align_corners=False, padding_mode="border")
     raw = raw.reshape(count, 4, views, side, side, samples)
-    absorbed = density_from_raw(raw[:, 0]) * length.reshape(count, views, side, side, 1)
-    before = absorbed.cumsum(-1) - absorbed
-    share = (-before).exp() * (1 - (-absorbed).exp())
-    colour = (raw[:, 1:].sigmoid() * share[:, None]).sum(-1)
-    return colour.transpose(1, 2), (-absorbed.sum(-1)).exp()
+
+    absorbed = density_from_raw(raw[:, 0]) * length
+    absorbed_before = absorbed.cumsum(-1) - absorbed
+    dimmed = (-absorbed_before).exp()
+    share = dimmed * (1 - (-absorbed).exp())
+    colours = raw[:, 1:].sigmoid() * share[:, None]
+    colour = colours.sum(-1)
+    light = (-absorbed.sum(-1)).exp()
+    return colour.transpose(1, 2), light
 
 
-def _pieces(cameras: Cameras, side: int, samples: int) -> tuple[Tensor, Tensor]:
-    """Points `(N, side, side, samples, 3)` in the middle of the pieces, and their length `(N, side, side)`."""
-    rays, places = cameras.rays(side), cameras.positions[:, None, None]
-    nearest = -(rays * places).sum(-1)
-    half = (SCENE_RADIUS**2 - (places.square().sum(-1) - nearest.square())).clamp(min=0).sqrt()
-    length = 2 * half / samples
-    along = (nearest - half)[..., None] + length[..., None] * (torch.arange(samples) + 0.5)
-    return places[..., None, :] + along[..., None] * rays[..., None, :], length
+def _cut_rays(cameras: Cameras, side: int, samples: int) -> tuple[Tensor, Tensor]:
+    """Return points `(N, side, side, samples, 3)` in the middle of the pieces, and their length `(N, side, side)`."""
+    rays = cameras.rays(side)
+    origins = cameras.positions[:, None, None]
+    nearest = -(rays * origins).sum(-1)  # where a ray is nearest to the centre of the ball
+    squared_distance = origins.square().sum(-1) - nearest.square()
+    half_chord = (SCENE_RADIUS**2 - squared_distance).clamp(min=0).sqrt()
+    length = 2 * half_chord / samples
+
+    entry = nearest - half_chord
+    middles = torch.arange(samples) + 0.5
+    along = entry[..., None] + length[..., None] * middles
+    offsets = along[..., None] * rays[..., None, :]
+    points = origins[..., None, :] + offsets
+    return points, length
