@@ -13,24 +13,22 @@ import torch.distributed as dist
 
 import forerun
 from forerun.engine.backends import Distributed
-from forerun.engine.backends.distributed import share
+from forerun.engine.backends.agreement import describe_disagreement, describe_failures
+from forerun.engine.backends.distributed import share_steps
 from forerun.engine.backends.message import (
-    AXES,
-    HEADER,
-    TEXT,
-    Header,
-    Place,
-    aligned,
-    body,
-    checksum,
-    disagreement,
-    failures,
-    restore,
+    HEADER_BYTES,
+    MAX_ERROR_BYTES,
+    MAX_ROW_AXES,
+    MessageHeader,
+    align_size,
+    rows_from_bytes,
+    rows_to_bytes,
 )
+from forerun.engine.backends.round_identity import RoundIdentity, compute_checksum
 
 WORKERS = Path(__file__).parent / "workers"
 WORLDS = (2, 3)
-LIMIT = 90  # seconds for a launch
+LAUNCH_SECONDS = 90
 
 
 def launch(worker, world, folder, *arguments):
@@ -44,7 +42,7 @@ def launch(worker, world, folder, *arguments):
         env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=LIMIT,
+        timeout=LAUNCH_SECONDS,
     )
     found = {int(file.stem): json.loads(file.read_text()) for file in sorted(Path(folder).glob("*.json"))}
     return done, found
@@ -76,7 +74,7 @@ def test_a_window_of_any_width_has_the_bits_of_the_local_round_on_all_ranks(roun
 @pytest.mark.parametrize("count", [7, 2, 1, 6])
 def test_steps_are_split_evenly_and_a_rank_without_one_looks_at_the_first(rounds, count):
     asked = [found["widths"][str(count)]["asked"] for found in rounds]
-    parts = [list(range(count))[share(count, rank, len(rounds))] for rank in range(len(rounds))]
+    parts = [list(range(count))[share_steps(count, rank, len(rounds))] for rank in range(len(rounds))]
     assert asked == [[part or [0]] for part in parts]
 
 
@@ -243,49 +241,54 @@ def test_settings_that_cannot_work_are_refused():
     with pytest.raises(ValueError, match="max_batch"):
         Distributed(max_batch=0)
     assert Distributed(pad=(4,)) == Distributed(pad=(4,))
-    assert "_past" not in repr(Distributed())
+    assert "_history" not in repr(Distributed())
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 8])
 @pytest.mark.parametrize("count", [1, 2, 7, 8, 100])
 def test_shares_cover_all_steps_and_differ_by_one_at_most(count, world):
-    parts = [range(count)[share(count, rank, world)] for rank in range(world)]
+    parts = [range(count)[share_steps(count, rank, world)] for rank in range(world)]
     assert [step for part in parts for step in part] == list(range(count))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
 def header(**changes):
-    place = Place.of(3, torch.tensor([4, 5, 9]), torch.ones(3, 2))
-    return replace(Header(place, 0.1, 0.2, 0.3, 3, (2, 5), torch.bfloat16), **changes)
+    identity = RoundIdentity.from_round(3, torch.tensor([4, 5, 9]), torch.ones(3, 2))
+    return replace(MessageHeader(identity, 0.1, 0.2, 0.3, 3, (2, 5), torch.bfloat16), **changes)
 
 
 @pytest.mark.parametrize(
     "sent",
-    [header(), header(shape=()), header(shape=(1,) * AXES), header(shape=None, dtype=None, rows=0, error="Größe")],
+    [
+        header(),
+        header(shape=()),
+        header(shape=(1,) * MAX_ROW_AXES),
+        header(shape=None, dtype=None, rows=0, error="Größe"),
+    ],
     ids=["rows", "scalars", "many axes", "error"],
 )
 def test_a_header_arrives_as_it_was_sent(sent):
     packed = sent.pack()
-    assert len(packed) == HEADER
-    assert Header.unpack(packed) == sent
+    assert len(packed) == HEADER_BYTES
+    assert MessageHeader.unpack(packed) == sent
 
 
 def test_a_long_error_is_cut_between_letters():
     packed = header(shape=None, dtype=None, rows=0, error="x" + "ö" * 1000).pack()
-    assert Header.unpack(packed).error == "x" + "ö" * ((TEXT - 1) // 2)
+    assert MessageHeader.unpack(packed).error == "x" + "ö" * ((MAX_ERROR_BYTES - 1) // 2)
 
 
 def test_another_version_is_noticed():
     with pytest.raises(ValueError, match="forerun1"):
-        Header.unpack(b"forerun9" + header().pack()[8:])
+        MessageHeader.unpack(b"forerun9" + header().pack()[8:])
 
 
 def test_rows_survive_as_bytes():
     rows = torch.randn(3, 2, 5).bfloat16()
-    data = torch.cat([body(rows), torch.zeros(7, dtype=torch.uint8)])
-    assert torch.equal(restore(header(), data), rows)
-    assert aligned(0) == 0
-    assert aligned(1) == aligned(16) == 16
+    data = torch.cat([rows_to_bytes(rows), torch.zeros(7, dtype=torch.uint8)])
+    assert torch.equal(rows_from_bytes(header(), data), rows)
+    assert align_size(0) == 0
+    assert align_size(1) == align_size(16) == 16
 
 
 def test_the_checksum_sees_every_bit_and_the_order():
@@ -293,29 +296,31 @@ def test_the_checksum_sees_every_bit_and_the_order():
     nudged = rows.clone()
     nudged[4, 39] = torch.nextafter(nudged[4, 39], torch.tensor(torch.inf, dtype=torch.float64))
     others = [nudged, rows.flip(0), rows.reshape(40, 5), rows.float(), -rows]
-    assert len({checksum(each) for each in (rows, *others)}) == 6
-    assert checksum(rows.T.contiguous().T) == checksum(rows)
+    assert len({compute_checksum(each) for each in (rows, *others)}) == 6
+    assert compute_checksum(rows.T.contiguous().T) == compute_checksum(rows)
     for dtype in (torch.bool, torch.int8, torch.bfloat16, torch.complex64, torch.complex128):
-        assert checksum(rows.to(dtype)) == checksum(rows.clone().to(dtype))
-    assert isinstance(checksum(torch.zeros(0, 3)), int)
+        assert compute_checksum(rows.to(dtype)) == compute_checksum(rows.clone().to(dtype))
+    assert isinstance(compute_checksum(torch.zeros(0, 3)), int)
 
 
 def test_the_many_are_right():
-    odd = header(place=replace_place(inputs=1))
-    assert disagreement([header(), header()]) == ""
-    assert "inputs of rank 0 differ from those of rank 1" in disagreement([odd, header(), header()])
-    assert "inputs of ranks 1, 3 differ from those of rank 0" in disagreement([header(), odd, header(), odd, header()])
-    elsewhere = header(place=replace_place(round=9))
-    assert "rank 2 came to round 9" in disagreement([header(), header(), elsewhere])
+    odd = header(identity=replace_identity(inputs=1))
+    assert describe_disagreement([header(), header()]) == ""
+    assert "inputs of rank 0 differ from those of rank 1" in describe_disagreement([odd, header(), header()])
+    assert "inputs of ranks 1, 3 differ from those of rank 0" in describe_disagreement(
+        [header(), odd, header(), odd, header()]
+    )
+    elsewhere = header(identity=replace_identity(round=9))
+    assert "rank 2 came to round 9" in describe_disagreement([header(), header(), elsewhere])
 
 
-def replace_place(**changes):
-    return header().place._replace(**changes)
+def replace_identity(**changes):
+    return header().identity._replace(**changes)
 
 
 def test_failures_are_told_together():
     broken = header(shape=None, dtype=None, rows=0, error="ValueError: no")
-    assert failures([header()]) == ""
-    said = failures([header(), broken, broken])
+    assert describe_failures([header()]) == ""
+    said = describe_failures([header(), broken, broken])
     assert "on ranks 1, 2:\n  rank 1: ValueError: no\n  rank 2: ValueError: no" in said
     assert "max_batch" not in said

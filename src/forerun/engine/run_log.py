@@ -54,7 +54,7 @@ class RunLog:
 
     def add_round(self, state: SolveState, update: WindowUpdate, sizes: list[float], accepted: int) -> Round:
         """Add a round, and the states that it accepted, after those that the state knows of."""
-        rounds, evaluations, timing = self.evaluate.take()
+        rounds, evaluations, timing = self.evaluate.take_totals()
         self._advance -= timing.evaluate + timing.communicate
         start = state.window.start
         entry = Round(

@@ -1,7 +1,8 @@
 """Where rounds are evaluated."""
 
 from forerun.engine.backends.base import Backend
-from forerun.engine.backends.distributed import Distributed, RankFailed, RankLost, RanksDisagree
+from forerun.engine.backends.distributed import Distributed
 from forerun.engine.backends.local import Local
+from forerun.engine.backends.rank_errors import RankFailed, RankLost, RanksDisagree
 
 __all__ = ["Backend", "Distributed", "Local", "RankFailed", "RankLost", "RanksDisagree"]

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from forerun.engine.rounds import RoundTiming
 
-Call = Callable[[Tensor, Tensor], Tensor]  # (steps (W,), inputs (W, *batch, D)) -> (W, *batch, E)
+RowFunction = Callable[[Tensor, Tensor], Tensor]  # (steps (W,), inputs (W, *batch, D)) -> (W, *batch, E)
+TimingReader = Callable[[], RoundTiming]
 
 
 class Backend(ABC):
@@ -17,11 +18,17 @@ class Backend(ABC):
 
     @abstractmethod
     def evaluate(
-        self, call: Call, steps: Tensor, inputs: Tensor, overhead: float
-    ) -> tuple[Tensor, Callable[[], RoundTiming]]:
-        """All outputs, the same on every rank, and a function that tells the time once they are in use.
+        self,
+        call: RowFunction,
+        steps: Tensor,
+        inputs: Tensor,
+        overhead: float,
+    ) -> tuple[Tensor, TimingReader]:
+        """Return all outputs, the same on every rank, and a function that reads the time once they are in use.
 
         Args:
             call: what to evaluate; each step by itself, so that the steps may be split at will.
+            steps: int64 `(W,)`.
+            inputs: `(W, *batch, D)`.
             overhead: seconds spent since the evaluation before, to be agreed upon by all ranks.
         """

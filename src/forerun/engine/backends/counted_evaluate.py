@@ -1,34 +1,52 @@
-"""CountedEvaluate: the `evaluate` that methods are given; it counts rounds and evaluations, and takes their time."""
+"""CountedEvaluate: the `evaluate` that methods call; it counts rounds and evaluations, and takes their time."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from typing import NamedTuple
 
 from torch import Tensor
 
-from forerun.engine.backends.base import Backend, Call
+from forerun.engine.backends.base import Backend, RowFunction, TimingReader
 from forerun.engine.rounds import RoundTiming
 from forerun.engine.rows import Problem
 
 
+class EvaluationTotals(NamedTuple):
+    """What some calls of evaluate amount to: rounds, evaluations, and their time."""
+
+    rounds: int
+    evaluations: int
+    timing: RoundTiming
+
+
 class CountedEvaluate:
-    """Calls the backend. See `forerun.engine.methods.base.Evaluate`."""
+    """A function that calls the backend; see `forerun.engine.methods.base.Evaluate`."""
 
     def __init__(self, problem: Problem, backend: Backend) -> None:
         self._problem = problem
         self._backend = backend
         self._returned = time.perf_counter()
-        self._open: list[tuple[int, Callable[[], RoundTiming]]] = []
+        self._evaluations: list[int] = []  # of each round since the last totals
+        self._timings: list[TimingReader] = []
 
-    def __call__(self, steps: Tensor, inputs: Tensor, call: Call | None = None, cost: int = 1) -> Tensor:
+    def __call__(
+        self,
+        steps: Tensor,
+        inputs: Tensor,
+        call: RowFunction | None = None,
+        cost: int = 1,
+    ) -> Tensor:
         overhead = time.perf_counter() - self._returned
-        outputs, timing = self._backend.evaluate(call or self._problem.evaluate, steps, inputs, overhead)
-        self._open.append((cost * len(steps), timing))
+        outputs, read_timing = self._backend.evaluate(call or self._problem.evaluate, steps, inputs, overhead)
+        self._evaluations.append(cost * len(steps))
+        self._timings.append(read_timing)
         self._returned = time.perf_counter()
         return outputs
 
-    def take(self) -> tuple[int, int, RoundTiming]:
-        """Rounds, evaluations and time since the last take; the outputs must be in use, as reading may wait."""
-        taken, self._open = self._open, []
-        return len(taken), sum(count for count, _ in taken), sum((timing() for _, timing in taken), RoundTiming())
+    def take_totals(self) -> EvaluationTotals:
+        """Return the totals since the last call of this; the outputs must be in use, as reading a time may wait."""
+        evaluations, self._evaluations = self._evaluations, []
+        timings, self._timings = self._timings, []
+        timing = sum((read_timing() for read_timing in timings), RoundTiming())
+        return EvaluationTotals(len(evaluations), sum(evaluations), timing)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -13,72 +12,79 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from forerun.engine.backends.base import Backend, Call
-from forerun.engine.backends.local import Local, stopwatch
+from forerun.engine.backends.agreement import describe_disagreement, describe_failures
+from forerun.engine.backends.base import Backend, RowFunction, TimingReader
+from forerun.engine.backends.local import Local, start_stopwatch
 from forerun.engine.backends.message import (
-    AXES,
-    DTYPES,
-    HEADER,
-    Header,
-    Place,
-    aligned,
-    body,
-    disagreement,
-    failures,
-    restore,
+    HEADER_BYTES,
+    MessageHeader,
+    align_size,
+    refuse_unsendable_rows,
+    rows_from_bytes,
+    rows_to_bytes,
 )
+from forerun.engine.backends.process_group import choose_wire_device, join_process_group
+from forerun.engine.backends.rank_errors import RankFailed, RankLost, RanksDisagree
+from forerun.engine.backends.round_identity import RoundIdentity
 from forerun.engine.rounds import RoundTiming
-
-if dist.is_available():
-    # Its defaults keep the group that there is when it is first imported, as torch.compile does sooner or later: such a
-    # group outlives `destroy_process_group`, and its threads may abort a process that ends. So: while there is none.
-    import torch.distributed.nn.functional  # noqa: F401
-
-LAUNCH = "torchrun --nproc-per-node 4 script.py"
-TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-
-
-class RankFailed(RuntimeError):
-    """Evaluate raised on some rank; raised on all of them, in the same round. The group is still usable."""
-
-
-class RanksDisagree(RuntimeError):
-    """The ranks do not do the same; raised on all of them, in the same round. The group is still usable."""
-
-
-class RankLost(RuntimeError):
-    """A rank died, hung or left; raised on the others. The group cannot be used any more."""
 
 
 @dataclass
-class _Past:
-    """What all ranks know from the rounds before; it changes on all of them alike."""
+class ExchangeHistory:
+    """What all ranks know from the rounds before; it changes on all of them alike.
+
+    Attributes:
+        rounds: rounds so far.
+        communicate: seconds of the last round, on this rank.
+        sizes: bytes of the largest share, of the last few rounds: some methods take turns of wide and narrow.
+    """
 
     rounds: int = 0
-    communicate: float = 0.0  # of the last round, on this rank
-    sizes: deque[int] = field(default_factory=lambda: deque([0], maxlen=4))  # bytes of the largest share
+    communicate: float = 0.0
+    sizes: deque[int] = field(default_factory=lambda: deque([0], maxlen=4))
 
     @property
     def room(self) -> int:
-        """Bytes for rows in the next message. The last few rounds, as some methods take turns of wide and narrow."""
-        return aligned(max(self.sizes))
+        """Bytes for rows in the next message."""
+        return align_size(max(self.sizes))
 
 
 @dataclass(frozen=True)
-class _Own:
-    """What this rank made of its part of a round."""
+class RankShare:
+    """What this rank made of its share of a round.
 
+    Attributes:
+        count: steps of the share; 0 where a rank evaluated a step only to have seen an output.
+        rows: outputs of the steps that were evaluated; None where that failed.
+        seconds: of the evaluation.
+        error: what went wrong.
+    """
+
+    count: int
     rows: Tensor | None
     seconds: float
     error: Exception | None = None
 
-    def header(self, place: Place, part: slice, communicate: float, overhead: float) -> Header:
-        """What to say about it; a rank without a step of its own says that it has no rows."""
+    def make_header(self, identity: RoundIdentity, communicate: float, overhead: float) -> MessageHeader:
+        """Return what to say about it; a rank without a step of its own says that it has no rows."""
         if self.rows is None:
-            said = f"{type(self.error).__name__}: {self.error}"
-            return Header(place, self.seconds, communicate, overhead, error=said)
-        count, shape = part.stop - part.start, tuple(self.rows.shape[1:])
-        return Header(place, self.seconds, communicate, overhead, count, shape, self.rows.dtype)
+            error = f"{type(self.error).__name__}: {self.error}"
+            return MessageHeader(identity, self.seconds, communicate, overhead, error=error)
+        return MessageHeader(
+            identity,
+            self.seconds,
+            communicate,
+            overhead,
+            rows=self.count,
+            shape=tuple(self.rows.shape[1:]),
+            dtype=self.rows.dtype,
+        )
+
+    def to_bytes(self, device: torch.device) -> Tensor:
+        """Return the rows to send as bytes on a device; none where the evaluation failed."""
+        if self.rows is None:
+            return torch.empty(0, dtype=torch.uint8, device=device)
+        return rows_to_bytes(self.rows[: self.count]).to(device)
 
 
 @dataclass(frozen=True)
@@ -115,7 +121,7 @@ class Distributed(Backend):
     max_batch: int | None = None
     timeout: float | None = None
     pad: Sequence[int] = field(default=())
-    _past: _Past = field(default_factory=_Past, init=False, repr=False, compare=False)
+    _history: ExchangeHistory = field(default_factory=ExchangeHistory, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.timeout is not None and not self.timeout > 0:
@@ -123,69 +129,91 @@ class Distributed(Backend):
         Local(self.max_batch, self.pad)  # refuses a bad max_batch here, before any round
 
     def evaluate(
-        self, call: Call, steps: Tensor, inputs: Tensor, overhead: float
-    ) -> tuple[Tensor, Callable[[], RoundTiming]]:
-        _join(inputs.device, self.timeout)
-        world, rank = dist.get_world_size(self.group), dist.get_rank(self.group)
+        self,
+        call: RowFunction,
+        steps: Tensor,
+        inputs: Tensor,
+        overhead: float,
+    ) -> tuple[Tensor, TimingReader]:
+        join_process_group(inputs.device, self.timeout)
+        world = dist.get_world_size(self.group)
+        rank = dist.get_rank(self.group)
         if rank < 0:
             raise ValueError("this process is not in Distributed's group; call solve on members of the group only")
         if world == 1:
             return Local(self.max_batch, self.pad).evaluate(call, steps, inputs, overhead)
-        begun, part = time.perf_counter(), share(len(steps), rank, world)
-        place = Place.of(self._past.rounds, steps, inputs)
-        own = self._evaluate(call, steps, inputs, part)
-        headers, rows = self._exchange(own.header(place, part, self._past.communicate, overhead), own, inputs.device)
-        timing = RoundTiming(
-            evaluate=max(header.evaluate for header in headers),
-            communicate=min(header.communicate for header in headers),
-            overhead=max(header.overhead for header in headers),
-        )
-        self._past.communicate = time.perf_counter() - begun - own.seconds
+        start_time = time.perf_counter()
+        identity = RoundIdentity.from_round(self._history.rounds, steps, inputs)
+        share = self._evaluate_share(call, steps, inputs, share_steps(len(steps), rank, world))
+        header = share.make_header(identity, self._history.communicate, overhead)
+        headers, rows = self._exchange_rows(header, share, inputs.device)
+        timing = _agree_on_timing(headers)
+        self._history.communicate = time.perf_counter() - start_time - share.seconds
         return rows, lambda: timing
 
-    def _evaluate(self, call: Call, steps: Tensor, inputs: Tensor, part: slice) -> _Own:
-        """This rank's share; an error is kept, to be told to all."""
-        part = part if part.start < part.stop else slice(0, 1)
-        stop = stopwatch(inputs.device)
+    def _evaluate_share(self, call: RowFunction, steps: Tensor, inputs: Tensor, share: slice) -> RankShare:
+        """Return this rank's share; an error is kept, to be reported to all."""
+        count = share.stop - share.start
+        if count == 0:
+            share = slice(0, 1)
+        stop_watch = start_stopwatch(inputs.device)
         try:
-            rows = Local(self.max_batch, self.pad).slices(call, steps[part], inputs[part])
-            seconds = stop()()  # waits for the device, whose errors then show here
-            _refuse(rows, part.stop - part.start)
+            rows = Local(self.max_batch, self.pad).evaluate_slices(call, steps[share], inputs[share])
+            read_seconds = stop_watch()
+            seconds = read_seconds()  # waits for the device, whose errors then show here
+            refuse_unsendable_rows(rows, share.stop - share.start)
         except Exception as error:  # whatever it is, the others must not wait for this rank
-            return _Own(None, 0.0, error)
-        return _Own(rows, seconds)
+            return RankShare(count, None, 0.0, error)
+        return RankShare(count, rows, seconds)
 
-    def _exchange(self, header: Header, own: _Own, device: torch.device) -> tuple[list[Header], Tensor]:
-        """The headers of all ranks and all output rows, on `device`.
-
-        What is sent, and whether a second gather follows, depends only on what all ranks know.
-        """
-        past, room = self._past, self._past.room
-        past.rounds += 1
+    def _exchange_rows(
+        self,
+        header: MessageHeader,
+        share: RankShare,
+        device: torch.device,
+    ) -> tuple[list[MessageHeader], Tensor]:
+        """Return the headers of all ranks and all output rows, on `device`."""
+        self._history.rounds += 1
         try:
-            wire = _wire(self.group, device)
-            content = body(own.rows[: header.rows]).to(wire) if own.rows is not None else torch.empty(0, device=wire)
-            first = torch.zeros(HEADER + room, dtype=torch.uint8, device=wire)
-            first[:HEADER] = torch.frombuffer(bytearray(header.pack()), dtype=torch.uint8)
-            if len(content) <= room:
-                first[HEADER : HEADER + len(content)] = content
-            gathered = self._gather(first)
-            headers = _read(gathered[:, :HEADER].tolist(), own)
-            past.sizes.append(max(each.size for each in headers))
-            bodies = gathered[:, HEADER:]
-            if past.sizes[-1] > room:
-                second = torch.zeros(past.room, dtype=torch.uint8, device=wire)
-                second[: len(content)] = content
-                bodies = self._gather(second)
+            headers, bodies = self._gather_shares(header, share, device)
         except (RankFailed, RanksDisagree, torch.cuda.OutOfMemoryError):
             raise
         except RuntimeError as error:  # what gloo, nccl and a lost device raise
-            raise RankLost(_lost(header.place, error)) from (own.error or error)
-        rows = [restore(each, data) for each, data in zip(headers, bodies, strict=True) if each.rows]
+            raise RankLost(_describe_loss(header.identity, error)) from (share.error or error)
+        pairs = zip(headers, bodies, strict=True)
+        rows = [rows_from_bytes(sent, data) for sent, data in pairs if sent.rows]
         return headers, torch.cat(rows).to(device)
 
-    def _gather(self, message: Tensor) -> Tensor:
-        """The messages of all ranks, `(G, bytes)`."""
+    def _gather_shares(
+        self,
+        header: MessageHeader,
+        share: RankShare,
+        device: torch.device,
+    ) -> tuple[list[MessageHeader], Tensor]:
+        """Return the headers of all ranks, and their rows as bytes `(G, bytes)`.
+
+        What is sent, and whether a second gather follows, depends only on what all ranks know.
+        """
+        history = self._history
+        room = history.room
+        wire = choose_wire_device(self.group, device)
+        content = share.to_bytes(wire)
+        message = torch.zeros(HEADER_BYTES + room, dtype=torch.uint8, device=wire)
+        message[:HEADER_BYTES] = torch.frombuffer(bytearray(header.pack()), dtype=torch.uint8)
+        if len(content) <= room:
+            message[HEADER_BYTES : HEADER_BYTES + len(content)] = content
+        gathered = self._gather_messages(message)
+        headers = _read_headers(gathered[:, :HEADER_BYTES].tolist(), share)
+        largest = max(sent.row_bytes for sent in headers)
+        history.sizes.append(largest)
+        if largest <= room:
+            return headers, gathered[:, HEADER_BYTES:]
+        message = torch.zeros(history.room, dtype=torch.uint8, device=wire)
+        message[: len(content)] = content
+        return headers, self._gather_messages(message)
+
+    def _gather_messages(self, message: Tensor) -> Tensor:
+        """Return the messages of all ranks, `(G, bytes)`."""
         gathered = message.new_empty(dist.get_world_size(self.group), len(message))
         # not all_gather_into_tensor, which has another name in every few versions of torch
         work = dist.all_gather(list(gathered.unbind()), message, group=self.group, async_op=True)
@@ -196,65 +224,40 @@ class Distributed(Backend):
         return gathered
 
 
-def share(count: int, rank: int, world: int) -> slice:
-    """The steps of `rank` out of `count`; the first ranks take one more where they do not divide."""
-    size, more = divmod(count, world)
-    start = rank * size + min(rank, more)
-    return slice(start, start + size + (rank < more))
+def share_steps(count: int, rank: int, world: int) -> slice:
+    """Return the steps of `rank` out of `count`; the first ranks take one more where they do not divide."""
+    size, remainder = divmod(count, world)
+    start = rank * size + min(rank, remainder)
+    if rank < remainder:
+        size += 1
+    return slice(start, start + size)
 
 
-def _join(device: torch.device, timeout: float | None) -> None:
-    """Make sure that there is a process group, from torchrun's environment if need be."""
-    if not dist.is_available():
-        raise RuntimeError("this build of torch has no torch.distributed; install one that has, or use backend=Local()")
-    if dist.is_initialized():
-        return
-    missing = [name for name in TORCHRUN if name not in os.environ]
-    if missing:
-        raise RuntimeError(
-            f"Distributed() found no process group, and {', '.join(missing)} not set in the environment. Start the "
-            f"script with `{LAUNCH}`, call torch.distributed.init_process_group(...) first, or use backend=Local()"
-        )
-    wait = None if timeout is None else timedelta(seconds=timeout)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=wait)
+def _agree_on_timing(headers: Sequence[MessageHeader]) -> RoundTiming:
+    """Return the time of the round, the same on all ranks."""
+    return RoundTiming(
+        evaluate=max(header.evaluate for header in headers),
+        communicate=min(header.communicate for header in headers),
+        overhead=max(header.overhead for header in headers),
+    )
 
 
-def _wire(group: dist.ProcessGroup | None, device: torch.device) -> torch.device:
-    """Where messages must lie: on the inputs' device, or on the CPU where only gloo would carry them."""
-    config = dist.get_backend_config(group)  # such as "cpu:gloo,cuda:nccl"
-    carriers = dict(entry.split(":", 1) for entry in config.split(",")) if ":" in config else {device.type: config}
-    if carriers.get(device.type, "gloo") != "gloo":
-        return device
-    return torch.device("cpu") if "gloo" in carriers.values() else torch.device("cuda", torch.cuda.current_device())
-
-
-def _refuse(rows: Tensor, count: int) -> None:
-    """What `call` must not return."""
-    if rows.dim() == 0 or len(rows) != count:
-        raise ValueError(f"{count} steps were evaluated, but outputs came as {list(rows.shape)}; return one row a step")
-    if rows.dim() - 1 > AXES or rows.dtype not in DTYPES:
-        raise ValueError(
-            f"outputs came as {rows.dtype} with {rows.dim() - 1} axes a step, which do not fit into a message; "
-            f"return at most {AXES} axes of a plain dtype: rows.flatten(1).float()"
-        )
-
-
-def _read(data: Sequence[Sequence[int]], own: _Own) -> list[Header]:
-    """The headers of all ranks, if all is well with them."""
+def _read_headers(data: Sequence[Sequence[int]], share: RankShare) -> list[MessageHeader]:
+    """Return the headers of all ranks, if all is well with them."""
     try:
-        headers = [Header.unpack(bytes(each)) for each in data]
+        headers = [MessageHeader.unpack(bytes(header_bytes)) for header_bytes in data]
     except ValueError as error:
         raise RanksDisagree(f"{error}: install the same version of forerun on all machines") from error
-    if said := failures(headers):
-        raise RankFailed(said) from own.error
-    if said := disagreement(headers):
-        raise RanksDisagree(said)
+    if failures := describe_failures(headers):
+        raise RankFailed(failures) from share.error
+    if disagreement := describe_disagreement(headers):
+        raise RanksDisagree(disagreement)
     return headers
 
 
-def _lost(place: Place, error: Exception) -> str:
+def _describe_loss(identity: RoundIdentity, error: Exception) -> str:
     return (
-        f"{place}: a rank did not answer. It died, was killed, or left the loop; if it was only slow, wait longer with "
-        "Distributed(timeout=seconds). Its own output says why; torchrun names the rank that failed first. Start "
+        f"{identity}: a rank did not answer. It died, was killed, or left the loop; if it was only slow, wait longer "
+        "with Distributed(timeout=seconds). Its own output says why; torchrun names the rank that failed first. Start "
         f"again, from a checkpoint with solve(..., resume=...). The group said: {error}"
     )

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from forerun.engine.backends.base import Backend, Call
+from forerun.engine.backends.base import Backend, RowFunction, TimingReader
 from forerun.engine.rounds import RoundTiming
+
+SecondsReader = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -32,52 +34,74 @@ class Local(Backend):
             raise ValueError(f"Local(max_batch={self.max_batch}) evaluates nothing; pass max_batch=1 or more, or None")
 
     def evaluate(
-        self, call: Call, steps: Tensor, inputs: Tensor, overhead: float
-    ) -> tuple[Tensor, Callable[[], RoundTiming]]:
-        seconds = stopwatch(inputs.device)
-        outputs = self.slices(call, steps, inputs)
-        stop = seconds()
-        return outputs, lambda: RoundTiming(evaluate=stop(), overhead=overhead)
+        self,
+        call: RowFunction,
+        steps: Tensor,
+        inputs: Tensor,
+        overhead: float,
+    ) -> tuple[Tensor, TimingReader]:
+        stop_watch = start_stopwatch(inputs.device)
+        outputs = self.evaluate_slices(call, steps, inputs)
+        read_seconds = stop_watch()
+        return outputs, lambda: RoundTiming(evaluate=read_seconds(), overhead=overhead)
 
-    def slices(self, call: Call, steps: Tensor, inputs: Tensor) -> Tensor:
-        """The outputs of all steps, evaluated in slices of at most `max_batch`."""
+    def evaluate_slices(self, call: RowFunction, steps: Tensor, inputs: Tensor) -> Tensor:
+        """Return the outputs of all steps, evaluated in slices of at most `max_batch`."""
         size = self.max_batch or max(len(steps), 1)
-        found = [self._padded(call, *part) for part in zip(steps.split(size), inputs.split(size), strict=True)]
-        return found[0] if len(found) == 1 else torch.cat(found)
+        slices = zip(steps.split(size), inputs.split(size), strict=True)
+        outputs = [self._call_padded(call, *rows) for rows in slices]
+        if len(outputs) == 1:
+            return outputs[0]
+        return torch.cat(outputs)
 
-    def _padded(self, call: Call, steps: Tensor, inputs: Tensor) -> Tensor:
+    def _call_padded(self, call: RowFunction, steps: Tensor, inputs: Tensor) -> Tensor:
+        """Return the outputs of a call that is filled up to the next size of `pad`."""
         count = len(steps)
-        place = bisect_left(sorted(self.pad), count)
-        if place == len(self.pad) or not count:
+        sizes = sorted(self.pad)
+        place = bisect_left(sizes, count)
+        if place == len(sizes) or count == 0:
             return call(steps, inputs)
-        more = sorted(self.pad)[place] - count
-        filled = (torch.cat([each, each[-1:].expand(more, *each.shape[1:])]) for each in (steps, inputs))
-        return call(*filled)[:count]
+        size = sizes[place]
+        return call(_repeat_last(steps, size), _repeat_last(inputs, size))[:count]
 
 
-def stopwatch(device: torch.device) -> Callable[[], Callable[[], float]]:
-    """Start timing work on `device`; call once to stop, and the result once the work is done to read seconds.
+def start_stopwatch(device: torch.device) -> Callable[[], SecondsReader]:
+    """Start timing work on `device`; call the result to stop, and what that returns to read the seconds.
 
-    On a GPU events are recorded, so that nothing waits.
+    On a GPU events are recorded, so that nothing waits until the seconds are read.
     """
     if device.type != "cuda":
-        begun = time.perf_counter()
+        return _start_clock()
+    return _start_events()
 
-        def stop() -> Callable[[], float]:
-            passed = time.perf_counter() - begun
-            return lambda: passed
 
-        return stop
-    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+def _start_clock() -> Callable[[], SecondsReader]:
+    start_time = time.perf_counter()
+
+    def stop_watch() -> SecondsReader:
+        seconds = time.perf_counter() - start_time
+        return lambda: seconds
+
+    return stop_watch
+
+
+def _start_events() -> Callable[[], SecondsReader]:
+    start = torch.cuda.Event(enable_timing=True)
+    end = torch.cuda.Event(enable_timing=True)
     start.record()
 
-    def record() -> Callable[[], float]:
+    def stop_watch() -> SecondsReader:
         end.record()
+        return read_seconds
 
-        def read() -> float:
-            end.synchronize()
-            return float(start.elapsed_time(end)) / 1000
+    def read_seconds() -> float:
+        end.synchronize()
+        return float(start.elapsed_time(end)) / 1000
 
-        return read
+    return stop_watch
 
-    return record
+
+def _repeat_last(rows: Tensor, size: int) -> Tensor:
+    """Return the rows, the last of them repeated up to a size."""
+    padding = rows[-1:].expand(size - len(rows), *rows.shape[1:])
+    return torch.cat([rows, padding])
