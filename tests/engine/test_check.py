@@ -22,10 +22,10 @@ from forerun import (
     Status,
     solve,
 )
-from forerun.engine.check import Check
-from forerun.engine.check.deviation_estimator import DeviationEstimator, largest_size
-from forerun.engine.check.jacobian import SMALL, WIDE, Changes, Jacobian
-from forerun.engine.check.jacobian import estimate as from_changes
+from forerun.engine.check import Check, DeviationEstimator, largest_size
+from forerun.engine.check.evaluation_changes import EvaluationChanges
+from forerun.engine.check.jacobian import Jacobian
+from forerun.engine.check.jacobian_estimate import FULL_MATRIX_WIDTH, LOW_RANK_WIDTH, estimate_jacobian
 from forerun.engine.methods import Jacobi, StepEvaluations
 from forerun.engine.rows import Problem
 from forerun.engine.tolerance import rms
@@ -36,8 +36,8 @@ DOUBLE = torch.float64
 
 def estimate(evaluations, start, count, *, base, before) -> Jacobian | None:
     """The Jacobians of some steps from their evaluations, the newest first."""
-    changes = Changes.of(evaluations, start, count)
-    return None if changes is None else from_changes(changes, base=base, before=before)
+    changes = EvaluationChanges.from_evaluations(evaluations, start, count)
+    return None if changes is None else estimate_jacobian(changes, base=base, before=before)
 
 
 def network(width, length=60, batch=4):
@@ -190,17 +190,19 @@ def evaluations(matrix, count, width, generator, start=0):
     return found
 
 
-@pytest.mark.parametrize("width", [3, SMALL, SMALL + 1, WIDE + 1])
+@pytest.mark.parametrize("width", [3, FULL_MATRIX_WIDTH, FULL_MATRIX_WIDTH + 1, LOW_RANK_WIDTH + 1])
 def test_a_jacobian_explains_the_newest_difference(width):
     generator = torch.Generator().manual_seed(0)
     matrix = torch.randn(width, width, generator=generator, dtype=DOUBLE)
-    matrix = torch.eye(width, dtype=DOUBLE) * 0.7 if width > WIDE else matrix  # one scalar is all that is kept there
+    matrix = (
+        torch.eye(width, dtype=DOUBLE) * 0.7 if width > LOW_RANK_WIDTH else matrix
+    )  # one scalar is all that is kept there
     seen = evaluations(matrix, 3, width, generator)
     found = estimate(seen, 0, 5, base=None, before=None)
     moved, changed = (getattr(seen[0], part) - getattr(seen[1], part) for part in ("inputs", "outputs"))
-    if width <= SMALL:  # carried from step to step: exact for the last of them
-        moved, changed, found = moved[-1:], changed[-1:], found.at(len(seen[0]) - 1)
-    torch.testing.assert_close(found.times(moved), changed)
+    if width <= FULL_MATRIX_WIDTH:  # carried from step to step: exact for the last of them
+        moved, changed, found = moved[-1:], changed[-1:], found.select_step(len(seen[0]) - 1)
+    torch.testing.assert_close(found.multiply_moves(moved), changed)
 
 
 def test_the_matrix_of_a_linear_step_is_found_along_the_path():
@@ -209,7 +211,7 @@ def test_the_matrix_of_a_linear_step_is_found_along_the_path():
     before = None
     for start in range(0, 100, 5):
         found = estimate(evaluations(matrix, 5, 3, generator, start), start, 5, base=None, before=before)
-        before = found.at(len(found.base) - 1)
+        before = found.select_step(len(found.base) - 1)
     torch.testing.assert_close(before.base[0, 0], matrix, rtol=1e-3, atol=1e-3)
 
 
@@ -228,7 +230,7 @@ def test_going_back_takes_the_last_place_that_was_good_enough():
         for step, drift in ((3, 1e-9), (6, 1e-5), (9, 1e-2))
     ]
     estimator = replace(estimator, restart_points=(estimator.restart_points[0], *restart_points))
-    # kept where drift * excess <= asked^2 / 4
+    # sound where drift * excess <= requested^2 / 4
     for excess, step in ((1e-3, 6), (1.0, 3), (1e6, 0), (float("inf"), 0)):
         assert estimator.go_back(tolerance, excess, 1e-3).restart_points[-1].step == step
 

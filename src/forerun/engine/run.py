@@ -10,7 +10,7 @@ from typing import Protocol, final
 
 import torch
 
-from forerun.engine.check.deviation_estimator import DeviationEstimator, largest_size
+from forerun.engine.check import DeviationEstimator, largest_size
 from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.event import RoundEvent
 from forerun.engine.methods import Sequential, WindowUpdate
@@ -109,7 +109,7 @@ class SolveRun:
                 update,
                 accepted=accepted,
                 exact=exact,
-                still=unmoved,
+                unmoved=unmoved,
                 sound=residuals.count_sound(accepted),
             )
         state = replace(state, estimator=estimator, exact=exact)

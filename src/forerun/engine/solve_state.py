@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from forerun.engine.check.deviation_estimator import DeviationEstimator
+from forerun.engine.check import DeviationEstimator
 from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.methods import Method, WindowState
 from forerun.engine.numerics.tree import Tree

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from forerun.engine.check.deviation_estimator import DeviationEstimator, largest_size
+from forerun.engine.check import DeviationEstimator, largest_size
 from forerun.engine.methods import Method, Sequential
 from forerun.engine.options import SolveSettings
 from forerun.engine.rows import Problem
@@ -77,7 +77,7 @@ def plan_retry(state: SolveState, settings: SolveSettings, excess: float) -> Ret
     method: Method
     if count > most or threshold <= ROUNDING_MARGIN * _rounding(problem, state, settings):
         method, count = Sequential(), most + 1
-        estimator = DeviationEstimator(problem, estimator.restart_points[0].shadow, estimator.restart_points[:1])
+        estimator = estimator.go_to_start()
         how = "goes on step by step, as no tolerance that rounding allows would keep it"
     else:
         method = settings.method

@@ -1,5 +1,7 @@
 """The check: an estimate of how far the accepted path may have drifted from the sequential run."""
 
+from forerun.engine.check.deviation_estimator import DeviationEstimator, largest_size
+from forerun.engine.check.restart_point import RestartPoint
 from forerun.engine.check.settings import Check
 
-__all__ = ["Check"]
+__all__ = ["Check", "DeviationEstimator", "RestartPoint", "largest_size"]

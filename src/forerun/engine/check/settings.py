@@ -1,15 +1,15 @@
 """The check: how far the accepted path may have drifted from the sequential run.
 
-A small residual proves little: an unstable path has tiny residuals and a wrong end. So a *shadow* walks beside
+A small residual proves little: an unstable path has tiny residuals and a wrong end. So a *shadow* is followed beside
 the accepted path, where the sequential run is estimated to be. The output of an accepted step was evaluated at
-an input that then moved by `m`, and corrected by the slope for it. How wrong such a correction is was seen when
-the step was evaluated last: it came out as `o` where `p` was predicted, after a move `u - u'`. So the shadow is
+an input that then moved by `m`, and corrected by the slope for it. How wrong such a correction is was measured when
+the step was evaluated last: the result was `o` where `p` was predicted, after a move `u - u'`. So the shadow is
 
     y_{i+1} = advance(i, y_i, o_i + S m_i + r_i + J (observe(y_i) - observe(x_i))),    r_i = (o - p) |m_i| / |u - u'|
 
 that is `d_{i+1} = A_i d_i + r_i` for the distance `d = y - x`, through the process's own `advance`; `J` comes from
-the evaluations that were made anyway (`engine/check/jacobian.py`), so that no evaluation is spent. It is an estimate:
-`benchmarks/the_check_tells_the_deviation.py` says how good.
+the evaluations that were made anyway (`engine/check/jacobian_estimate.py`), so that no evaluation is spent. It is an
+estimate: `benchmarks/the_check_tells_the_deviation.py` says how good.
 """
 
 from __future__ import annotations

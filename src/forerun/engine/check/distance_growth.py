@@ -1,0 +1,71 @@
+"""How a distance from the accepted path grows along it, by its closed form.
+
+    d_{i+1} = (a_i + b_i J_i) d_i + b_i r_i
+
+with `a`, `b` of the closed form, the Jacobian `J_i` and the defect `r_i` of the output.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from forerun.engine.check.jacobian import Jacobian
+from forerun.engine.numerics.scan import affine_scan
+from forerun.engine.rows import AffineMaps
+
+IN_ORDER_STEPS: Final = 256  # up to which following in order costs no more than it is worth
+CORRECTING_SCANS: Final = 2  # after the first, over more steps, to let their Jacobians act in full
+
+
+def grow_distances(maps: AffineMaps, jacobian: Jacobian, defects: Tensor, distance: Tensor) -> Tensor:
+    """Return the distances `(n, *batch, D)` after each step, from that before the first."""
+    sources = maps.output_factors * defects
+    if jacobian.rank == 0:
+        propagators = maps.compute_propagators(jacobian.base)
+        return affine_scan(propagators, sources, distance, differentiable=False)
+    if jacobian.has_dense_base:
+        return _grow_by_matrices(maps, jacobian, sources, distance)
+    if len(maps) <= IN_ORDER_STEPS:
+        return _grow_in_order(maps, jacobian, sources, distance)
+    return _grow_by_scans(maps, jacobian, sources, distance)
+
+
+def _grow_by_matrices(maps: AffineMaps, jacobian: Jacobian, sources: Tensor, distance: Tensor) -> Tensor:
+    """Grow by one scan, with the Jacobians written out, where their base is a matrix already."""
+    assert jacobian.base is not None, "a dense Jacobian has a base"
+    matrices = jacobian.base + jacobian.left.mT @ jacobian.right
+    propagators = maps.compute_propagators(matrices)
+    return affine_scan(propagators, sources, distance, differentiable=False)
+
+
+def _grow_in_order(maps: AffineMaps, jacobian: Jacobian, sources: Tensor, distance: Tensor) -> Tensor:
+    """Grow step by step, each step two products with the few directions that its Jacobian adds to its base."""
+    left = (maps.output_factors.unsqueeze(-1) * jacobian.left).mT
+    steps = zip(
+        maps.compute_propagators(jacobian.base).unbind(),
+        left.unbind(),
+        jacobian.right.unbind(),
+        sources.unbind(),
+        strict=True,
+    )
+    distances = []
+    for propagator, step_left, step_right, source in steps:
+        low_rank = step_left @ (step_right @ distance.unsqueeze(-1))
+        distance = torch.addcmul(source, propagator, distance) + low_rank.squeeze(-1)
+        distances.append(distance)
+    return torch.stack(distances)
+
+
+def _grow_by_scans(maps: AffineMaps, jacobian: Jacobian, sources: Tensor, distance: Tensor) -> Tensor:
+    """Grow by scans with the base alone: what it leaves out follows the distances of the scan before."""
+    propagators = maps.compute_propagators(jacobian.base)
+    distances = affine_scan(propagators, sources, distance, differentiable=False)
+    for _ in range(CORRECTING_SCANS):
+        before_steps = torch.cat([distance.unsqueeze(0), distances[:-1]])
+        low_rank = jacobian.multiply_low_rank(before_steps)
+        corrected_sources = torch.addcmul(sources, maps.output_factors, low_rank)
+        distances = affine_scan(propagators, corrected_sources, distance, differentiable=False)
+    return distances

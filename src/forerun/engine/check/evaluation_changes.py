@@ -1,0 +1,100 @@
+"""EvaluationChanges: how the outputs of steps changed with their inputs, from one evaluation to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from forerun.engine.methods.base import StepEvaluations
+
+
+@dataclass(frozen=True)
+class EvaluationChanges:
+    """Differences of successive evaluations of `n` consecutive steps, the oldest first.
+
+    Zero where a step was not evaluated twice.
+
+    Attributes:
+        inputs: `du`, `(n, *batch, K, D)`.
+        outputs: `do`, `(n, *batch, K, E)`.
+    """
+
+    inputs: Tensor
+    outputs: Tensor
+
+    @classmethod
+    def from_evaluations(
+        cls,
+        evaluations: Sequence[StepEvaluations],
+        start: int,
+        count: int,
+    ) -> EvaluationChanges | None:
+        """Return the changes of the steps `start .. start+count-1`; None where none was evaluated twice.
+
+        Args:
+            evaluations: the newest first.
+            start: the first step.
+            count: number of steps.
+        """
+        inputs, outputs = [], []
+        selected = [evaluation.select_steps(start, count) for evaluation in evaluations]
+        for newer, older in pairwise(selected):
+            shared = min(len(newer), len(older))
+            if not shared:
+                break
+            inputs.append(_pad_steps(newer.inputs[:shared] - older.inputs[:shared], count))
+            outputs.append(_pad_steps(newer.outputs[:shared] - older.outputs[:shared], count))
+        if not inputs:
+            return None
+        return cls(torch.stack(inputs[::-1], -2), torch.stack(outputs[::-1], -2))
+
+    @classmethod
+    def from_parts(
+        cls,
+        parts: Sequence[EvaluationChanges | None],
+        counts: Sequence[int],
+    ) -> EvaluationChanges | None:
+        """Return the changes of consecutive parts as one, each with its number of steps; None where there are none."""
+        present = [changes for changes in parts if changes is not None]
+        if not present:
+            return None
+        if len(parts) == 1:
+            return present[0]
+        longest = max(present, key=lambda changes: changes.inputs.shape[-2])
+        inputs, outputs = [], []
+        for changes, count in zip(parts, counts, strict=True):
+            if changes is None:
+                inputs.append(_zero_changes(count, longest.inputs))
+                outputs.append(_zero_changes(count, longest.outputs))
+            else:
+                inputs.append(_pad_changes(changes.inputs, longest.inputs))
+                outputs.append(_pad_changes(changes.outputs, longest.outputs))
+        return cls(torch.cat(inputs), torch.cat(outputs))
+
+
+def _pad_steps(rows: Tensor, count: int) -> Tensor:
+    """Return the rows, with zeros after them to make it `count`."""
+    missing = count - len(rows)
+    if not missing:
+        return rows
+    return torch.cat([rows, rows.new_zeros((missing, *rows.shape[1:]))])
+
+
+def _pad_changes(rows: Tensor, like: Tensor) -> Tensor:
+    """Return changes `(n, *batch, K, D)` with as many `K` as `like` has, the oldest zero."""
+    missing = like.shape[-2] - rows.shape[-2]
+    if not missing:
+        return rows
+    return torch.cat(
+        [rows.new_zeros((*rows.shape[:-2], missing, rows.shape[-1])), rows],
+        -2,
+    )
+
+
+def _zero_changes(count: int, like: Tensor) -> Tensor:
+    """Return changes of `count` steps that are all zero, else shaped like these."""
+    return like.new_zeros((count, *like.shape[1:]))

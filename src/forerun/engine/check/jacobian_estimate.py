@@ -1,0 +1,127 @@
+"""The Jacobian of steps as their evaluations show it, for the check.
+
+Every step was evaluated several times on its way to acceptance. Broyden's update makes an estimate agree with
+each difference of two evaluations in turn (Broyden 1965, "A class of methods for solving nonlinear simultaneous
+equations"):
+
+    J <- J + (do - J du) du^T / |du|^2
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from forerun.engine.check.evaluation_changes import EvaluationChanges
+from forerun.engine.check.jacobian import Jacobian
+from forerun.engine.rows import apply_slopes
+
+FULL_MATRIX_WIDTH: Final = 16  # rows up to this wide afford a full matrix, carried from step to step
+LOW_RANK_WIDTH: Final = 1024  # wider rows, whose time is their memory's, get one scalar a step
+
+
+def estimate_jacobian(
+    changes: EvaluationChanges,
+    *,
+    base: Tensor | None,
+    before: Jacobian | None,
+) -> Jacobian:
+    """Return the Jacobians of consecutive steps.
+
+    Args:
+        changes: what their evaluations show.
+        base: slopes to begin with, one a step; None for zero.
+        before: the estimate of the step before the first, with a leading axis of 1; None where there is none.
+    """
+    du, do = changes.inputs, changes.outputs
+    has_dense_base = base is not None and base.dim() == du.dim()
+    if du.shape[-1] <= FULL_MATRIX_WIDTH and not has_dense_base:
+        return _carry_matrix(du, do, before)
+    if du.shape[-1] != do.shape[-1]:
+        return _update_bases(du, do, base)
+    secants = _estimate_scalars(du, do)
+    if du.shape[-1] > LOW_RANK_WIDTH:
+        return secants
+    if base is None:
+        base = secants.base
+    return _update_bases(du, do, base)
+
+
+def _carry_matrix(du: Tensor, do: Tensor, before: Jacobian | None) -> Jacobian:
+    """Update a full matrix from step to step: neighbours share most of their Jacobian."""
+    directions = _scaled_directions(du)
+    if before is None or before.base is None:
+        shape = (*du.shape[1:-2], do.shape[-1], du.shape[-1])
+        matrix = du.new_zeros(shape)
+    else:
+        matrix = before.base[0]
+    matrices = []
+    for step in range(len(du)):
+        for index in range(du.shape[-2]):
+            predicted = apply_slopes(matrix, du[step, ..., index, :])
+            surprise = do[step, ..., index, :] - predicted
+            direction = directions[step, ..., index, :]
+            matrix = matrix + surprise.unsqueeze(-1) * direction.unsqueeze(-2)
+        matrices.append(matrix)
+    return Jacobian(
+        base=torch.stack(matrices),
+        left=do[..., :0, :],
+        right=directions[..., :0, :],
+    )
+
+
+def _update_bases(du: Tensor, do: Tensor, base: Tensor | None) -> Jacobian:
+    """Update the base of each step by itself; a step evaluated once takes the updates of the step before it."""
+    directions = _scaled_directions(du)
+    estimate = Jacobian(
+        base=base,
+        left=do[..., :0, :],
+        right=directions[..., :0, :],
+    )
+    for index in range(du.shape[-2]):
+        predicted = estimate.multiply_moves(du[..., index, :])
+        surprise = do[..., index, :] - predicted
+        is_finite = surprise.isfinite().all(-1, keepdim=True)
+        surprise = torch.where(is_finite, surprise, 0.0)  # a base beyond all numbers
+        left = torch.cat([estimate.left, surprise.unsqueeze(-2)], -2)
+        right = directions[..., : index + 1, :]
+        estimate = replace(estimate, left=left, right=right)
+    source = _nearest_evaluated_twice(du)
+    return replace(
+        estimate,
+        left=estimate.left[source],
+        right=estimate.right[source],
+    )
+
+
+def _estimate_scalars(du: Tensor, do: Tensor) -> Jacobian:
+    """Return the secant of the newest change."""
+    newest_du = du[..., -1, :]
+    newest_do = do[..., -1, :]
+    square = torch.linalg.vecdot(newest_du, newest_du)
+    product = torch.linalg.vecdot(newest_do, newest_du)
+    slopes = torch.where(square > 0, product / square, 0.0)
+    slopes = slopes.nan_to_num(0.0, 0.0, 0.0).unsqueeze(-1)
+    return Jacobian(
+        base=slopes[_nearest_evaluated_twice(du)],
+        left=do[..., :0, :],
+        right=du[..., :0, :],
+    )
+
+
+def _nearest_evaluated_twice(du: Tensor) -> Tensor:
+    """Return for each step the nearest at or before it that was evaluated twice: int64 `(n,)`."""
+    changed = du.abs().amax(-1).flatten(1).amax(1) > 0
+    indices = torch.arange(len(du), device=du.device)
+    nearest = torch.where(changed, indices, -1).cummax(0).values
+    return nearest.clamp_min(0)
+
+
+def _scaled_directions(du: Tensor) -> Tensor:
+    """Return `du / |du|^2`, zero where the step did not move (to rounding)."""
+    square = du.square().sum(-1, keepdim=True)
+    smallest = torch.finfo(du.dtype).tiny
+    return torch.where(square > smallest, du / square, 0.0)

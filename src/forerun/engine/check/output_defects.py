@@ -1,0 +1,50 @@
+"""The defects of accepted outputs: how wrong their correction by slopes is estimated to be."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from forerun.engine.methods.base import StepEvaluations, WindowUpdate
+from forerun.engine.rows import Problem
+
+
+def estimate_defects(
+    problem: Problem,
+    update: WindowUpdate,
+    predicted: StepEvaluations | None,
+    accepted: int,
+) -> Tensor:
+    """Return the defects `r` `(n, *batch, E)` of the accepted steps.
+
+    A step evaluated once errs like the one before it. Where none was evaluated twice, the slope may be wrong by
+    one (`r = m`), which only a warm start meets; nothing can be said where inputs and outputs differ in size.
+
+    Args:
+        problem: the process, in rows.
+        update: the window's update, cut before the first step that is not finite.
+        predicted: the last evaluation of each step, with the outputs that the sweep then took for the next one.
+        accepted: number of steps accepted.
+    """
+    evaluations = update.evaluations
+    moves = update.moves[:accepted]
+    if predicted is not None:
+        predicted = predicted.select_steps(evaluations.start, accepted)
+    if not predicted:
+        if problem.accepts_slopes:
+            return moves
+        return torch.zeros_like(update.outputs[:accepted])
+    count = len(predicted)
+    surprise = evaluations.outputs[:count] - predicted.outputs
+    change = _row_norms(evaluations.inputs[:count] - predicted.inputs)
+    rate = torch.where(change > 0, surprise / change, 0.0)
+    if count < accepted:
+        repeated = rate[-1:].expand(accepted - count, *rate.shape[1:])
+        rate = torch.cat([rate, repeated])
+    return rate * _row_norms(moves)
+
+
+def _row_norms(rows: Tensor) -> Tensor:
+    """Return the Euclidean norm of each row, `(..., 1)`."""
+    norms: Tensor = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
+    return norms
