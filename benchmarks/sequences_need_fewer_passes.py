@@ -25,8 +25,7 @@ from forerun.engine.methods import GaussSeidel, Jacobi, JacobiGaussSeidel, Picar
 from forerun.sequence import Fill, PixelCNN, Repeat, StackedLayers, feedforward, sample
 from forerun.sequence.autoregressive import logistic
 from forerun.sequence.autoregressive.pixelcnn import RowPass
-from forerun.worlds.digits import load_made, load_pixelcnn
-from forerun.worlds.digits.autoregressive import load_digit_levels
+from forerun.worlds.digits import load_digit_levels, load_made, load_pixelcnn
 
 PIXELS, SIDE, DEPTH, GROWTH = 64, 8, 48, 8
 METHODS = {

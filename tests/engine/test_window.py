@@ -17,7 +17,7 @@ from forerun.engine.solve import solve
 from forerun.engine.windows import Auto, Full, Sliding, Within
 from forerun.engine.windows.round_cost import RoundCost
 from forerun.engine.windows.round_progress import RoundProgress
-from forerun.worlds.digits.denoiser import load_digits_denoiser
+from forerun.worlds.digits import load_digits_denoiser
 
 WIDTHS = (2, 4, 8, 16, 32, 64, 128, 256)
 

@@ -73,7 +73,7 @@ def test_exact_denoiser_draws_the_data_itself() -> None:
 def test_the_denoised_sample_follows_from_the_velocity() -> None:
     network, x, t = DigitsDenoiser(width=16, blocks=1), torch.randn(3, 64), torch.tensor([0, 10, 999])
     signal, noise = network.schedule.rates(t, x)
-    assert torch.equal(network(x, t), signal * x - noise * network.velocity(x, t))
+    assert torch.equal(network(x, t), signal * x - noise * network.predict_velocity(x, t))
 
 
 def test_the_shipped_network_works_in_double_precision() -> None:

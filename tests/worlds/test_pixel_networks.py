@@ -6,9 +6,8 @@ from importlib import resources
 import pytest
 import torch
 
-from forerun.worlds.digits import load_made, load_pixelcnn
+from forerun.worlds.digits import load_digit_levels, load_made, load_pixelcnn
 from forerun.worlds.digits import train_autoregressive as train
-from forerun.worlds.digits.autoregressive import load_digit_levels
 
 
 @pytest.mark.parametrize("name", ["made", "pixelcnn"])

@@ -91,7 +91,7 @@ def test_the_classifier_reads_what_was_rendered():
 
 
 def test_features_have_one_row_for_each_picture():
-    assert load_scene_classifier().features(torch.rand(3, 3, 64, 64)).shape == (3, 128)
+    assert load_scene_classifier().extract_features(torch.rand(3, 3, 64, 64)).shape == (3, 128)
 
 
 def test_every_word_is_one_token(pipeline):

@@ -1,4 +1,4 @@
-"""A diffusion model small enough to ship: scikit-learn's digits, their exact denoiser and a trained one."""
+"""A diffusion model small enough to ship: the exact denoiser of a data set, and a network trained on the digits."""
 
 from __future__ import annotations
 
@@ -8,25 +8,11 @@ from importlib import resources
 from typing import final
 
 import torch
-from safetensors.torch import load
 from torch import Tensor, nn
 
 from forerun.diffusion.denoising import Schedule
-
-PIXELS = 64
-
-
-def load_digits() -> Tensor:
-    """The 1797 images of 8 x 8 pixels, float32 `(1797, 64)` in [-1, 1].
-
-    Raises:
-        ImportError: scikit-learn is not installed.
-    """
-    try:
-        from sklearn import datasets
-    except ImportError as error:
-        raise ImportError("the digits come with scikit-learn: pip install 'forerun[digits]'") from error
-    return torch.from_numpy(datasets.load_digits().data).float() / 8 - 1
+from forerun.worlds.digits.data import DIGIT_PIXELS
+from forerun.worlds.weights import fill_network
 
 
 @final
@@ -41,7 +27,7 @@ class ExactDenoiser(nn.Module):
     Args:
         data: `(M, *shape)`.
         schedule: gives `abar`; what it visits is not used.
-        chunk: rows of `x` taken at a time; bounds the memory to `chunk * M` numbers.
+        chunk: number of rows of `x` evaluated at a time; bounds the memory to `chunk * M` numbers.
     """
 
     data: Tensor
@@ -53,8 +39,12 @@ class ExactDenoiser(nn.Module):
         self.chunk = chunk
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        rows = zip(x.flatten(1).split(self.chunk), t.split(self.chunk), strict=True)
-        return torch.cat([self._posterior_mean(*row) for row in rows]).reshape(x.shape)
+        row_chunks = x.flatten(1).split(self.chunk)
+        timestep_chunks = t.split(self.chunk)
+        means = []
+        for rows, timesteps in zip(row_chunks, timestep_chunks, strict=True):
+            means.append(self._posterior_mean(rows, timesteps))
+        return torch.cat(means).reshape(x.shape)
 
     def _posterior_mean(self, x: Tensor, t: Tensor) -> Tensor:
         data = self.data.to(x.dtype)
@@ -81,18 +71,18 @@ class DigitsDenoiser(nn.Module):
         super().__init__()
         self.config = {"width": width, "blocks": blocks, "embedding": embedding}
         self.schedule = Schedule.linear()
-        self.inward = nn.Linear(PIXELS, width)
+        self.inward = nn.Linear(DIGIT_PIXELS, width)
         self.time = nn.Sequential(nn.Linear(embedding, embedding), nn.SiLU())
-        self.blocks = nn.ModuleList(_Block(width, embedding) for _ in range(blocks))
-        self.outward = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, PIXELS))
+        self.blocks = nn.ModuleList(_ModulatedBlock(width, embedding) for _ in range(blocks))
+        self.outward = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, DIGIT_PIXELS))
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         signal, noise = self.schedule.rates(t, x)
-        return signal * x - noise * self.velocity(x, t)
+        return signal * x - noise * self.predict_velocity(x, t)
 
-    def velocity(self, x: Tensor, t: Tensor) -> Tensor:
-        """What the network itself predicts, `sqrt(abar) eps - sqrt(1 - abar) x0`, `(N, 64)`."""
-        time = self.time(_embed(t, self.config["embedding"], x.dtype))
+    def predict_velocity(self, x: Tensor, t: Tensor) -> Tensor:
+        """Return what the network itself predicts, `sqrt(abar) eps - sqrt(1 - abar) x0`, `(N, 64)`."""
+        time = self.time(_embed_timesteps(t, self.config["embedding"], x.dtype))
         hidden = self.inward(x)
         for block in self.blocks:
             hidden = block(hidden, time)
@@ -100,8 +90,8 @@ class DigitsDenoiser(nn.Module):
         return velocity
 
 
-class _Block(nn.Module):
-    """`h + W2 silu(W1 norm(h) (1 + scale) + shift)`, with scale and shift from the timestep."""
+class _ModulatedBlock(nn.Module):
+    """The residual block `h + W2 silu(W1 norm(h) (1 + scale) + shift)`, with scale and shift from the timestep."""
 
     def __init__(self, width: int, embedding: int) -> None:
         super().__init__()
@@ -112,26 +102,25 @@ class _Block(nn.Module):
 
     def forward(self, hidden: Tensor, time: Tensor) -> Tensor:
         scale, shift = self.modulation(time).chunk(2, -1)
-        inner = nn.functional.silu(self.first(self.norm(hidden)) * (1 + scale) + shift)
-        following: Tensor = hidden + self.second(inner)
-        return following
+        modulated = self.first(self.norm(hidden)) * (1 + scale) + shift
+        output: Tensor = hidden + self.second(nn.functional.silu(modulated))
+        return output
 
 
 def load_digits_denoiser() -> DigitsDenoiser:
-    """The trained network shipped with forerun, in float32, ready to evaluate.
+    """Return the trained network shipped with forerun, in float32, ready to evaluate.
 
     `weights/digits.json` beside it says how it was trained (`python -m forerun.worlds.digits.train_denoiser`).
     """
     weights = resources.files("forerun.worlds.digits") / "weights"
-    config = json.loads((weights / "digits.json").read_text())["config"]
-    denoiser = DigitsDenoiser(**config)
-    stored = load((weights / "digits.safetensors").read_bytes())
-    denoiser.load_state_dict({name: tensor.float() for name, tensor in stored.items()})
-    return denoiser.eval().requires_grad_(False)
+    facts = json.loads((weights / "digits.json").read_text())
+    return fill_network(DigitsDenoiser(**facts["config"]), weights / "digits.safetensors")
 
 
-def _embed(t: Tensor, width: int, dtype: torch.dtype) -> Tensor:
-    """Sines and cosines of the timestep at `width / 2` frequencies, `(N, width)` (Vaswani et al. 2017, 3.5)."""
-    frequencies = torch.exp(-math.log(1000.0) * torch.arange(width // 2, device=t.device, dtype=dtype) / (width // 2))
+def _embed_timesteps(t: Tensor, width: int, dtype: torch.dtype) -> Tensor:
+    """Return sines and cosines of timesteps at `width / 2` frequencies, `(N, width)` (Vaswani et al. 2017, 3.5)."""
+    half = width // 2
+    indices = torch.arange(half, device=t.device, dtype=dtype)
+    frequencies = torch.exp(-math.log(1000.0) * indices / half)
     angles = t[:, None].to(dtype) * frequencies
     return torch.cat([angles.sin(), angles.cos()], -1)

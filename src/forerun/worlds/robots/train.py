@@ -78,15 +78,16 @@ def fit_policy(task: RobotTask, shown: Demonstrations, settings: PolicyTraining,
     policy = _untrained(shown, settings)
     often = max(1, settings.steps // 20)
     stage = TrainingStage(
-        run_name(task, settings),
-        settings.steps,
+        name=run_name(task, settings),
+        steps=settings.steps,
         rate=settings.rate,
         horizon=settings.horizon,
         save_every=often,
-        say_every=often,
+        report_every=often,
     )
     work.mkdir(parents=True, exist_ok=True)
-    return train_network(policy, partial(_loss, shown=shown, batch=settings.batch), stage, work, seed=settings.seed)
+    batch_loss = partial(_loss, shown=shown, batch=settings.batch)
+    return train_network(policy, batch_loss, stage, work, seed=settings.seed).network
 
 
 def run_name(task: RobotTask, settings: PolicyTraining) -> str:

@@ -1,10 +1,10 @@
-"""What a scene holds and how it is said: things, relations, the grammar of captions and its whole vocabulary."""
+"""What a scene holds and how a caption says it: objects, relations, the grammar and the whole vocabulary."""
 
 from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -26,7 +26,11 @@ SHAPE_WORDS: Mapping[str, tuple[str, ...]] = {
     "torus": ("torus", "ring"),
     "pyramid": ("pyramid",),
 }
-SIZE_WORDS: Mapping[str, tuple[str, ...]] = {"small": ("small", "little"), "": ("",), "large": ("large", "big")}
+SIZE_WORDS: Mapping[str, tuple[str, ...]] = {
+    "small": ("small", "little"),
+    "": ("",),
+    "large": ("large", "big"),
+}
 RELATION_PHRASES: Mapping[str, tuple[str, ...]] = {
     "left of": ("left of", "to the left of", "on the left of"),
     "right of": ("right of", "to the right of", "on the right of"),
@@ -34,29 +38,39 @@ RELATION_PHRASES: Mapping[str, tuple[str, ...]] = {
     "below": ("below", "under"),
     "beside": ("beside", "next to", "and"),
 }
-CAPTION_ARTICLES = ("a", "an", "the")
-INVERSE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above", "beside": "beside"}
-LAYOUTS = ("single", "row", "column")
-LABEL_COUNTS = (
-    len(LAYOUTS),
-    *2 * (len(COLOUR_WORDS), len(SHAPE_WORDS), len(SIZE_WORDS)),
-)  # how many values each of `Scene.labels` has
-ABSENT_LABEL = -100  # the label of a thing that is not there; torch's cross entropy passes it over
-
-_MEANING = {
-    word: name
-    for table in (COLOUR_WORDS, SHAPE_WORDS, SIZE_WORDS)
-    for name, words in table.items()
-    for word in words
-    if word
+INVERSE_RELATIONS = {
+    "left of": "right of",
+    "right of": "left of",
+    "above": "below",
+    "below": "above",
+    "beside": "beside",
 }
-_PHRASES = {phrase: name for name, phrases in RELATION_PHRASES.items() for phrase in phrases}
+EXACT_RELATIONS = ("left of", "right of", "above", "below")
+ARTICLES = ("a", "an", "the")
+LAYOUTS = ("single", "row", "column")
+OBJECT_LABEL_COUNTS = (len(COLOUR_WORDS), len(SHAPE_WORDS), len(SIZE_WORDS))
+LABEL_COUNTS = (len(LAYOUTS), *OBJECT_LABEL_COUNTS, *OBJECT_LABEL_COUNTS)  # how many values each of `Scene.labels` has
+ABSENT_LABEL = -100  # the label of an object that is not there; torch's cross entropy passes it over
+
+
+def _invert_table(table: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return the name that every synonym of a table stands for."""
+    names = {}
+    for name, synonyms in table.items():
+        for synonym in synonyms:
+            if synonym:
+                names[synonym] = name
+    return names
+
+
+_WORD_NAMES = {**_invert_table(COLOUR_WORDS), **_invert_table(SHAPE_WORDS), **_invert_table(SIZE_WORDS)}
+_PHRASE_RELATIONS = _invert_table(RELATION_PHRASES)
 
 
 @final
 @dataclass(frozen=True)
 class SceneObject:
-    """One coloured solid; `size` is "small", "large" or "" for neither."""
+    """One coloured solid of a scene; `size` is "small", "large" or "" for neither."""
 
     colour: str
     shape: str
@@ -72,15 +86,16 @@ class SceneObject:
         )
 
     @classmethod
-    def of(cls, labels: Sequence[int]) -> SceneObject:
-        """The thing with these `labels`."""
-        return cls(list(COLOUR_WORDS)[labels[0]], list(SHAPE_WORDS)[labels[1]], list(SIZE_WORDS)[labels[2]])
+    def from_labels(cls, labels: Sequence[int]) -> SceneObject:
+        """Return the object with these `labels`."""
+        colour, shape, size = labels
+        return cls(list(COLOUR_WORDS)[colour], list(SHAPE_WORDS)[shape], list(SIZE_WORDS)[size])
 
 
 @final
 @dataclass(frozen=True)
 class Scene:
-    """One thing, or two and where the first stands from the second (a key of `RELATION_PHRASES`)."""
+    """One object, or two and where the first stands from the second (a key of `RELATION_PHRASES`)."""
 
     first: SceneObject
     relation: str = ""
@@ -91,110 +106,128 @@ class Scene:
         """One of `LAYOUTS`."""
         if self.second is None:
             return "single"
-        return "column" if self.relation in {"above", "below"} else "row"
+        if self.relation in {"above", "below"}:
+            return "column"
+        return "row"
 
     @property
     def objects(self) -> tuple[SceneObject, ...]:
-        """In reading order of the picture: left before right, upper before lower."""
+        """The objects in reading order of the picture: left before right, upper before lower."""
         if self.second is None:
             return (self.first,)
-        pair = (self.first, self.second)
-        return pair[::-1] if self.relation in {"right of", "below"} else pair
+        if self.relation in {"right of", "below"}:
+            return (self.second, self.first)
+        return (self.first, self.second)
 
     @property
     def labels(self) -> tuple[int, ...]:
-        """Layout, then colour, shape and size of each of `objects`; seven numbers, `ABSENT_LABEL` for none."""
-        present = [label for thing in self.objects for label in thing.labels]
-        return (LAYOUTS.index(self.layout), *present, *[ABSENT_LABEL] * (6 - len(present)))
+        """Layout, then colour, shape and size of both `objects`: seven numbers, `ABSENT_LABEL` where there is none."""
+        labels = [LAYOUTS.index(self.layout)]
+        for scene_object in self.objects:
+            labels.extend(scene_object.labels)
+        labels.extend([ABSENT_LABEL] * (len(LABEL_COUNTS) - len(labels)))
+        return tuple(labels)
 
-    def reversed(self) -> Scene:
-        """The same picture said from the other thing; itself where there is one."""
-        return self if self.second is None else Scene(self.second, INVERSE[self.relation], self.first)
+    def swap_roles(self) -> Scene:
+        """Return the same picture described from the other object; the scene itself where there is one."""
+        if self.second is None:
+            return self
+        return Scene(self.second, INVERSE_RELATIONS[self.relation], self.first)
 
 
 def draw_scene(dice: random.Random) -> Scene:
-    """A random scene: a quarter has one thing, the others two in one of the four exact relations."""
+    """Return a random scene: a quarter has one object, the others two in one of the four exact relations."""
     if dice.random() < 0.25:
-        return Scene(_draw_thing(dice))
-    relation = dice.choice(["left of", "right of", "above", "below"])
-    return Scene(_draw_thing(dice), relation, _draw_thing(dice))
+        return Scene(_draw_object(dice))
+    relation = dice.choice(EXACT_RELATIONS)
+    first = _draw_object(dice)
+    second = _draw_object(dice)
+    return Scene(first, relation, second)
 
 
 def write_caption(scene: Scene, dice: random.Random) -> str:
-    """One of the ways to say a scene; now and then a row is said without its order ("beside")."""
+    """Return one of the captions of a scene; now and then a row is described without its order ("beside")."""
     if dice.random() < 0.3:
-        scene = scene.reversed()
-    first = _noun(scene.first, dice)
+        scene = scene.swap_roles()
+    first = _write_noun(scene.first, dice)
     if scene.second is None:
         return first
-    loosely = scene.layout == "row" and dice.random() < 0.08
-    phrase = dice.choice(RELATION_PHRASES["beside" if loosely else scene.relation])
-    return f"{first} {phrase} {_noun(scene.second, dice)}"
+    relation = scene.relation
+    if scene.layout == "row" and dice.random() < 0.08:
+        relation = "beside"
+    phrase = dice.choice(RELATION_PHRASES[relation])
+    second = _write_noun(scene.second, dice)
+    return f"{first} {phrase} {second}"
 
 
 def parse_caption(prompt: str) -> Scene:
-    """The scene that a caption describes; case and punctuation do not matter.
+    """Return the scene that a caption describes; case and punctuation do not matter.
 
     Raises:
         ValueError: a word is unknown, or the words are not "[size] colour shape [relation [size] colour shape]".
     """
-    if unknown := unknown_words(prompt):
-        raise ValueError(
-            f"unknown words in {prompt!r}: {', '.join(unknown)}; the known ones are {', '.join(caption_words())}"
-        )
-    text = " ".join(_split(prompt))
+    unknown = unknown_words(prompt)
+    if unknown:
+        vocabulary = ", ".join(caption_words())
+        raise ValueError(f"unknown words in {prompt!r}: {', '.join(unknown)}; the known ones are {vocabulary}")
+    text = f" {' '.join(_split_words(prompt))} "
     # the longest phrase first, since "left of" is inside "to the left of"
-    for phrase in sorted(_PHRASES, key=len, reverse=True):
-        before, found, after = f" {text} ".partition(f" {phrase} ")
-        if found:
-            return Scene(_thing(before, prompt), _PHRASES[phrase], _thing(after, prompt))
-    return Scene(_thing(text, prompt))
+    for phrase in sorted(_PHRASE_RELATIONS, key=len, reverse=True):
+        before, separator, after = text.partition(f" {phrase} ")
+        if separator:
+            first = _parse_object(before, prompt)
+            second = _parse_object(after, prompt)
+            return Scene(first, _PHRASE_RELATIONS[phrase], second)
+    return Scene(_parse_object(text, prompt))
 
 
 def unknown_words(prompt: str) -> list[str]:
-    """The words of a prompt that no caption has, in their order and once each."""
-    known = set(caption_words())
-    return list(dict.fromkeys(word for word in _split(prompt) if word not in known))
+    """Return the words of a prompt that no caption has, in their order and once each."""
+    vocabulary = set(caption_words())
+    unknown = [word for word in _split_words(prompt) if word not in vocabulary]
+    return list(dict.fromkeys(unknown))
 
 
 def caption_words() -> list[str]:
-    """The whole vocabulary, sorted."""
-    return sorted(set(_listed()))
+    """Return the whole vocabulary, sorted."""
+    vocabulary = {*ARTICLES, *_WORD_NAMES}
+    for phrase in _PHRASE_RELATIONS:
+        vocabulary.update(phrase.split())
+    return sorted(vocabulary)
 
 
-def _listed() -> Iterator[str]:
-    yield from CAPTION_ARTICLES
-    yield from _MEANING
-    for phrase in _PHRASES:
-        yield from phrase.split()
-
-
-def _split(prompt: str) -> list[str]:
+def _split_words(prompt: str) -> list[str]:
     return re.findall(r"[^\W_]+", prompt.lower())
 
 
-def _draw_thing(dice: random.Random) -> SceneObject:
+def _draw_object(dice: random.Random) -> SceneObject:
     size = dice.choices(list(SIZE_WORDS), weights=[1, 2, 1])[0]
-    return SceneObject(dice.choice(list(COLOUR_WORDS)), dice.choice(list(SHAPE_WORDS)), size)
+    colour = dice.choice(list(COLOUR_WORDS))
+    shape = dice.choice(list(SHAPE_WORDS))
+    return SceneObject(colour, shape, size)
 
 
-def _noun(thing: SceneObject, dice: random.Random) -> str:
-    named = [
-        dice.choice(SIZE_WORDS[thing.size]),
-        dice.choice(COLOUR_WORDS[thing.colour]),
-        dice.choice(SHAPE_WORDS[thing.shape]),
-    ]
-    said = " ".join(word for word in named if word)
-    article = dice.choices(["an" if said[0] in "aeiou" else "a", "the", ""], weights=[4, 1, 1])[0]
-    return f"{article} {said}".strip()
+def _write_noun(scene_object: SceneObject, dice: random.Random) -> str:
+    """Return one of the ways to name an object, with or without an article."""
+    size = dice.choice(SIZE_WORDS[scene_object.size])
+    colour = dice.choice(COLOUR_WORDS[scene_object.colour])
+    shape = dice.choice(SHAPE_WORDS[scene_object.shape])
+    noun = f"{size} {colour} {shape}".strip()
+    indefinite = "an" if noun[0] in "aeiou" else "a"
+    article = dice.choices([indefinite, "the", ""], weights=[4, 1, 1])[0]
+    return f"{article} {noun}".strip()
 
 
-def _thing(said: str, prompt: str) -> SceneObject:
-    named = [_MEANING.get(word, word) for word in said.split() if word not in CAPTION_ARTICLES]
-    size = named.pop(0) if named and named[0] in SIZE_WORDS else ""
-    if len(named) != 2 or named[0] not in COLOUR_WORDS or named[1] not in SHAPE_WORDS:
-        raise ValueError(
-            f"{prompt!r} does not name a thing as [size] colour shape where it says {said.strip()!r}; "
-            "write for example 'a small red torus left of a blue cube'"
-        )
-    return SceneObject(named[0], named[1], size)
+def _parse_object(text: str, prompt: str) -> SceneObject:
+    """Return the object that a piece of a prompt names."""
+    names = [_WORD_NAMES.get(word, word) for word in text.split() if word not in ARTICLES]
+    size = ""
+    if names and names[0] in SIZE_WORDS:
+        size = names.pop(0)
+    if len(names) == 2 and names[0] in COLOUR_WORDS and names[1] in SHAPE_WORDS:
+        colour, shape = names
+        return SceneObject(colour, shape, size)
+    raise ValueError(
+        f"{prompt!r} does not name a thing as [size] colour shape where it says {text.strip()!r}; "
+        "write for example 'a small red torus left of a blue cube'"
+    )

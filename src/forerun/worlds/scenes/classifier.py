@@ -7,28 +7,30 @@ from importlib import resources
 from typing import final
 
 import torch
-from safetensors.torch import load
 from torch import Tensor, nn
 
 from forerun.worlds.scenes.captions import LABEL_COUNTS, LAYOUTS, Scene, SceneObject
+from forerun.worlds.weights import fill_network
 
 CLASSIFIER_FEATURES = 128
+MISSING_OBJECT = SceneObject("", "", "none")  # stands where nothing was drawn, and matches no object
 
 
 @final
 class SceneClassifier(nn.Module):
-    """Layout, then colour, shape and size of up to two things. It never sees the pipeline in its training.
+    """A network that tells the layout, then colour, shape and size of up to two objects.
 
-    Calls take pictures in [0, 1], `(N, 3, 64, 64)`, and return logits, `(N, sum(LABEL_COUNTS))`.
+    It never sees the pipeline in its training. Calls take pictures in [0, 1], `(N, 3, 64, 64)`, and return logits,
+    `(N, sum(LABEL_COUNTS))`.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            _conv(3, 24, 2),
-            _conv(24, 48, 2),
-            _conv(48, 96, 2),
-            _conv(96, 96, 2),
+            _convolution_block(3, 24),
+            _convolution_block(24, 48),
+            _convolution_block(48, 96),
+            _convolution_block(96, 96),
             nn.Flatten(),
             nn.Linear(96 * 16, CLASSIFIER_FEATURES),
             nn.SiLU(),
@@ -36,69 +38,97 @@ class SceneClassifier(nn.Module):
         self.heads = nn.Linear(CLASSIFIER_FEATURES, sum(LABEL_COUNTS))
 
     def forward(self, pictures: Tensor) -> Tensor:
-        logits: Tensor = self.heads(self.features(pictures))
+        logits: Tensor = self.heads(self.extract_features(pictures))
         return logits
 
-    def features(self, pictures: Tensor) -> Tensor:
-        """What the answers are read from, `(N, 128)`; two sets of pictures can be compared by its mean and spread."""
+    def extract_features(self, pictures: Tensor) -> Tensor:
+        """Return what the answers are read from, `(N, 128)`; its mean and spread compare two sets of pictures."""
         features: Tensor = self.body(2 * pictures - 1)
         return features
 
     @torch.no_grad()
     def read_scenes(self, pictures: Tensor) -> list[Scene]:
-        """The most likely scene of each picture; two things are told as "left of" or "above"."""
-        best = [logits.argmax(-1).tolist() for logits in self(pictures).split(LABEL_COUNTS, -1)]
-        return [_scene(labels) for labels in zip(*best, strict=True)]
+        """Return the most likely scene of each picture; two objects are described as "left of" or "above"."""
+        columns = [logits.argmax(-1) for logits in self(pictures).split(LABEL_COUNTS, -1)]
+        return [_scene_from_labels(labels) for labels in torch.stack(columns, 1).tolist()]
 
 
-def measure_agreement(asked: Sequence[Scene], seen: Sequence[Scene]) -> dict[str, float]:
-    """Shares of right answers: `layout` of the pictures, `colour`, `shape` and `size` of their things, and `all`.
+def measure_agreement(expected: Sequence[Scene], recognised: Sequence[Scene]) -> dict[str, float]:
+    """Return the shares of right answers.
 
-    A thing counts at its place, so a swapped pair has wrong colours. `all` leaves out the size.
+    An object counts at its place, so a swapped pair has wrong colours.
+
+    Args:
+        expected: the scenes that the prompts describe.
+        recognised: the scenes that were read from the pictures.
+
+    Returns:
+        `layout` of the pictures, `colour`, `shape` and `size` of their objects, and `all` for pictures that are right
+        in everything but the size.
     """
-    pairs = [(want, _ordered(want, have)) for want, have in zip(asked, seen, strict=True)]
-    things = [couple for want, have in pairs for couple in _couples(want, have)]
-    whole = [
-        want.layout == have.layout
-        and all(a.colour == b.colour and a.shape == b.shape for a, b in zip(want.objects, have.objects, strict=True))
-        for want, have in pairs
-    ]
+    scenes: list[tuple[Scene, Scene]] = []
+    objects: list[tuple[SceneObject, SceneObject]] = []
+    for wanted, read in zip(expected, recognised, strict=True):
+        ordered = _best_order(wanted, read)
+        scenes.append((wanted, ordered))
+        objects.extend(_pair_objects(wanted, ordered))
     return {
-        "layout": sum(want.layout == have.layout for want, have in pairs) / len(pairs),
-        "colour": sum(a.colour == b.colour for a, b in things) / len(things),
-        "shape": sum(a.shape == b.shape for a, b in things) / len(things),
-        "size": sum(a.size == b.size for a, b in things) / len(things),
-        "all": sum(whole) / len(pairs),
+        "layout": _share([wanted.layout == read.layout for wanted, read in scenes]),
+        "colour": _share([wanted.colour == read.colour for wanted, read in objects]),
+        "shape": _share([wanted.shape == read.shape for wanted, read in objects]),
+        "size": _share([wanted.size == read.size for wanted, read in objects]),
+        "all": _share([_match_but_size(wanted, read) for wanted, read in scenes]),
     }
 
 
 def load_scene_classifier() -> SceneClassifier:
-    """The trained classifier shipped with forerun, in float32, ready to evaluate."""
-    file = resources.files("forerun.worlds.scenes") / "weights" / "classifier.safetensors"
-    classifier = SceneClassifier()
-    classifier.load_state_dict({name: tensor.float() for name, tensor in load(file.read_bytes()).items()})
-    return classifier.eval().requires_grad_(False)
+    """Return the trained classifier shipped with forerun, in float32, ready to evaluate."""
+    weights = resources.files("forerun.worlds.scenes") / "weights"
+    return fill_network(SceneClassifier(), weights / "classifier.safetensors")
 
 
-def _conv(inward: int, outward: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inward, outward, 3, stride, 1), nn.GroupNorm(8, outward), nn.SiLU())
+def _convolution_block(inward: int, outward: int) -> nn.Sequential:
+    """Return a convolution that halves the resolution."""
+    convolution = nn.Conv2d(inward, outward, 3, stride=2, padding=1)
+    return nn.Sequential(convolution, nn.GroupNorm(8, outward), nn.SiLU())
 
 
-def _scene(labels: Sequence[int]) -> Scene:
-    first, second = SceneObject.of(labels[1:4]), SceneObject.of(labels[4:7])
+def _scene_from_labels(labels: Sequence[int]) -> Scene:
     layout = LAYOUTS[labels[0]]
-    return Scene(first) if layout == "single" else Scene(first, "left of" if layout == "row" else "above", second)
+    first = SceneObject.from_labels(labels[1:4])
+    if layout == "single":
+        return Scene(first)
+    second = SceneObject.from_labels(labels[4:7])
+    if layout == "row":
+        return Scene(first, "left of", second)
+    return Scene(first, "above", second)
 
 
-def _couples(asked: Scene, seen: Scene) -> list[tuple[SceneObject, SceneObject]]:
-    """Things at the same place; one that was not drawn is coupled with one that matches nothing."""
-    drawn = [*seen.objects, SceneObject("", "", "none")][: len(asked.objects)]
-    return list(zip(asked.objects, drawn, strict=True))
+def _share(answers: Sequence[bool]) -> float:
+    return sum(answers) / len(answers)
 
 
-def _ordered(asked: Scene, seen: Scene) -> Scene:
-    """`seen`, swapped where "beside" leaves the order open and the swap agrees better."""
-    if asked.relation != "beside" or seen.second is None:
-        return seen
-    swapped = Scene(seen.second, seen.relation, seen.first)
-    return max(seen, swapped, key=lambda scene: sum(a == b for a, b in zip(asked.objects, scene.objects, strict=True)))
+def _pair_objects(expected: Scene, recognised: Scene) -> list[tuple[SceneObject, SceneObject]]:
+    """Return objects at the same place; one that was not drawn is paired with one that matches nothing."""
+    read_objects = [*recognised.objects, MISSING_OBJECT]
+    return list(zip(expected.objects, read_objects[: len(expected.objects)], strict=True))
+
+
+def _match_but_size(expected: Scene, recognised: Scene) -> bool:
+    if expected.layout != recognised.layout:
+        return False
+    pairs = zip(expected.objects, recognised.objects, strict=True)
+    return all(wanted.colour == read.colour and wanted.shape == read.shape for wanted, read in pairs)
+
+
+def _best_order(expected: Scene, recognised: Scene) -> Scene:
+    """Return the recognised scene, swapped where "beside" leaves the order open and the swap agrees better."""
+    if expected.relation != "beside" or recognised.second is None:
+        return recognised
+    swapped = Scene(recognised.second, recognised.relation, recognised.first)
+    return max(recognised, swapped, key=lambda scene: _count_matches(expected, scene))
+
+
+def _count_matches(expected: Scene, recognised: Scene) -> int:
+    pairs = zip(expected.objects, recognised.objects, strict=True)
+    return sum(wanted == read for wanted, read in pairs)

@@ -9,7 +9,7 @@ from diffusers import DiffusionPipeline, StableDiffusionPipeline
 
 
 def load_scenes_pipeline(dtype: torch.dtype = torch.float32) -> StableDiffusionPipeline:
-    """A Stable Diffusion pipeline of four million weights that draws 64 x 64 pictures on one CPU core in seconds.
+    """Return a Stable Diffusion pipeline of four million weights that draws 64 x 64 pictures on one core in seconds.
 
     It knows the words of `captions.caption_words()`: "a red torus left of a blue cube", say. `weights/training.json`
     beside it says how it was trained (`python -m forerun.worlds.scenes.train`).

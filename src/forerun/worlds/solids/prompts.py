@@ -1,4 +1,4 @@
-"""The things that the shipped prior knows: shapes, colours, and how a prompt names one."""
+"""The solids that the shipped prior knows: shapes, colours, and how a prompt names one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
+
+from forerun.worlds.scenes.captions import ARTICLES
 
 SHAPE_NAMES: Mapping[str, tuple[str, ...]] = {
     "sphere": ("sphere", "ball"),
@@ -26,9 +28,8 @@ SOLID_COLOURS: Mapping[str, tuple[float, float, float]] = {
     "purple": (0.52, 0.15, 0.68),
     "cyan": (0.12, 0.78, 0.80),
 }
-PROMPT_ARTICLES = ("a", "an", "the")
 
-_SHAPE = {word: shape for shape, words in SHAPE_NAMES.items() for word in words}
+_SHAPE_OF_NAME = {name: shape for shape, names in SHAPE_NAMES.items() for name in names}
 
 
 @final
@@ -51,36 +52,38 @@ class ColouredSolid:
 
     @property
     def prompt(self) -> str:
-        """Its prompt."""
+        """The prompt that names it."""
         return f"a {self.colour} {self.shape}"
 
 
 def parse_prompt(prompt: str) -> ColouredSolid:
-    """The thing that a prompt names; case, punctuation and articles do not matter.
+    """Return the solid that a prompt names; case, punctuation and articles do not matter.
 
     Raises:
         ValueError: the prompt is not a known colour and a known shape.
     """
-    said = [word for word in re.findall(r"[^\W_]+", prompt.lower()) if word not in PROMPT_ARTICLES]
-    if len(said) == 2 and said[0] in SOLID_COLOURS and said[1] in _SHAPE:
-        return ColouredSolid(said[0], _SHAPE[said[1]])
+    words = [word for word in re.findall(r"[^\W_]+", prompt.lower()) if word not in ARTICLES]
+    if len(words) == 2 and words[0] in SOLID_COLOURS and words[1] in _SHAPE_OF_NAME:
+        colour, name = words
+        return ColouredSolid(colour, _SHAPE_OF_NAME[name])
     raise ValueError(
         f"{prompt!r} is not a colour and a shape that the shipped prior has seen; the colours are "
-        f"{', '.join(SOLID_COLOURS)}, the shapes {', '.join(_SHAPE)}. Write for example 'a yellow cone'"
+        f"{', '.join(SOLID_COLOURS)}, the shapes {', '.join(_SHAPE_OF_NAME)}. Write for example 'a yellow cone'"
     )
 
 
 def all_solids() -> list[ColouredSolid]:
-    """All things there are, by shape."""
+    """Return all solids there are, by shape."""
     return [ColouredSolid(colour, shape) for shape in SHAPE_NAMES for colour in SOLID_COLOURS]
 
 
-def write_prompt(thing: ColouredSolid, dice: random.Random) -> str:
-    """One of the ways to say a thing."""
-    said = f"{thing.colour} {dice.choice(SHAPE_NAMES[thing.shape])}"
-    return f"{dice.choice(['a', 'a', 'the', ''])} {said}".strip()
+def write_prompt(solid: ColouredSolid, dice: random.Random) -> str:
+    """Return one of the ways to name a solid."""
+    name = dice.choice(SHAPE_NAMES[solid.shape])
+    article = dice.choice(["a", "a", "the", ""])
+    return f"{article} {solid.colour} {name}".strip()
 
 
 def prompt_words() -> list[str]:
-    """The whole vocabulary, sorted."""
-    return sorted({*PROMPT_ARTICLES, *SOLID_COLOURS, *_SHAPE})
+    """Return the whole vocabulary, sorted."""
+    return sorted({*ARTICLES, *SOLID_COLOURS, *_SHAPE_OF_NAME})

@@ -25,8 +25,10 @@ from forerun.worlds.solids.prompts import parse_prompt
 from forerun.worlds.solids.render import render_solid
 
 COARSE_SHARE = 0.25  # share of the steps that are taken on a grid of half the size
-LAST_RATE = 0.1  # share of the rate that the last steps have
-MEASURED = 96  # samples of a ray where a field is measured or shown
+FINAL_RATE_SHARE = 0.1  # share of the rate that the last steps have
+MEASURING_SAMPLES = 96  # samples of a ray where a field is measured or shown
+SMALLEST_FIELD = 8  # voxels along a side
+MOMENT_FACTORS = {"exp_avg": 1 / 8, "exp_avg_sq": 1 / 64}  # a voxel of the finer grid meets an eighth of the gradient
 
 
 @final
@@ -54,8 +56,11 @@ class SculptureOptions:
         for name in ("steps", "views"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} makes nothing; pass 1 or more")
-        if self.size < 8 or self.size % 2:
-            raise ValueError(f"size={self.size} is no grid; pass an even number of voxels, 8 or more, such as 32")
+        if self.size < SMALLEST_FIELD or self.size % 2:
+            raise ValueError(
+                f"size must be an even number of voxels, {SMALLEST_FIELD} or more, got size={self.size}; "
+                "pass a number such as size=32"
+            )
 
 
 @final
@@ -68,88 +73,110 @@ class Sculpture:
 
     Args:
         prompt: a colour and a shape that the prior knows.
-        settings: of the sculpture.
+        options: of the sculpture.
         prior: another prior than the shipped one, for pictures of 32 x 32.
 
     Raises:
-        ValueError: the prompt names no known thing.
+        ValueError: the prompt names no known solid.
         ImportError: diffusers is not installed.
     """
 
     def __init__(
-        self, prompt: str, settings: SculptureOptions = SculptureOptions(), prior: Prior | None = None
+        self,
+        prompt: str,
+        options: SculptureOptions = SculptureOptions(),
+        prior: Prior | None = None,
     ) -> None:
         self.solid = parse_prompt(prompt)
-        self.options = settings
-        prior = load_prior(self.solid.prompt) if prior is None else prior
-        timesteps = AnnealedRange(settings.steps)
-        self._pull = SDS(prior, guidance=settings.guidance, timesteps=timesteps, seed=settings.seed)
-        self._coarse = round(COARSE_SHARE * settings.steps)
-        self.field = blob_field(
-            settings.size // 2 if self._coarse else settings.size, seed=settings.seed
-        ).requires_grad_()
+        self.options = options
+        if prior is None:
+            prior = load_prior(self.solid.prompt)
+        self._distillation = SDS(
+            prior,
+            guidance=options.guidance,
+            timesteps=AnnealedRange(options.steps),
+            seed=options.seed,
+        )
+        self._coarse_steps = round(COARSE_SHARE * options.steps)
+        first_size = options.size // 2 if self._coarse_steps else options.size
+        self.field = blob_field(first_size, seed=options.seed).requires_grad_()
 
-    def build_loop(self, optimizer: Optimizer | None = None, **options: Any) -> Loop:
-        """The loop that shapes the field.
+    def build_loop(self, optimizer: Optimizer | None = None, **loop_options: Any) -> Loop:
+        """Return the loop that shapes the field.
 
         Args:
             optimizer: over `[sculpture.field]`, instead of Adam; its rate falls in the same way.
-            options: of `Loop`.
+            loop_options: of `Loop`.
         """
-        optimizer = torch.optim.Adam([self.field], self.options.rate) if optimizer is None else optimizer
-        given: dict[str, Any] = {
+        if optimizer is None:
+            optimizer = torch.optim.Adam([self.field], self.options.rate)
+        own_options: dict[str, Any] = {
             "gradients": Batched(self.window_losses),
             "scheduler": self.rate_schedule(optimizer),
-            "barriers": Barriers([self._coarse], self._refined),
+            "barriers": Barriers([self._coarse_steps], self._refine_grid),
             "seed": self.options.seed,
         }
-        return Loop(self.field, optimizer, self.step_loss, **{**given, **options})
+        return Loop(self.field, optimizer, self.step_loss, **{**own_options, **loop_options})
 
     def rate_schedule(self, optimizer: Optimizer) -> LambdaLR:
-        """The schedule of its rate: down to a tenth, by half a cosine."""
-        return LambdaLR(optimizer, self._fall)
+        """Return the schedule of the optimiser's rate: down to a tenth, by half a cosine."""
+        return LambdaLR(optimizer, self._rate_share)
 
     def step_loss(self, field: Tensor, step: int) -> Tensor:
-        """Of one step."""
+        """Return the loss of one step for a field `(4, D, D, D)`."""
         return self.window_losses(field[None], torch.tensor([step]))[0]
 
     def window_losses(self, fields: Tensor, steps: Tensor) -> Tensor:
-        """Of the steps `(W,)`, each of a field of its own `(W, 4, D, D, D)`: one call of the prior's network."""
+        """Return the losses of steps by one call of the prior's network.
+
+        Args:
+            fields: a field for every step, `(W, 4, D, D, D)`.
+            steps: `(W,)`.
+        """
         cameras = self.draw_cameras(steps)
-        return self._pull(render_fields(fields, cameras, PRIOR_SIDE), steps, cameras)
+        pictures = render_fields(fields, cameras, PRIOR_SIDE)
+        return self._distillation(pictures, steps, cameras)
 
     def draw_cameras(self, steps: Tensor) -> Cameras:
-        """The cameras of the steps, `W * V` of them."""
+        """Return the cameras of steps `(W,)`: `W * V` of them, drawn from the seed and the step."""
         views = self.options.views
-        draws = [torch.Generator().manual_seed(mix_seed(~self.options.seed, step)) for step in steps.tolist()]
-        return join_cameras([spread_cameras(views, views, draw) for draw in draws])
+        cameras = []
+        for step in steps.tolist():
+            generator = torch.Generator().manual_seed(mix_seed(~self.options.seed, step))
+            cameras.append(spread_cameras(views, views, generator))
+        return join_cameras(cameras)
 
+    @torch.no_grad()
     def render_views(self, cameras: Cameras, side: int) -> Tensor:
-        """What cameras see of the field, `(N, 3, side, side)` in [0, 1]."""
-        each = [cameras[at : at + 1] for at in range(len(cameras))]
-        with torch.no_grad():
-            return torch.cat([render_fields(self.field[None], one, side, samples=MEASURED)[0] for one in each])
+        """Return what cameras see of the field, `(N, 3, side, side)` in [0, 1]."""
+        views = []
+        for index in range(len(cameras)):
+            camera = cameras[index : index + 1]
+            views.append(render_fields(self.field[None], camera, side, samples=MEASURING_SAMPLES)[0])
+        return torch.cat(views)
 
     def measure_quality(self) -> float:
-        """PSNR to the true thing, in decibels, over sixteen views that no step has seen."""
-        return psnr(
-            self.render_views(held_out_cameras(), PRIOR_SIDE), render_solid(self.solid, held_out_cameras(), PRIOR_SIDE)
-        )
+        """Return the PSNR to the true solid, in decibels, over sixteen views that no step has seen."""
+        cameras = held_out_cameras()
+        views = self.render_views(cameras, PRIOR_SIDE)
+        return psnr(views, render_solid(self.solid, cameras, PRIOR_SIDE))
 
-    def _fall(self, step: int) -> float:
-        """The share of the rate that is left."""
-        return LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * step / self.options.steps))
+    def _rate_share(self, step: int) -> float:
+        """Return the share of the rate that is left at a step."""
+        cosine = 0.5 * (1 + math.cos(math.pi * step / self.options.steps))
+        return FINAL_RATE_SHARE + (1 - FINAL_RATE_SHARE) * cosine
 
-    def _refined(self, step: int, field: Tensor, moments: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
-        """On the grid of full size; a voxel there meets an eighth of the gradient."""
+    def _refine_grid(self, step: int, field: Tensor, moments: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        """Return the field and Adam's moments on the grid of full size."""
         size = self.options.size
-        carried = {name: resize_field(each, size) * SHRINK[name] for name, each in moments.items() if each is not None}
-        return resize_field(field, size), {name: carried.get(name) for name in moments}
-
-
-SHRINK = {"exp_avg": 1 / 8, "exp_avg_sq": 1 / 64}
+        refined_moments: dict[str, Any] = {}
+        for name, moment in moments.items():
+            refined_moments[name] = None
+            if moment is not None:
+                refined_moments[name] = resize_field(moment, size) * MOMENT_FACTORS[name]
+        return resize_field(field, size), refined_moments
 
 
 def psnr(pictures: Tensor, others: Tensor) -> float:
-    """Peak signal-to-noise ratio of pictures in [0, 1], in decibels."""
+    """Return the peak signal-to-noise ratio of pictures in [0, 1], in decibels."""
     return float(-10 * (pictures - others).square().mean().log10())

@@ -1,1 +1,1 @@
-"""The prior of `forerun text3d`: networks, training, the trained weights."""
+"""The prior of `forerun text3d`: its networks, its training and the trained weights that ship."""

@@ -1,4 +1,4 @@
-"""The trained prior that ships with forerun: pictures of one coloured solid, told a prompt and a camera."""
+"""The trained prior that ships with forerun: pictures of one coloured solid, by prompt and camera."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ PRIOR_SIDE = 32  # pixels of the pictures that the prior knows
 
 
 def load_prior(prompt: str, folder: Path | None = None) -> Prior:
-    """A UNet of 1.5 million weights for 32 x 32 pictures that knows `things.words()`, with its text already read.
+    """Return a UNet of 1.5 million weights for 32 x 32 pictures, with its text already read.
 
-    `weights/training.json` beside it says how it was trained (`python -m forerun.worlds.solids.prior.train`).
+    It knows `prompts.prompt_words()`. `weights/training.json` beside it says how it was trained
+    (`python -m forerun.worlds.solids.prior.train`).
 
     Args:
         prompt: what the pictures show.
@@ -31,34 +32,35 @@ def load_prior(prompt: str, folder: Path | None = None) -> Prior:
         ImportError: diffusers or transformers is not installed.
     """
     if folder is not None:
-        return _load(prompt, folder)
+        return _read_prior(prompt, folder)
     with resources.as_file(resources.files("forerun.worlds.solids.prior") / "weights") as shipped:
-        return _load(prompt, shipped)
+        return _read_prior(prompt, shipped)
 
 
 @torch.no_grad()
-def _load(prompt: str, folder: Path) -> Prior:
-    with _quiet():
+def _read_prior(prompt: str, folder: Path) -> Prior:
+    with _quiet_libraries():
         from diffusers import DDPMScheduler, UNet2DConditionModel
         from transformers import CLIPTextModel, CLIPTokenizer
 
-        tokens = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
         encoder = CLIPTextModel.from_pretrained(folder / "text_encoder").float().eval()
         unet = UNet2DConditionModel.from_pretrained(folder / "unet").float().eval().requires_grad_(False)
         scheduler = DDPMScheduler.from_pretrained(folder / "scheduler")
-    batch = tokens([prompt, ""], padding="max_length", truncation=True, return_tensors="pt")
-    said, silence = encoder(batch.input_ids).last_hidden_state.split(1)
-    words = FixedPrompt({"encoder_hidden_states": said}, {"encoder_hidden_states": silence})
-    return Prior(unet.to(memory_format=torch.channels_last), scheduler, CameraConditioning(words, _features))
+    batch = tokenizer([prompt, ""], padding="max_length", truncation=True, return_tensors="pt")
+    prompt_states, empty_states = encoder(batch.input_ids).last_hidden_state.split(1)
+    text = FixedPrompt({"encoder_hidden_states": prompt_states}, {"encoder_hidden_states": empty_states})
+    conditioning = CameraConditioning(text, _camera_features)
+    return Prior(unet.to(memory_format=torch.channels_last), scheduler, conditioning)
 
 
-def _features(cameras: Cameras) -> Tensor:
+def _camera_features(cameras: Cameras) -> Tensor:
     return cameras.features
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the bars and the advice that libraries print while they load."""
+def _quiet_libraries() -> Iterator[None]:
+    """Run a block without the progress bars and the advice that libraries print while they load."""
     import transformers.utils.logging
 
     loggers = [logging.getLogger(name) for name in ("diffusers", "transformers")]

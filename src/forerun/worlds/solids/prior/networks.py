@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Sequence
 
 from diffusers import DDPMScheduler, UNet2DConditionModel
-from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from forerun.optim.text3d.camera import CAMERA_FEATURES
-from forerun.worlds.scenes.networks import text_encoder_of, tokenizer_of
 from forerun.worlds.solids.prior.load import PRIOR_SIDE
 from forerun.worlds.solids.prompts import prompt_words
+from forerun.worlds.text import causal_encoder, word_tokenizer
 
-PROMPT_TOKENS = 8  # of a prompt; the longest caption has 5
+PROMPT_TOKENS = 8  # of a prompt; the longest one has 5
 PROMPT_WIDTH = 64
 
 
-def unet() -> UNet2DConditionModel:
-    """Predicts the velocity of pictures; the camera is added to the timestep, words are attended to."""
+def build_prior_unet() -> UNet2DConditionModel:
+    """Return a UNet that predicts the velocity of pictures.
+
+    The camera is added to the timestep, words are attended to.
+    """
     return UNet2DConditionModel(
         sample_size=PRIOR_SIDE,
         in_channels=3,
@@ -39,23 +40,16 @@ def unet() -> UNet2DConditionModel:
     )
 
 
-def tokenizer() -> CLIPTokenizer:
-    """One token for every word of the captions; letters for the rest, so that any prompt can be read."""
-    return tokenizer_of(prompt_words(), string.ascii_lowercase, PROMPT_TOKENS)
+def build_prompt_tokenizer() -> CLIPTokenizer:
+    """Return a tokenizer of the prompts' words; other words are read letter by letter, so any prompt can be read."""
+    return word_tokenizer(prompt_words(), string.ascii_lowercase, PROMPT_TOKENS)
 
 
-def text_encoder(tokens: CLIPTokenizer) -> CLIPTextModel:
-    """A causal transformer of one layer."""
-    return text_encoder_of(tokens, PROMPT_WIDTH, layers=1)
+def build_prompt_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """Return a causal transformer of one layer."""
+    return causal_encoder(tokenizer, PROMPT_WIDTH, layers=1)
 
 
-def scheduler() -> DDPMScheduler:
-    """The noise of DDPM (Ho et al. 2020), told as a velocity."""
+def build_noise_schedule() -> DDPMScheduler:
+    """Return a scheduler with the noise of DDPM (Ho et al. 2020), predicted as a velocity."""
     return DDPMScheduler(clip_sample=False, prediction_type="v_prediction")
-
-
-def tokenize(captions: Sequence[str], tokens: CLIPTokenizer) -> Tensor:
-    """Padded to the model's length, int64 `(N, PROMPT_TOKENS)`."""
-    batch = tokens(list(captions), padding="max_length", truncation=True, return_tensors="pt")
-    ids: Tensor = batch.input_ids
-    return ids

@@ -1,16 +1,13 @@
 """Train the prior of `forerun text3d`: `python -m forerun.worlds.solids.prior.train --out DIR --work DIR`.
 
-Every shape is rendered from random cameras; then the text encoder learns what captions mean, and the UNet and it
-to denoise pictures, told the caption and the camera. The same command after an interruption goes on where it stopped.
+Every shape is rendered from random cameras; then the text encoder learns what prompts mean, and the UNet and it
+to denoise pictures, told the prompt and the camera. The same command after an interruption goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
 import random
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,49 +15,33 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
-from diffusers import UNet2DConditionModel
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
-from transformers import CLIPTextModel
 
 from forerun.optim.text3d.camera import Cameras, random_cameras
 from forerun.worlds.solids.prior import networks
 from forerun.worlds.solids.prior.load import PRIOR_SIDE
 from forerun.worlds.solids.prompts import SHAPE_NAMES, SOLID_COLOURS, all_solids, write_prompt
 from forerun.worlds.solids.render import paint_pictures, shade_shape
+from forerun.worlds.text import TextReader, TextUNet, tokenize_texts
 from forerun.worlds.training import TrainingStage, read_records, train_network
+from forerun.worlds.velocity import velocity_loss
+from forerun.worlds.weights import command_line, dated_versions, write_facts
 
-OFTEN = {"mug": 3, "cube": 2, "pyramid": 2}  # times as often as other shapes: handles and corners take longest
-SILENT = 0.12  # share of the pictures without a caption (Ho and Salimans 2022)
-
-
-@final
-class PromptReader(nn.Module):
-    """A text encoder whose last token tells colour and shape; the heads serve to pretrain it."""
-
-    def __init__(self, encoder: CLIPTextModel) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.heads = nn.Linear(encoder.config.hidden_size, len(SOLID_COLOURS) + len(SHAPE_NAMES))
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        logits: Tensor = self.heads(self.encoder(tokens).last_hidden_state[:, -1])
-        return logits
+SHAPE_FREQUENCIES = {"mug": 3, "cube": 2, "pyramid": 2}  # others have one: handles and corners take longest
+SILENT_SHARE = 0.12  # share of the pictures without a prompt (Ho and Salimans 2022)
+VIEWS_AT_ONCE = 32
+READER_BATCH = 64
 
 
 @final
-class PosedUNet(nn.Module):
-    """The UNet and the text encoder that it learns together with."""
+@dataclass(frozen=True)
+class PictureBatch:
+    """Pictures in [-1, 1], their prompts, and the features of their cameras."""
 
-    def __init__(self, unet: UNet2DConditionModel, encoder: CLIPTextModel) -> None:
-        super().__init__()
-        self.unet = unet
-        self.encoder = encoder
-
-    def forward(self, noisy: Tensor, timestep: Tensor, tokens: Tensor, cameras: Tensor) -> Tensor:
-        said = self.encoder(tokens).last_hidden_state
-        predicted: Tensor = self.unet(noisy, timestep, said, class_labels=cameras).sample
-        return predicted
+    pictures: Tensor
+    prompts: list[str]
+    camera_features: Tensor
 
 
 @final
@@ -71,94 +52,112 @@ class ShapeViews:
     shaded: Tensor
     cameras: Cameras
 
-    def draw(self, count: int, dice: random.Random) -> tuple[Tensor, list[str], Tensor]:
-        """Pictures in [-1, 1], their captions, and what the prior is told of their cameras."""
-        things = dice.choices(all_solids(), [OFTEN.get(thing.shape, 1) for thing in all_solids()], k=count)
-        shapes = torch.tensor([thing.labels[1] for thing in things])
-        views = torch.randint(self.shaded.shape[1], (count,))
-        cameras = self.cameras[shapes * self.shaded.shape[1] + views]
-        colours = torch.tensor([thing.rgb for thing in things])
+    def draw_batch(self, count: int, dice: random.Random) -> PictureBatch:
+        """Return random pictures of random solids."""
+        solids = dice.choices(all_solids(), _solid_frequencies(), k=count)
+        shapes = torch.tensor([solid.labels[1] for solid in solids])
+        views_per_shape = self.shaded.shape[1]
+        views = torch.randint(views_per_shape, (count,))
+        cameras = self.cameras[shapes * views_per_shape + views]
+        colours = torch.tensor([solid.rgb for solid in solids])
         pictures = paint_pictures(self.shaded[shapes, views].float(), colours, cameras.background)
-        said = ["" if dice.random() < SILENT else write_prompt(thing, dice) for thing in things]
-        return 2 * pictures - 1, said, cameras.features
+        prompts = []
+        for solid in solids:
+            silent = dice.random() < SILENT_SHARE
+            prompts.append("" if silent else write_prompt(solid, dice))
+        return PictureBatch(2 * pictures - 1, prompts, cameras.features)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command; `arguments` are the command line's unless given."""
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    options = _options(given)
+    """Run the command; `arguments` are the command line's unless passed."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    options = _parse_options(words)
     options.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
-    painter = train(look(options.views, options.seed), options)
+    views = render_shapes(options.views, options.seed)
+    painter = train_prior(views, options)
     facts = {
-        "command": shlex.join(["python", "-m", "forerun.worlds.solids.prior.train", *given]),
+        "command": command_line("forerun.worlds.solids.prior.train", words),
         "seed": options.seed,
         "stages": read_records(options.work),
-        "date": datetime.date.today().isoformat(),
-        "torch": torch.__version__,
+        **dated_versions(),
     }
-    save(painter, options.out, facts)
+    save_prior(painter, options.out, facts)
 
 
-def look(views: int, seed: int) -> ShapeViews:
-    """Every shape from `views` random cameras."""
+def render_shapes(views: int, seed: int) -> ShapeViews:
+    """Return every shape from `views` random cameras."""
     cameras = random_cameras(len(SHAPE_NAMES) * views, torch.Generator().manual_seed(seed))
     shaded = []
     for index, shape in enumerate(SHAPE_NAMES):
-        rows = range(index * views, (index + 1) * views, 32)
-        parts = [cameras[at : min(at + 32, (index + 1) * views)] for at in rows]
-        shaded.append(torch.cat([shade_shape(shape, part, PRIOR_SIDE).half() for part in parts]))
+        first, stop = index * views, (index + 1) * views
+        batches = []
+        for start in range(first, stop, VIEWS_AT_ONCE):
+            batch = cameras[start : min(start + VIEWS_AT_ONCE, stop)]
+            batches.append(shade_shape(shape, batch, PRIOR_SIDE).half())
+        shaded.append(torch.cat(batches))
     return ShapeViews(torch.stack(shaded), cameras)
 
 
-def train(views: ShapeViews, options: argparse.Namespace) -> PosedUNet:
-    """The text encoder alone, on what captions mean; then the UNet and it together."""
-    tokens, schedule = networks.tokenizer(), networks.scheduler()
+def train_prior(views: ShapeViews, options: argparse.Namespace) -> TextUNet:
+    """Train the text encoder alone, on what prompts mean; then the UNet and the encoder together."""
+    reader = train_prompt_reader(options)
+    tokenizer = networks.build_prompt_tokenizer()
+    schedule = networks.build_noise_schedule()
 
-    def reading(reader: PromptReader, step: int) -> Tensor:
+    def batch_loss(painter: TextUNet, step: int) -> Tensor:
+        batch = views.draw_batch(options.batch, random.Random(step))
+        tokens = tokenize_texts(batch.prompts, tokenizer)
+
+        def predict(noisy: Tensor, t: Tensor) -> Tensor:
+            noisy = noisy.contiguous(memory_format=torch.channels_last)
+            predicted: Tensor = painter(noisy, t, tokens, class_labels=batch.camera_features)
+            return predicted
+
+        return velocity_loss(predict, batch.pictures, schedule)
+
+    encoder = reader.encoder.train().requires_grad_(True)
+    unet = networks.build_prior_unet().to(memory_format=torch.channels_last)
+    stage = TrainingStage(name="unet", steps=options.steps, rate=options.rate, save_every=100)
+    return train_network(TextUNet(unet, encoder), batch_loss, stage, options.work, seed=options.seed).network
+
+
+def train_prompt_reader(options: argparse.Namespace) -> TextReader:
+    """Train a text encoder on what prompts mean: a colour and a shape."""
+    tokenizer = networks.build_prompt_tokenizer()
+    groups = (len(SOLID_COLOURS), len(SHAPE_NAMES))
+
+    def batch_loss(reader: TextReader, step: int) -> Tensor:
         dice = random.Random(step)
-        things = dice.choices(all_solids(), k=64)
-        colours, shapes = torch.tensor([thing.labels for thing in things]).unbind(-1)
-        told = reader(networks.tokenize([write_prompt(thing, dice) for thing in things], tokens))
-        of_colour, of_shape = told.split((len(SOLID_COLOURS), len(SHAPE_NAMES)), -1)
-        return functional.cross_entropy(of_colour, colours) + functional.cross_entropy(of_shape, shapes)
+        solids = dice.choices(all_solids(), k=READER_BATCH)
+        colours, shapes = torch.tensor([solid.labels for solid in solids]).unbind(-1)
+        prompts = [write_prompt(solid, dice) for solid in solids]
+        logits = reader(tokenize_texts(prompts, tokenizer))
+        colour_logits, shape_logits = logits.split(groups, -1)
+        return functional.cross_entropy(colour_logits, colours) + functional.cross_entropy(shape_logits, shapes)
 
-    def painting(painter: PosedUNet, step: int) -> Tensor:
-        pictures, said, cameras = views.draw(options.batch, random.Random(step))
-        ids = networks.tokenize(said, tokens)
-        # one timestep from each stretch of the schedule
-        t = ((torch.arange(len(said)) + torch.rand(len(said))) * len(schedule) / len(said)).long()
-        noise = torch.randn_like(pictures)
-        noisy = schedule.add_noise(pictures, noise, t).contiguous(memory_format=torch.channels_last)
-        error = painter(noisy, t, ids, cameras) - schedule.get_velocity(pictures, noise, t)
-        abar = schedule.alphas_cumprod[t]
-        weight = 5 / (5 + abar / (1 - abar))  # the noise of nearly clean pictures cannot be told (Hang et al. 2023)
-        loss: Tensor = (weight * error.square().mean((1, 2, 3))).mean()
-        return loss
-
-    reader = PromptReader(networks.text_encoder(tokens))
-    stage = TrainingStage("text", options.text_steps, rate=2e-3, horizon=50)
-    encoder = (
-        train_network(reader, reading, stage, options.work, seed=options.seed).encoder.train().requires_grad_(True)
-    )
-    painter = PosedUNet(networks.unet().to(memory_format=torch.channels_last), encoder)
-    stage = TrainingStage("unet", options.steps, rate=options.rate, save_every=100)
-    return train_network(painter, painting, stage, options.work, seed=options.seed)
+    reader = TextReader(networks.build_prompt_encoder(tokenizer), sum(groups))
+    stage = TrainingStage(name="text", steps=options.text_steps, rate=2e-3, horizon=50)
+    return train_network(reader, batch_loss, stage, options.work, seed=options.seed).network
 
 
-def save(painter: PosedUNet, out: Path, facts: dict[str, Any]) -> None:
+def save_prior(painter: TextUNet, out: Path, facts: dict[str, Any]) -> None:
     """Write the folder of the prior, float16, with `training.json` (`facts`)."""
     painter.unet.to(memory_format=torch.contiguous_format)
     painter.unet.half().save_pretrained(out / "unet")
     painter.encoder.half().save_pretrained(out / "text_encoder")
-    networks.tokenizer().save_pretrained(out / "tokenizer")
-    networks.scheduler().save_pretrained(out / "scheduler")
-    (out / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
+    networks.build_prompt_tokenizer().save_pretrained(out / "tokenizer")
+    networks.build_noise_schedule().save_pretrained(out / "scheduler")
+    write_facts(out / "training.json", facts)
     print(f"saved to {out}", flush=True)
 
 
-def _options(given: Sequence[str]) -> argparse.Namespace:
+def _solid_frequencies() -> list[int]:
+    return [SHAPE_FREQUENCIES.get(solid.shape, 1) for solid in all_solids()]
+
+
+def _parse_options(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train the prior of forerun text3d.")
     parser.add_argument("--out", type=Path, required=True, help="folder for the prior")
     parser.add_argument("--work", type=Path, required=True, help="folder for unfinished stages")
@@ -169,7 +168,7 @@ def _options(given: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=1800)
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--rate", type=float, default=2e-3, help="the UNet's largest learning rate")
-    return parser.parse_args(given)
+    return parser.parse_args(words)
 
 
 if __name__ == "__main__":
