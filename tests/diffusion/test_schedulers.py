@@ -11,7 +11,7 @@ from diffusion import scheduler_matrix as matrix
 from diffusion.scheduler_matrix import Cell
 
 import forerun
-from forerun.diffusion.schedulers.history import SchedulerReplay
+from forerun.diffusion.schedulers.replay import SchedulerReplay
 from forerun.diffusion.schedulers.sample import sample
 from forerun.diffusion.schedulers.sampling import SchedulerSampling
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from forerun.engine.process import Affine, Process
 
-# (x: (N, *shape), t: int64 (N,) train timesteps) -> (N, *shape); what it predicts is told by where it is used
+# (x: (N, *shape), t: int64 (N,) train timesteps) -> (N, *shape); where it is used says what it predicts
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 Noise = Callable[[int], Tensor]
 
@@ -34,31 +34,45 @@ class Schedule:
     timesteps: Tensor
 
     def __post_init__(self) -> None:
-        abar, timesteps = self.alphas_cumprod, self.timesteps
-        if abar.dtype != torch.float64 or abar.dim() != 1 or not bool(((abar > 0) & (abar <= 1)).all()):
+        self._check_signal()
+        self._check_timesteps()
+
+    def _check_signal(self) -> None:
+        abar = self.alphas_cumprod
+        in_range = (abar > 0) & (abar <= 1)
+        if abar.dtype != torch.float64 or abar.dim() != 1 or not bool(in_range.all()):
             raise ValueError(
                 f"alphas_cumprod must be float64 (train_steps,) with values in (0, 1], got {abar.dtype} "
                 f"{list(abar.shape)}; use torch.cumprod(1 - betas.double(), 0)"
             )
+
+    def _check_timesteps(self) -> None:
+        timesteps = self.timesteps
+        largest = len(self.alphas_cumprod) - 1
         if timesteps.dtype != torch.int64 or timesteps.dim() != 1 or not len(timesteps):
             raise ValueError(
                 f"timesteps must be int64 (length,), got {timesteps.dtype} {list(timesteps.shape)}; "
                 "use Schedule.linear().spaced(length)"
             )
-        if bool((timesteps.diff() >= 0).any()) or int(timesteps[0]) >= len(abar) or int(timesteps[-1]) < 0:
+        descending = bool((timesteps.diff() < 0).all())
+        if not descending or int(timesteps[0]) > largest or int(timesteps[-1]) < 0:
             raise ValueError(
-                f"timesteps must descend from at most {len(abar) - 1} to at least 0, got {timesteps.tolist()}; "
+                f"timesteps must descend from at most {largest} to at least 0, got {timesteps.tolist()}; "
                 "sort them, noisiest first"
             )
 
     @classmethod
     def linear(cls, beta_start: float = 1e-4, beta_end: float = 0.02, train_steps: int = 1000) -> Schedule:
-        """Betas on a line, every timestep visited (Ho et al. 2020, section 4)."""
+        """Return the schedule of betas on a line, every timestep visited (Ho et al. 2020, section 4)."""
         betas = torch.linspace(beta_start, beta_end, train_steps, dtype=torch.float64)
-        return cls(torch.cumprod(1 - betas, 0), torch.arange(train_steps).flip(0))
+        alphas_cumprod = torch.cumprod(1 - betas, 0)
+        timesteps = torch.arange(train_steps).flip(0)
+        return cls(alphas_cumprod, timesteps)
 
     def spaced(self, length: int) -> Schedule:
-        """The same noise, visited at `length` timesteps spread evenly from the noisiest to 0, both included.
+        """Return the schedule with the same noise, visited at `length` timesteps spread evenly from the noisiest to 0.
+
+        Both ends are included.
 
         Raises:
             ValueError: `length` is not in `1 .. train_steps`.
@@ -66,26 +80,35 @@ class Schedule:
         train_steps = len(self.alphas_cumprod)
         if not 1 <= length <= train_steps:
             raise ValueError(f"spaced({length}) of {train_steps} train steps; choose a length in 1 .. {train_steps}")
-        spread = torch.linspace(train_steps - 1, 0, length, dtype=torch.float64, device=self.timesteps.device)
+        spread = torch.linspace(
+            train_steps - 1,
+            0,
+            length,
+            dtype=torch.float64,
+            device=self.timesteps.device,
+        )
         return replace(self, timesteps=spread.round().long())
 
     def to(self, device: torch.device | str) -> Schedule:
-        """The schedule on a device: put it where the states live, to save a copy per round."""
+        """Return the schedule on a device: put it where the states live, to save a copy per round."""
         return Schedule(self.alphas_cumprod.to(device), self.timesteps.to(device))
 
     def rates(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        """`sqrt(abar_t)` and `sqrt(1 - abar_t)`, shaped `(N, 1, ...)` to multiply `like`, in its dtype.
+        """Return `sqrt(abar_t)` and `sqrt(1 - abar_t)`, shaped `(N, 1, ...)` to multiply `like`, in its dtype.
 
         Args:
             t: int64 `(N,)`.
             like: `(N, *shape)`.
         """
-        abar = self.alphas_cumprod.to(like.device)[t].reshape(-1, *[1] * (like.dim() - 1))
-        return abar.sqrt().to(like.dtype), (1 - abar).sqrt().to(like.dtype)
+        abar = self.alphas_cumprod.to(like.device)[t]
+        abar = abar.reshape(-1, *[1] * (like.dim() - 1))
+        signal = abar.sqrt().to(like.dtype)
+        noise = (1 - abar).sqrt().to(like.dtype)
+        return signal, noise
 
 
 def from_noise(network: Denoiser, schedule: Schedule) -> Denoiser:
-    """A denoiser from a network that predicts the noise: `x0 = (x - sqrt(1 - abar) eps) / sqrt(abar)`."""
+    """Return a denoiser from a network that predicts the noise: `x0 = (x - sqrt(1 - abar) eps) / sqrt(abar)`."""
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
         signal, noise = schedule.rates(t, x)
@@ -95,7 +118,7 @@ def from_noise(network: Denoiser, schedule: Schedule) -> Denoiser:
 
 
 def from_velocity(network: Denoiser, schedule: Schedule) -> Denoiser:
-    """A denoiser from a network that predicts the velocity `v = sqrt(abar) eps - sqrt(1 - abar) x0`.
+    """Return a denoiser from a network that predicts the velocity `v = sqrt(abar) eps - sqrt(1 - abar) x0`.
 
     `x0 = sqrt(abar) x - sqrt(1 - abar) v` (Salimans and Ho 2022, appendix D).
     """
@@ -108,13 +131,17 @@ def from_velocity(network: Denoiser, schedule: Schedule) -> Denoiser:
 
 
 def clipped(denoiser: Denoiser, low: float = -1.0, high: float = 1.0) -> Denoiser:
-    """A denoiser whose denoised samples stay in `[low, high]`; inside `evaluate`, so `advance` stays affine."""
-    return lambda x, t: denoiser(x, t).clamp(low, high)
+    """Return a denoiser whose denoised samples stay in `[low, high]`; within `evaluate`, so `advance` stays affine."""
+
+    def denoise(x: Tensor, t: Tensor) -> Tensor:
+        return denoiser(x, t).clamp(low, high)
+
+    return denoise
 
 
 @dataclass(frozen=True)
 class Coefficients:
-    """The sampler's steps, `x_{i+1} = state_i x_i + output_i x0_i + noise_i z_i`; each float64 `(length,)`."""
+    """Coefficients of the steps, `x_{i+1} = state_i x_i + output_i x0_i + noise_i z_i`; each float64 `(length,)`."""
 
     state: Tensor
     output: Tensor
@@ -122,7 +149,7 @@ class Coefficients:
 
     @classmethod
     def ddim(cls, schedule: Schedule, eta: float) -> Coefficients:
-        """DDIM (Song et al. 2021, equations 12 and 16), the noise prediction written through `x0`.
+        """Return those of DDIM (Song et al. 2021, equations 12 and 16), the noise prediction written through `x0`.
 
         With `a = abar_t` and `a'` that of the next timestep (1 after the last):
 
@@ -134,10 +161,11 @@ class Coefficients:
         of the visited timesteps: `noise^2 = beta (1 - a') / (1 - a)` and `state = sqrt(1 - beta) (1 - a') / (1 - a)`
         with `beta = 1 - a / a'` (Ho et al. 2020, equation 7).
         """
-        a, following = _signal(schedule)
-        noise = eta * ((1 - following) / (1 - a) * (1 - a / following)).sqrt()
-        state = ((1 - following - noise**2).clamp(min=0) / (1 - a)).sqrt()
-        return cls(state, following.sqrt() - state * a.sqrt(), noise)
+        a, next_a = _signal_by_step(schedule)
+        noise = eta * ((1 - next_a) / (1 - a) * (1 - a / next_a)).sqrt()
+        state = ((1 - next_a - noise**2).clamp(min=0) / (1 - a)).sqrt()
+        output = next_a.sqrt() - state * a.sqrt()
+        return cls(state, output, noise)
 
 
 @final
@@ -162,12 +190,19 @@ class Denoising(Process):
 
     batch_dims = 1
 
-    def __init__(self, denoiser: Denoiser, schedule: Schedule, *, eta: float = 0.0, noise: Noise | None = None) -> None:
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        schedule: Schedule,
+        *,
+        eta: float = 0.0,
+        noise: Noise | None = None,
+    ) -> None:
         if not 0 <= eta <= 1:
             raise ValueError(f"eta = {eta}, but DDIM needs 0 <= eta <= 1; use 0 for DDIM, 1 for DDPM")
         if eta > 0 and noise is None:
             raise ValueError(
-                f"eta = {eta} adds noise at every step, and none was given; draw it first, "
+                f"eta = {eta} adds noise at every step, and there is none; draw it first, "
                 "z = torch.randn(length, *x.shape), and pass noise=z.__getitem__"
             )
         self.length = len(schedule.timesteps)
@@ -192,13 +227,16 @@ class Denoising(Process):
         return levels
 
     def evaluate(self, steps: Tensor, inputs: Tensor) -> Tensor:
-        """Denoised samples `(W, B, *shape)` of noisy ones, in one call of the denoiser with `N = W * B`."""
+        """Return denoised samples `(W, B, *shape)` of noisy ones, in one call of the denoiser with `N = W * B`."""
         timesteps = self.schedule.timesteps.to(inputs.device)[steps]
-        flat = self.denoiser(inputs.flatten(0, 1), timesteps.repeat_interleave(inputs.shape[1]))
+        row_timesteps = timesteps.repeat_interleave(inputs.shape[1])
+        flat = self.denoiser(inputs.flatten(0, 1), row_timesteps)
         return flat.reshape(inputs.shape)
 
     def advance(self, step: int, state: Tensor, output: Tensor) -> Tensor:
-        return self._state[step] * state + self.add_noise(step, self._output[step] * output)
+        from_state = self._state[step] * state
+        from_output = self._output[step] * output
+        return from_state + self.add_noise(step, from_output)
 
     def affine(self, steps: Tensor) -> Affine:
         """See `Process.affine`; `a` and `b` in float64 whatever the state's dtype, the shift in the noise's."""
@@ -210,29 +248,32 @@ class Denoising(Process):
         )
 
     def add_noise(self, step: int, x: Tensor) -> Tensor:
-        """`x + sigma_i z_i`, for `x` of shape `(B, *shape)`."""
+        """Return `x + sigma_i z_i`, for `x` of shape `(B, *shape)`."""
         noise = self._scaled_noise(step)
         return x if noise is None else x + noise
 
     def shift(self, steps: Tensor) -> Tensor | None:
-        """The noise `sigma_i z_i` of some steps, `(W, B, *shape)`; None where none of them has any."""
-        found = [self._scaled_noise(step) for step in steps.tolist()]
-        drawn = next((z for z in found if z is not None), None)
-        if drawn is None:
+        """Return the noise `sigma_i z_i` of some steps, `(W, B, *shape)`; None where none of them has any."""
+        noises = [self._scaled_noise(step) for step in steps.tolist()]
+        present = [noise for noise in noises if noise is not None]
+        if not present:
             return None
-        return torch.stack([torch.zeros_like(drawn) if z is None else z for z in found])
+        zero = torch.zeros_like(present[0])
+        return torch.stack([zero if noise is None else noise for noise in noises])
 
     def _scaled_noise(self, step: int) -> Tensor | None:
         sigma = self._sigma[step]
-        return None if self._noise is None or not sigma else sigma * self._noise(step)
+        if self._noise is None or not sigma:
+            return None
+        return sigma * self._noise(step)
 
 
 @final
 class Increments(Process):
-    """The same sampler in ParaDiGMS' split (Shih et al. 2023, algorithm 1): the output is the step's increment.
+    """The sampler of a `Denoising` in ParaDiGMS' split (Shih et al. 2023, algorithm 1): outputs are increments.
 
     `o_i = (c_x - 1) x_i + c_0 x0_i` and `x_{i+1} = x_i + o_i + sigma_i z_i`: the same path in order, more
-    rounds ahead of order, as the increment follows the input and the denoised sample hardly does.
+    rounds in parallel, as the increment follows the input and the denoised sample hardly does.
 
     Args:
         process: the sampler; its denoiser, schedule and noise are used as they are.
@@ -252,9 +293,10 @@ class Increments(Process):
         return self.process.levels
 
     def evaluate(self, steps: Tensor, inputs: Tensor) -> Tensor:
-        """Increments without noise, `(W, B, *shape)`."""
+        """Return increments without noise, `(W, B, *shape)`."""
         denoised = self.process.evaluate(steps, inputs)
-        state, output = (_per_step(c, steps, inputs) for c in (self._state, self._output))
+        state = _select_steps(self._state, steps, inputs)
+        output = _select_steps(self._output, steps, inputs)
         return state * inputs + output * denoised
 
     def advance(self, step: int, state: Tensor, output: Tensor) -> Tensor:
@@ -265,12 +307,14 @@ class Increments(Process):
         return Affine.constant(steps, state=1.0, output=1.0, shift=self.process.shift(steps))
 
 
-def _signal(schedule: Schedule) -> tuple[Tensor, Tensor]:
-    """`abar` of each visited timestep and of the one after it, float64 `(length,)`; 1 after the last."""
+def _signal_by_step(schedule: Schedule) -> tuple[Tensor, Tensor]:
+    """Return `abar` of each visited timestep and of the one after it, float64 `(length,)`; 1 after the last."""
     visited = schedule.alphas_cumprod[schedule.timesteps]
-    return visited, torch.cat([visited[1:], visited.new_ones(1)])
+    shifted = torch.cat([visited[1:], visited.new_ones(1)])
+    return visited, shifted
 
 
-def _per_step(values: Tensor, steps: Tensor, like: Tensor) -> Tensor:
-    """`values[steps]` in the shape `(W, 1, ...)` and the dtype of `like`, `(W, B, *shape)`."""
-    return values.to(like.device)[steps].reshape(-1, *[1] * (like.dim() - 1)).to(like.dtype)
+def _select_steps(values: Tensor, steps: Tensor, like: Tensor) -> Tensor:
+    """Return `values[steps]` in the shape `(W, 1, ...)` and the dtype of `like`, `(W, B, *shape)`."""
+    selected = values.to(like.device)[steps]
+    return selected.reshape(-1, *[1] * (like.dim() - 1)).to(like.dtype)

@@ -8,18 +8,18 @@ watched; the mask is read off one transition, and confirmed by the next before a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
-from forerun.diffusion.schedulers.history import TINY, SchedulerReplay
+from forerun.diffusion.schedulers.quirks import NOISE_SAMPLE_ARGUMENTS, NOISE_TIME_ARGUMENTS
+from forerun.diffusion.schedulers.replay import SchedulerReplay
 
-TIMES = ("timesteps", "timestep")
-ORIGINALS = ("original_samples", "sample")
-ALIKE = 1e-6  # of the size of the samples: too close to tell a mask from
+LEAST_CONTRAST = 1e-6  # of the size of the samples, below which a mask cannot be read off
+BLEND_ROUNDINGS = 16
 
 
 @dataclass(frozen=True)
@@ -32,48 +32,78 @@ class NoisingCall:
 
 
 @dataclass(frozen=True)
-class Blend:
+class MaskBlend:
     """The mask, and the call that gives the known picture at the level of a step."""
 
     mask: Tensor
-    noised: NoisingCall
+    noising: NoisingCall
 
-    def at(self, script: SchedulerReplay, step: int, sample: Tensor) -> Tensor:
-        """The sample after the step `step` of a script, blended with the known picture."""
-        known = self._known(script, step + 1).to(sample)
+    def apply(self, replay: SchedulerReplay, step: int, sample: Tensor) -> Tensor:
+        """Return the sample after the step `step` of a replay, blended with the known picture."""
+        picture = self._noise_picture(replay, step + 1).to(sample)
         mask = self.mask.to(sample)
-        return mask * sample + (1 - mask) * known
+        return mask * sample + (1 - mask) * picture
 
-    def _known(self, script: SchedulerReplay, step: int) -> Tensor:
-        given = dict(self.noised.arguments)
-        if step >= len(script):
-            original: Tensor = next(given[name] for name in ORIGINALS if name in given)
-            return original
-        name = next(name for name in TIMES if name in given)
-        seen = torch.as_tensor(given[name])
-        given[name] = torch.as_tensor(script.timesteps[step]).to(seen.device).expand(seen.shape).to(seen.dtype)
-        skeleton = script.skeletons[step]
-        scheduler = skeleton.fill([torch.zeros(TINY)] * skeleton.count)
-        known: Tensor = getattr(scheduler, self.noised.name)(**given)
-        return known
+    def _noise_picture(self, replay: SchedulerReplay, step: int) -> Tensor:
+        arguments = dict(self.noising.arguments)
+        if step >= len(replay):
+            clean: Tensor = arguments[_first_name(NOISE_SAMPLE_ARGUMENTS, arguments)]
+            return clean
+        name = _first_name(NOISE_TIME_ARGUMENTS, arguments)
+        times = torch.as_tensor(arguments[name])
+        timestep = torch.as_tensor(replay.timesteps[step])
+        arguments[name] = timestep.to(times.device).expand(times.shape).to(times.dtype)
+        add_noise = getattr(replay.empty_scheduler(step), self.noising.name)
+        picture: Tensor = add_noise(**arguments)
+        return picture
 
 
-def find_blend(noised: NoisingCall | None, stepped: Tensor, given: Tensor) -> Blend | None:
-    """How the sample `stepped` that a step returned became the sample that the next was `given`; None where unknown."""
-    if noised is None or stepped.shape != given.shape or noised.result.dim() != given.dim():
+def _first_name(names: Sequence[str], arguments: Mapping[str, Any]) -> str:
+    return next(name for name in names if name in arguments)
+
+
+def find_blend(noising: NoisingCall | None, stepped: Tensor, received: Tensor) -> MaskBlend | None:
+    """Return how the sample that a step returned became the one that the next step received; None where unknown."""
+    if noising is None or stepped.shape != received.shape or noising.result.dim() != received.dim():
         return None
-    known = noised.result.to(given).float()
-    ours, theirs = stepped.float(), given.float()
-    rounding = 16 * torch.finfo(given.dtype).eps
-    threshold = rounding * theirs.abs().max()
-    mask = ((theirs - ours).abs() <= (theirs - known).abs()).float()  # all or nothing, as masks usually are
-    if not _within(mask, (ours, known, theirs), threshold):
-        apart = ours - known
-        told = apart.abs() > ALIKE * ours.abs().max()
-        mask = torch.where(told, (theirs - known) / torch.where(told, apart, 1.0), 1.0).clamp(0, 1)
-    return Blend(mask, noised) if _within(mask, (ours, known, theirs), threshold) else None
+    transition = _Transition(
+        stepped.float(),
+        noising.result.to(received).float(),
+        received.float(),
+        torch.finfo(received.dtype).eps,
+    )
+    mask = transition.binary_mask()
+    if not transition.agrees_with(mask):
+        mask = transition.fitted_mask()
+    return MaskBlend(mask, noising) if transition.agrees_with(mask) else None
 
 
-def _within(mask: Tensor, samples: tuple[Tensor, Tensor, Tensor], threshold: Tensor) -> bool:
-    ours, known, theirs = samples
-    return bool((mask * ours + (1 - mask) * known - theirs).abs().max() <= threshold)
+@final
+@dataclass(frozen=True)
+class _Transition:
+    """A sample before blending, the noised picture, and the sample after blending."""
+
+    before: Tensor
+    picture: Tensor
+    after: Tensor
+    rounding: float
+
+    def binary_mask(self) -> Tensor:
+        """Return the mask of zeros and ones that is nearest, as masks usually are."""
+        changed = (self.after - self.before).abs()
+        remaining = (self.after - self.picture).abs()
+        return (changed <= remaining).float()
+
+    def fitted_mask(self) -> Tensor:
+        """Return the mask in 0 .. 1 that explains every element."""
+        contrast = self.before - self.picture
+        readable = contrast.abs() > LEAST_CONTRAST * self.before.abs().max()
+        safe_contrast = torch.where(readable, contrast, 1.0)
+        share = (self.after - self.picture) / safe_contrast
+        return torch.where(readable, share, 1.0).clamp(0, 1)
+
+    def agrees_with(self, mask: Tensor) -> bool:
+        """Return whether blending with a mask leads to the sample after it."""
+        threshold = BLEND_ROUNDINGS * self.rounding * self.after.abs().max()
+        blended = mask * self.before + (1 - mask) * self.picture
+        return bool((blended - self.after).abs().max() <= threshold)

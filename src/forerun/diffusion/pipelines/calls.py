@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,66 +18,100 @@ class NotUnderstood(Exception):
 
 
 @dataclass(frozen=True)
-class Call:
-    """A call of a network that a pipeline made: its output as it was, and as the pipeline got it, free to change."""
+class NetworkCall:
+    """A call of a network that a pipeline made.
+
+    Attributes:
+        name: of the network among the components.
+        network: that was called.
+        request: the function and its arguments.
+        output: as the network returned it.
+        delivered: the output as the pipeline got it, free to change.
+    """
 
     name: str
     network: nn.Module
-    asked: PendingCall
+    request: PendingCall
     output: Any
-    handed: Any
+    delivered: Any
 
 
-def forgets(call: Call) -> None:
-    """Refuse a network whose attention keeps what it saw for the pipeline, which would see another call's."""
+def refuse_attention_memory(call: NetworkCall) -> None:
+    """Refuse a network whose attention keeps tensors for the pipeline, which would get those of another call."""
     processors = getattr(call.network, "attn_processors", {})
-    for processor in {id(each): each for each in processors.values()}.values():
+    distinct = {id(processor): processor for processor in processors.values()}
+    for processor in distinct.values():
         if any(isinstance(value, Tensor) for value in vars(processor).values()):
             kind = type(processor).__name__
             raise NotUnderstood(f"{call.name} keeps a tensor of every call, in its attention processor {kind}")
 
 
-def tensors(tree: Any) -> list[Tensor]:
-    """The tensors of what a network takes or returns."""
+def widen(x: Tensor) -> Tensor:
+    """Return a tensor in float32 at least."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def list_tensors(tree: Any) -> list[Tensor]:
+    """Return the tensors of what a network takes or returns."""
     return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
-def returned(output: Any, *, listed: bool) -> list[Tensor]:
-    """The tensors of what a network returned; a list of rows is stacked to one."""
-    found = tensors(output)
-    return [torch.stack(found)] if listed else found
+def output_tensors(output: Any, *, listed: bool) -> list[Tensor]:
+    """Return the tensors of what a network returned; a list of rows is stacked to one."""
+    tensors = list_tensors(output)
+    return [torch.stack(tensors)] if listed else tensors
 
 
-def like(output: Any, found: Sequence[Tensor], *, listed: bool) -> Any:
-    """What a network returned once, with other tensors in it."""
-    given = iter(found[0].unbind() if listed else found)
-    return pytree.tree_map_only(Tensor, lambda leaf: next(given), output)
-
-
-def flatten(
-    args: Sequence[Any], kwargs: Mapping[str, Any], *, listed: bool
-) -> tuple[list[tuple[str, Any]], pytree.TreeSpec]:
-    """Arguments as leaves with their paths.
-
-    A list without tensors is one leaf; so is any list where rows are handed over as lists (`listed`).
-    """
-    tree = ([_held(arg, listed) for arg in args], {name: _held(arg, listed) for name, arg in kwargs.items()})
-    with_paths, spec = pytree.tree_flatten_with_path(tree, is_leaf=lambda node: isinstance(node, _Whole))
-    flat = []
-    for path, leaf in with_paths:
-        keys = [str(getattr(key, "key", getattr(key, "idx", key))) for key in path]
-        keys[0] = "args" if keys[0] == "0" else "kwargs"
-        flat.append((".".join(keys), leaf.value if isinstance(leaf, _Whole) else leaf))
-    return flat, spec
+def fill_output(output: Any, tensors: Sequence[Tensor], *, listed: bool) -> Any:
+    """Return what a network returned once, with other tensors in it."""
+    rows = tensors[0].unbind() if listed else tensors
+    replacements = iter(rows)
+    return pytree.tree_map_only(Tensor, lambda leaf: next(replacements), output)
 
 
 @dataclass(frozen=True)
-class _Whole:
+class _ListArgument:
     """A list that is one argument, an entry for each row."""
 
     value: list[Any]
 
 
-def _held(argument: Any, listed: bool) -> Any:
-    whole = type(argument) is list and argument and (listed or not tensors(argument))
-    return _Whole(argument) if whole else argument
+def flatten_arguments(
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    *,
+    listed: bool,
+) -> tuple[list[tuple[str, Any]], pytree.TreeSpec]:
+    """Return arguments as leaves with their paths, and how to put them together again.
+
+    A list without tensors is one leaf; so is any list where rows are handed over as lists (`listed`).
+    """
+    positional = [_wrap_list(argument, listed) for argument in args]
+    named = {name: _wrap_list(argument, listed) for name, argument in kwargs.items()}
+    leaves, spec = pytree.tree_flatten_with_path((positional, named), is_leaf=_is_wrapped)
+    return list(_name_leaves(leaves)), spec
+
+
+def _name_leaves(leaves: Sequence[tuple[Any, Any]]) -> Iterator[tuple[str, Any]]:
+    for path, leaf in leaves:
+        first, *keys = path
+        kind = "args" if _key_name(first) == "0" else "kwargs"
+        name = ".".join([kind, *map(_key_name, keys)])
+        yield name, leaf.value if _is_wrapped(leaf) else leaf
+
+
+def _key_name(key: Any) -> str:
+    index = getattr(key, "idx", key)
+    return str(getattr(key, "key", index))
+
+
+def _is_wrapped(node: Any) -> bool:
+    return isinstance(node, _ListArgument)
+
+
+def _wrap_list(argument: Any, listed: bool) -> Any:
+    if type(argument) is not list or not argument:
+        return argument
+    if listed or not list_tensors(argument):
+        return _ListArgument(argument)
+    return argument

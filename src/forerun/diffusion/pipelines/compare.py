@@ -1,4 +1,4 @@
-"""Whether a pipeline calls a network with what was evaluated."""
+"""Comparison of a call that a pipeline is about to make with the call that was evaluated."""
 
 from __future__ import annotations
 
@@ -7,68 +7,81 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from forerun.diffusion.pipelines.argument_sources import Output, Sample, Time
-from forerun.diffusion.pipelines.call_graph import Part
-from forerun.diffusion.pipelines.calls import flatten
+from forerun.diffusion.pipelines.argument_sources import ArgumentSource, OutputArgument, SampleArgument
+from forerun.diffusion.pipelines.call_graph import TracedCall
+from forerun.diffusion.pipelines.calls import flatten_arguments
 from forerun.diffusion.pipelines.hooks import PendingCall
+from forerun.diffusion.pipelines.times import TimeArgument
 
-SINGLE = 4  # bytes
-ROUNDINGS = 8  # of half precision, beyond the tolerance
+FULL_PRECISION_BYTES = 4
+SAMPLE_ROUNDINGS = 8  # of the network's dtype, beyond the tolerance
 
 
-def differing(part: Part, expected: Any, came: PendingCall, *, threshold: float) -> str | None:
-    """Which argument of a call is not the one that was evaluated, `(args, kwargs)`; None where all are.
+def find_difference(traced: TracedCall, expected: Any, actual: PendingCall, *, threshold: float) -> str | None:
+    """Return which argument of a call is not the one that was evaluated; None where all are.
 
     Args:
+        traced: the call.
+        expected: arguments with which it was evaluated, `(args, kwargs)`.
+        actual: the call that the pipeline is about to make.
         threshold: how far the samples may lie off, as root mean square in their own units.
     """
-    evaluated, spec = flatten(*expected, listed=part.listed)
-    arrived, other = flatten(came.args, came.kwargs, listed=part.listed)
-    if spec != other or len(evaluated) != len(part.leaves):
+    ours, our_spec = flatten_arguments(*expected, listed=traced.listed)
+    theirs, their_spec = flatten_arguments(actual.args, actual.kwargs, listed=traced.listed)
+    if our_spec != their_spec or len(ours) != len(traced.sources):
         return "the arguments"
-    for leaf, (path, ours), (_, theirs) in zip(part.leaves, evaluated, arrived, strict=True):
-        if not _same(leaf, ours, theirs, threshold):
-            return f"the argument {path.split('.', 1)[1]}"
+    for source, (path, our_value), (_, their_value) in zip(traced.sources, ours, theirs, strict=True):
+        if not _agrees(source, our_value, their_value, threshold):
+            _, name = path.split(".", 1)
+            return f"the argument {name}"
     return None
 
 
-def _same(leaf: Any, ours: Any, theirs: Any, threshold: float) -> bool:
-    if isinstance(leaf, Output):
+def _agrees(source: ArgumentSource, ours: Any, theirs: Any, threshold: float) -> bool:
+    if isinstance(source, OutputArgument):
         return isinstance(theirs, Tensor) and torch.equal(ours, theirs)
-    if isinstance(leaf, Sample):
-        return _near(leaf, ours, theirs, threshold)
-    if isinstance(leaf, Time):
-        made, seen = (torch.as_tensor(each).double() for each in (ours, theirs))
-        half = isinstance(theirs, Tensor) and theirs.is_floating_point() and theirs.dtype.itemsize < SINGLE
-        close = 2 * torch.finfo(theirs.dtype).eps if half else 1e-5
-        return made.shape == seen.shape and torch.allclose(made, seen, rtol=close, atol=1e-6)
-    return _equal(ours, theirs)
+    if isinstance(source, SampleArgument):
+        return _samples_agree(source, ours, theirs, threshold)
+    if isinstance(source, TimeArgument):
+        return _times_agree(ours, theirs)
+    return _constants_agree(ours, theirs)
 
 
-def _near(leaf: Sample, ours: Any, theirs: Any, threshold: float) -> bool:
-    if leaf.listed:
+def _times_agree(ours: Any, theirs: Any) -> bool:
+    rounding = 1e-5
+    if isinstance(theirs, Tensor) and theirs.is_floating_point() and theirs.dtype.itemsize < FULL_PRECISION_BYTES:
+        rounding = 2 * torch.finfo(theirs.dtype).eps
+    our_time = torch.as_tensor(ours).double()
+    their_time = torch.as_tensor(theirs).double()
+    return our_time.shape == their_time.shape and torch.allclose(our_time, their_time, rtol=rounding, atol=1e-6)
+
+
+def _samples_agree(source: SampleArgument, ours: Any, theirs: Any, threshold: float) -> bool:
+    if source.listed:
         if not isinstance(theirs, list) or len(theirs) != len(ours):
             return False
         ours, theirs = torch.stack(ours), torch.stack(theirs)
     if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
         return False
-    rows, seen = ours.flatten(1).float(), theirs.flatten(1).float()
-    size = seen.shape[1] ** 0.5
-    off = torch.linalg.vector_norm(rows - seen, dim=1) / size
-    rounding = torch.finfo(theirs.dtype).eps * ROUNDINGS * torch.linalg.vector_norm(seen, dim=1) / size
-    return bool((off <= threshold + rounding).all())
+    our_rows = ours.flatten(1).float()
+    their_rows = theirs.flatten(1).float()
+    width = their_rows.shape[1] ** 0.5
+    distance = torch.linalg.vector_norm(our_rows - their_rows, dim=1) / width
+    size = torch.linalg.vector_norm(their_rows, dim=1)
+    rounding = torch.finfo(theirs.dtype).eps * SAMPLE_ROUNDINGS * size / width
+    return bool((distance <= threshold + rounding).all())
 
 
-def _equal(ours: Any, theirs: Any) -> bool:
+def _constants_agree(ours: Any, theirs: Any) -> bool:
     if ours is theirs:
         return True
     if isinstance(ours, Tensor):
-        return (
-            isinstance(theirs, Tensor)
-            and ours.shape == theirs.shape
-            and ours.dtype == theirs.dtype
-            and torch.equal(ours, theirs)
-        )
+        return isinstance(theirs, Tensor) and _tensors_equal(ours, theirs)
     if isinstance(ours, list):
-        return isinstance(theirs, list) and len(ours) == len(theirs) and all(map(_equal, ours, theirs))
+        return isinstance(theirs, list) and len(ours) == len(theirs) and all(map(_constants_agree, ours, theirs))
     return bool(ours == theirs)
+
+
+def _tensors_equal(ours: Tensor, theirs: Tensor) -> bool:
+    same_kind = ours.shape == theirs.shape and ours.dtype == theirs.dtype
+    return same_kind and torch.equal(ours, theirs)

@@ -1,7 +1,7 @@
-"""Watching a pipeline: every call of its networks and of its scheduler's step passes an observer.
+"""Hooks into a pipeline: every call of its networks and of its scheduler's step passes an observer.
 
 Nothing of the pipeline is copied or replaced for good. A network gets an instance attribute `forward`, the scheduler
-a subclass of its own class; leaving the watch puts both back, also after an exception.
+a subclass of its own class; leaving the context puts both back, also after an exception.
 """
 
 from __future__ import annotations
@@ -17,93 +17,102 @@ from typing import Any, final
 from torch import nn
 
 from forerun.diffusion.pipelines.blend import NoisingCall
-from forerun.diffusion.schedulers.history import ORIGINAL
+from forerun.diffusion.schedulers.quirks import NOISE_METHODS, ORIGINAL_CLASS, has_loop
 
 ABSENT = object()
 
 
 @dataclass(frozen=True)
 class PendingCall:
-    """A function that a pipeline calls, and with what."""
+    """A call that a pipeline is about to make: a function, and its arguments."""
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
     def __call__(self) -> Any:
-        """Call it."""
+        """Make the call."""
         return self.function(*self.args, **self.kwargs)
 
 
 class PipelineObserver(ABC):
-    """What is told of a pipeline while it runs, and may answer in its place."""
+    """Sees every call of a pipeline's networks and scheduler while it runs, and may answer in their place."""
 
     @abstractmethod
-    def call_network(self, name: str, network: nn.Module, asked: PendingCall) -> Any:
-        """A network is called; the return value is its output."""
+    def call_network(self, name: str, network: nn.Module, call: PendingCall) -> Any:
+        """Answer a call of a network; the return value is its output."""
 
     @abstractmethod
-    def step_scheduler(self, scheduler: Any, asked: PendingCall) -> Any:
-        """The scheduler is stepped; the return value is what its step returns."""
+    def step_scheduler(self, scheduler: Any, call: PendingCall) -> Any:
+        """Answer a step of the scheduler; the return value is what its step returns."""
 
     @abstractmethod
     def begin_loop(self, scheduler: Any) -> None:
-        """The scheduler was given timesteps: a loop begins."""
+        """Take note that the scheduler got timesteps: a loop begins."""
 
     @abstractmethod
-    def record_noising(self, noised: NoisingCall) -> None:
-        """The scheduler added noise to a sample, as inpainting does."""
+    def record_noising(self, noising: NoisingCall) -> None:
+        """Take note that the scheduler added noise to a sample, as inpainting does."""
 
 
 @contextmanager
 def watch_pipeline(pipe: Any, observer: PipelineObserver) -> Iterator[None]:
-    """Watch a pipeline's networks and scheduler.
+    """Let an observer see what a pipeline does with its networks and its scheduler.
 
     Raises:
         TypeError: there is no scheduler with a step, or no network.
+        RuntimeError: the pipeline is observed already.
     """
     components = dict(pipe.components)
     scheduler = components.get("scheduler")
-    networks = {name: each for name, each in components.items() if isinstance(each, nn.Module)}
-    if scheduler is None or not callable(getattr(scheduler, "step", None)):
-        raise TypeError(
-            f"{type(pipe).__name__} has no scheduler with a step, so there is no loop to run ahead; pass a diffusers "
-            "pipeline whose components hold one, or use forerun.diffusion.sample(denoiser, scheduler, noise)"
-        )
-    if not networks:
-        raise TypeError(f"{type(pipe).__name__} has no network among its components; load them first")
-    if hasattr(type(scheduler), ORIGINAL):
-        raise RuntimeError("this pipeline runs ahead already; leave the other parallel(pipe) first")
+    networks = {name: part for name, part in components.items() if isinstance(part, nn.Module)}
+    _check_components(pipe, scheduler, networks)
     with ExitStack() as stack:
         for name, network in networks.items():
-            stack.enter_context(_watched_network(name, network, observer))
-        stack.enter_context(_watched_scheduler(scheduler, observer))
+            stack.enter_context(_watch_network(name, network, observer))
+        stack.enter_context(_watch_scheduler(scheduler, observer))
         yield
 
 
+def _check_components(pipe: Any, scheduler: Any, networks: dict[str, nn.Module]) -> None:
+    name = type(pipe).__name__
+    if scheduler is None or not has_loop(scheduler):
+        raise TypeError(
+            f"{name} has no scheduler with a step, so it has no loop; pass a diffusers pipeline whose components hold "
+            "one, or use forerun.diffusion.sample(denoiser, scheduler, noise)"
+        )
+    if not networks:
+        raise TypeError(f"{name} has no network among its components; load them first")
+    if hasattr(type(scheduler), ORIGINAL_CLASS):
+        raise RuntimeError("this pipeline runs in parallel already; leave the other parallel(pipe) first")
+
+
 @contextmanager
-def _watched_network(name: str, network: nn.Module, observer: PipelineObserver) -> Iterator[None]:
-    # a network compiled in place is called past its forward
-    attribute = "forward" if getattr(network, "_compiled_call_impl", None) is None else "_compiled_call_impl"
-    before = vars(network).get(attribute, ABSENT)
-    real = getattr(network, attribute)
+def _watch_network(name: str, network: nn.Module, observer: PipelineObserver) -> Iterator[None]:
+    attribute = "forward"
+    if getattr(network, "_compiled_call_impl", None) is not None:
+        attribute = "_compiled_call_impl"  # a network compiled in place is called past its forward
+    attributes = vars(network)
+    before = attributes.get(attribute, ABSENT)
+    original = getattr(network, attribute)
 
-    @functools.wraps(real)
+    @functools.wraps(original)
     def forward(*args: Any, **kwargs: Any) -> Any:
-        return observer.call_network(name, network, PendingCall(real, args, kwargs))
+        call = PendingCall(original, args, kwargs)
+        return observer.call_network(name, network, call)
 
-    vars(network)[attribute] = forward
+    attributes[attribute] = forward
     try:
         yield
     finally:
         if before is ABSENT:
-            vars(network).pop(attribute, None)
+            attributes.pop(attribute, None)
         else:
-            vars(network)[attribute] = before
+            attributes[attribute] = before
 
 
 @contextmanager
-def _watched_scheduler(scheduler: Any, observer: PipelineObserver) -> Iterator[None]:
+def _watch_scheduler(scheduler: Any, observer: PipelineObserver) -> Iterator[None]:
     kind = type(scheduler)
     scheduler.__class__ = _watched_class(kind, scheduler, observer)
     try:
@@ -113,36 +122,44 @@ def _watched_scheduler(scheduler: Any, observer: PipelineObserver) -> Iterator[N
 
 
 def _watched_class(kind: type, watched: Any, observer: PipelineObserver) -> type:
-    """A subclass that tells the observer of `watched`, and of no copy of it."""
+    """Return a subclass whose calls go to the observer: those of `watched`, and of no copy of it."""
 
-    def telling(name: str, tell: Callable[[PendingCall], Any]) -> Any:
-        method = getattr(kind, name)
-
-        @functools.wraps(method)
-        def told(self: Any, *args: Any, **kwargs: Any) -> Any:
-            asked = PendingCall(functools.partial(method, self), args, kwargs)
-            return tell(asked) if self is watched else asked()
-
-        return told
-
-    def began(asked: PendingCall) -> Any:
-        result = asked()
+    def begin_loop(call: PendingCall) -> Any:
+        result = call()
         observer.begin_loop(watched)
         return result
 
-    def noised(name: str, asked: PendingCall) -> Any:
-        result = asked()
-        given = inspect.signature(getattr(kind, name)).bind(watched, *asked.args, **asked.kwargs).arguments
-        observer.record_noising(
-            NoisingCall(name, {key: value for key, value in given.items() if key != "self"}, result)
-        )
+    def add_noise(name: str, call: PendingCall) -> Any:
+        result = call()
+        signature = inspect.signature(getattr(kind, name))
+        arguments = signature.bind(watched, *call.args, **call.kwargs).arguments
+        arguments.pop("self", None)
+        observer.record_noising(NoisingCall(name, arguments, result))
         return result
 
-    tellers: dict[str, Callable[[PendingCall], Any]] = {
+    handlers: dict[str, Callable[[PendingCall], Any]] = {
         "step": functools.partial(observer.step_scheduler, watched),
-        "set_timesteps": began,
-        "add_noise": functools.partial(noised, "add_noise"),
-        "scale_noise": functools.partial(noised, "scale_noise"),
+        "set_timesteps": begin_loop,
     }
-    members = {name: telling(name, tell) for name, tell in tellers.items() if hasattr(kind, name)}
-    return final(type(kind.__name__, (kind,), {**members, ORIGINAL: kind, "__module__": kind.__module__}))
+    for name in NOISE_METHODS:
+        handlers[name] = functools.partial(add_noise, name)
+    members: dict[str, Any] = {ORIGINAL_CLASS: kind, "__module__": kind.__module__}
+    for name, handle in handlers.items():
+        if hasattr(kind, name):
+            members[name] = _watched_method(getattr(kind, name), watched, handle)
+    return final(type(kind.__name__, (kind,), members))
+
+
+def _watched_method(
+    method: Callable[..., Any],
+    watched: Any,
+    handle: Callable[[PendingCall], Any],
+) -> Callable[..., Any]:
+    """Return a method whose calls on `watched` are handled, and whose other calls are made as they are."""
+
+    @functools.wraps(method)
+    def call_method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        call = PendingCall(functools.partial(method, self), args, kwargs)
+        return handle(call) if self is watched else call()
+
+    return call_method

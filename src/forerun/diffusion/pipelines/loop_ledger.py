@@ -1,49 +1,18 @@
-"""One loop of a pipeline: how it is solved, and what it came to."""
+"""LoopLedger: steps, rounds and evaluations of one loop of a pipeline, and the solution that they come to."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor
 
-from forerun.diffusion.pipelines.remaining_loop import Plan
-from forerun.diffusion.pipelines.shared import share
 from forerun.engine.checkpoint import Checkpoint
-from forerun.engine.event import RoundEvent
-from forerun.engine.options import SolveSettings
-from forerun.engine.rounds import Round
+from forerun.engine.parts import join_solutions, shift_rounds
 from forerun.engine.solution import RunTiming, Solution, Status
-from forerun.engine.solve import solve
 
-WORTH = 0.5  # rounds for each step, at most, to solve again after the pipeline has left the path
-
-
-def solve_rest(plan: Plan, settings: SolveSettings, spent: tuple[int, int]) -> Solution:
-    """Solve the steps of a plan after the first; `spent` are the rounds and evaluations of the loop before."""
-
-    def count_round(event: RoundEvent) -> Any:
-        plan.rounds += 1
-        return settings.callback(event)
-
-    solution = solve(
-        plan.process,
-        plan.state,
-        method=settings.method,
-        window=settings.window,
-        tolerance=settings.tolerance,
-        check=settings.check or False,
-        guess=settings.guess,
-        backend=settings.backend,
-        progress=settings.progress,
-        callback=count_round,
-        resume=Checkpoint(1, plan.length, plan.state, rounds=spent[0], evaluations=spent[1]),
-        throw=False,
-    )
-    if solution.status.done:
-        share(plan.records, settings.backend, plan.device)
-    return solution
+ROUNDS_A_STEP = 0.5  # at most, to solve again after the pipeline has left the path
 
 
 @final
@@ -58,55 +27,68 @@ class LoopLedger:
     def __init__(self) -> None:
         self.steps = 0
         self.notes: list[str] = []
-        self._rounds = 0  # of the last solve
-        self._single = 0  # steps with calls of their own, since the last solve
-        self._total = 0
-        self._last: Tensor | None = None
-        self._solution: Solution | None = None
-        self._log: list[Round] = []
+        self._single_steps = 0  # with calls of their own, since the last solve
+        self._solve_rounds = 0  # of the last solve
+        self._length = 0
+        self._sample: Tensor | None = None
+        self._solutions: list[Solution] = []
 
     @property
     def spent(self) -> tuple[int, int]:
         """Rounds and evaluations so far."""
-        before = (0, 0) if self._solution is None else (self._solution.rounds, self._solution.evaluations)
-        return before[0] + self._single, before[1] + self._single
+        rounds = evaluations = self._single_steps
+        if self._solutions:
+            last = self._solutions[-1]
+            rounds += last.rounds
+            evaluations += last.evaluations
+        return rounds, evaluations
 
-    def pays(self, left: int) -> bool:
-        """Whether solving so many steps again is likely to take fewer rounds than steps, by what it took before."""
-        return self._solution is None or min(self._rounds, left) <= WORTH * left
+    def pays_again(self, steps_left: int) -> bool:
+        """Return whether solving so many steps again is likely to save rounds, by what it took before."""
+        if not self._solutions:
+            return True
+        return min(self._solve_rounds, steps_left) <= ROUNDS_A_STEP * steps_left
 
-    def single(self) -> None:
-        """A step is taken by calls of its own."""
-        self._single += 1
+    def count_single_step(self) -> None:
+        """Count a step that is taken by calls of its own."""
+        self._single_steps += 1
 
-    def taken(self, sample: Tensor) -> None:
-        """A step is taken, and leads to a sample."""
+    def finish_step(self, sample: Tensor) -> None:
+        """Count a step that the pipeline has taken, and keep the sample that it leads to."""
         self.steps += 1
-        self._last = sample
+        self._sample = sample
 
-    def reaches(self, left: int) -> None:
-        """The loop has so many steps left, the present one included."""
-        self._total = max(self._total, self.steps + left)
+    def expect_steps(self, steps_left: int) -> None:
+        """Take note that so many steps are left, the present one included."""
+        self._length = max(self._length, self.steps + steps_left)
 
-    def solved(self, solution: Solution) -> None:
-        """What is left was solved from this step on."""
-        self._log += [
-            replace(entry, start=entry.start + self.steps, stop=entry.stop + self.steps) for entry in solution.log
-        ]
-        self._rounds = solution.rounds - self.spent[0]
-        self._solution = solution
-        self._single = 0
+    def add_solution(self, solution: Solution, start: int) -> None:
+        """Add a solve of what was left after the step `start` of the loop, which its process counts as 0."""
+        self._solve_rounds = solution.rounds - self.spent[0]
+        log = shift_rounds(solution.log, start)
+        self._solutions.append(replace(solution, log=log))
+        self._single_steps = 0
 
     def solution(self) -> Solution | None:
-        """What the loop came to so far; None where no step was taken."""
-        if self._last is None:
+        """Return what the loop came to so far; None where no step was taken."""
+        if self._sample is None:
             return None
         rounds, evaluations = self.spent
-        total = max(self._total, self.steps)
-        end = Checkpoint(self.steps, total, self._last, rounds=rounds, evaluations=evaluations)
-        if self._solution is None:
-            exact = torch.zeros(len(self._last))
-            return Solution(self._last, total, Status.SEQUENTIAL, (), exact, end, RunTiming(), self.notes)
-        found = self._solution
-        notes = [*found.notes, *self.notes]
-        return Solution(self._last, total, found.status, self._log, found.deviation, end, found.seconds, notes)
+        length = max(self._length, self.steps)
+        end = Checkpoint(self.steps, length, self._sample, rounds=rounds, evaluations=evaluations)
+        if not self._solutions:
+            return self._solution_in_order(self._sample, end)
+        joined = join_solutions(self._solutions, length=length, checkpoint=end)
+        return replace(joined, state=self._sample, notes=[*joined.notes, *self.notes])
+
+    def _solution_in_order(self, sample: Tensor, end: Checkpoint) -> Solution:
+        return Solution(
+            state=sample,
+            length=end.length,
+            status=Status.SEQUENTIAL,
+            log=(),
+            deviation=torch.zeros(len(sample)),
+            checkpoint=end,
+            seconds=RunTiming(),
+            notes=self.notes,
+        )

@@ -1,224 +1,194 @@
-"""A plan: the rest of a pipeline's loop as a Process, made from one step that the pipeline took."""
+"""RemainingLoop: the rest of a pipeline's loop as a Process, made from one step that the pipeline took."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
 import torch
 from torch import Tensor
 
-from forerun.diffusion.pipelines.argument_sources import StepBatch, Table
-from forerun.diffusion.pipelines.blend import Blend
-from forerun.diffusion.pipelines.call_graph import Known, Part, learn
-from forerun.diffusion.pipelines.calls import Call, NotUnderstood, returned
-from forerun.diffusion.pipelines.compare import differing
-from forerun.diffusion.pipelines.guidance import Named
+from forerun.diffusion.pipelines.argument_sources import StepBatch
+from forerun.diffusion.pipelines.call_graph import TracedCall
+from forerun.diffusion.pipelines.calls import NetworkCall, NotUnderstood, output_tensors, widen
+from forerun.diffusion.pipelines.compare import find_difference
+from forerun.diffusion.pipelines.times import list_time_tables
+from forerun.diffusion.pipelines.trace import StepFacts, trace_calls
+from forerun.diffusion.pipelines.traced_step import TracedStep, are_near, largest_element
 from forerun.diffusion.schedulers.sampling import SchedulerSampling
 from forerun.engine.guesses import Guess, Hold, Probe
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.options import SolveOptions, SolveSettings
 from forerun.engine.tolerance import PerStep
 
-AGREES = 200  # roundings of the network's dtype between one step alone and the same step in a batch
-FINEST, ROUGH = 1e-3, 4  # the usual tolerance; and at least so many roundings
-FOLLOWS = 64  # roundings of the sample's dtype between the scheduler's step and ours
+CONTROL_ROUNDINGS = 200  # of the network's dtype, between one step alone and the same step in a batch
+STEP_ROUNDINGS = 64  # of the sample's dtype, between the scheduler's step and ours
 
 
 @dataclass(frozen=True)
-class TracedStep:
-    """A step as the pipeline took it.
+class StepRecord:
+    """The last evaluation of a step: its samples `(B, *shape)`, what every call returned for them, and in which round.
 
-    Attributes:
-        calls: of its networks.
-        scheduler: as it was before the step.
-        sample: that the step received, `(B, *shape)`.
-        received: model output that it received.
-        following: the sample that it returned.
-        timesteps: from this step's on, of the whole loop.
-        options: further arguments of the step.
-        generator: as it was before the step.
-        named: what the pipeline says of its guidance.
-        blend: what it does to the samples between two steps.
+    The number of the round is the same on all ranks.
     """
-
-    calls: Sequence[Call]
-    scheduler: Any
-    sample: Tensor
-    received: Tensor
-    following: Tensor
-    timesteps: Sequence[Any]
-    options: Mapping[str, Any]
-    generator: Any
-    named: Named
-    blend: Blend | None = None
-
-
-@dataclass(frozen=True)
-class Record:
-    """The last evaluation of a step: its samples `(B, *shape)`, what every call returned for them, and when."""
 
     sample: Tensor
     outputs: Sequence[Sequence[Tensor]]
-    made: int  # in the how manyth round; the same on all ranks
+    round: int
 
 
 @final
-class Plan:
-    """The steps from one that was taken on.
+class RemainingLoop:
+    """The steps of a loop from one that was traced on.
+
+    Attributes:
+        process: the steps, that one included.
+        graph: the calls of a step.
+        state: after the step that was traced.
+        records: the last evaluation of every step.
+        rounds: that the solver has reported.
 
     Raises:
         NotUnderstood: what the pipeline did there cannot be repeated.
     """
 
-    def __init__(self, taken: TracedStep) -> None:
-        channels, odd = divmod(taken.received.shape[1], taken.sample.shape[1])
-        if odd or taken.received.shape[0] != taken.sample.shape[0] or channels not in {1, 2}:
-            raise NotUnderstood(
-                f"the scheduler's step received a model output of shape {list(taken.received.shape)} for samples of "
-                f"shape {list(taken.sample.shape)}"
-            )
-        self._taken = taken
-        self._sample = taken.sample if taken.sample.dtype == torch.float64 else taken.sample.float()
+    def __init__(self, traced: TracedStep) -> None:
+        self._traced = traced
+        self._sample = widen(traced.sample)
         self.process = SchedulerSampling(
-            self._network,
-            taken.scheduler,
+            self._predict,
+            traced.scheduler,
             self._sample,
-            taken.timesteps,
-            generator=taken.generator,
-            channels=channels,
-            step_options=taken.options,
-            revise=self._revised if taken.blend is not None else None,
+            traced.timesteps,
+            generator=traced.generator,
+            channels=traced.channels,
+            step_options=traced.options,
+            revise=None if traced.blend is None else self._revise_sample,
         )
-        self.recipe = learn(
-            taken.calls,
-            Known(taken.sample, taken.received, self.process.scales, self._tables(), taken.named),
+        facts = StepFacts(
+            sample=traced.sample,
+            received=traced.received,
+            scales=self.process.scales,
+            tables=list_time_tables(traced.scheduler, self.process.replay),
+            hints=traced.hints,
         )
-        self.records: dict[int, Record] = {}
-        self.rounds = 0  # that the solver has told of
-        self._controlled = False
-        self.state = self._followed()
+        self.graph = trace_calls(traced.calls, facts)
+        self.records: dict[int, StepRecord] = {}
+        self.rounds = 0
+        self._is_controlled = False
+        self._first_output = self._output_of_traced_step()
+        self.state = self._repeat_traced_step()
 
     @property
     def length(self) -> int:
-        """Steps of the plan, the one that was taken included."""
+        """Number of steps, the one that was traced included."""
         return self.process.length
 
     @property
     def device(self) -> torch.device:
-        """Of the samples."""
+        """Device of the samples."""
         return self._sample.device
 
-    @property
-    def precision(self) -> float:
-        """A tolerance that the samples' dtype can keep, in units of their standard deviation."""
-        return max(FINEST, ROUGH * torch.finfo(self._taken.sample.dtype).eps)
-
-    @property
-    def denoised(self) -> Tree:
-        """The output of the step that was taken."""
-        received = self._taken.received.to(self._sample.dtype)
-        return self.process.output(0, self._sample, received)
-
-    @property
-    def guess(self) -> Guess:
-        """The first path: with the output of the step that was taken; without noise, wide windows are probed."""
-        held = Hold(self.denoised)
-        return held if self.process.replay.draws_noise else Probe(hold=held)
-
     def settings(self, options: SolveOptions) -> SolveSettings:
-        """Return the settings of a solve of this loop: a plain number is in units of the samples' deviation."""
-        precision = PerStep(self.precision, self.process.levels)
-        defaults = SolveOptions(tolerance=precision, guess=self.guess)
-        return options.over(defaults).settled(tolerance=lambda value: PerStep(value, self.process.levels))
+        """Return how to solve this loop: a plain number is in units of the samples' standard deviation."""
+        levels = self.process.levels
+        defaults = SolveOptions(tolerance=PerStep(self._traced.tolerance, levels), guess=self._first_guess())
+        return options.over(defaults).settled(tolerance=lambda value: PerStep(value, levels))
 
-    def expected(self, part: Part, index: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments with which a call of the step `index` was evaluated."""
+    def _first_guess(self) -> Guess:
+        """Return the first path: with the output of the traced step; without noise, wide windows are probed."""
+        held_output = Hold(self._first_output)
+        if self.process.replay.draws_noise:
+            return held_output
+        return Probe(hold=held_output)
+
+    def expected_arguments(self, call: TracedCall, index: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments with which a call of the step `index` was evaluated."""
         record = self.records[index]
-        return part.make(StepBatch(torch.tensor([index]), record.sample.unsqueeze(0), record.outputs))
+        batch = StepBatch(torch.tensor([index]), record.sample.unsqueeze(0), record.outputs)
+        return call.build_arguments(batch)
 
-    def foretold(self, calls: Sequence[Call], sample: Tensor, received: Tensor) -> bool:
-        """Whether the next step of the pipeline was as this plan has it."""
-        parts, outputs = self.recipe.parts, list[list[Tensor]]()
-        if len(calls) != len(parts) or self.length < 2 or not self._near(self.process.sample_of(self.state), sample):
+    def foresaw(self, calls: Sequence[NetworkCall], sample: Tensor, received: Tensor) -> bool:
+        """Return whether the next step of the pipeline was as this loop has it."""
+        if len(calls) != len(self.graph.calls) or self.length < 2:
             return False
-        for part, call in zip(parts, calls, strict=True):
-            moment = StepBatch(torch.ones(1, dtype=torch.long), sample.to(self._sample.dtype)[None], outputs)
-            if part.call.network is not call.network:
+        if not self._is_near(self.process.sample_of(self.state), sample):
+            return False
+        samples = sample.to(self._sample.dtype)[None]
+        outputs: list[list[Tensor]] = []
+        for traced, call in zip(self.graph.calls, calls, strict=True):
+            batch = StepBatch(torch.ones(1, dtype=torch.long), samples, outputs)
+            if traced.call.network is not call.network:
                 return False
-            if differing(part, part.make(moment), call.asked, threshold=0.0) is not None:
+            arguments = traced.build_arguments(batch)
+            if find_difference(traced, arguments, call.request, threshold=0.0) is not None:
                 return False
-            outputs.append(returned(call.output, listed=part.listed))
-        return self._near(self.recipe.combine(outputs, 1, len(sample))[0], received)
+            outputs.append(output_tensors(call.output, listed=traced.listed))
+        combined = self.graph.combine_outputs(outputs, 1, len(sample))
+        return self._is_near(combined[0], received)
 
-    def _near(self, ours: Tensor, own: Tensor) -> bool:
-        rounding = max(torch.finfo(each.dtype).eps for each in (own, self._taken.sample, self._taken.received))
-        unit = FOLLOWS * rounding * self.recipe.guide.gain
-        return ours.shape == own.shape and bool((ours - own).abs().max() <= unit * float(own.abs().max()))
+    def _is_near(self, ours: Tensor, theirs: Tensor) -> bool:
+        unit = STEP_ROUNDINGS * self._traced.rounding(theirs) * self.graph.guidance.gain
+        return are_near(ours, theirs, unit * float(theirs.abs().max()))
 
-    def _revised(self, step: int, sample: Tensor) -> Tensor:
-        """The sample after a step, as the pipeline changes it before the next."""
-        blend = self._taken.blend
-        return sample if blend is None else blend.at(self.process.replay, step, sample)
+    def _output_of_traced_step(self) -> Tree:
+        received = self._traced.received.to(self._sample.dtype)
+        return self.process.output_for(0, self._sample, received)
 
-    def _followed(self) -> Tree:
-        """The state after the step that was taken, which must lead where the pipeline's own went."""
-        state = self.process.advance(0, self.process.state(self._sample), self.denoised, revised=False)
-        ours, own = self.process.sample_of(state), self._taken.following
-        name = type(self._taken.scheduler).__name__
-        if ours.shape != own.shape:
+    def _revise_sample(self, step: int, sample: Tensor) -> Tensor:
+        """Return the sample after a step, as the pipeline changes it before the next."""
+        blend = self._traced.blend
+        if blend is None:
+            return sample
+        return blend.apply(self.process.replay, step, sample)
+
+    def _repeat_traced_step(self) -> Tree:
+        """Return the state after the step that was traced, which must lead where the pipeline's own went."""
+        first = self.process.state(self._sample)
+        state = self.process.advance(0, first, self._first_output, revised=False)
+        ours, theirs = self.process.sample_of(state), self._traced.next_sample
+        name = type(self._traced.scheduler).__name__
+        if ours.shape != theirs.shape:
             raise NotUnderstood(f"the step of {name} returned another shape than it got")
-        unit = max(float(own.abs().max()), float(self._taken.sample.abs().max()), 1e-6)
-        rounding = max(torch.finfo(each.dtype).eps for each in (own, self._taken.sample, self._taken.received))
-        if not bool((ours - own).abs().max() <= FOLLOWS * rounding * unit):
+        rounding = STEP_ROUNDINGS * self._traced.rounding(theirs)
+        if not are_near(ours, theirs, rounding * largest_element(theirs, self._traced.sample)):
             raise NotUnderstood(f"a step of {name} could not be repeated on a copy of it")
-        return self.process.replace_sample(state, self._revised(0, own.to(ours.dtype)))
+        revised = self._revise_sample(0, theirs.to(ours.dtype))
+        return self.process.replace_sample(state, revised)
 
-    def _network(self, steps: Tensor, samples: Tensor) -> Tensor:
-        """Model outputs of some steps in one call of the recipe; in the first, the step that was taken as a control."""
-        if self._controlled:
-            return self._evaluated(steps, samples)
-        first = self._sample.unsqueeze(0).to(samples.dtype)
-        found = self._evaluated(torch.cat([steps.new_zeros(1), steps]), torch.cat([first, samples]))
-        self._control(found[0])
-        self._controlled = True
-        return found[1:]
+    def _predict(self, steps: Tensor, samples: Tensor) -> Tensor:
+        """Return model outputs of some steps in one run of the graph; in the first, with the traced step as control."""
+        if self._is_controlled:
+            return self._run_graph(steps, samples)
+        first_sample = self._sample.unsqueeze(0).to(samples.dtype)
+        all_steps = torch.cat([steps.new_zeros(1), steps])
+        all_samples = torch.cat([first_sample, samples])
+        outputs = self._run_graph(all_steps, all_samples)
+        self._check_control(outputs[0])
+        self._is_controlled = True
+        return outputs[1:]
 
-    def _evaluated(self, steps: Tensor, samples: Tensor) -> Tensor:
-        received, outputs = self.recipe(StepBatch(steps, samples))
+    def _run_graph(self, steps: Tensor, samples: Tensor) -> Tensor:
+        received, outputs = self.graph(StepBatch(steps, samples))
         count = len(steps)
-        parts = self.recipe.parts
-        split = [
-            [leaf.reshape(part.copies, count, -1, *leaf.shape[1:]) for leaf in leaves]
-            for part, leaves in zip(parts, outputs, strict=True)
-        ]
+        by_step: list[list[Tensor]] = []
+        for call, leaves in zip(self.graph.calls, outputs, strict=True):
+            by_step.append([leaf.reshape(call.copies, count, -1, *leaf.shape[1:]) for leaf in leaves])
         for row, step in enumerate(steps.tolist()):
             # copies, as a slice would keep the whole batch
-            kept = [[leaf[:, row].flatten(0, 1).clone() for leaf in leaves] for leaves in split]
-            self.records[step] = Record(samples[row].clone(), kept, self.rounds)
+            step_outputs = [[leaf[:, row].flatten(0, 1).clone() for leaf in leaves] for leaves in by_step]
+            self.records[step] = StepRecord(samples[row].clone(), step_outputs, self.rounds)
         return received.to(samples.dtype)
 
-    def _control(self, found: Tensor) -> None:
-        own = self._taken.received
-        precision = max(torch.finfo(leaf.dtype).eps for leaf in (own, *self.records[0].outputs[-1]))
-        unit = max(float(own.abs().max()), 1e-6)
-        if not bool((found - own).abs().max() <= AGREES * precision * unit * self.recipe.guide.gain):
+    def _check_control(self, ours: Tensor) -> None:
+        """Refuse networks that give another output for the traced step within a batch."""
+        theirs = self._traced.received
+        leaves = (theirs, *self.records[0].outputs[-1])
+        precision = max(torch.finfo(leaf.dtype).eps for leaf in leaves)
+        threshold = CONTROL_ROUNDINGS * precision * largest_element(theirs) * self.graph.guidance.gain
+        if not bool((ours - theirs).abs().max() <= threshold):
             raise NotUnderstood(
                 "the networks gave another output for the step that was taken when it was repeated in a batch: "
                 "an argument is not known to belong to the batch, or the networks are not deterministic"
             )
-
-    def _tables(self) -> list[Table]:
-        """What an argument of time may be."""
-        script, scheduler = self.process.replay, self._taken.scheduler
-        times = torch.tensor([float(t) for t in script.timesteps], dtype=torch.float64)
-        train = float(scheduler.config.get("num_train_timesteps", 1000))
-        tables = [Table(times, change) for change in (lambda t: t, lambda t: t / train)]
-        tables += [Table(times, change) for change in (lambda t: 1 - t / train, lambda t: train - t)]
-        sigmas = getattr(scheduler, "sigmas", None)
-        places = [script.position(index) for index in range(self.length)]
-        if sigmas is not None and all(place is not None and 0 <= place < len(sigmas) for place in places):
-            levels = torch.tensor([float(sigmas[place]) for place in places], dtype=torch.float64)
-            tables.append(Table(levels, lambda sigma: sigma))
-        return tables

@@ -13,7 +13,6 @@ scheduler, beside a copy that does not clip.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,11 +21,13 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from forerun.diffusion.schedulers.history import SchedulerReplay, take
-from forerun.diffusion.schedulers.linear import WRONG, StepMatrices, probe
-from forerun.diffusion.schedulers.prediction import Split
+from forerun.diffusion.schedulers.linear import NONLINEARITY_BOUND, StepMatrices, probe_matrices
+from forerun.diffusion.schedulers.prediction import PredictionSplit
+from forerun.diffusion.schedulers.quirks import CLIP_BOUND, unclipped_copy
+from forerun.diffusion.schedulers.replay import SchedulerReplay
 
-REACH: Final = 3.0  # times the bound, from which the clamped sample is probed
+PROBED_RANGE: Final = 3.0  # times the bound, up to which denoised samples are probed
+PROBE_SHAPE: Final = (1, 16, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -49,71 +50,93 @@ class SampleClipping:
     q: Tensor
 
     @classmethod
-    def of(cls, bound: float, share: Tensor, splits: Sequence[Split]) -> SampleClipping:
-        """The clipping with the shares of all steps, whose denoised samples are split like this."""
-        p, q = (torch.tensor(each, dtype=torch.float64) for each in zip(*((s.p, s.q) for s in splits), strict=True))
+    def from_shares(cls, bound: float, share: Tensor, splits: Sequence[PredictionSplit]) -> SampleClipping:
+        """Return the clipping with the shares of all steps, whose denoised samples are split like this."""
+        p = torch.tensor([split.p for split in splits], dtype=torch.float64)
+        q = torch.tensor([split.q for split in splits], dtype=torch.float64)
         return cls(bound, share, (1 - share) * p, (1 - share) * q)
 
     @cached_property
-    def whole(self) -> bool:
+    def replaces_output(self) -> bool:
         """Whether the output is the clamped sample itself, at every step."""
         return bool((self.share == 1).all())
 
     def __call__(self, steps: Tensor, inputs: Tensor, predicted: Tensor, denoised: Tensor) -> Tensor:
-        """Outputs `(W, B, *shape)`, from samples, what was predicted for them, and the denoised ones."""
+        """Return outputs `(W, B, *shape)`, from samples, what was predicted for them, and the denoised ones."""
         clamped = denoised.clamp(-self.bound, self.bound)
-        if self.whole:
+        if self.replaces_output:
             return clamped
-        share, p, q = (column(each, steps, inputs) for each in (self.share, self.p, self.q))
+        share = select_steps(self.share, steps, inputs)
+        p = select_steps(self.p, steps, inputs)
+        q = select_steps(self.q, steps, inputs)
         return torch.addcmul(share * clamped + p * inputs, q, predicted)
 
 
-def column(values: Tensor, steps: Tensor, like: Tensor) -> Tensor:
-    """`values[steps]`, shaped `(W, 1, ...)` to multiply `like`, in its dtype."""
-    return values.to(like.device)[steps].to(like.dtype).reshape(-1, *[1] * (like.dim() - 1))
+def select_steps(values: Tensor, steps: Tensor, like: Tensor) -> Tensor:
+    """Return `values[steps]`, shaped `(W, 1, ...)` to multiply `like`, in its dtype."""
+    selected = values.to(like.device)[steps].to(like.dtype)
+    return selected.reshape(-1, *[1] * (like.dim() - 1))
 
 
-def unclipped(scheduler: Any, script: SchedulerReplay, sample: Tensor) -> SchedulerReplay | None:
-    """The same steps by a copy of the scheduler that does not clip; None where it does not clip, or does more."""
-    config = scheduler.config
-    if not config.get("clip_sample", False) or config.get("thresholding", False):
-        return None
-    other = copy.deepcopy(scheduler)
-    other.register_to_config(clip_sample=False)
-    return SchedulerReplay(other, sample, script.timesteps, step_options=script.step_options)
-
-
-def probe_clipped(
-    script: SchedulerReplay, plain: SchedulerReplay, splits: Sequence[Split]
+def probe_clipping(
+    scheduler: Any,
+    replay: SchedulerReplay,
+    splits: Sequence[PredictionSplit],
+    sample: Tensor,
 ) -> tuple[StepMatrices, SampleClipping] | None:
-    """The matrices of the copy, and the clipping of the original; None where they differ by more than clamping."""
-    matrices = probe(plain, splits)
+    """Return the matrices of a copy that does not clip, and the clipping of the original.
+
+    None where the scheduler does not clip, does more, or where both differ by more than clamping.
+    """
+    unclipped = unclipped_copy(scheduler)
+    if unclipped is None:
+        return None
+    plain = SchedulerReplay(unclipped, sample, replay.timesteps, step_options=replay.step_options)
+    matrices = probe_matrices(plain, splits)
     if matrices is None or matrices.width > 1:
         return None
-    bound = float(script.skeletons[0].attributes["_internal_dict"].get("clip_sample_range", 1.0))
-    gains = [_gain((script, plain), split, index, bound) for index, split in enumerate(splits)]
-    found = [gain for gain in gains if gain is not None]
-    if len(found) < len(gains):
-        return None
-    share = torch.tensor(found, dtype=torch.float64) / matrices.output[:, 0]
-    return matrices, SampleClipping.of(bound, torch.where((share - 1).abs() < WRONG, 1.0, share), splits)
+    bound = float(CLIP_BOUND.read(scheduler))
+    gains: list[float] = []
+    for index, split in enumerate(splits):
+        gain = _probe_gain((replay, plain), split, index, bound)
+        if gain is None:
+            return None
+        gains.append(gain)
+    share = torch.tensor(gains, dtype=torch.float64) / matrices.output[:, 0]
+    share = torch.where((share - 1).abs() < NONLINEARITY_BOUND, 1.0, share)
+    return matrices, SampleClipping.from_shares(bound, share, splits)
 
 
-def _gain(scripts: Sequence[SchedulerReplay], split: Split, index: int, bound: float) -> float | None:
-    """`G` of one step; None where the difference of both schedulers is not `G (clamp(D) - D)`."""
+def _probe_gain(
+    replays: tuple[SchedulerReplay, SchedulerReplay],
+    split: PredictionSplit,
+    index: int,
+    bound: float,
+) -> float | None:
+    """Return `G` of one step; None where the difference of both schedulers is not `G (clamp(D) - D)`."""
     generator = torch.Generator().manual_seed(index)
-    denoised = 2 * REACH * bound * torch.rand(1, 16, 1, 1, generator=generator, dtype=torch.float64) - REACH * bound
-    sample = torch.randn(1, 16, 1, 1, generator=generator, dtype=torch.float64)
+    reach = PROBED_RANGE * bound
+    denoised = 2 * reach * torch.rand(PROBE_SHAPE, generator=generator, dtype=torch.float64) - reach
+    sample = torch.randn(PROBE_SHAPE, generator=generator, dtype=torch.float64)
     predicted = (denoised - split.p * sample) / split.q
-    clipped, free = (_step(each, index, predicted, sample) for each in scripts)
-    beyond = denoised.clamp(-bound, bound) - denoised
-    difference = clipped - free
-    gain = float((difference * beyond).sum() / (beyond * beyond).sum())
-    error = float((difference - gain * beyond).abs().max())
-    return gain if error <= WRONG * max(float(free.abs().max()), bound) else None
+    clipping, plain = replays
+    clipped = _step_without_history(clipping, index, predicted, sample)
+    unclipped = _step_without_history(plain, index, predicted, sample)
+    excess = denoised.clamp(-bound, bound) - denoised
+    difference = clipped - unclipped
+    gain = float((difference * excess).sum() / (excess * excess).sum())
+    error = float((difference - gain * excess).abs().max())
+    size = max(float(unclipped.abs().max()), bound)
+    return gain if error <= NONLINEARITY_BOUND * size else None
 
 
-def _step(script: SchedulerReplay, index: int, predicted: Tensor, sample: Tensor) -> Tensor:
-    scheduler = script.skeletons[index].fill([])
-    options = script.arguments(index, torch.Generator().manual_seed(0))
-    return take(scheduler, predicted, script.timesteps[index], sample, options=options)
+def _step_without_history(replay: SchedulerReplay, index: int, predicted: Tensor, sample: Tensor) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    next_sample, _ = replay.raw_step(
+        index,
+        predicted,
+        sample,
+        history=[],
+        generator=generator,
+    )
+    return next_sample

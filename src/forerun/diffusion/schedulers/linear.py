@@ -11,15 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from forerun.diffusion.schedulers.history import SchedulerReplay, SchedulerTemplate, take
-from forerun.diffusion.schedulers.prediction import Split
+from forerun.diffusion.schedulers.prediction import PredictionSplit
+from forerun.diffusion.schedulers.replay import SchedulerReplay
 
-WRONG = 1e-5  # of the size of a result; schedulers that compute in float32 are linear to 1e-7
+NONLINEARITY_BOUND = 1e-5  # of the size of a result; schedulers that compute in float32 are linear to 1e-7
 
 
 @dataclass(frozen=True)
@@ -31,76 +30,101 @@ class StepMatrices:
     Attributes:
         state: `A`, `(length, 1 + m, 1 + m)`.
         output: `B`, `(length, 1 + m)`, of the denoised sample.
-        slots: for every step and the end, which slots of the script stand in `z`, the sample (0) first.
+        slots: for every step and the end, which slots of the replay stand in `z`, the sample (0) first.
     """
 
     state: Tensor
     output: Tensor
     slots: Sequence[Sequence[int]]
 
-    def rows(self) -> list[list[list[float]]]:
-        """For every step and slot, its weights of the slots before and, last, of the denoised sample."""
-        found: list[list[list[float]]] = torch.cat([self.state, self.output.unsqueeze(-1)], -1).tolist()
-        return found
-
     @property
     def width(self) -> int:
-        """`1 + m`."""
+        """Number of tensors in a state, `1 + m`."""
         return self.state.shape[-1]
 
+    def to_lists(self) -> list[list[list[float]]]:
+        """Return for every step and slot its weights of the slots before and, last, of the denoised sample."""
+        stacked = torch.cat([self.state, self.output.unsqueeze(-1)], -1)
+        rows: list[list[list[float]]] = stacked.tolist()
+        return rows
 
-def probe(script: SchedulerReplay, splits: Sequence[Split]) -> StepMatrices | None:
-    """The matrices of a script; None where a step is not linear."""
-    size = 1 + script.slots
-    state, output = torch.zeros(len(script), size, size, dtype=torch.float64), torch.zeros(len(script), size)
-    output = output.double()
+    def select_slots(self, state: Sequence[Tensor], step: int) -> list[Tensor]:
+        """Return what the matrices carry before a step, of all that the scheduler keeps."""
+        selected = [state[slot] for slot in self.slots[step]]
+        missing = self.width - len(selected)
+        return selected + [torch.zeros_like(selected[0])] * missing
+
+
+def probe_matrices(replay: SchedulerReplay, splits: Sequence[PredictionSplit]) -> StepMatrices | None:
+    """Return the matrices of a replay; None where a step is not linear."""
+    size = 1 + replay.slots
+    state = torch.zeros(len(replay), size, size, dtype=torch.float64)
+    output = torch.zeros(len(replay), size, dtype=torch.float64)
     for index, split in enumerate(splits):
-        rows = _rows(script, index)
+        rows = _probe_step(replay, index)
         if rows is None:
             return None
         # columns: the model output, the sample, the history; E = p' x + d D
-        along, denoised = split.back
-        state[index, : len(rows), : rows.shape[1] - 1] = rows[:, 1:]
-        state[index, : len(rows), 0] += along * rows[:, 0]
-        output[index, : len(rows)] = denoised * rows[:, 0]
-    return _compact(state, output)
+        sample_weight, denoised_weight = split.inverse
+        height, width = rows.shape
+        predicted = rows[:, 0]
+        state[index, :height, : width - 1] = rows[:, 1:]
+        state[index, :height, 0] += sample_weight * predicted
+        output[index, :height] = denoised_weight * predicted
+    return _drop_unused_slots(state, output)
 
 
-def _compact(state: Tensor, output: Tensor) -> StepMatrices:
-    """The same without the history that no later sample depends on."""
-    live = [[0]]
+def _drop_unused_slots(state: Tensor, output: Tensor) -> StepMatrices:
+    """Return the matrices without the history that no later sample depends on."""
+    slots = _used_slots(state)
+    size = max(len(used) for used in slots)
+    length = len(state)
+    compact_state = state.new_zeros(length, size, size)
+    compact_output = state.new_zeros(length, size)
+    for index, (before, after) in enumerate(pairwise(slots)):
+        compact_state[index, : len(after), : len(before)] = state[index][after][:, before]
+        compact_output[index, : len(after)] = output[index][after]
+    return StepMatrices(compact_state, compact_output, slots)
+
+
+def _used_slots(state: Tensor) -> list[list[int]]:
+    """Return for every step and the end the slots that some later sample depends on, the sample first."""
+    slots = [[0]]
     for matrix in reversed(state):
-        needed = matrix[live[0]].abs().sum(0) > 0
-        live.insert(0, [0, *(slot for slot in range(1, len(matrix)) if needed[slot])])
-    size = max(map(len, live))
-    lean, gains = state.new_zeros(len(state), size, size), state.new_zeros(len(state), size)
-    for index, (before, after) in enumerate(pairwise(live)):
-        lean[index, : len(after), : len(before)] = state[index][after][:, before]
-        gains[index, : len(after)] = output[index][after]
-    return StepMatrices(lean, gains, live)
+        used = matrix[slots[0]].abs().sum(0) > 0
+        history = [slot for slot in range(1, len(matrix)) if used[slot]]
+        slots.insert(0, [0, *history])
+    return slots
 
 
-def _rows(script: SchedulerReplay, index: int) -> Tensor | None:
-    """What becomes of the sample and the history, each as a row over (output, sample, history); None if not linear."""
-    skeleton = script.skeletons[index]
-    count = 2 + skeleton.count
+def _probe_step(replay: SchedulerReplay, index: int) -> Tensor | None:
+    """Return sample and history after a step as rows over (output, sample, history); None where it is not linear."""
+    count = 2 + replay.templates[index].count
     generator = torch.Generator().manual_seed(index)
     mixture = 20 * torch.randn(count, 1, generator=generator, dtype=torch.float64)
-    basis = torch.cat([torch.eye(count, dtype=torch.float64), mixture], 1)
-    found = _stepped(script, skeleton, index, basis)
-    if script.draws_noise:  # what it adds by itself is noise
-        found = found - _stepped(script, skeleton, index, torch.zeros_like(basis))
-    rows, seen = found[:, :count], found[:, count:]
+    unit_vectors = torch.eye(count, dtype=torch.float64)
+    basis = torch.cat([unit_vectors, mixture], 1)
+    result = _step_vectors(replay, index, basis)
+    if replay.draws_noise:  # what the step adds by itself is noise
+        result = result - _step_vectors(replay, index, torch.zeros_like(basis))
+    rows = result[:, :count]
+    observed = result[:, count:]
+    expected = rows @ mixture
     scale = (rows.abs() @ mixture.abs()).clamp_min(1e-12)
-    error = ((rows @ mixture - seen).abs() / scale).max()
-    return rows if bool(error <= WRONG) else None  # nan is not
+    error = ((expected - observed).abs() / scale).max()
+    return rows if bool(error <= NONLINEARITY_BOUND) else None  # nan is not
 
 
-def _stepped(script: SchedulerReplay, skeleton: SchedulerTemplate, index: int, vectors: Tensor) -> Tensor:
-    """The rows `(1 + m', K)` after a step from (output, sample, history), the rows of `vectors` `(2 + m, K)`."""
+def _step_vectors(replay: SchedulerReplay, index: int, vectors: Tensor) -> Tensor:
+    """Return the rows `(1 + m', K)` after a step from (output, sample, history), the rows of `vectors` `(2 + m, K)`."""
     output, sample, *history = vectors.reshape(len(vectors), 1, -1, 1, 1)
-    scheduler: Any = skeleton.fill(history)
-    options = script.arguments(index, torch.Generator().manual_seed(0))
-    following = take(scheduler, output, script.timesteps[index], sample, options=options)
-    kept = script.collect(scheduler, index + 1)
-    return torch.stack([each.reshape(-1).double() for each in (following, *kept)])
+    generator = torch.Generator().manual_seed(0)
+    next_sample, collected = replay.raw_step(
+        index,
+        output,
+        sample,
+        history=history,
+        generator=generator,
+    )
+    flat = [tensor.reshape(-1).double() for tensor in (next_sample, *collected)]
+    return torch.stack(flat)

@@ -11,13 +11,23 @@ from dataclasses import dataclass
 from math import isfinite, sqrt
 from typing import Any
 
-from forerun.diffusion.schedulers.history import SchedulerReplay
+from forerun.diffusion.schedulers.quirks import (
+    PREDICTION_TYPE,
+    SIGMA_DATA,
+    SIGMAS,
+    SIGNAL_TABLE,
+    prediction_kind,
+    signal_and_noise,
+)
+from forerun.diffusion.schedulers.replay import SchedulerReplay
 
-SMALL = 1e-4  # a share of E in D below which D tells too little of E
+LEAST_SHARE = 1e-4  # of E in D, below which D says too little of E
+AS_PREDICTED = (0.0, 1.0)  # `p` and `q` with which the output is the prediction itself
+UNKNOWN_RATES = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
-class Split:
+class PredictionSplit:
     """One step's `D = p x + q E`, and so `E = (D - p x) / q`; `unit` is the standard deviation of its samples."""
 
     p: float
@@ -25,77 +35,79 @@ class Split:
     unit: float
 
     @property
-    def back(self) -> tuple[float, float]:
-        """`E = x' x + d D`, the pair `(x', d)`."""
+    def inverse(self) -> tuple[float, float]:
+        """The pair `(p', d)` of `E = p' x + d D`."""
         return -self.p / self.q, 1 / self.q
 
 
-def splits(scheduler: Any, script: SchedulerReplay) -> list[Split]:
-    """The split of every step of a script."""
-    return [_split(scheduler, script, index) for index in range(len(script))]
+def split_predictions(scheduler: Any, replay: SchedulerReplay) -> list[PredictionSplit]:
+    """Return the split of every step of a replay."""
+    return [_split_step(scheduler, replay, index) for index in range(len(replay))]
 
 
-def _split(scheduler: Any, script: SchedulerReplay, index: int) -> Split:
-    scale = script.scale(index)
-    kind = _kind(scheduler)
-    signal, noise = _rates(scheduler, script, index, scale)
-    unit = sqrt(signal**2 + noise**2) if signal or noise else 1.0
-    p, q = _formula(scheduler, kind, signal, noise)
-    if not (isfinite(p) and isfinite(q) and abs(q) >= SMALL):
-        p, q = 0.0, 1.0  # the prediction itself: right as any, and slower to settle
-    return Split(p, q, unit)
+def _split_step(scheduler: Any, replay: SchedulerReplay, index: int) -> PredictionSplit:
+    signal, noise = _signal_and_noise(scheduler, replay, index)
+    unit = sqrt(signal**2 + noise**2) or 1.0
+    p, q = _denoised_weights(scheduler, signal, noise)
+    usable = isfinite(p) and isfinite(q) and abs(q) >= LEAST_SHARE
+    if not usable:
+        p, q = AS_PREDICTED  # as right as any, and slower to settle
+    return PredictionSplit(p, q, unit)
 
 
-def _formula(scheduler: Any, kind: str, signal: float, noise: float) -> tuple[float, float]:
-    """`D` for a sample `x = signal D + noise z`."""
+def _denoised_weights(scheduler: Any, signal: float, noise: float) -> tuple[float, float]:
+    """Return `p` and `q` of the denoised sample `D`, for a sample `x = signal D + noise z`."""
+    kind = prediction_kind(scheduler)
     size = sqrt(signal**2 + noise**2)
     if kind == "preconditioned":
-        return _preconditioning(scheduler, noise)
-    if not size or kind == "sample":
-        return 0.0, 1.0
-    if kind == "epsilon":
-        return (1 / signal, -noise / signal) if signal > SMALL else (0.0, 1.0)
+        return _preconditioned_weights(scheduler, noise)
+    if not size:
+        return AS_PREDICTED
+    if kind == "epsilon" and signal > LEAST_SHARE:
+        return 1 / signal, -noise / signal
     if kind == "v_prediction":  # v is of the sample scaled to unit variance
         return signal / size**2, -noise / size
     if kind == "flow_prediction":
         return 1.0, -noise
-    return 0.0, 1.0
+    return AS_PREDICTED
 
 
-def _kind(scheduler: Any) -> str:
-    if hasattr(scheduler, "precondition_outputs"):
-        return "preconditioned"
-    if type(scheduler).__name__.startswith(("FlowMatch", "LTXEuler")):
-        return "flow_prediction"
-    return str(scheduler.config.get("prediction_type", "unknown"))
-
-
-def _rates(scheduler: Any, script: SchedulerReplay, index: int, scale: float) -> tuple[float, float]:
-    """How much signal and noise the sample of a step holds; (0, 0) where the scheduler does not tell."""
-    place, sigmas = script.position(index), getattr(scheduler, "sigmas", None)
-    if place is None or sigmas is None or not 0 <= place < len(sigmas):
-        return _by_timestep(scheduler, script.timesteps[index])
-    sigma = float(sigmas[place])
-    if _kind(scheduler) == "flow_prediction":
+def _signal_and_noise(scheduler: Any, replay: SchedulerReplay, index: int) -> tuple[float, float]:
+    """Return how much signal and noise the sample of a step holds; (0, 0) where the scheduler does not say."""
+    step_index = replay.step_index(index)
+    sigmas = SIGMAS.read(scheduler)
+    if step_index is None or sigmas is None or not 0 <= step_index < len(sigmas):
+        return _rates_by_timestep(scheduler, replay.timesteps[index])
+    sigma = float(sigmas[step_index])
+    kind = prediction_kind(scheduler)
+    if kind == "flow_prediction":
         return 1 - sigma, sigma
-    if hasattr(scheduler, "_sigma_to_alpha_sigma_t") and scale == 1:
-        signal, noise = scheduler._sigma_to_alpha_sigma_t(sigmas[place])
-        return float(signal), float(noise)
-    return (1.0, sigma) if scale != 1 or hasattr(scheduler, "precondition_outputs") else (0.0, 0.0)
+    scaled = replay.input_scale(index) != 1
+    rates = None if scaled else signal_and_noise(scheduler, sigmas[step_index])
+    if rates is not None:
+        return rates
+    if scaled or kind == "preconditioned":  # variance exploding
+        return 1.0, sigma
+    return UNKNOWN_RATES
 
 
-def _by_timestep(scheduler: Any, timestep: Any) -> tuple[float, float]:
-    table = getattr(scheduler, "alphas_cumprod", None)
-    place = int(timestep) if table is not None else -1
-    if table is None or not 0 <= place < len(table):
-        return 0.0, 0.0
-    kept = float(table[place])
-    return sqrt(kept), sqrt(max(1 - kept, 0.0))
+def _rates_by_timestep(scheduler: Any, timestep: Any) -> tuple[float, float]:
+    table = SIGNAL_TABLE.read(scheduler)
+    if table is None:
+        return UNKNOWN_RATES
+    place = int(timestep)
+    if not 0 <= place < len(table):
+        return UNKNOWN_RATES
+    signal_variance = float(table[place])
+    noise_variance = max(1 - signal_variance, 0.0)
+    return sqrt(signal_variance), sqrt(noise_variance)
 
 
-def _preconditioning(scheduler: Any, sigma: float) -> tuple[float, float]:
-    """Karras et al. 2022, equation 7, with the scheduler's own `sigma_data`."""
-    data = float(scheduler.config.sigma_data)
+def _preconditioned_weights(scheduler: Any, sigma: float) -> tuple[float, float]:
+    """Return the weights of Karras et al. 2022, equation 7, with the scheduler's own `sigma_data`."""
+    data = float(SIGMA_DATA.read(scheduler))
     total = sqrt(sigma**2 + data**2)
+    skip = data**2 / total**2
     out = sigma * data / total
-    return data**2 / total**2, out if scheduler.config.prediction_type == "epsilon" else -out
+    is_noise = PREDICTION_TYPE.read(scheduler) == "epsilon"
+    return skip, out if is_noise else -out

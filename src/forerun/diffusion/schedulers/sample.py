@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from forerun.diffusion.schedulers.noise import Generators
+from forerun.diffusion.schedulers.quirks import INITIAL_SCALE, TRAIN_TIMESTEPS, is_scheduler, lacks_timesteps
 from forerun.diffusion.schedulers.sampling import SchedulerSampling
 from forerun.engine.guesses import Probe
 from forerun.engine.options import SolveKeywords, SolveOptions
 from forerun.engine.solution import Solution
 from forerun.engine.solve import solve
-from forerun.engine.tolerance import PerStep, Tolerance
+from forerun.engine.tolerance import PerStep
 
 # (samples (N, *shape), scaled by the scheduler; timesteps (N,)) -> what the scheduler's step takes, (N, *shape)
 SampleDenoiser = Callable[[Tensor, Tensor], Tensor]
@@ -64,13 +65,14 @@ def sample(
     """
     options = SolveOptions.gather(options, keywords).over(SAMPLE_DEFAULTS)
     scheduler = _prepare_scheduler(scheduler, steps, noise)
-    first = noise * float(getattr(scheduler, "init_noise_sigma", 1.0))
+    first = noise * float(INITIAL_SCALE.read(scheduler))
     timesteps = list(scheduler.timesteps)
 
     def predict(steps: Tensor, samples: Tensor) -> Tensor:
-        times = torch.stack([torch.as_tensor(timesteps[step]) for step in steps.tolist()]).to(samples.device)
+        times = torch.stack([torch.as_tensor(timesteps[step]) for step in steps.tolist()])
         scaled = process.scale_samples(steps, samples).flatten(0, 1)
-        predicted = denoiser(scaled, times.repeat_interleave(samples.shape[1]))
+        row_times = times.to(samples.device).repeat_interleave(samples.shape[1])
+        predicted = denoiser(scaled, row_times)
         _check_prediction(predicted, scaled)
         return predicted.reshape(samples.shape)
 
@@ -82,9 +84,8 @@ def sample(
         generator=generator,
         step_options=step_options,
     )
-    if not isinstance(options.tolerance, Tolerance):
-        value = 1e-3 if options.tolerance is None else options.tolerance
-        options = replace(options, tolerance=PerStep(value, process.levels))
+    tolerance = options.settled(tolerance=lambda value: PerStep(value, process.levels)).tolerance
+    options = replace(options, tolerance=tolerance)
     solution = solve(process, process.state(first), options=options)
     if solution.status.done:
         process.finish()
@@ -105,11 +106,27 @@ def _check_prediction(predicted: Any, samples: Tensor) -> None:
 def _prepare_scheduler(scheduler: Any, steps: int | None, noise: Tensor) -> Any:
     """Return a copy of the scheduler with its timesteps, if they and the noise make sense."""
     name = type(scheduler).__name__
-    if not callable(getattr(scheduler, "step", None)) or not callable(getattr(scheduler, "set_timesteps", None)):
+    if not is_scheduler(scheduler):
         raise TypeError(f"{name} is not a diffusers scheduler; pass one such as diffusers.DDIMScheduler()")
-    train = scheduler.config.get("num_train_timesteps")
-    if steps is not None and (steps < 1 or (train is not None and steps > train)):
-        raise ValueError(f"steps = {steps}, but {name} takes 1 .. {train}; pass one of these, such as steps=50")
+    if steps is not None:
+        _check_steps(scheduler, steps)
+    _check_noise(noise)
+    scheduler = copy.deepcopy(scheduler)
+    if steps is not None:
+        scheduler.set_timesteps(steps, device=noise.device)
+    if lacks_timesteps(scheduler, steps):
+        raise ValueError(f"{name} has no timesteps yet; pass steps=50, or call scheduler.set_timesteps(50)")
+    return scheduler
+
+
+def _check_steps(scheduler: Any, steps: int) -> None:
+    name = type(scheduler).__name__
+    max_steps = TRAIN_TIMESTEPS.read(scheduler)
+    if steps < 1 or (max_steps is not None and steps > max_steps):
+        raise ValueError(f"steps = {steps}, but {name} takes 1 .. {max_steps}; pass one of these, such as steps=50")
+
+
+def _check_noise(noise: Tensor) -> None:
     if noise.dim() < 2:
         raise ValueError(
             f"the noise has shape {list(noise.shape)}; its first axis is the batch: torch.randn(batch, *shape), of one "
@@ -117,9 +134,3 @@ def _prepare_scheduler(scheduler: Any, steps: int | None, noise: Tensor) -> Any:
         )
     if not torch.isfinite(noise).all():
         raise ValueError("the noise holds values that are not finite; draw it with torch.randn(batch, *shape)")
-    scheduler = copy.deepcopy(scheduler)
-    if steps is not None:
-        scheduler.set_timesteps(steps, device=noise.device)
-    if getattr(scheduler, "num_inference_steps", steps) is None:
-        raise ValueError(f"{name} has no timesteps yet; pass steps=50, or call scheduler.set_timesteps(50)")
-    return scheduler

@@ -1,4 +1,4 @@
-"""SchedulerSampling: any diffusers scheduler, unmodified, as a Process."""
+"""SchedulerSampling: the loop over any diffusers scheduler, unmodified, as a Process."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from forerun.diffusion.schedulers.clipping import SampleClipping, column, probe_clipped, unclipped
-from forerun.diffusion.schedulers.history import SchedulerReplay
-from forerun.diffusion.schedulers.linear import StepMatrices, probe
+from forerun.diffusion.schedulers.clipping import SampleClipping, probe_clipping, select_steps
+from forerun.diffusion.schedulers.linear import StepMatrices, probe_matrices
 from forerun.diffusion.schedulers.noise import Generators, StepNoises
-from forerun.diffusion.schedulers.prediction import splits
+from forerun.diffusion.schedulers.prediction import split_predictions
+from forerun.diffusion.schedulers.replay import SchedulerReplay
 from forerun.engine.numerics.tree import Tree, tree_map
 from forerun.engine.process import Affine, Process
 
 # (steps: list of W, samples (W, B, *shape), unscaled) -> what the scheduler's step takes, (W, B, *shape)
-Network = Callable[[Tensor, Tensor], Tensor]
+SampleNetwork = Callable[[Tensor, Tensor], Tensor]
+SampleRevision = Callable[[int, Tensor], Tensor]
 
 
 @final
@@ -45,7 +46,7 @@ class SchedulerSampling(Process):
 
     def __init__(
         self,
-        network: Network,
+        network: SampleNetwork,
         scheduler: Any,
         sample: Tensor,
         timesteps: Any,
@@ -53,27 +54,45 @@ class SchedulerSampling(Process):
         generator: Generators = None,
         channels: int = 1,
         step_options: Mapping[str, Any] = MappingProxyType({}),
-        revise: Callable[[int, Tensor], Tensor] | None = None,
+        revise: SampleRevision | None = None,
     ) -> None:
-        self.replay = SchedulerReplay(scheduler, sample, timesteps, channels=channels, step_options=step_options)
-        self.length = len(self.replay)
-        self.splits = splits(scheduler, self.replay)
-        self.matrices: StepMatrices | None = probe(self.replay, self.splits) if channels == 1 else None
-        self.clipping: SampleClipping | None = None
-        plain = unclipped(scheduler, self.replay, sample) if channels == 1 and self.matrices is None else None
-        if plain is not None:
-            self.matrices, self.clipping = probe_clipped(self.replay, plain, self.splits) or (None, None)
-        self.scales = torch.tensor([self.replay.scale(step) for step in range(self.length)], dtype=torch.float64)
-        self._alone = (self.replay.slots if self.matrices is None else self.matrices.width - 1) == 0
         self._network = network
         self._revise = revise
         self._channels = channels
-        self._noises = (
-            StepNoises(self.replay, generator, sample, channels=channels) if self.replay.draws_noise else None
+        self.replay = SchedulerReplay(
+            scheduler,
+            sample,
+            timesteps,
+            channels=channels,
+            step_options=step_options,
         )
-        self._rows = [] if self.matrices is None else self.matrices.rows()
+        self.length = len(self.replay)
+        self.splits = split_predictions(scheduler, self.replay)
+        self.matrices: StepMatrices | None = None
+        self.clipping: SampleClipping | None = None
+        self._probe_closed_form(scheduler, sample)
+        scales = [self.replay.input_scale(step) for step in range(self.length)]
+        self.scales = torch.tensor(scales, dtype=torch.float64)
         self._p = torch.tensor([split.p for split in self.splits], dtype=torch.float64)
         self._q = torch.tensor([split.q for split in self.splits], dtype=torch.float64)
+        self._noises: StepNoises | None = None
+        if self.replay.draws_noise:
+            self._noises = StepNoises(self.replay, generator, sample, channels=channels)
+
+    def _probe_closed_form(self, scheduler: Any, sample: Tensor) -> None:
+        """Find out whether the steps are linear, as they are or but for their clipping."""
+        self._has_history = self.replay.slots > 0
+        self._rows: list[list[list[float]]] = []
+        if self._channels > 1:
+            return
+        self.matrices = probe_matrices(self.replay, self.splits)
+        if self.matrices is None:
+            closed_form = probe_clipping(scheduler, self.replay, self.splits, sample)
+            if closed_form is None:
+                return
+            self.matrices, self.clipping = closed_form
+        self._has_history = self.matrices.width > 1
+        self._rows = self.matrices.to_lists()
 
     @property
     def levels(self) -> Tensor:
@@ -82,67 +101,78 @@ class SchedulerSampling(Process):
         return torch.tensor([*units[1:], 1.0], dtype=torch.float64)
 
     def state(self, sample: Tensor) -> Tree:
-        """The first state: the sample alone where the scheduler keeps no history."""
-        state = self.replay.state(sample)
-        if self.matrices is None:
-            return self._pack(state)
-        return self._pack(_kept(state, self.matrices, 0))
+        """Return the first state: the sample alone where the scheduler keeps no history."""
+        state: Sequence[Tensor] = self.replay.state(sample)
+        if self.matrices is not None:
+            state = self.matrices.select_slots(state, 0)
+        return self._pack(state)
 
     def sample_of(self, state: Tree) -> Tensor:
-        """The sample of a state, `(B, *shape)`."""
-        found: Tensor = state if self._alone else state[0]
-        return found
+        """Return the sample of a state, `(B, *shape)`."""
+        sample: Tensor = state[0] if self._has_history else state
+        return sample
 
     def scale_samples(self, steps: Tensor, samples: Tensor) -> Tensor:
-        """Samples `(W, B, *shape)` as the scheduler scales them for the network."""
-        return samples * column(self.scales, steps, samples)
+        """Return samples `(W, B, *shape)` as the scheduler scales them for the network."""
+        return samples * select_steps(self.scales, steps, samples)
 
     def noise_at(self, step: int) -> Tensor:
-        """What a step adds to the next sample by itself, `(B, *shape)`."""
+        """Return what a step adds to the next sample by itself, `(B, *shape)`."""
         assert self._noises is not None, "no step of this scheduler adds noise"
         return self._noises(step)[0]
 
     def replace_sample(self, state: Tree, sample: Tensor) -> Tree:
-        """The state with another sample."""
-        return self._pack([sample, *self._unpack(state)[1:]])
+        """Return the state with another sample."""
+        history = self._unpack(state)[1:]
+        return self._pack([sample, *history])
 
-    def unit(self, step: int) -> float:
-        """The standard deviation of the samples that a step sees."""
+    def unit_at(self, step: int) -> float:
+        """Return the standard deviation of the samples that a step starts from."""
         return self.splits[step].unit
 
-    def output(self, step: int, sample: Tensor, predicted: Tensor) -> Tree:
-        """The output for what the network predicted at a sample, both `(B, ...)`."""
-        return tree_map(lambda leaf: leaf[0], self._denoised(torch.tensor([step]), sample[None], predicted[None]))
+    def output_for(self, step: int, sample: Tensor, predicted: Tensor) -> Tree:
+        """Return the output for what the network predicted at a sample, both `(B, ...)`."""
+        outputs = self._denoise(torch.tensor([step]), sample[None], predicted[None])
+        return tree_map(lambda leaf: leaf[0], outputs)
 
     def observe(self, state: Tree) -> Tree:
         return self.sample_of(state)
 
-    def evaluate(self, steps: Tensor, inputs: Tensor) -> Tree:
-        return self._denoised(steps, inputs, self._network(steps, inputs))
+    def evaluate(self, steps: Tensor, inputs: Tree) -> Tree:
+        return self._denoise(steps, inputs, self._network(steps, inputs))
 
-    def _denoised(self, steps: Tensor, inputs: Tensor, predicted: Tensor) -> Tree:
+    def _denoise(self, steps: Tensor, inputs: Tensor, predicted: Tensor) -> Tree:
         predicted, *variance = predicted.chunk(self._channels, 2)
-        p, q = (column(each, steps, inputs) for each in (self._p, self._q))
+        p = select_steps(self._p, steps, inputs)
+        q = select_steps(self._q, steps, inputs)
         denoised = p * inputs + q * predicted
         if self.clipping is not None:
             denoised = self.clipping(steps, inputs, predicted, denoised)
-        return (denoised, *variance) if variance else denoised
+        if not variance:
+            return denoised
+        return (denoised, *variance)
 
     def advance(self, step: int, state: Tree, output: Tree, *, revised: bool = True) -> Tree:
-        following = self._stepped(step, state, output) if self.matrices is None else self._linear(step, state, output)
+        if self.matrices is None:
+            next_state = self._call_scheduler(step, state, output)
+        else:
+            next_state = self._apply_matrices(step, state, output, self.matrices)
         if self._revise is None or not revised:
-            return following
-        return self.replace_sample(following, self._revise(step, self.sample_of(following)))
+            return next_state
+        sample = self._revise(step, self.sample_of(next_state))
+        return self.replace_sample(next_state, sample)
 
     def affine(self, steps: Tensor) -> Affine | None:
         """See `Process.affine`: for a linear scheduler without history."""
-        if self.matrices is None or not self._alone or self._revise is not None:
+        if self.matrices is None or self._has_history or self._revise is not None:
             return None
-        found = steps.to("cpu")
-        shift = None if self._noises is None else torch.stack([self._noises(step)[0] for step in found.tolist()])
+        indices = steps.to("cpu")
+        shift = None
+        if self._noises is not None:
+            shift = torch.stack([self.noise_at(step) for step in indices.tolist()])
         return Affine(
-            state=self.matrices.state[found, 0, 0].to(steps.device),
-            output=self.matrices.output[found, 0].to(steps.device),
+            state=self.matrices.state[indices, 0, 0].to(steps.device),
+            output=self.matrices.output[indices, 0].to(steps.device),
             shift=shift,
         )
 
@@ -151,41 +181,39 @@ class SchedulerSampling(Process):
         if self._noises is not None:
             self._noises.finish()
 
-    def _stepped(self, step: int, state: Tree, output: Tree) -> Tree:
+    def _call_scheduler(self, step: int, state: Tree, output: Tree) -> Tree:
         denoised, *variance = output if isinstance(output, tuple) else (output,)
         split = self.splits[step]
-        predicted = torch.cat([(denoised - split.p * self.sample_of(state)) / split.q, *variance], 1)
-        generator = None if self._noises is None else self._noises.generator(step)
-        return self._pack(self.replay.step(step, self._unpack(state), predicted, generator))
+        predicted = (denoised - split.p * self.sample_of(state)) / split.q
+        model_output = torch.cat([predicted, *variance], 1)
+        generator = None if self._noises is None else self._noises.generator_at(step)
+        return self._pack(self.replay.step(step, self._unpack(state), model_output, generator))
 
-    def _linear(self, step: int, state: Tree, output: Tensor) -> Tree:
+    def _apply_matrices(self, step: int, state: Tree, output: Tensor, matrices: StepMatrices) -> Tree:
         before = (*self._unpack(state), output)
-        following = [_combined(row, before) for row in self._rows[step]]
-        if self._noises is not None and self.matrices is not None:
-            noise = _kept(self._noises(step), self.matrices, step + 1)
-            following = [each + added for each, added in zip(following, noise, strict=True)]
-        return self._pack(following)
+        next_state = [_weighted_sum(row, before) for row in self._rows[step]]
+        if self._noises is not None:
+            noise = matrices.select_slots(self._noises(step), step + 1)
+            next_state = [tensor + added for tensor, added in zip(next_state, noise, strict=True)]
+        return self._pack(next_state)
 
     def _unpack(self, state: Tree) -> Sequence[Tensor]:
-        return (state,) if self._alone else state
+        return state if self._has_history else (state,)
 
     def _pack(self, state: Sequence[Tensor]) -> Tree:
-        return state[0] if self._alone else tuple(state)
+        return tuple(state) if self._has_history else state[0]
 
 
-def _kept(state: Sequence[Tensor], matrices: StepMatrices, step: int) -> list[Tensor]:
-    """What the matrices carry before a step, of all that the scheduler keeps."""
-    kept = [state[slot] for slot in matrices.slots[step]]
-    return kept + [torch.zeros_like(kept[0])] * (matrices.width - len(kept))
-
-
-def _combined(weights: Sequence[float], tensors: Sequence[Tensor]) -> Tensor:
-    """The sum of `weights` times `tensors`; the tensor itself where it is the only one, with weight one."""
-    terms = [(weight, tensor) for weight, tensor in zip(weights, tensors, strict=True) if weight]
-    if not terms:
-        return torch.zeros_like(tensors[0])
-    (weight, tensor), *rest = terms
-    total = tensor if weight == 1 else tensor * weight
-    for weight, tensor in rest:
-        total = torch.add(total, tensor, alpha=weight)
-    return total
+def _weighted_sum(weights: Sequence[float], tensors: Sequence[Tensor]) -> Tensor:
+    """Return the sum of `weights` times `tensors`; the tensor itself where it is the only one, with weight one."""
+    total: Tensor | None = None
+    for weight, tensor in zip(weights, tensors, strict=True):
+        if not weight:
+            continue
+        if total is not None:
+            total = torch.add(total, tensor, alpha=weight)
+        elif weight == 1:
+            total = tensor
+        else:
+            total = tensor * weight
+    return torch.zeros_like(tensors[0]) if total is None else total

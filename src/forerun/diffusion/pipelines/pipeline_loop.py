@@ -1,0 +1,231 @@
+"""PipelineLoop: one loop of a pipeline, traced at a step that it took, solved, and walked by the pipeline itself."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from forerun.diffusion.pipelines.blend import MaskBlend, NoisingCall, find_blend
+from forerun.diffusion.pipelines.calls import NetworkCall, NotUnderstood
+from forerun.diffusion.pipelines.hooks import PendingCall
+from forerun.diffusion.pipelines.loop_ledger import LoopLedger
+from forerun.diffusion.pipelines.remaining_loop import RemainingLoop
+from forerun.diffusion.pipelines.scheduler_snapshot import SchedulerSnapshot, read_guidance_hints
+from forerun.diffusion.pipelines.solved_path import SolvedPath, solve_remaining
+from forerun.diffusion.pipelines.traced_step import TracedStep
+from forerun.diffusion.schedulers.quirks import bind_step, previous_sample
+from forerun.engine.options import SolveOptions
+from forerun.engine.solution import Solution, Status
+
+MAX_FAILURES = 3  # times that the pipeline may leave the path in one loop
+LEAST_STEPS = 3  # that are left, the present one included, from which on there is anything to gain
+
+
+@dataclass(frozen=True)
+class _Proposal:
+    """The rest of a loop, traced at its step `start` and not solved yet."""
+
+    loop: RemainingLoop
+    start: int
+    is_confirmed: bool
+
+
+@final
+class PipelineLoop:
+    """One loop of a pipeline: a step is traced, what is left is solved, the pipeline walks it, and so on.
+
+    **The probe for changes between two steps.** Whether a pipeline changes its samples between two steps, as
+    inpainting does by the scheduler's `add_noise`, is found out by looking: a traced step is solved only when the
+    first network of the next step is called. If the scheduler added noise meanwhile, that step is taken as it is, and
+    must come out as the trace foresaw before anything is solved.
+
+    Args:
+        pipe: the pipeline.
+        options: how to solve.
+        strict: raise where something is not understood.
+    """
+
+    def __init__(self, pipe: Any, options: SolveOptions, *, strict: bool) -> None:
+        self._pipe = pipe
+        self._options = options
+        self._window = options.settled().window
+        self._strict = strict
+        self._ledger = LoopLedger()
+        self._calls: list[NetworkCall] = []  # of this step
+        self._is_listening = True  # until the path is walked to its end
+        self._is_inside = False  # within a network, which may call another, or a solve
+        self._runs_in_order = False  # to the end
+        self._path: SolvedPath | None = None
+        self._proposal: _Proposal | None = None
+        self._failures = 0
+        self._difference: str | None = None
+        self._last_sample: Tensor | None = None  # that a step returned
+        self._noising: NoisingCall | None = None
+        self._noised_since_step = False
+        self._blend: MaskBlend | None = None
+
+    @property
+    def solution(self) -> Solution | None:
+        """What the loop came to so far; None where no step was taken."""
+        return self._ledger.solution()
+
+    def record_noising(self, noising: NoisingCall) -> None:
+        """Take note that the scheduler added noise to a sample."""
+        self._noising = noising
+        self._noised_since_step = True
+
+    def call_network(self, name: str, network: nn.Module, call: PendingCall) -> Any:
+        """Return the output of a network: from the solved path where it leads there, else by calling it."""
+        if self._is_inside or not self._is_listening:
+            return call()
+        if self._proposal is not None and not self._calls:
+            self._settle_proposal(self._proposal)
+        # new containers, as networks may empty theirs
+        args, kwargs = pytree.tree_map(lambda leaf: leaf, (call.args, call.kwargs))
+        output = None
+        if self._path is not None:
+            output = self._path.answer_call(len(self._calls), network, call)
+            self._difference = self._path.difference
+        if output is None:
+            output = self._call_inside(call)
+        original = pytree.tree_map_only(Tensor, torch.clone, output)  # pipelines may change theirs in place
+        request = PendingCall(call.function, args, kwargs)
+        self._calls.append(NetworkCall(name, network, request, original, output))
+        return output
+
+    def step_scheduler(self, scheduler: Any, call: PendingCall) -> Any:
+        """Return the result of the scheduler's own step; trace it where the pipeline is not on a solved path."""
+        arguments = bind_step(scheduler, call.args, call.kwargs)
+        if self._path is not None and self._path.has_answered(len(self._calls)):
+            result = call()
+            self._walk_path(self._path)
+        elif self._runs_in_order or not isinstance(arguments.get("sample"), Tensor):
+            result = call()
+            self._ledger.count_single_step()
+        else:
+            snapshot = SchedulerSnapshot(scheduler, arguments)
+            result = call()
+            self._ledger.count_single_step()
+            self._trace_step(snapshot, previous_sample(result))
+        self._calls = []
+        self._noised_since_step = False
+        self._last_sample = previous_sample(result)
+        self._ledger.finish_step(self._last_sample)
+        return result
+
+    def _call_inside(self, call: PendingCall) -> Any:
+        self._is_inside = True
+        try:
+            return call()
+        finally:
+            self._is_inside = False
+
+    def _walk_path(self, path: SolvedPath) -> None:
+        path.finish_step()
+        if path.is_finished:
+            self._path = None
+            self._is_listening = False
+
+    def _trace_step(self, snapshot: SchedulerSnapshot, next_sample: Tensor) -> None:
+        """Trace a step that was taken, and propose to solve what is left."""
+        is_confirmed = self._confirm_proposal(snapshot)
+        timesteps = snapshot.remaining_timesteps(self._pipe, self._ledger.steps)
+        self._ledger.expect_steps(len(timesteps))
+        if len(timesteps) < LEAST_STEPS or self._declines(len(timesteps)):
+            return
+        sample = snapshot.arguments["sample"]
+        if self._last_sample is not None:
+            self._blend = find_blend(self._noising, self._last_sample, sample)
+        try:
+            loop = RemainingLoop(self._trace_of(snapshot, next_sample, timesteps))
+            self._proposal = _Proposal(loop, self._ledger.steps, is_confirmed)
+        except Exception as error:
+            self._give_up_after(error, self._ledger.steps)
+
+    def _confirm_proposal(self, snapshot: SchedulerSnapshot) -> bool:
+        """Return whether this step was as the one before foresaw; forget what was traced and solved before."""
+        proposal, path = self._proposal, self._path
+        self._proposal, self._path = None, None
+        is_confirmed = False
+        if proposal is not None:
+            sample, received = snapshot.arguments["sample"], snapshot.arguments["model_output"]
+            is_confirmed = proposal.loop.foresaw(self._calls, sample, received)
+        if path is not None or (proposal is not None and not is_confirmed):
+            self._failures += 1
+        return is_confirmed
+
+    def _declines(self, steps_left: int) -> bool:
+        """Return whether nothing is solved any more, with a note that says why."""
+        reason = self._window.declines(self._ledger.steps + steps_left)
+        if reason is not None:
+            self._runs_in_order = True
+            self._ledger.notes.append(reason)
+        elif self._failures > MAX_FAILURES:
+            what = self._difference or "a call of a network"
+            self._give_up(f"{what} was not as the steps before foresaw, {self._failures} times", self._ledger.steps)
+        elif self._failures and not self._ledger.pays_again(steps_left - 1):
+            what = self._difference or "what a step calls"
+            self._give_up(
+                f"{what} has changed, and too few steps are left to gain by solving them again",
+                self._ledger.steps,
+            )
+        return self._runs_in_order
+
+    def _trace_of(self, snapshot: SchedulerSnapshot, next_sample: Tensor, timesteps: list[Any]) -> TracedStep:
+        return TracedStep(
+            calls=self._calls,
+            scheduler=snapshot.scheduler,
+            sample=snapshot.arguments["sample"],
+            received=snapshot.arguments["model_output"],
+            next_sample=next_sample,
+            timesteps=timesteps,
+            options=snapshot.step_options(timesteps),
+            generator=snapshot.generator,
+            hints=read_guidance_hints(self._pipe),
+            blend=self._blend,
+        )
+
+    def _settle_proposal(self, proposal: _Proposal) -> None:
+        """Solve what was proposed, unless the step that begins must confirm it: see the probe above."""
+        must_confirm = self._noised_since_step or self._failures > 0
+        if must_confirm and not proposal.is_confirmed:
+            return
+        self._proposal = None
+        self._is_inside = True
+        try:
+            self._solve_proposal(proposal)
+        except Exception as error:
+            self._give_up_after(error, proposal.start)
+        finally:
+            self._is_inside = False
+
+    def _solve_proposal(self, proposal: _Proposal) -> None:
+        settings = proposal.loop.settings(self._options)
+        solution = solve_remaining(proposal.loop, settings, self._ledger.spent)
+        self._ledger.add_solution(solution, proposal.start)
+        if solution.status is Status.INTERRUPTED:
+            raise KeyboardInterrupt
+        if solution.status.done:
+            self._path = SolvedPath(proposal.loop, settings)
+        elif solution.status is Status.NONFINITE:
+            self._give_up("a step was not finite", proposal.start)
+
+    def _give_up_after(self, error: Exception, step: int) -> None:
+        """Go on in order after an error, or raise it where that is asked for."""
+        if self._strict:
+            raise error
+        reason = str(error)
+        if not isinstance(error, NotUnderstood):
+            reason = f"{type(error).__name__}: {error}"
+        self._give_up(reason, step)
+
+    def _give_up(self, reason: str, step: int) -> None:
+        self._runs_in_order = True
+        note = f"Sequential from step {step + 1} on: {reason}."
+        self._ledger.notes.append(note)
+        warnings.warn(f"forerun: {note}", RuntimeWarning, stacklevel=2)

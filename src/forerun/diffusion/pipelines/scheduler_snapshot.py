@@ -1,0 +1,87 @@
+"""SchedulerSnapshot: a pipeline's scheduler as it was before a step; what is left of its loop, and of its guidance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+import torch
+
+from forerun.diffusion.pipelines.guidance import GuidanceHints
+from forerun.diffusion.schedulers.noise import copy_generator, list_generators
+from forerun.diffusion.schedulers.quirks import BEGIN_INDEX, STEP_ARGUMENTS, STEP_INDEX
+from forerun.diffusion.schedulers.replay import VaryingArgument
+from forerun.diffusion.schedulers.template import SchedulerTemplate
+
+GUIDANCE_SCALES = ("guidance_scale", "_guidance_scale", "true_cfg_scale", "_true_cfg_scale")
+GUIDANCE_RESCALES = ("guidance_rescale", "_guidance_rescale")
+NOT_OPTIONS = {"self", *STEP_ARGUMENTS, "generator", "return_dict"}
+
+
+@final
+class SchedulerSnapshot:
+    """A scheduler and its generator just before a step, free to be stepped; and the arguments of that step.
+
+    Attributes:
+        arguments: of the step, by name.
+        scheduler: a copy, as it was before the step.
+        generator: copies of the generator or the generators, as they were before the step.
+    """
+
+    def __init__(self, scheduler: Any, arguments: Mapping[str, Any]) -> None:
+        self.arguments = arguments
+        sample = arguments["sample"]
+        template, history = SchedulerTemplate.from_scheduler(scheduler, sample.shape)
+        self.scheduler = template.fill(history)
+        generator = arguments.get("generator")
+        copies = [copy_generator(original) for original in list_generators(generator, sample.device)]
+        self.generator: Any = copies if isinstance(generator, Sequence) else copies[0]
+
+    def remaining_timesteps(self, pipe: Any, steps: int) -> list[Any]:
+        """Return the timesteps of the loop from this step on, `steps` of it being taken."""
+        timestep = torch.as_tensor(self.arguments["timestep"])
+        timesteps = list(self.scheduler.timesteps)
+        place = self._place_of(float(timestep.flatten()[0]), timesteps)
+        remaining = timesteps[place:]
+        total = getattr(pipe, "_num_timesteps", None)
+        if isinstance(total, int) and 0 < total - steps <= len(remaining):
+            remaining = remaining[: total - steps]
+        if not timestep.dim():
+            return remaining
+        return [time.reshape(1) for time in remaining]
+
+    def _place_of(self, timestep: float, timesteps: Sequence[Any]) -> int:
+        """Return the place of this step among the timesteps: by the scheduler's index, else by value."""
+        times = [float(time) for time in timesteps]
+        for fact in (STEP_INDEX, BEGIN_INDEX):
+            index = fact.read(self.scheduler)
+            if index is None:
+                continue
+            if int(index) < len(times) and times[int(index)] == timestep:
+                return int(index)
+            break
+        return times.index(timestep) if timestep in times else len(times)
+
+    def step_options(self, timesteps: Sequence[Any]) -> dict[str, Any]:
+        """Return the further arguments of this step and those to come; one that is the next timestep goes on so."""
+        options = {name: value for name, value in self.arguments.items() if name not in NOT_OPTIONS}
+        next_timesteps = VaryingArgument([*timesteps[1:], None])
+        for name, value in options.items():
+            is_time = name.endswith("timestep") and value is not None
+            if is_time and float(value) == float(timesteps[1]):
+                options[name] = next_timesteps
+        return options
+
+
+def read_guidance_hints(pipe: Any) -> GuidanceHints:
+    """Return what a pipeline says of its guidance."""
+    guider = getattr(pipe, "guider", None)
+    scales = _read_numbers((pipe, guider), GUIDANCE_SCALES)
+    rescales = _read_numbers((pipe, guider), GUIDANCE_RESCALES)
+    return GuidanceHints(scales, tuple(share for share in rescales if share), guider)
+
+
+def _read_numbers(holders: Sequence[Any], names: Sequence[str]) -> tuple[float, ...]:
+    values = [getattr(holder, name, None) for holder in holders for name in names]
+    numbers = [value for value in values if isinstance(value, int | float)]
+    return tuple(float(value) for value in numbers if not isinstance(value, bool))

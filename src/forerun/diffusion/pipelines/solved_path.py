@@ -1,0 +1,97 @@
+"""SolvedPath: the solved rest of a loop, from which a pipeline's networks are answered while it walks on."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+from torch import nn
+
+from forerun.diffusion.pipelines.calls import fill_output
+from forerun.diffusion.pipelines.compare import find_difference
+from forerun.diffusion.pipelines.hooks import PendingCall
+from forerun.diffusion.pipelines.record_sharing import share_records
+from forerun.diffusion.pipelines.remaining_loop import RemainingLoop
+from forerun.engine.checkpoint import Checkpoint
+from forerun.engine.event import RoundEvent
+from forerun.engine.options import SolveOptions, SolveSettings
+from forerun.engine.solution import Solution
+from forerun.engine.solve import solve
+
+TOLERANCE_SLACK = 4.0  # times the tolerance, that an input may lie off the one that was evaluated
+
+
+def solve_remaining(loop: RemainingLoop, settings: SolveSettings, spent: tuple[int, int]) -> Solution:
+    """Solve the steps after the traced one; `spent` are the rounds and evaluations of the loop before."""
+
+    def count_round(event: RoundEvent) -> Any:
+        loop.rounds += 1
+        return settings.callback(event)
+
+    rounds, evaluations = spent
+    begin = Checkpoint(1, loop.length, loop.state, rounds=rounds, evaluations=evaluations)
+    options = SolveOptions(
+        method=settings.method,
+        window=settings.window,
+        tolerance=settings.tolerance,
+        check=settings.check or False,
+        guess=settings.guess,
+        backend=settings.backend,
+        progress=settings.progress,
+        callback=count_round,
+    )
+    solution = solve(loop.process, loop.state, options=options, resume=begin, throw=False)
+    if solution.status.done:
+        share_records(loop.records, settings.backend, loop.device)
+    return solution
+
+
+@final
+class SolvedPath:
+    """The solved rest of a loop, and how far the pipeline has walked it.
+
+    Attributes:
+        is_left: whether the pipeline has left the path within the present step.
+        difference: which argument was not the one that was evaluated, where it has.
+    """
+
+    def __init__(self, loop: RemainingLoop, settings: SolveSettings) -> None:
+        self.is_left = False
+        self.difference: str | None = None
+        self._loop = loop
+        self._threshold = TOLERANCE_SLACK * settings.tolerance.threshold()
+        self._index = 1  # of the present step
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the last step is taken."""
+        return self._index == self._loop.length
+
+    def has_answered(self, calls: int) -> bool:
+        """Return whether all calls of the present step, so many, were answered from the path."""
+        return not self.is_left and calls == len(self._loop.graph.calls)
+
+    def answer_call(self, place: int, network: nn.Module, call: PendingCall) -> Any:
+        """Return what the path holds for call number `place` of the step; None where it does not lead there."""
+        output = self._look_up(place, network, call)
+        self.is_left = output is None
+        return output
+
+    def finish_step(self) -> None:
+        """Go on to the next step; what the networks returned in this one is no longer needed."""
+        self._loop.records.pop(self._index, None)
+        self._index += 1
+
+    def _look_up(self, place: int, network: nn.Module, call: PendingCall) -> Any:
+        calls = self._loop.graph.calls
+        if self.is_left or place >= len(calls) or self._index not in self._loop.records:
+            return None
+        traced = calls[place]
+        if traced.call.network is not network:
+            return None
+        expected = self._loop.expected_arguments(traced, self._index)
+        threshold = self._threshold * self._loop.process.unit_at(self._index)
+        self.difference = find_difference(traced, expected, call, threshold=threshold)
+        if self.difference is not None:
+            return None
+        tensors = self._loop.records[self._index].outputs[place]
+        return fill_output(traced.call.output, tensors, listed=traced.listed)
