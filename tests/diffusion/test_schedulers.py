@@ -181,7 +181,7 @@ def test_the_output_is_the_denoised_sample(name: str, prediction: str) -> None:
     noise = torch.randn(matrix.SHAPE, generator=torch.Generator().manual_seed(9))
     process = SchedulerSampling(lambda steps, x: x, scheduler, matrix.start(), list(scheduler.timesteps))
     for step, split in enumerate(process.splits):
-        scale = process.replay.scale(step)
+        scale = process.replay.input_scale(step)
         sigma = (scale**-2 - 1) ** 0.5
         signal = 1.0 if scale != 1 else float(scheduler.alphas_cumprod[int(scheduler.timesteps[step])] ** 0.5)
         level = sigma if scale != 1 else (1 - signal**2) ** 0.5
@@ -192,7 +192,7 @@ def test_the_output_is_the_denoised_sample(name: str, prediction: str) -> None:
             "v_prediction": (signal * noise - level * clean) / size,
             "sample": clean,
         }[prediction]
-        denoised = process.output(step, x, predicted)
+        denoised = process.output_for(step, x, predicted)
         assert torch.allclose(denoised, clean, atol=2e-3), (step, split)
 
 

@@ -91,7 +91,7 @@ def _sigma(sampling: SchedulerSampling, step: int, zero: Tensor) -> float:
     sigma = float((sample * drawn).sum() / (drawn * drawn).sum())
     error = float((sample - sigma * drawn).abs().max())
     if error > ROUNDING * max(abs(sigma), 1.0) or any(bool(each.any()) for each in history):
-        name = type(script.skeletons[0].fill([zero] * script.skeletons[0].count)).__name__
+        name = script.templates[0].kind.__name__
         raise ValueError(
             f"{name} adds noise to step {step} that is no multiple of one standard normal draw, so that a tick could "
             "not hand it on; use another scheduler, such as DDPMScheduler"
