@@ -129,7 +129,7 @@ def test_the_weight_and_the_stretch_of_timesteps():
         AnnealedRange(100).bounds_at(steps)[1], torch.tensor([0.98, 0.7376, 0.5, 0.5]), atol=1e-3, rtol=0
     )
     assert SwitchedRange(50).bounds_at(steps)[1].tolist() == pytest.approx([0.98, 0.5, 0.5, 0.5])
-    with pytest.raises(ValueError, match=r"0\.9 to 0\.1 is no stretch"):
+    with pytest.raises(ValueError, match=r"0\.9 to 0\.1 is not a range"):
         ConstantRange(0.9, 0.1)
 
 

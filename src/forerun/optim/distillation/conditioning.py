@@ -1,9 +1,9 @@
-"""Conditioning: what a network is told of a prompt and a camera, as the named arguments of its call."""
+"""Conditioning: how a prompt and cameras reach a network, as the named arguments of its call."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -19,11 +19,16 @@ class Conditioning(ABC):
 
     @abstractmethod
     def prompt_arguments(self, count: int, cameras: Any) -> Arguments:
-        """For `count` pictures, seen by `cameras` (None where they do not matter): told what to show."""
+        """Return the arguments with the prompt for `count` pictures.
+
+        Args:
+            count: pictures.
+            cameras: that the pictures are seen by; None where they do not matter.
+        """
 
     @abstractmethod
     def negative_arguments(self, count: int, cameras: Any) -> Arguments:
-        """The same pictures, told nothing, or what not to show."""
+        """Return the arguments for the same pictures without the prompt, or with what not to show."""
 
 
 @final
@@ -41,18 +46,18 @@ class FixedPrompt(Conditioning):
 
     @staticmethod
     def from_pipeline(pipe: Any, prompt: str, negative: str = "") -> FixedPrompt:
-        """From a pipeline of diffusers with `encode_prompt`, such as `StableDiffusionPipeline` or `IFPipeline`.
+        """Encode prompts by a pipeline of diffusers that has `encode_prompt`: `StableDiffusionPipeline`, `IFPipeline`.
 
         Raises:
             TypeError: the pipeline encodes prompts in another way.
         """
-        return FixedPrompt(_encoded(pipe, prompt), _encoded(pipe, negative))
+        return FixedPrompt(_encode_prompt(pipe, prompt), _encode_prompt(pipe, negative))
 
     def prompt_arguments(self, count: int, cameras: Any) -> Arguments:
-        return _expanded(self.prompt, count)
+        return _expand_rows(self.prompt, count)
 
     def negative_arguments(self, count: int, cameras: Any) -> Arguments:
-        return _expanded(self.negative, count)
+        return _expand_rows(self.negative, count)
 
 
 @final
@@ -72,39 +77,57 @@ class DirectionalPrompts(Conditioning):
 
     def prompt_arguments(self, count: int, cameras: Any) -> Arguments:
         rows = self.which(cameras).tolist()
-        return _joined([self.views[row] for row in rows])
+        return stack_arguments([self.views[row] for row in rows])
 
     def negative_arguments(self, count: int, cameras: Any) -> Arguments:
-        return _expanded(self.negative, count)
+        return _expand_rows(self.negative, count)
 
 
 @final
 @dataclass(frozen=True)
 class CameraConditioning(Conditioning):
-    """Another conditioning, with the camera told as one more argument.
+    """Another conditioning, and the camera as one more argument.
 
     Args:
-        words: the conditioning of the prompt.
-        camera: the argument of the network and its value `(N, ...)` for cameras.
+        prompt: the conditioning of the prompt.
+        camera: the value of the argument, `(N, ...)`, for cameras.
+        name: of the argument.
     """
 
-    words: Conditioning
+    prompt: Conditioning
     camera: Callable[[Any], Tensor]
     name: str = field(default="class_labels")
 
     def prompt_arguments(self, count: int, cameras: Any) -> Arguments:
-        return {**self.words.prompt_arguments(count, cameras), self.name: self.camera(cameras)}
+        arguments = self.prompt.prompt_arguments(count, cameras)
+        return {**arguments, self.name: self.camera(cameras)}
 
     def negative_arguments(self, count: int, cameras: Any) -> Arguments:
-        return {**self.words.negative_arguments(count, cameras), self.name: self.camera(cameras)}
+        arguments = self.prompt.negative_arguments(count, cameras)
+        return {**arguments, self.name: self.camera(cameras)}
 
 
-def stack_arguments(parts: list[Arguments]) -> Arguments:
-    """Arguments of several sets of pictures, one set after the other."""
-    return _joined(parts)
+def stack_arguments(groups: Sequence[Arguments]) -> Arguments:
+    """Return the arguments of several groups of pictures, one group after the other."""
+    stacked: dict[str, Any] = {}
+    for name, first in groups[0].items():
+        values = [arguments[name] for arguments in groups]
+        stacked[name] = stack_arguments(values) if isinstance(first, Mapping) else torch.cat(values)
+    return stacked
 
 
-def _encoded(pipe: Any, prompt: str) -> Arguments:
+def _expand_rows(arguments: Arguments, count: int) -> Arguments:
+    """Return the arguments of one picture for `count` of them."""
+    expanded: dict[str, Any] = {}
+    for name, value in arguments.items():
+        if isinstance(value, Mapping):
+            expanded[name] = _expand_rows(value, count)
+        else:
+            expanded[name] = value.expand(count, *value.shape[1:])
+    return expanded
+
+
+def _encode_prompt(pipe: Any, prompt: str) -> Arguments:
     if not hasattr(pipe, "encode_prompt"):
         raise TypeError(
             f"{type(pipe).__name__} has no encode_prompt; write "
@@ -113,22 +136,11 @@ def _encoded(pipe: Any, prompt: str) -> Arguments:
     # the names that pipelines have for these differ, but the first of what they return is the prompt
     with torch.no_grad():
         encoded = pipe.encode_prompt(
-            prompt, device=pipe.device, num_images_per_prompt=1, do_classifier_free_guidance=False
+            prompt,
+            device=pipe.device,
+            num_images_per_prompt=1,
+            do_classifier_free_guidance=False,
         )
-    return {"encoder_hidden_states": encoded[0] if isinstance(encoded, tuple) else encoded}
-
-
-def _expanded(arguments: Arguments, count: int) -> Arguments:
-    return {
-        name: _expanded(value, count) if isinstance(value, Mapping) else value.expand(count, *value.shape[1:])
-        for name, value in arguments.items()
-    }
-
-
-def _joined(parts: list[Arguments]) -> Arguments:
-    return {
-        name: _joined([part[name] for part in parts])
-        if isinstance(value, Mapping)
-        else torch.cat([part[name] for part in parts])
-        for name, value in parts[0].items()
-    }
+    if isinstance(encoded, tuple):
+        encoded = encoded[0]
+    return {"encoder_hidden_states": encoded}

@@ -1,4 +1,4 @@
-"""Prior: a diffusion model of pictures, asked which noise it sees in them."""
+"""Prior: a diffusion model of pictures, and the noise that it sees in them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from forerun.optim.distillation.conditioning import Arguments, Conditioning, sta
 
 
 class PictureSpace(ABC):
-    """Where the model of a prior lives."""
+    """The space that the model of a prior works in."""
 
     @abstractmethod
     def encode_pictures(self, pictures: Tensor) -> Tensor:
-        """What the model sees of pictures `(N, 3, H, W)` in [0, 1]; gradients pass."""
+        """Return pictures `(N, 3, H, W)` in [0, 1] in the model's space; gradients pass."""
 
 
 @final
@@ -45,25 +45,31 @@ class LatentSpace(PictureSpace):
 
     def encode_pictures(self, pictures: Tensor) -> Tensor:
         if self.side is not None:
-            pictures = torch.nn.functional.interpolate(pictures, self.side, mode="bilinear", align_corners=False)
+            pictures = torch.nn.functional.interpolate(
+                pictures,
+                self.side,
+                mode="bilinear",
+                align_corners=False,
+            )
         signed = (2 * pictures - 1).to(self.vae.dtype)
         mean = self.vae.encode(signed).latent_dist.mean.to(pictures.dtype)
         config = self.vae.config
-        latents: Tensor = (mean - (config.get("shift_factor") or 0.0)) * config.scaling_factor
+        shift = config.get("shift_factor") or 0.0
+        latents: Tensor = (mean - shift) * config.scaling_factor
         return latents
 
 
 @final
 @dataclass(frozen=True)
 class Prior:
-    """A network of diffusers, the scheduler that it was trained with, and what it is told.
+    """A network of diffusers, the scheduler that it was trained with, and its conditioning.
 
     Args:
         network: a UNet or transformer, called as `network(noisy, timesteps, **arguments)`.
-        scheduler: tells the noise of a timestep and what the network predicts: noise, velocity, the sample or, for
+        scheduler: knows the noise of a timestep and what the network predicts: noise, velocity, the sample or, for
             the Euler scheduler of flow matching, the flow.
         conditioning: the arguments.
-        space: where the network lives.
+        space: the space that the network works in.
     """
 
     network: Callable[..., Any]
@@ -72,61 +78,76 @@ class Prior:
     space: PictureSpace = PixelSpace()
 
     def __post_init__(self) -> None:
-        if _kind(self.scheduler) not in _NOISE:
+        kind = _prediction_type(self.scheduler)
+        if kind not in _NOISE_FROM_PREDICTION:
             raise ValueError(
-                f"{type(self.scheduler).__name__} has prediction_type {_kind(self.scheduler)!r}, but a prior needs one "
-                f"of {', '.join(_NOISE)}; write DDPMScheduler.from_config(pipe.scheduler.config)"
+                f"{type(self.scheduler).__name__} has prediction_type {kind!r}, but a prior needs one of "
+                f"{', '.join(_NOISE_FROM_PREDICTION)}; write DDPMScheduler.from_config(pipe.scheduler.config)"
             )
 
     def timesteps_at(self, shares: Tensor) -> Tensor:
-        """The timesteps `(N,)` at shares of the schedule `(N,)`, in the scheduler's own numbers."""
-        count = int(self.scheduler.config.num_train_timesteps)
+        """Return the timesteps `(N,)` at shares of the schedule `(N,)`, in the scheduler's own numbers."""
+        count = self._timestep_count()
         return (shares * count).long().clamp(0, count - 1)
 
     def signal_and_noise(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
-        """Signal and noise of the timesteps, `(N,)` each: a noisy picture is `signal x + noise z`."""
-        if _kind(self.scheduler) == "flow":
-            noise = timesteps.float() / int(self.scheduler.config.num_train_timesteps)
+        """Return signal and noise of the timesteps, `(N,)` each: a noisy picture is `signal x + noise z`."""
+        if _prediction_type(self.scheduler) == "flow":
+            noise = timesteps.float() / self._timestep_count()
             return 1 - noise, noise
-        kept = self.scheduler.alphas_cumprod.to(timesteps.device)[timesteps]
-        return kept.sqrt(), (1 - kept).sqrt()
+        squared_signal = self.scheduler.alphas_cumprod.to(timesteps.device)[timesteps]
+        return squared_signal.sqrt(), (1 - squared_signal).sqrt()
 
     def network_arguments(self, count: int, cameras: Any, *, guided: bool) -> Arguments:
-        """What the network is told of `count` pictures; with `guided`, of the pictures without the prompt first."""
-        wanted = self.conditioning.prompt_arguments(count, cameras)
-        return stack_arguments([self.conditioning.negative_arguments(count, cameras), wanted]) if guided else wanted
+        """Return the arguments for `count` pictures; with `guided`, of the pictures without the prompt first."""
+        with_prompt = self.conditioning.prompt_arguments(count, cameras)
+        if not guided:
+            return with_prompt
+        without_prompt = self.conditioning.negative_arguments(count, cameras)
+        return stack_arguments([without_prompt, with_prompt])
 
     def guided_noise(self, noisy: Tensor, timesteps: Tensor, cameras: Any = None, *, guidance: float = 1.0) -> Tensor:
-        """The noise that the network sees in noisy pictures `(N, C, h, w)`, in one call of it.
+        """Return the noise that the network sees in noisy pictures `(N, C, h, w)`, in one call of it.
 
         Args:
             noisy: in the prior's space.
             timesteps: `(N,)`.
             cameras: of the pictures, for the conditioning.
-            guidance: how far beyond the answer without the prompt; 1 asks with the prompt only.
+            guidance: how far to go from the answer without the prompt to that with it; 1 asks with the prompt only.
         """
         guided = guidance != 1
         arguments = self.network_arguments(len(noisy), cameras, guided=guided)
-        twice = 2 if guided else 1
-        found = self.predict_noise(noisy.repeat(twice, 1, 1, 1), timesteps.repeat(twice), arguments)
+        copies = 2 if guided else 1
+        noise = self.predict_noise(noisy.repeat(copies, 1, 1, 1), timesteps.repeat(copies), arguments)
         if not guided:
-            return found
-        without, with_prompt = found.chunk(2)
-        return without + guidance * (with_prompt - without)
+            return noise
+        without_prompt, with_prompt = noise.chunk(2)
+        return without_prompt + guidance * (with_prompt - without_prompt)
 
     def predict_noise(self, noisy: Tensor, timesteps: Tensor, arguments: Arguments) -> Tensor:
-        """The noise that the network sees, told these arguments."""
+        """Return the noise that the network sees, called with these arguments."""
         dtype = getattr(self.network, "dtype", noisy.dtype)
         answer = self.network(noisy.to(dtype), timesteps, **arguments)
         answer = getattr(answer, "sample", answer)
-        # some models tell a variance too, in as many channels more
-        predicted = (answer[0] if isinstance(answer, tuple) else answer)[:, : noisy.shape[1]].to(noisy.dtype)
-        signal, noise = (each.to(noisy)[:, None, None, None] for each in self.signal_and_noise(timesteps))
-        return _NOISE[_kind(self.scheduler)](predicted, noisy, signal, noise)
+        if isinstance(answer, tuple):
+            answer = answer[0]
+        # some models predict a variance too, in as many channels more
+        predicted = answer[:, : noisy.shape[1]].to(noisy.dtype)
+        signal, noise = (over_pixels(rate, noisy) for rate in self.signal_and_noise(timesteps))
+        noise_from_prediction = _NOISE_FROM_PREDICTION[_prediction_type(self.scheduler)]
+        return noise_from_prediction(predicted, noisy, signal, noise)
+
+    def _timestep_count(self) -> int:
+        return int(self.scheduler.config.num_train_timesteps)
+
+
+def over_pixels(values: Tensor, pictures: Tensor) -> Tensor:
+    """Return one value a picture `(N,)` as `(N, 1, 1, 1)`, in the dtype and on the device of the pictures."""
+    return values.to(pictures)[:, None, None, None]
 
 
 # The noise z in x = s D + n z, from what the network predicts.
-_NOISE: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
+_NOISE_FROM_PREDICTION: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
     "epsilon": lambda predicted, x, s, n: predicted,
     "v_prediction": lambda predicted, x, s, n: s * predicted + n * x,  # v = s z - n D, s^2 + n^2 = 1
     "sample": lambda predicted, x, s, n: (x - s * predicted) / n,
@@ -134,7 +155,7 @@ _NOISE: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
 }
 
 
-def _kind(scheduler: Any) -> str:
+def _prediction_type(scheduler: Any) -> str:
     if type(scheduler).__name__.startswith("FlowMatch"):
         return "flow"
     return str(scheduler.config.get("prediction_type", "unknown"))
