@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from forerun.cli.machine import processor
+from forerun.cli.kit.machine import processor_name
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -36,7 +36,7 @@ def environment() -> dict[str, str]:
         "command": command(),
         "commit": commit(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
-        "processor": f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} thread(s) in use",
+        "processor": f"{processor_name()}, {os.cpu_count()} cores, {torch.get_num_threads()} thread(s) in use",
         "versions": f"Python {platform.python_version()}, torch {torch.__version__}, {platform.system()}",
     }
 

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 import forerun
 from forerun.cli import words
 from forerun.cli.app import app
-from forerun.cli.digits.job import Interrupted, Options, Settings, in_order, prepare, run
+from forerun.cli.digits.job import DigitsOptions, prepare_digits, run_digits, run_in_order
+from forerun.cli.kit.stopping import RunInterrupted
 from forerun.engine.progress import Progress, Silent
 
 pytest.importorskip("matplotlib")
@@ -29,7 +30,7 @@ def forerun_(*arguments):
 def once():
     """One timed run of each rival is enough here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("forerun.cli.digits.job.REPEATS", 1)
+        patch.setattr("forerun.cli.digits.job.TIMED_RUNS", 1)
         yield
 
 
@@ -89,18 +90,18 @@ def test_the_report_shows_the_pictures_and_the_machine(whole):
 
 
 def test_the_digits_are_those_of_the_seed_in_any_run():
-    options = Options(2, 0, 1e-3, "secant", "100", "cpu")
-    first, again = (prepare(words.SAMPLERS["ddpm"], 30, options) for _ in range(2))
-    outcome = run(first, Settings.of(options), progress=Silent())
-    assert torch.equal(outcome.sequential.state, in_order(again).state)
-    other = prepare(words.SAMPLERS["ddpm"], 30, Options(2, 1, 1e-3, "secant", "100", "cpu"))
+    options = DigitsOptions(2, 0, 1e-3, "secant", "100", "cpu")
+    first, again = (prepare_digits(words.DIGITS_SAMPLERS["ddpm"], 30, options) for _ in range(2))
+    outcome = run_digits(first, progress=Silent())
+    assert torch.equal(outcome.sequential.state, run_in_order(again).state)
+    other = prepare_digits(words.DIGITS_SAMPLERS["ddpm"], 30, DigitsOptions(2, 1, 1e-3, "secant", "100", "cpu"))
     assert not torch.equal(other.state, first.state)
 
 
 @pytest.mark.parametrize("method", words.METHODS)
 def test_every_word_for_a_method_runs(method):
-    options = Options(1, 0, 1e-3, method, "10", "cpu")
-    outcome = run(prepare(words.SAMPLERS["ddim"], 12, options), Settings.of(options), progress=Silent())
+    options = DigitsOptions(1, 0, 1e-3, method, "10", "cpu")
+    outcome = run_digits(prepare_digits(words.DIGITS_SAMPLERS["ddim"], 12, options), progress=Silent())
     assert outcome.ahead.status.done
 
 
@@ -168,7 +169,7 @@ class Impatient(Progress):
 
 
 def test_an_interrupted_job_goes_on_to_the_same_digits(monkeypatch, tmp_path):
-    monkeypatch.setattr("forerun.cli.digits.command.Silent", lambda: Impatient(3 + 11))
+    monkeypatch.setattr("forerun.cli.kit.terminal.Silent", lambda: Impatient(3 + 11))
     stopped = forerun_("digits", "--samples", "2", "--out", tmp_path)
     assert stopped.exit_code == 130
     told = " ".join(stopped.stdout.split())
@@ -183,14 +184,14 @@ def test_an_interrupted_job_goes_on_to_the_same_digits(monkeypatch, tmp_path):
 
 
 def test_an_interrupt_keeps_what_is_accepted():
-    options = Options(2, 0, 1e-3, "secant", "10", "cpu")
-    job = prepare(words.SAMPLERS["ddpm"], 100, options)
-    with pytest.raises(Interrupted) as stopped:
-        run(job, Settings.of(options), progress=Impatient(4))
+    options = DigitsOptions(2, 0, 1e-3, "secant", "10", "cpu")
+    job = prepare_digits(words.DIGITS_SAMPLERS["ddpm"], 100, options)
+    with pytest.raises(RunInterrupted) as stopped:
+        run_digits(job, progress=Impatient(4))
     solution = stopped.value.solution
     assert 0 < solution.step < 100
     end = forerun.solve(job.process, job.state, resume=solution.checkpoint)
-    assert (end.state - in_order(job).state).abs().max() < 1e-2
+    assert (end.state - run_in_order(job).state).abs().max() < 1e-2
 
 
 def listening():

@@ -50,14 +50,14 @@ def whole(tmp_path_factory):
 
 
 def test_the_images_are_the_pipelines_own_in_fewer_rounds(whole):
-    from forerun.cli.sample.options import GUIDANCE
+    from forerun.cli.sample.options import SHIPPED_GUIDANCE
     from forerun.worlds.scenes.load import load_scenes_pipeline
 
     out, _ = whole
     pipe = load_scenes_pipeline()
     pipe.set_progress_bar_config(disable=True)
     generator = torch.Generator().manual_seed(3)
-    asked = {"num_inference_steps": 14, "num_images_per_prompt": 2, "guidance_scale": GUIDANCE}
+    asked = {"num_inference_steps": 14, "num_images_per_prompt": 2, "guidance_scale": SHIPPED_GUIDANCE}
     own = pipe("a red torus left of a blue cube", generator=generator, **asked).images
     for number, image in enumerate(own, 1):
         image.save(out / "own.png")
@@ -106,13 +106,13 @@ def test_the_page_shows_the_images_coming(whole):
 
 
 def test_frames_come_closer_to_the_image_round_by_round():
-    from forerun.cli.sample.frames import frames
-    from forerun.cli.sample.job import prepare
-    from forerun.cli.sample.options import Options, Settings
-    from forerun.cli.sample.runs import run
+    from forerun.cli.sample.frames import decode_frames
+    from forerun.cli.sample.job import prepare_sample
+    from forerun.cli.sample.options import SampleOptions, SampleSettings
+    from forerun.cli.sample.runs import run_sample
     from forerun.engine.progress import Silent
 
-    options = Options(
+    options = SampleOptions(
         prompt=None,
         pipeline=None,
         scheduler="dpm++ 2m",
@@ -129,10 +129,10 @@ def test_frames_come_closer_to_the_image_round_by_round():
         dtype="float32",
         strict=True,
     )
-    settings = Settings.of(options, 1)
-    job = prepare(options, settings)
-    outcome = run(job, options, settings, compare=False, progress=Silent())
-    found = frames(job, outcome.solution, outcome.watch, outcome.ahead.pictures)
+    settings = SampleSettings.from_options(options, 1)
+    job = prepare_sample(options, settings)
+    outcome = run_sample(job, options, settings, compare=False, progress=Silent())
+    found = decode_frames(job, outcome.solution, outcome.watch, outcome.ahead.pictures)
     (end,) = outcome.ahead.pictures
     apart = [float((frame.pictures[0].int() - end.int()).abs().float().mean()) for frame in found]
     assert apart[0] > 4 * apart[len(apart) // 2] > 0
@@ -179,7 +179,7 @@ def test_a_pipeline_without_prompts(tmp_path):
         (("--steps", "1"), ["--steps 1", "--steps 50"]),
         (("--steps", "1001"), ["--steps 1001", "1000"]),
         (("--scheduler", "magic"), ["magic", "UniPC", "DPM++ 2M", "DDIMScheduler"]),
-        (("--scheduler", "MagicScheduler"), ["MagicScheduler", "no class of diffusers", "EulerDiscreteScheduler"]),
+        (("--scheduler", "MagicScheduler"), ["MagicScheduler", "not a class of diffusers", "EulerDiscreteScheduler"]),
         (("--window", "0"), ["--window 0", "full"]),
         (("--method", "magic"), ["--method magic", "secant"]),
         (("--images", "0"), ["--images 0", "--images 1"]),
@@ -188,8 +188,8 @@ def test_a_pipeline_without_prompts(tmp_path):
         (("--device", "cuda:99"), ["--device cuda:99", "cpu"]),
         (("--dtype", "int8"), ["--dtype int8", "bfloat16"]),
         (("--pipeline", "nowhere"), ["nowhere", "save_pretrained"]),
-        (("--pipeline", "{folder}"), ["no pipeline", "model_index.json"]),
-        (("--pipeline", str(SHIPPED)), ["draws what it is told", '"a prompt"']),
+        (("--pipeline", "{folder}"), ["folder of a pipeline", "model_index.json"]),
+        (("--pipeline", str(SHIPPED)), ["draws a prompt", '"a prompt"']),
     ],
 )
 def test_an_error_is_one_line_and_says_what_to_type(arguments, said, tmp_path):
@@ -215,13 +215,13 @@ def test_the_command_is_there_without_loading_diffusers():
 
 @pytest.mark.parametrize("word", ["DPM++ 2M", "dpm++2m", "dpm++-2m", "DPMSolverMultistepScheduler"])
 def test_schedulers_have_short_names(word):
-    assert words.scheduler(word) == "DPMSolverMultistepScheduler"
+    assert words.find_scheduler(word) == "DPMSolverMultistepScheduler"
 
 
 def test_every_short_name_is_a_scheduler_of_diffusers():
     import diffusers
 
-    assert all(hasattr(diffusers, name) for name in words.SCHEDULERS.values())
+    assert all(hasattr(diffusers, name) for name in words.PIPELINE_SCHEDULERS.values())
 
 
 class Impatient(Progress):
@@ -238,7 +238,7 @@ class Impatient(Progress):
 
 
 def test_control_c_says_what_was_accepted(monkeypatch, tmp_path):
-    monkeypatch.setattr("forerun.cli.sample.command.Silent", Impatient)
+    monkeypatch.setattr("forerun.cli.kit.terminal.Silent", Impatient)
     result = sample("a ball", *QUICK, "--no-compare", "--out", tmp_path)
     assert result.exit_code == 130, result.output
     assert re.search(r"Interrupted ahead of order; [1-7] of 8 steps were accepted, after \d rounds", result.output)
@@ -246,7 +246,7 @@ def test_control_c_says_what_was_accepted(monkeypatch, tmp_path):
 
 
 def test_control_c_in_the_run_in_order(monkeypatch, tmp_path):
-    from forerun.cli.sample.runs import Tape
+    from forerun.cli.sample.runs import LoopTape
 
     def stepped(self, scheduler, asked):
         self.steps += 1
@@ -254,7 +254,7 @@ def test_control_c_in_the_run_in_order(monkeypatch, tmp_path):
             raise KeyboardInterrupt
         return asked()
 
-    monkeypatch.setattr(Tape, "stepped", stepped)
+    monkeypatch.setattr(LoopTape, "step_scheduler", stepped)
     result = sample("a ball", *QUICK, "--out", tmp_path)
     assert (result.exit_code, "in order, after 3 steps" in result.output) == (130, True)
 
@@ -269,12 +269,12 @@ def test_what_fails_in_a_run_is_one_line(monkeypatch, tmp_path):
 
 
 def test_ranks_have_a_gpu_each(monkeypatch):
-    assert (ranks.count(), ranks.place("cuda:1")) == (1, "cuda:1")
+    assert (ranks.count_ranks(), ranks.choose_rank_device("cuda:1")) == (1, "cuda:1")
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("LOCAL_RANK", "3")
-    assert [ranks.place(device) for device in ("cpu", "cuda")] == ["cpu", "cuda:3"]
+    assert [ranks.choose_rank_device(device) for device in ("cpu", "cuda")] == ["cpu", "cuda:3"]
     with pytest.raises(ValueError, match="type --device cuda"):
-        ranks.place("cuda:1")
+        ranks.choose_rank_device("cuda:1")
 
 
 @pytest.mark.torchrun

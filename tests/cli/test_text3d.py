@@ -21,7 +21,7 @@ def text3d(*arguments):
 def few():
     """A turntable of few frames."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("forerun.cli.text3d.records.FRAMES", 6)
+        patch.setattr("forerun.cli.text3d.files.TURNTABLE_FRAMES", 6)
         yield
 
 
@@ -81,7 +81,7 @@ def test_an_unknown_prompt_lists_what_is_known(tmp_path):
         (("--method", "magic"), "choose from secant"),
         (("--window", "wide"), "or a number"),
         (("--size", "7"), "an even number of voxels"),
-        (("--tolerance", "-1"), "no distance"),
+        (("--tolerance", "-1"), "is not a distance"),
     ],
 )
 def test_wrong_words_end_with_a_line(tmp_path, wrong, words):
@@ -107,7 +107,7 @@ def test_an_interrupted_run_goes_on_to_the_same_thing(tmp_path, made, monkeypatc
     assert "of 24 steps are accepted" in result.stdout
     (checkpoint,) = tmp_path.glob("*.safetensors")
     assert f"--resume {checkpoint}" in result.stdout.replace("\n", "")
-    assert "is told by the checkpoint" in text3d("--resume", checkpoint, "--seed", 1).stderr
+    assert "is decided by the checkpoint" in text3d("--resume", checkpoint, "--seed", 1).stderr
     result = text3d("--resume", checkpoint, "--out", tmp_path, "--threads", 1)
     assert result.exit_code == 0, result.output
     whole, resumed = (json.loads((out / "summary.json").read_text())["jobs"][0] for out in (made[0], tmp_path))

@@ -12,8 +12,8 @@ pytest.importorskip(
     "gym_pusht", reason="gym-pusht cannot be imported: pip install 'forerun[push-t]'", exc_type=ImportError
 )
 
+from forerun.cli import words
 from forerun.cli.app import app
-from forerun.cli.policy import names
 from forerun.worlds.robots.demonstrations import Demonstrations
 from forerun.worlds.robots.episodes import run_episodes
 from forerun.worlds.robots.push_expert import GOAL_POSE, corner_distance
@@ -110,12 +110,12 @@ def test_a_bad_action_is_refused():
 
 
 def test_the_shipped_policy_pushes_and_is_seen(tmp_path):
-    figures, seen = tmp_path / "figures.json", tmp_path / "push.gif"
-    line = ("--episodes", 2, "--scheduler", "ddim", "--steps", 10, "--no-compare", "--out", figures, "--video", seen)
+    seen = tmp_path / "push.gif"
+    line = ("--episodes", 2, "--scheduler", "ddim", "--steps", 10, "--no-compare", "--out", tmp_path, "--video", seen)
     result = CliRunner().invoke(app, ["policy", "push-t", *map(str, line)])
     assert result.exit_code == 0, result.output
     assert "PushT-v0 of gym-pusht" in result.output
-    found = json.loads(figures.read_text())["warm"]
+    found = json.loads((tmp_path / "summary.json").read_text())["warm"]
     assert max(episode["best"] for episode in found["episodes"]) > 0.5
     assert 0 < found["rounds"] < 10
     with Image.open(seen) as video:
@@ -123,5 +123,5 @@ def test_the_shipped_policy_pushes_and_is_seen(tmp_path):
 
 
 def test_real_time_iteration_finds_no_gripper():
-    mode = names.MODES["rti"](10.0, 1.0, tuple(range(PUSH_T.displacements, 2)))
+    mode = words.MODES["rti"](10.0, 1.0, tuple(range(PUSH_T.displacements, 2)))
     assert not mode.discrete

@@ -1,4 +1,4 @@
-"""The entry point, and what all commands share."""
+"""The entry point `forerun`, with all its commands."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import typer
 
 from forerun.cli.digits.command import digits
 from forerun.cli.info import info
-from forerun.cli.machine import package
+from forerun.cli.kit.machine import package_version
+from forerun.cli.kit.terminal import console
 from forerun.cli.policy.command import policy
 from forerun.cli.policy.train import train_policy
 from forerun.cli.sample.command import sample
-from forerun.cli.terminal import console
 from forerun.cli.text3d.command import text3d
 
 app = typer.Typer(
@@ -29,16 +29,17 @@ app.command("train-policy")(train_policy)
 app.command()(info)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        console.print(f"forerun {package('forerun')}", highlight=False)
+def _show_version(requested: bool) -> None:
+    if requested:
+        console.print(f"forerun {package_version('forerun')}", highlight=False)
         raise typer.Exit
 
 
 @app.callback()
-def _options(
+def _global_options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version this is.")
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Say which version this is."),
     ] = False,
 ) -> None:
     pass

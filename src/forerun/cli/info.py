@@ -3,43 +3,51 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
 
 import torch
-import typer
 from rich import box
 from rich.table import Table
+from torch import Tensor
 
 from forerun.cli import words
-from forerun.cli.machine import hardware, installed
-from forerun.cli.terminal import console, refusing
+from forerun.cli.kit import options as kit
+from forerun.cli.kit.machine import hardware_facts, installed_packages
+from forerun.cli.kit.terminal import console, refusing_input
+from forerun.diffusion.denoising import Denoiser
 from forerun.view.formatting import format_duration
 from forerun.worlds.digits import load_digits_denoiser
 
-BATCHES = (1, 8, 64, 512)
-BUDGET = 1.0  # seconds to measure for
+BATCH_SIZES = (1, 8, 64, 512)
+MEASURING_SECONDS = 1.0
+CALLS_IN_TURN = 3  # the first call of a size finds the cache full of another
+COST_HEADINGS = ("steps in a call", "time", "in single calls", "batch efficiency")
 
 
 def info(
-    threads: Annotated[int, typer.Option(min=1, help="Threads that torch may use.")] = 1,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    threads: kit.ThreadsOption = kit.DEFAULT_THREADS,
+    device: kit.DeviceOption = kit.DEFAULT_DEVICE,
 ) -> None:
     """Say what is installed, what this machine has, and whether running ahead can pay on it."""
     torch.set_num_threads(threads)
-    with refusing():
-        place = words.device(device)
-    for title, found in (("installed", installed()), ("machine", hardware())):
-        _show(title, found)
-    costs = measure(place)
-    console.print(f"[bold]the digits' denoiser on {place}[/bold]")
+    with refusing_input():
+        torch_device = words.find_device(device)
+    _show_facts("installed", installed_packages())
+    _show_facts("machine", hardware_facts())
+    costs = measure_batch_costs(torch_device)
+    console.print(f"[bold]the digits' denoiser on {torch_device}[/bold]")
+    console.print(_cost_table(costs))
+    console.print(_advice(costs))
+
+
+def _cost_table(costs: dict[int, float]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="")
-    for heading in ("steps in a call", "time", "in single calls", "batch efficiency"):
+    for heading in COST_HEADINGS:
         table.add_column(heading, justify="right")
     for size, seconds in costs.items():
-        ratio = seconds / costs[1]
-        table.add_row(str(size), format_duration(seconds), f"{ratio:.1f}", f"{size / ratio:.1f}")
-    console.print(table)
-    console.print(_advice(costs))
+        single_calls = seconds / costs[1]
+        efficiency = size / single_calls
+        table.add_row(str(size), format_duration(seconds), f"{single_calls:.1f}", f"{efficiency:.1f}")
+    return table
 
 
 def _advice(costs: dict[int, float]) -> str:
@@ -53,32 +61,46 @@ def _advice(costs: dict[int, float]) -> str:
     )
 
 
-def _show(title: str, found: dict[str, str]) -> None:
+def _show_facts(title: str, facts: dict[str, str]) -> None:
     console.print(f"[bold]{title}[/bold]")
     table = Table(box=None, show_header=False, padding=(0, 1))
     table.add_column(min_width=17)
     table.add_column(overflow="fold")
-    for name, value in found.items():
-        table.add_row(name, f"[yellow]{value}[/yellow]" if value.startswith("missing") else value)
+    for name, value in facts.items():
+        table.add_row(name, _colour_missing(value))
     console.print(table)
     console.print()
 
 
+def _colour_missing(value: str) -> str:
+    if value.startswith("missing"):
+        return f"[yellow]{value}[/yellow]"
+    return value
+
+
 @torch.no_grad()
-def measure(device: torch.device) -> dict[int, float]:
-    """Seconds of a call of the digits' denoiser by its batch; the quickest of many, all sizes in turn."""
+def measure_batch_costs(device: torch.device) -> dict[int, float]:
+    """Return seconds of a call of the digits' denoiser by its batch; the quickest of many, all sizes in turn."""
     denoiser = load_digits_denoiser().to(device)
     denoiser.schedule = denoiser.schedule.to(device)
     generator = torch.Generator().manual_seed(0)
-    inputs = {size: torch.randn(size, 64, generator=generator).to(device) for size in BATCHES}
-    quickest, end = dict.fromkeys(BATCHES, float("inf")), time.perf_counter() + BUDGET
+    inputs = {size: torch.randn(size, 64, generator=generator).to(device) for size in BATCH_SIZES}
+    quickest = dict.fromkeys(BATCH_SIZES, float("inf"))
+    end = time.perf_counter() + MEASURING_SECONDS
     while time.perf_counter() < end:
         for size, rows in inputs.items():
-            steps = torch.arange(size, device=device)
-            for _ in range(3):  # the first call of a size finds the cache full of another
-                begun = time.perf_counter()
-                denoiser(rows, steps)
-                if device.type == "cuda":
-                    torch.cuda.synchronize(device)
-                quickest[size] = min(quickest[size], time.perf_counter() - begun)
+            quickest[size] = min(quickest[size], _time_calls(denoiser, rows))
+    return quickest
+
+
+def _time_calls(denoiser: Denoiser, rows: Tensor) -> float:
+    """Return the seconds of the quickest of a few calls."""
+    steps = torch.arange(len(rows), device=rows.device)
+    quickest = float("inf")
+    for _ in range(CALLS_IN_TURN):
+        begin = time.perf_counter()
+        denoiser(rows, steps)
+        if rows.device.type == "cuda":
+            torch.cuda.synchronize(rows.device)
+        quickest = min(quickest, time.perf_counter() - begin)
     return quickest

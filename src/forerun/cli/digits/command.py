@@ -4,99 +4,114 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import torch
 import typer
 
 from forerun.cli import words
-from forerun.cli.digits.job import Interrupted, Job, Options, Settings, prepare, run
-from forerun.cli.digits.records import Plan, Record, keep, write
-from forerun.cli.digits.show import show_begin, show_digits, show_end, show_table
-from forerun.cli.machine import environment
-from forerun.cli.terminal import console, errors, refuse, refusing
-from forerun.engine.progress import Bar, Silent
+from forerun.cli.digits.files import record_outcome, write_files
+from forerun.cli.digits.job import DigitsJob, DigitsOptions, DigitsOutcome, run_digits
+from forerun.cli.digits.plan import DigitsPlan, DigitsRecord
+from forerun.cli.digits.show import show_begin, show_end, show_outcome, show_table
+from forerun.cli.kit import options as kit
+from forerun.cli.kit.command_line import refuse_beside_resume
+from forerun.cli.kit.machine import timing_facts
+from forerun.cli.kit.output_files import make_folders
+from forerun.cli.kit.stopping import FAILED_EXIT, RunInterrupted, end_interrupted
+from forerun.cli.kit.terminal import command_progress, console, end_with_error, refusing_input
+from forerun.engine.progress import Progress
 from forerun.engine.solution import NotConverged
 
-STOPPED = 130  # what a shell expects after Ctrl-C
-FREE = {"out", "threads", "resume"}  # options that a resumed run may be given; the others are in its plan
+BESIDE_RESUME = {"out", "threads", "resume"}  # parameters of a resumed run; its plan has the others
+ALL_SAMPLERS = "all"
+
+SamplerOption = Annotated[str, typer.Option(help=f"{', '.join(words.DIGITS_SAMPLERS)}, or {ALL_SAMPLERS}.")]
+StepsOption = Annotated[int | None, typer.Option(min=1, help="Steps of the sampler; 100 and 1000 unless given.")]
+SamplesOption = Annotated[int, typer.Option(min=1, help="Digits to draw.")]
+ToleranceOption = Annotated[float, typer.Option(help="How far from the sequential run: rms of a digit's pixels.")]
 
 
 def digits(
     context: typer.Context,
     *,
-    out: Annotated[Path, typer.Option(help="Folder for the pictures and the figures.")] = Path("forerun-out"),
-    sampler: Annotated[str, typer.Option(help=f"{', '.join(words.SAMPLERS)}, or all.")] = "all",
-    steps: Annotated[int | None, typer.Option(min=1, help="Of the sampler; 100 and 1000 unless given.")] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Digits to draw.")] = 8,
-    seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
-    tolerance: Annotated[float, typer.Option(help="How far from the sequential run: rms of a digit's pixels.")] = 1e-3,
-    method: Annotated[str, typer.Option(help=f"{', '.join(words.METHODS)}.")] = "secant",
-    window: Annotated[str, typer.Option(help=f"{', '.join(words.WINDOWS)}, or a number of steps.")] = "100",
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
-    threads: Annotated[int, typer.Option(min=1, help="Threads that torch may use.")] = 1,
-    resume: Annotated[Path | None, typer.Option(help="Checkpoint of an interrupted run, to go on from.")] = None,
+    sampler: SamplerOption = ALL_SAMPLERS,
+    steps: StepsOption = None,
+    samples: SamplesOption = 8,
+    seed: kit.SeedOption = kit.DEFAULT_SEED,
+    tolerance: ToleranceOption = 1e-3,
+    method: kit.MethodOption = kit.DEFAULT_METHOD,
+    window: kit.WindowOption = "100",
+    device: kit.DeviceOption = kit.DEFAULT_DEVICE,
+    threads: kit.ThreadsOption = kit.DEFAULT_THREADS,
+    out: kit.OutOption = kit.DEFAULT_OUT,
+    resume: kit.ResumeOption = None,
 ) -> None:
     """Draw handwritten digits with the shipped denoiser, in order and ahead of order, and compare."""
     torch.set_num_threads(threads)
-    with refusing():
-        if find_spec("matplotlib") is None:
-            raise ImportError("the pictures are drawn by matplotlib: pip install 'forerun[plot]'")
-        if resume is None:
-            options = Options(samples, seed, tolerance, method, window, device)
-            plan = Plan(options, list(words.SAMPLERS) if sampler == "all" else [sampler], steps)
-        else:
-            _refuse_beside_resume(context)
-            plan = Plan.load(resume)
-        settings, jobs = Settings.of(plan.options), _jobs(plan)
-        out.mkdir(parents=True, exist_ok=True)
-    show_begin(plan.options, settings.device)
-    records = _work(plan, jobs, settings, out)
-    show_table([record.figures for record in records])
-    write(out, environment(settings.device), plan.options, records)
-    show_end([record.figures for record in records], out)
+    with refusing_input():
+        _require_matplotlib()
+        plan = _read_plan(context, resume)
+        jobs = plan.prepare_jobs()
+        make_folders(out)
+    machine = timing_facts(jobs[0].state.device)
+    show_begin(plan.options, machine)
+    records = _run_jobs(plan, jobs, out)
+    figures = [record.figures for record in records]
+    show_table(figures)
+    write_files(out, machine, plan.options, records)
+    show_end(figures, out)
 
 
-def _jobs(plan: Plan) -> list[Job]:
-    if plan.steps is not None and len(plan.samplers) > 1:
-        raise ValueError(f"--steps belongs to one sampler; add {' or '.join(f'--sampler {w}' for w in words.SAMPLERS)}")
-    samplers = [words.choose(word, words.SAMPLERS | {}, "--sampler") for word in plan.samplers]
-    return [prepare(sampler, plan.steps, plan.options) for sampler in samplers]
+def _require_matplotlib() -> None:
+    if find_spec("matplotlib") is None:
+        raise ImportError("the pictures are drawn by matplotlib: pip install 'forerun[plot]'")
 
 
-def _work(plan: Plan, jobs: list[Job], settings: Settings, out: Path) -> list[Record]:
-    """The records of all jobs; Ctrl-C ends the command with a checkpoint and the line to go on."""
-    records, resume = list(plan.finished), plan.resume
-    progress = Bar(leave=False) if errors.is_terminal else Silent()
+def _read_plan(context: typer.Context, resume: Path | None) -> DigitsPlan:
+    if resume is not None:
+        refuse_beside_resume(context, allowed=BESIDE_RESUME)
+        return DigitsPlan.load(resume)
+    options = kit.gather_options(DigitsOptions, context.params)
+    samplers = [context.params["sampler"]]
+    if samplers == [ALL_SAMPLERS]:
+        samplers = list(words.DIGITS_SAMPLERS)
+    return DigitsPlan(options, samplers, context.params["steps"])
+
+
+def _run_jobs(plan: DigitsPlan, jobs: list[DigitsJob], out: Path) -> list[DigitsRecord]:
+    """Return the records of all jobs; Ctrl-C ends the command with a checkpoint and the line to go on."""
+    records = list(plan.finished)
+    resume = plan.resume
+    progress = command_progress()
     for job in jobs:
         console.print(f"[bold]{job.name}[/bold]")
         try:
-            with refusing():
-                outcome = run(job, settings, progress=progress, resume=resume)
-        except Interrupted as interrupted:
-            _stop(interrupted, plan.pause(interrupted, records, out))
-        except NotConverged as error:
-            refuse(str(error), code=1)
-        show_digits(outcome)
-        records.append(keep(outcome, out))
+            outcome = _run_job(job, progress, resume)
+        except RunInterrupted as interrupted:
+            _pause(plan, job, interrupted, records, out)
+        show_outcome(outcome)
+        records.append(record_outcome(outcome, out))
         resume = None
     return records
 
 
-def _stop(interrupted: Interrupted, path: Path) -> None:
-    solution = interrupted.solution
-    console.print(
-        f"[yellow]Interrupted[/yellow] in {interrupted.job.name}: {solution.step} of {solution.length} steps are "
-        f"accepted, after {solution.rounds} rounds. To go on:"
+def _run_job(job: DigitsJob, progress: Progress, resume: Path | None) -> DigitsOutcome:
+    try:
+        with refusing_input():
+            return run_digits(job, progress=progress, resume=resume)
+    except NotConverged as error:
+        end_with_error(str(error), code=FAILED_EXIT)
+
+
+def _pause(
+    plan: DigitsPlan, job: DigitsJob, interrupted: RunInterrupted, records: list[DigitsRecord], out: Path
+) -> NoReturn:
+    """Write what an interrupted job has reached, and end the command with the line to go on."""
+    assert interrupted.solution is not None
+    path = out / f"{job.file_stem}.checkpoint.safetensors"
+    plan.save(path, interrupted.solution.checkpoint, records)
+    end_interrupted(
+        f" in {job.name}: {interrupted.reached}. To go on:",
+        f"forerun digits --resume {path} --out {out}",
     )
-    console.print(f"  forerun digits --resume {path} --out {path.parent}", soft_wrap=True)
-    raise typer.Exit(STOPPED)
-
-
-def _refuse_beside_resume(context: typer.Context) -> None:
-    """An option that the plan of the interrupted run has already decided."""
-    given = [
-        name for name in context.params if name not in FREE and "COMMANDLINE" in str(context.get_parameter_source(name))
-    ]
-    if given:
-        raise ValueError(f"--{given[0]} is told by the checkpoint that --resume names; leave it out")

@@ -1,10 +1,10 @@
-"""A job: digits sampled in order and ahead, and what lies between."""
+"""The job of `forerun digits`: digits sampled in order and ahead, timed in turn, and compared."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,21 +12,23 @@ from torch import Tensor
 
 import forerun
 from forerun.cli import words
+from forerun.cli.kit.solve_options import read_solve_options
+from forerun.cli.kit.stopping import RunInterrupted
 from forerun.diffusion import Denoising, Schedule
-from forerun.engine.guesses import Guess
-from forerun.engine.methods import Method
+from forerun.engine.baseline import run_plain_loop
+from forerun.engine.options import SolveOptions
 from forerun.engine.progress import Progress, Silent
 from forerun.engine.solution import RunTiming, Solution, Status
-from forerun.engine.windows import Window
 from forerun.view import Deviation
 from forerun.worlds.digits import load_digits_denoiser
 
-REPEATS, PATIENCE = 3, 6.0  # timed runs of each rival; no more of them after so many seconds
-WARM_UP = 5  # calls of one step before anything is timed
+TIMED_RUNS = 3  # of each rival
+TIMING_SECONDS = 6.0  # after so many, no more runs are timed
+WARM_UP_CALLS = 5  # calls of one step before anything is timed
 
 
 @dataclass(frozen=True)
-class Options:
+class DigitsOptions:
     """What decides the digits and the way to them, in the words of the command line."""
 
     samples: int
@@ -38,42 +40,29 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """The objects behind the words."""
+class DigitsJob:
+    """A sampler of digits, ready to run.
 
-    method: Method
-    window: Window
-    tolerance: forerun.Absolute
-    device: torch.device
-
-    @classmethod
-    def of(cls, options: Options) -> Settings:
-        """Raises ValueError where a word stands for nothing."""
-        return cls(
-            words.choose(options.method, words.METHODS, "--method"),
-            words.window(options.window),
-            forerun.Absolute(options.tolerance),
-            words.device(options.device),
-        )
-
-
-@dataclass(frozen=True)
-class Job:
-    """A sampler of digits, ready to run."""
+    Attributes:
+        name: of the sampler, with its steps.
+        process: the sampler.
+        state: its first state, `(samples, 64)`.
+        solve_options: how it is run ahead.
+    """
 
     name: str
     process: Denoising
-    state: Tensor  # (samples, 64)
-    guess: Guess
+    state: Tensor
+    solve_options: SolveOptions
 
     @property
-    def key(self) -> str:
+    def file_stem(self) -> str:
         """The beginning of its files' names."""
         return self.name.lower().replace(", ", "-").removesuffix(" steps").removesuffix(" step")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DigitsOutcome:
     """Both runs of a job.
 
     Attributes:
@@ -84,7 +73,7 @@ class Outcome:
         resumed: whether a part of the run ahead was made earlier, so that its time says nothing.
     """
 
-    job: Job
+    job: DigitsJob
     sequential: Solution
     ahead: Solution
     deviation: Deviation
@@ -92,103 +81,118 @@ class Outcome:
 
     @property
     def speed_up(self) -> float | None:
-        """Time in order over time ahead."""
-        return None if self.resumed else self.sequential.seconds.total / self.ahead.seconds.total
+        """Time in order over time ahead; None where the run was resumed."""
+        if self.resumed:
+            return None
+        return self.sequential.seconds.total / self.ahead.seconds.total
 
 
-class Interrupted(Exception):
-    """Raised with what was accepted when the user pressed Ctrl-C."""
-
-    def __init__(self, job: Job, solution: Solution) -> None:
-        super().__init__()
-        self.job, self.solution = job, solution
-
-
-def prepare(sampler: words.Sampler, steps: int | None, options: Options) -> Job:
-    """The process of a sampler and its first state.
+def prepare_digits(sampler: words.DigitsSampler, steps: int | None, options: DigitsOptions) -> DigitsJob:
+    """Return the process of a sampler and its first state.
 
     All noise is drawn on the CPU beforehand, in the order of the steps: the digits of a seed are the same on any
     device and in any order of the steps.
 
     Raises:
-        ValueError: the denoiser was not trained for so many steps.
+        ValueError: a word stands for nothing, or the denoiser was not trained for so many steps.
     """
-    place = words.device(options.device)
+    solve_options = read_solve_options(
+        method=options.method,
+        window=options.window,
+        tolerance=options.tolerance,
+    )
+    device = words.find_device(options.device)
     length = sampler.steps if steps is None else steps
-    schedule = Schedule.linear().spaced(length).to(place)
-    denoiser = load_digits_denoiser().to(place)
+    schedule = Schedule.linear().spaced(length).to(device)
+    denoiser = load_digits_denoiser().to(device)
     denoiser.schedule = schedule
     generator = torch.Generator().manual_seed(options.seed)
     state = torch.randn(options.samples, 64, generator=generator)
-    drawn = [torch.randn(state.shape, generator=generator) for _ in range(length if sampler.eta else 0)]
-    noise = torch.stack(drawn).to(place).__getitem__ if drawn else None
-    process = Denoising(denoiser, schedule, eta=sampler.eta, noise=noise)
-    name = f"{sampler.name}, {length} step{'s' if length > 1 else ''}"
-    return Job(name, process, state.to(place), sampler.guess)
+    noise = None
+    if sampler.eta:
+        draws = [torch.randn(state.shape, generator=generator) for _ in range(length)]
+        noise = torch.stack(draws).to(device).__getitem__
+    return DigitsJob(
+        name=f"{sampler.name}, {length} step{'s' if length > 1 else ''}",
+        process=Denoising(denoiser, schedule, eta=sampler.eta, noise=noise),
+        state=state.to(device),
+        solve_options=replace(solve_options, guess=sampler.guess),
+    )
 
 
-def run(job: Job, settings: Settings, *, progress: Progress, resume: Path | None = None) -> Outcome:
+def run_digits(job: DigitsJob, *, progress: Progress, resume: Path | None = None) -> DigitsOutcome:
     """Run a job ahead once to warm up, or to its end from a checkpoint; then both ways in turn, timed.
 
     Raises:
-        Interrupted: Ctrl-C.
+        RunInterrupted: Ctrl-C.
         ValueError: the checkpoint is not of this job.
     """
-    answer = _ahead(job, settings, progress, resume)
+    answer = _run_ahead(job, progress, resume)
+    reached = f"{answer.step} of {answer.length} steps are accepted, after {answer.rounds} rounds"
     if answer.status is Status.INTERRUPTED:
-        raise Interrupted(job, answer)
+        raise RunInterrupted(reached, answer)
     try:
-        sequential, ahead = _timed(job, settings, answer, REPEATS if resume is None else 0)
+        sequential, ahead = _time_in_turn(job, answer, TIMED_RUNS if resume is None else 0)
     except KeyboardInterrupt:
-        raise Interrupted(job, answer) from None
-    return Outcome(job, sequential, ahead, Deviation.between(ahead.state, sequential.state, 1), resume is not None)
+        raise RunInterrupted(reached, answer) from None
+    deviation = Deviation.between(ahead.state, sequential.state, 1)
+    return DigitsOutcome(job, sequential, ahead, deviation, resume is not None)
 
 
-def _ahead(job: Job, settings: Settings, progress: Progress, resume: Path | None = None) -> Solution:
+def _run_ahead(job: DigitsJob, progress: Progress, resume: Path | None = None) -> Solution:
     return forerun.solve(
         job.process,
         job.state,
-        method=settings.method,
-        window=settings.window,
-        tolerance=settings.tolerance,
-        guess=job.guess,
+        options=job.solve_options,
         progress=progress,
         resume=resume,
     )
 
 
-def _timed(job: Job, settings: Settings, answer: Solution, repeats: int) -> tuple[Solution, Solution]:
-    """The runs of median time in order and ahead; in turn, so that a slow spell of the machine hits both."""
-    steps = torch.zeros(1, dtype=torch.int64, device=job.state.device)
-    for _ in range(WARM_UP):
-        job.process.evaluate(steps, job.state[None])
-    begun = time.perf_counter()
-    loops, solutions = [in_order(job)], [] if repeats else [answer]
+def _time_in_turn(job: DigitsJob, answer: Solution, repeats: int) -> tuple[Solution, Solution]:
+    """Return the runs of median time in order and ahead; in turn, so that a slow spell of the machine hits both."""
+    _warm_up(job)
+    begin = time.perf_counter()
+    loops = [run_in_order(job)]
+    if not repeats:
+        return loops[0], answer
+    solutions: list[Solution] = []
     while len(solutions) < repeats:
-        solutions.append(_ahead(job, settings, Silent()))
+        solutions.append(_run_ahead(job, Silent()))
         if solutions[-1].status is Status.INTERRUPTED:
             raise KeyboardInterrupt
-        if time.perf_counter() - begun > PATIENCE:
+        if time.perf_counter() - begin > TIMING_SECONDS:
             break
-        loops.append(in_order(job))
-    return _median(loops), _median(solutions)
+        loops.append(run_in_order(job))
+    return _median_run(loops), _median_run(solutions)
 
 
-@torch.no_grad()
-def in_order(job: Job) -> Solution:
-    """The loop that everyone writes, without forerun's engine: what running ahead has to beat."""
-    process, state = job.process, job.state
-    begun = time.perf_counter()
-    for step in range(process.length):
-        index = torch.tensor([step], device=state.device)
-        state = process.advance(step, state, process.evaluate(index, state[None])[0])
+def _warm_up(job: DigitsJob) -> None:
+    steps = torch.zeros(1, dtype=torch.int64, device=job.state.device)
+    for _ in range(WARM_UP_CALLS):
+        job.process.evaluate(steps, job.state[None])
+
+
+def run_in_order(job: DigitsJob) -> Solution:
+    """Return the plain loop, without the engine, as a solution: what running ahead has to beat."""
+    length = job.process.length
+    begin = time.perf_counter()
+    state = run_plain_loop(job.process, job.state)
     if state.device.type == "cuda":
         torch.cuda.synchronize(state.device)
-    seconds = time.perf_counter() - begun
-    end = forerun.Checkpoint(process.length, process.length, state, rounds=process.length, evaluations=process.length)
-    return Solution(state, process.length, Status.SEQUENTIAL, [], None, end, RunTiming(overhead=seconds))
+    seconds = RunTiming(overhead=time.perf_counter() - begin)
+    checkpoint = forerun.Checkpoint(length, length, state, rounds=length, evaluations=length)
+    return Solution(
+        state=state,
+        length=length,
+        status=Status.SEQUENTIAL,
+        log=[],
+        deviation=None,
+        checkpoint=checkpoint,
+        seconds=seconds,
+    )
 
 
-def _median(solutions: list[Solution]) -> Solution:
-    middle = statistics.median_low(solution.seconds.total for solution in solutions)
-    return next(solution for solution in solutions if solution.seconds.total == middle)
+def _median_run(solutions: list[Solution]) -> Solution:
+    median = statistics.median_low(solution.seconds.total for solution in solutions)
+    return next(solution for solution in solutions if solution.seconds.total == median)

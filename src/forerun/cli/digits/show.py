@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from rich.style import Style
 from rich.text import Text
 from torch import Tensor
 
-from forerun.cli.digits.job import Options, Outcome
-from forerun.cli.digits.records import headline, images
-from forerun.cli.machine import environment
-from forerun.cli.table import Figures, compared, verdict
-from forerun.cli.terminal import console
+from forerun.cli.digits.files import digit_pictures, headline
+from forerun.cli.digits.job import DigitsOptions, DigitsOutcome
+from forerun.cli.kit.machine import machine_line
+from forerun.cli.kit.tables import JobFigures, comparison_table, verdict_sentence
+from forerun.cli.kit.terminal import console, print_notes
 
-LEGEND = """\
+DIGITS_LEGEND = """\
 rounds       calls of the network, one after another: what time pays for
 evaluations  steps computed in all of them
 deviation    from the digits in order: largest of any pixel, rms of the worst
@@ -27,60 +26,64 @@ time         median of runs in turn, after a warm-up; in order is the plain
 """
 
 
-ADVICE = """\
+BATCH_ADVICE = """\
 Fewer rounds are time saved where a large batch costs little more than a small
-one: on a GPU, or with fewer samples. `forerun info` tells what it costs here."""
+one: on a GPU, or with fewer samples. `forerun info` measures what it costs here."""
+WORTHWHILE = 2  # speed-up below which the advice is printed
 
 
-def show_begin(options: Options, device: torch.device) -> None:
-    """What will be sampled, and where."""
-    machine = environment(device)
+def show_begin(options: DigitsOptions, machine: dict[str, str]) -> None:
+    """Print what will be sampled, and where."""
     console.print(
         f"[dim]{options.samples} digits of seed {options.seed}, to {options.tolerance:g} of the sequential run\n"
-        f"method {options.method}, window {options.window}; torch {machine['torch']}, {machine['threads']} thread(s), "
-        f"{machine['processor']}[/dim]\n"
+        f"method {options.method}, window {options.window}; {machine_line(machine)}[/dim]\n"
     )
 
 
-def show_digits(outcome: Outcome) -> None:
-    """The digits sampled ahead, on a terminal that has colours, and the headline."""
+def show_outcome(outcome: DigitsOutcome) -> None:
+    """Print the digits sampled ahead, on a terminal that has colours, and the headline."""
     if console.is_terminal and console.color_system is not None:
-        console.print(_strip(images(outcome.ahead.state), console.width))
+        console.print(_half_blocks(digit_pictures(outcome.ahead.state), console.width))
     console.print(f"  {headline(outcome)}\n")
 
 
-def show_table(jobs: Sequence[Figures]) -> None:
-    """All jobs, a row in order and a row ahead for each, and what the columns mean."""
-    console.print(compared(jobs))
-    console.print(LEGEND, style="dim")
+def show_table(jobs: Sequence[JobFigures]) -> None:
+    """Print all jobs, a row in order and a row ahead for each, and what the columns mean."""
+    console.print(comparison_table(jobs))
+    console.print(DIGITS_LEGEND, style="dim")
 
 
-def show_end(jobs: Sequence[Figures], out: Path) -> None:
-    """What the times mean, what the runs noted, and where the files are."""
+def show_end(jobs: Sequence[JobFigures], out: Path) -> None:
+    """Print what the times mean, what the runs noted, and where the files are."""
     for job in jobs:
-        for note in job["notes"]:
-            console.print(f"[yellow]{job['job']}[/yellow]: {note}")
-    timed = [job for job in jobs if job["speed_up"]["time"] is not None]
-    for job in timed:
-        console.print(f"[bold]{job['job']}[/bold]: {verdict(job)}")
-    if any(job["speed_up"]["time"] < 2 for job in timed):
-        console.print(ADVICE)
+        print_notes(job["notes"], job["job"])
+    timed_jobs = [job for job in jobs if job["speed_up"]["time"] is not None]
+    for job in timed_jobs:
+        console.print(f"[bold]{job['job']}[/bold]: {verdict_sentence(job)}")
+    if any(job["speed_up"]["time"] < WORTHWHILE for job in timed_jobs):
+        console.print(BATCH_ADVICE)
     console.print(f"\nIn [bold]{out}[/bold]:")
     for job in jobs:
-        console.print(f"  {job['pictures']['digits']}, {job['pictures']['wavefront']}", soft_wrap=True)
+        pictures = job["pictures"]
+        console.print(f"  {pictures['digits']}, {pictures['wavefront']}", soft_wrap=True)
     console.print("  report.md, summary.json")
 
 
-def _strip(pictures: Tensor, width: int) -> Text:
-    """Pictures `(B, height, wide)` side by side, two rows of pixels in a line of half blocks; those that fit."""
+def _half_blocks(pictures: Tensor, width: int) -> Text:
+    """Return as many pictures `(B, height, wide)` side by side as fit, two rows of pixels in a line of half blocks."""
     count = max((width - 2) // (pictures.shape[2] + 2), 1)
     grey = ((1 - pictures[:count].clamp(-1, 1)) * 127.5).round().int()
     lines = Text()
     for row in range(0, grey.shape[1], 2):
         lines.append("  ")
         for picture in grey.tolist():
-            for top, bottom in zip(picture[row], picture[row + 1], strict=True):
-                lines.append("▀", Style(color=f"rgb({top},{top},{top})", bgcolor=f"rgb({bottom},{bottom},{bottom})"))
+            _append_half_blocks(lines, picture[row], picture[row + 1])
             lines.append("  ")
         lines.append("\n")
     return lines
+
+
+def _append_half_blocks(lines: Text, top_row: list[int], bottom_row: list[int]) -> None:
+    for top, bottom in zip(top_row, bottom_row, strict=True):
+        style = Style(color=f"rgb({top},{top},{top})", bgcolor=f"rgb({bottom},{bottom},{bottom})")
+        lines.append("▀", style)

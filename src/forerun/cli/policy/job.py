@@ -4,56 +4,31 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from forerun.cli import words
-from forerun.cli.policy import names
-from forerun.engine.windows import Window
+from forerun.cli.kit.solve_options import read_solve_options
+from forerun.cli.policy.options import PolicyOptions
+from forerun.engine.options import SolveOptions
 from forerun.policy.modes import RTI
-from forerun.policy.sampler import WINDOW, Sampler
+from forerun.policy.sampler import Sampler
 from forerun.worlds.robots.environment import Environment, RobotTask
 from forerun.worlds.robots.episodes import Episode, run_episodes, success_interval
 from forerun.worlds.robots.in_order import InOrderSampler
 from forerun.worlds.robots.policy import ChunkPolicy, shipped_policy
 
 FIRST_SEED = 10_000  # of the episodes: far from those of the demonstrations
+SLOW_SHARE = 0.99  # of the ticks that are answered sooner than the slowest ones
+
+StepListener = Callable[[Environment], None]
 
 
 @dataclass(frozen=True)
-class Options:
-    """Of the command, in its words.
-
-    Args:
-        mode: how a tick is answered.
-        scheduler: of the sampling.
-        steps: of the scheduler.
-        executed: actions of a chunk that are executed.
-        episodes: how many.
-        seed: of the noise, and of the first episode.
-        tolerance: of the sampler.
-        window: steps in flight; empty for the sampler's own.
-        deadline: milliseconds of a tick, where the mode has one.
-        check: estimate how far each chunk is from the one in order, and go on where that is too far.
-    """
-
-    mode: str
-    scheduler: str
-    steps: int
-    executed: int
-    episodes: int
-    seed: int
-    tolerance: float
-    window: str
-    deadline: float
-    check: bool
-
-
-@dataclass(frozen=True)
-class Count:
+class TickCost:
     """What one tick took."""
 
     rounds: int
@@ -62,45 +37,47 @@ class Count:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PolicyOutcome:
     """Episodes, and what their ticks took."""
 
     episodes: Sequence[Episode]
-    ticks: Sequence[Count]
+    ticks: Sequence[TickCost]
 
     @property
     def successes(self) -> int:
-        """Of the episodes."""
+        """Episodes that were done in time."""
         return sum(episode.success for episode in self.episodes)
 
     def figures(self) -> dict[str, float]:
-        """Means, and percentiles of the latency in milliseconds."""
-        low, high = success_interval(self.successes, len(self.episodes))
-        waits = sorted(tick.milliseconds for tick in self.ticks)
+        """Return means, and percentiles of the latency in milliseconds."""
+        count = len(self.episodes)
+        low, high = success_interval(self.successes, count)
+        latencies = sorted(tick.milliseconds for tick in self.ticks)
+        slow = min(len(latencies) - 1, round(SLOW_SHARE * len(latencies)))
         return {
-            "success": self.successes / len(self.episodes),
+            "success": self.successes / count,
             "low": low,
             "high": high,
             "reward": statistics.fmean(episode.reward for episode in self.episodes),
             "rounds": statistics.fmean(tick.rounds for tick in self.ticks),
             "evaluations": statistics.fmean(tick.evaluations for tick in self.ticks),
-            "median": statistics.median(waits),
-            "slowest": waits[min(len(waits) - 1, round(0.99 * len(waits)))],
+            "median": statistics.median(latencies),
+            "slowest": latencies[slow],
         }
 
 
 @dataclass(frozen=True)
-class Job:
+class PolicyJob:
     """A task and a policy for it."""
 
     task: RobotTask
     environment: Environment
     policy: ChunkPolicy
     scheduler: Any
-    window: Window
+    solve_options: SolveOptions
 
 
-def prepare(word: str, folder: Path | None, options: Options) -> Job:
+def prepare_policy(task_word: str, folder: Path | None, options: PolicyOptions) -> PolicyJob:
     """Load all that is needed.
 
     Raises:
@@ -108,40 +85,95 @@ def prepare(word: str, folder: Path | None, options: Options) -> Job:
         OSError: there is no policy in the folder.
         ValueError: the words make no sense, or the policy is of another task.
     """
-    task = names.task(word)
-    kind = words.choose(options.scheduler, names.SCHEDULERS, "--scheduler")
-    words.choose(options.mode, names.MODES, "--mode")
-    window = words.window(options.window) if options.window else WINDOW
-    if folder is None and not shipped_policy(task.name).is_dir():
-        raise ValueError(
-            f"no policy of {word} comes with forerun; type: forerun train-policy {word} --out my-policy, and then: "
-            f"forerun policy {word} --policy my-policy"
-        )
-    policy = ChunkPolicy.load(folder or shipped_policy(task.name))
+    task = words.find_task(task_word)
+    build_scheduler = words.choose_word(options.scheduler, words.POLICY_SCHEDULERS, "--scheduler")
+    words.choose_word(options.mode, words.MODES, "--mode")
+    solve_options = read_solve_options(window=options.window, tolerance=options.tolerance, advice="3e-3")
+    policy = _load_policy(task_word, task, folder)
     environment = task.environment()
+    _refuse_other_task(task_word, folder, policy, environment)
+    _refuse_numbers(options, policy)
+    return PolicyJob(task, environment, policy, build_scheduler(policy.scheduler), solve_options)
+
+
+def _load_policy(task_word: str, task: RobotTask, folder: Path | None) -> ChunkPolicy:
+    if folder is None:
+        folder = shipped_policy(task.name)
+        if not folder.is_dir():
+            raise ValueError(
+                f"no policy of {task_word} comes with forerun; type: forerun train-policy {task_word} --out my-policy, "
+                f"and then: forerun policy {task_word} --policy my-policy"
+            )
+    return ChunkPolicy.load(folder)
+
+
+def _refuse_other_task(task_word: str, folder: Path | None, policy: ChunkPolicy, environment: Environment) -> None:
     observed = len(environment.reset(0).observation)
     if observed != policy.shape.observed:
         raise ValueError(
-            f"the policy of {folder} sees {policy.shape.observed} numbers, but {word} shows {observed}; train one: "
-            f"forerun train-policy {word} --out {folder}"
+            f"the policy of {folder} sees {policy.shape.observed} numbers, but {task_word} shows {observed}; train "
+            f"one: forerun train-policy {task_word} --out {folder}"
         )
-    if not 1 <= options.executed <= policy.shape.horizon:
-        raise ValueError(
-            f"--executed {options.executed} of chunks of {policy.shape.horizon} actions; type --executed 8"
-        )
-    trained = policy.shape.train_steps
-    if not 1 <= options.steps <= trained:
-        raise ValueError(
-            f"--steps {options.steps} of a policy trained with {trained}; type --steps {trained}, or fewer"
-        )
-    return Job(task, environment, policy, kind(policy.scheduler), window)
 
 
-def ahead(job: Job, options: Options, watch: Callable[[Environment], None]) -> Outcome:
-    """Episodes in the mode that was asked for."""
+def _refuse_numbers(options: PolicyOptions, policy: ChunkPolicy) -> None:
+    horizon = policy.shape.horizon
+    if not 1 <= options.executed <= horizon:
+        raise ValueError(
+            f"--executed {options.executed} is more than the {horizon} actions of a chunk; type --executed 8"
+        )
+    trained_steps = policy.shape.train_steps
+    if not 1 <= options.steps <= trained_steps:
+        raise ValueError(
+            f"--steps {options.steps} is more than the {trained_steps} that the policy was trained with; type --steps "
+            f"{trained_steps}, or fewer"
+        )
+
+
+@dataclass
+class EpisodeRunner:
+    """Runs the episodes of a job, and counts what their ticks take.
+
+    Attributes:
+        job: what is run.
+        options: of the command.
+        answer: from an observation to a chunk and its cost.
+        signs: whether the grippers of a chunk count by their sign only.
+        ticks: what was counted.
+    """
+
+    job: PolicyJob
+    options: PolicyOptions
+    answer: Callable[[Tensor], tuple[Tensor, TickCost]]
+    signs: bool = False
+    ticks: list[TickCost] = field(default_factory=list)
+
+    def act(self, observation: Tensor) -> Tensor:
+        """Return the actions for an observation, and count the tick."""
+        chunk, cost = self.answer(observation)
+        self.ticks.append(cost)
+        return self.job.policy.decode_chunks(chunk, signs=self.signs)
+
+    def run_all(self, begin_episode: Callable[[], None], on_step: StepListener) -> PolicyOutcome:
+        """Run all episodes, one after another."""
+        episodes: list[Episode] = []
+        for number in range(self.options.episodes):
+            begin_episode()
+            episodes += run_episodes(
+                [self.job.environment],
+                self.act,
+                [FIRST_SEED + self.options.seed + number],
+                executed=self.options.executed,
+                on_step=on_step,
+            )
+        return PolicyOutcome(episodes, self.ticks)
+
+
+def run_ahead(job: PolicyJob, options: PolicyOptions, on_step: StepListener) -> PolicyOutcome:
+    """Run the episodes in the mode that was asked for."""
     shape = job.policy.shape
     grippers = tuple(range(job.task.displacements, shape.action))
-    mode = names.MODES[options.mode](options.deadline, job.policy.config["gripper"], grippers)
+    mode = words.MODES[options.mode](options.deadline, job.policy.config["gripper"], grippers)
     sampler = Sampler(
         job.policy,
         job.scheduler,
@@ -151,53 +183,39 @@ def ahead(job: Job, options: Options, watch: Callable[[Environment], None]) -> O
         observation=(shape.observed,),
         mode=mode,
         seed=options.seed,
-        window=job.window,
+        window=job.solve_options.settled().window,
         tolerance=options.tolerance,
         check=options.check,
     )
 
-    def tick(observation: Tensor) -> tuple[Tensor, Count]:
-        chunk, report = sampler.act(observation), sampler.report
+    def answer(observation: Tensor) -> tuple[Tensor, TickCost]:
+        chunk = sampler.act(observation)
+        report = sampler.report
         assert report is not None
-        return chunk, Count(report.rounds, report.evaluations, report.milliseconds)
+        return chunk, TickCost(report.rounds, report.evaluations, report.milliseconds)
 
-    signs = isinstance(mode, RTI)
-    return _episodes(job, options, tick, sampler.reset, watch, signs=signs)
+    runner = EpisodeRunner(job, options, answer, signs=isinstance(mode, RTI))
+    return runner.run_all(sampler.reset, on_step)
 
 
-def in_order(job: Job, options: Options) -> Outcome:
-    """The same episodes by the plain loop."""
+def run_in_order(job: PolicyJob, options: PolicyOptions) -> PolicyOutcome:
+    """Run the same episodes by the plain loop."""
     shape = job.policy.shape
     loop = InOrderSampler(
-        job.policy, job.scheduler, (1, shape.horizon, shape.action), steps=options.steps, seed=options.seed
+        job.policy,
+        job.scheduler,
+        (1, shape.horizon, shape.action),
+        steps=options.steps,
+        seed=options.seed,
     )
 
-    def tick(observation: Tensor) -> tuple[Tensor, Count]:
+    def answer(observation: Tensor) -> tuple[Tensor, TickCost]:
         chunk = loop.act(observation)
-        return chunk, Count(options.steps, options.steps, loop.milliseconds)
+        return chunk, TickCost(options.steps, options.steps, loop.milliseconds)
 
-    return _episodes(job, options, tick, lambda: None, lambda environment: None)
+    runner = EpisodeRunner(job, options, answer)
+    return runner.run_all(lambda: None, ignore_step)
 
 
-def _episodes(
-    job: Job,
-    options: Options,
-    tick: Callable[[Tensor], tuple[Tensor, Count]],
-    reset: Callable[[], None],
-    watch: Callable[[Environment], None],
-    *,
-    signs: bool = False,
-) -> Outcome:
-    ticks: list[Count] = []
-
-    def act(observation: Tensor) -> Tensor:
-        chunk, count = tick(observation)
-        ticks.append(count)
-        return job.policy.decode_chunks(chunk, signs=signs)
-
-    episodes = []
-    for number in range(options.episodes):
-        reset()
-        seed = FIRST_SEED + options.seed + number
-        episodes += run_episodes([job.environment], act, [seed], executed=options.executed, on_step=watch)
-    return Outcome(episodes, ticks)
+def ignore_step(environment: Environment) -> None:
+    """Do nothing after a step: the listener of whoever records nothing."""

@@ -2,140 +2,100 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
+from dataclasses import asdict
 
 import torch
 import typer
 
-from forerun.cli import words
-from forerun.cli.machine import environment, package
+from forerun.cli.kit import options as kit
+from forerun.cli.kit.command_line import repeat_line
+from forerun.cli.kit.machine import package_version, timing_facts
+from forerun.cli.kit.output_files import make_folders, write_summary
+from forerun.cli.kit.stopping import RunInterrupted, end_interrupted, failing_in_one_line
+from forerun.cli.kit.terminal import command_progress, refusing_input
+from forerun.cli.sample import options as own
 from forerun.cli.sample import ranks
-from forerun.cli.sample.job import prepare
-from forerun.cli.sample.options import PROMPT, Options, Settings
-from forerun.cli.sample.records import figures, write_figures, write_images, write_report
-from forerun.cli.sample.runs import Interrupted, Outcome, run
+from forerun.cli.sample.files import SampleFiles, sample_figures, write_images, write_report
+from forerun.cli.sample.job import prepare_sample
+from forerun.cli.sample.options import SampleOptions, SampleSettings
+from forerun.cli.sample.runs import SampleOutcome, run_sample
 from forerun.cli.sample.show import show_begin, show_end, show_figures
-from forerun.cli.terminal import console, errors, refuse, refusing
 from forerun.diffusion.pipelines.calls import NotUnderstood
-from forerun.engine.progress import Bar, Silent
-
-STOPPED = 130  # what a shell expects after Ctrl-C
-FAILED = 1
 
 
 def sample(
     context: typer.Context,
-    prompt: Annotated[str | None, typer.Argument(help="What to draw.", show_default=PROMPT)] = None,
+    prompt: own.PromptArgument = None,
     *,
-    pipeline: Annotated[
-        str | None,
-        typer.Option(help="Folder or id of a pipeline of diffusers.", metavar="FOLDER_OR_ID", show_default="shipped"),
-    ] = None,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(help=f"{', '.join(words.SCHEDULERS)}, or a class of diffusers.", show_default="the pipeline's"),
-    ] = None,
-    steps: Annotated[int, typer.Option(help="Of the scheduler.")] = 50,
-    guidance: Annotated[float | None, typer.Option(help="Guidance scale.", show_default="the pipeline's")] = None,
-    negative: Annotated[str | None, typer.Option(help="What not to draw.")] = None,
-    images: Annotated[int, typer.Option(help="Images of the prompt.")] = 1,
-    seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
-    tolerance: Annotated[
-        float | None,
-        typer.Option(help="How far from the run in order: rms, in units of the samples.", show_default="1e-3"),
-    ] = None,
-    method: Annotated[str, typer.Option(help=f"{', '.join(words.METHODS)}.")] = "secant",
-    window: Annotated[
-        str | None,
-        typer.Option(help=f"{', '.join(words.WINDOWS)}, or a number.", show_default="auto with --pipeline, else full"),
-    ] = None,
-    max_batch: Annotated[int | None, typer.Option(help="Steps in one call of the network, at most.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
-    dtype: Annotated[str, typer.Option(help=f"{', '.join(words.DTYPES)}.")] = "float32",
-    threads: Annotated[int, typer.Option(min=1, help="Threads that torch may use.")] = 1,
-    out: Annotated[Path, typer.Option(help="Folder for the images and the figures.")] = Path("forerun-out"),
-    report: Annotated[Path | None, typer.Option(help="Write a page of the run, one HTML file.")] = None,
-    compare: Annotated[bool, typer.Option(help="Run it in order too.")] = True,
-    strict: Annotated[bool, typer.Option(help="Fail rather than run in order what is not understood.")] = False,
+    pipeline: own.PipelineOption = None,
+    scheduler: own.SchedulerOption = None,
+    steps: own.StepsOption = 50,
+    guidance: own.GuidanceOption = None,
+    negative: own.NegativeOption = None,
+    images: own.ImagesOption = 1,
+    seed: kit.SeedOption = kit.DEFAULT_SEED,
+    tolerance: own.ToleranceOption = None,
+    method: kit.MethodOption = kit.DEFAULT_METHOD,
+    window: own.UsualWindowOption = None,
+    max_batch: own.MaxBatchOption = None,
+    device: kit.DeviceOption = kit.DEFAULT_DEVICE,
+    dtype: own.DtypeOption = "float32",
+    threads: kit.ThreadsOption = kit.DEFAULT_THREADS,
+    out: kit.OutOption = kit.DEFAULT_OUT,
+    report: kit.ReportOption = None,
+    compare: kit.CompareOption = True,
+    strict: own.StrictOption = False,
 ) -> None:
     """Draw what a prompt says, ahead of order, and compare with the pipeline's own run."""
     torch.set_num_threads(threads)
-    ranks.hush()
-    with refusing():
-        usual = "full" if pipeline is None else "auto"
-        options = Options.of({**context.params, "window": window or usual, "device": ranks.place(device)})
-        settings = Settings.of(options, ranks.count())
-        for folder in (out, *([report.parent] if report else [])):
-            folder.mkdir(parents=True, exist_ok=True)
-    with ranks.together(settings.device) as first, _stopping():
-        outcome = _run(options, settings, compare=compare)
-        if first:
-            _keep(outcome, options, settings, Files(out, report, _again(context)))
+    ranks.silence_other_ranks()
+    with refusing_input():
+        options = SampleOptions.from_parameters(context.params)
+        settings = SampleSettings.from_options(options, ranks.count_ranks())
+        make_folders(out, None if report is None else report.parent)
+    files = SampleFiles(out, report, _repeat_line(context))
+    with ranks.process_group(settings.device) as is_first, _ending_in_one_line():
+        machine = {**timing_facts(settings.device), "diffusers": package_version("diffusers")}
+        outcome = _run(options, settings, machine, compare=compare)
+        if is_first:
+            _write_files(outcome, options, machine, files)
 
 
-@dataclass(frozen=True)
-class Files:
-    """Where to write, and the line that would write it again."""
-
-    out: Path
-    report: Path | None
-    command: str
-
-
-def _run(options: Options, settings: Settings, *, compare: bool) -> Outcome:
-    with refusing():
-        job = prepare(options, settings)
-    show_begin(job, options, settings.device)
-    outcome = run(job, options, settings, compare=compare, progress=Bar(leave=False) if _watched() else Silent())
-    ranks.agree([outcome.ahead.sample, *outcome.ahead.pictures], settings.device)
+def _run(options: SampleOptions, settings: SampleSettings, machine: dict[str, str], *, compare: bool) -> SampleOutcome:
+    with refusing_input():
+        job = prepare_sample(options, settings)
+    show_begin(job, options, machine)
+    outcome = run_sample(job, options, settings, compare=compare, progress=command_progress())
+    ranks.require_agreement([outcome.ahead.sample, *outcome.ahead.pictures], settings.device)
     return outcome
 
 
-def _keep(outcome: Outcome, options: Options, settings: Settings, files: Files) -> None:
-    machine = {**environment(settings.device), "diffusers": package("diffusers")}
+def _write_files(outcome: SampleOutcome, options: SampleOptions, machine: dict[str, str], files: SampleFiles) -> None:
     names = write_images(outcome, files.out)
-    found = figures(outcome, names)
-    write_figures(found, machine, options, files.out)
-    show_figures(found, options.window)
-    moving = files.report is None or write_report(outcome, machine, files.command, files.report)
-    show_end(names, files.out, files.report, moving=moving)
-
-
-def _watched() -> bool:
-    return errors.is_terminal and not errors.quiet
+    figures = sample_figures(outcome, names)
+    write_summary(files.out, machine=machine, options=asdict(options), jobs=[figures])
+    show_figures(figures, options.window)
+    with_frames = files.report is not None and write_report(outcome, machine, files.command, files.report)
+    show_end(names, files.out, files.report, with_frames=with_frames)
 
 
 @contextmanager
-def _stopping() -> Iterator[None]:
-    """Ctrl-C, and what goes wrong in a run, end the command with a line."""
+def _ending_in_one_line() -> Iterator[None]:
+    """End the command with a line after Ctrl-C, and where a run fails."""
     try:
-        yield
-    except (Interrupted, KeyboardInterrupt) as stopped:
-        console.print(f"[yellow]Interrupted[/yellow] {stopped}".rstrip() + ". Nothing was written.", soft_wrap=True)
-        raise typer.Exit(STOPPED) from None
-    except (NotUnderstood, RuntimeError, ValueError, TypeError) as error:
-        if isinstance(error, typer.Exit):
-            raise
-        refuse(str(error), code=FAILED)
+        with failing_in_one_line(NotUnderstood):
+            yield
+    except RunInterrupted as interrupted:
+        end_interrupted(f" {interrupted.reached}. Nothing was written.")
+    except KeyboardInterrupt:
+        end_interrupted(". Nothing was written.")
 
 
-def _again(context: typer.Context) -> str:
-    """The line that repeats this run: with all that was given."""
-    given = [name for name in context.params if "COMMANDLINE" in str(context.get_parameter_source(name))]
-    parts = ["forerun", "sample"]
-    if ranks.count() > 1:
-        parts = ["torchrun", f"--nproc-per-node={ranks.count()}", "-m", *parts]
-    if "prompt" in given:
-        parts.append(context.params["prompt"])
-    for name in given:
-        value, option = context.params[name], name.replace("_", "-")
-        if isinstance(value, bool):
-            parts.append(f"--{option}" if value else f"--no-{option}")
-        elif name != "prompt":
-            parts += [f"--{option}", str(value)]
-    return shlex.join(parts)
+def _repeat_line(context: typer.Context) -> str:
+    """Return the line that repeats this run, with as many processes."""
+    if ranks.count_ranks() == 1:
+        return repeat_line(context)
+    launcher = ("torchrun", f"--nproc-per-node={ranks.count_ranks()}", "-m", "forerun")
+    return repeat_line(context, launcher=launcher)

@@ -1,8 +1,7 @@
-"""A job: a pipeline of diffusers, and the arguments of its call."""
+"""The job of `forerun sample`: a pipeline of diffusers, and the arguments of its call."""
 
 from __future__ import annotations
 
-import inspect
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -14,14 +13,12 @@ import torch
 from torch import Tensor
 
 from forerun.cli import words
-from forerun.cli.sample.options import GUIDANCE, PROMPT, Options, Settings
-
-PYTHON = "use it from Python, inside of `with forerun.diffusion.parallel(pipe):`"
-COUNTS = ("num_images_per_prompt", "batch_size")  # how pipelines call the number of images
+from forerun.cli.sample.call_arguments import PYTHON_ADVICE, call_arguments
+from forerun.cli.sample.options import SampleOptions, SampleSettings
 
 
 @dataclass(frozen=True)
-class Job:
+class SampleJob:
     """A pipeline, ready to run.
 
     Attributes:
@@ -35,10 +32,18 @@ class Job:
     seed: int
 
     @property
+    def pipeline_name(self) -> str:
+        """The name of the pipeline's class."""
+        return type(self.pipe).__name__
+
+    @property
     def name(self) -> str:
-        """Its scheduler and its steps."""
-        kind = type(self.pipe.scheduler).__name__
-        scheduler = next((word for word, name in words.SCHEDULERS.items() if name == kind), kind)
+        """The scheduler and its steps."""
+        scheduler = type(self.pipe.scheduler).__name__
+        for word, class_name in words.PIPELINE_SCHEDULERS.items():
+            if class_name == scheduler:
+                scheduler = word
+                break
         return f"{scheduler}, {self.arguments['num_inference_steps']} steps"
 
     @property
@@ -46,40 +51,42 @@ class Job:
         """What the images shall show."""
         return self.arguments.get("prompt")
 
-    def call(self, steps: int | None = None) -> list[Tensor]:
-        """Run the pipeline; its images, uint8 `(H, W, 3)`.
+    def draw_images(self, steps: int | None = None) -> list[Tensor]:
+        """Run the pipeline and return its images, uint8 `(H, W, 3)`.
 
         Raises:
             ValueError: it makes something else.
         """
-        changed = {} if steps is None else {"num_inference_steps": steps}
+        arguments = dict(self.arguments)
+        if steps is not None:
+            arguments["num_inference_steps"] = steps
         generator = torch.Generator().manual_seed(self.seed)
-        output = self.pipe(**{**self.arguments, **changed}, generator=generator)
+        output = self.pipe(**arguments, generator=generator)
         if not hasattr(output, "images"):
-            raise ValueError(f"{type(self.pipe).__name__} makes {', '.join(output)}, no images; {PYTHON}")
-        return [_tensor(image.convert("RGB")) for image in output.images]
+            raise ValueError(f"{self.pipeline_name} makes {', '.join(output)}, not images; {PYTHON_ADVICE}")
+        return [_image_tensor(image.convert("RGB")) for image in output.images]
 
 
-def prepare(options: Options, settings: Settings) -> Job:
+def prepare_sample(options: SampleOptions, settings: SampleSettings) -> SampleJob:
     """Load the pipeline, with the scheduler that was asked for.
 
     Raises:
         OSError: there is no such pipeline.
         ImportError: it needs a package that is not installed.
-        ValueError: it does not take what was given, or needs more.
+        ValueError: it does not take an option, or needs more.
     """
-    with _quiet():
-        kind = None if settings.scheduler is None else _scheduler(settings.scheduler)
-        pipe = _load(options, settings)
-        if kind is not None:
-            pipe.scheduler = kind.from_config(pipe.scheduler.config)
+    with _quiet_libraries():
+        pipe = _load_pipeline(options, settings)
+        if settings.scheduler is not None:
+            scheduler_class = _scheduler_class(settings.scheduler)
+            pipe.scheduler = scheduler_class.from_config(pipe.scheduler.config)
         pipe.to(settings.device)
     _refuse_pipeline(options, pipe)
     pipe.set_progress_bar_config(disable=True)
-    return Job(pipe, _arguments(options, pipe), options.seed)
+    return SampleJob(pipe, call_arguments(options, pipe), options.seed)
 
 
-def _load(options: Options, settings: Settings) -> Any:
+def _load_pipeline(options: SampleOptions, settings: SampleSettings) -> Any:
     if options.pipeline is None:
         from forerun.worlds.scenes.load import load_scenes_pipeline
 
@@ -92,67 +99,44 @@ def _load(options: Options, settings: Settings) -> Any:
         raise ValueError(f"--pipeline {options.pipeline} could not be loaded: {error}") from error
 
 
-def _refuse_pipeline(options: Options, pipe: Any) -> None:
-    scheduler, name = getattr(pipe, "scheduler", None), type(pipe).__name__
+def _refuse_pipeline(options: SampleOptions, pipe: Any) -> None:
+    name = type(pipe).__name__
+    scheduler = getattr(pipe, "scheduler", None)
     if scheduler is None:
         raise ValueError(f"{name} has no scheduler, so it has no steps to run ahead of")
     if hasattr(pipe, "video_processor"):
-        raise ValueError(f"{name} makes videos, no images; {PYTHON}")
-    trained = scheduler.config.get("num_train_timesteps")
-    if trained is not None and options.steps > trained:
+        raise ValueError(f"{name} makes videos, not images; {PYTHON_ADVICE}")
+    trained_steps = scheduler.config.get("num_train_timesteps")
+    if trained_steps is not None and options.steps > trained_steps:
         raise ValueError(
-            f"--steps {options.steps} is more than the {trained} that the pipeline was trained with; type --steps 50, "
-            f"or any up to {trained}"
+            f"--steps {options.steps} is more than the {trained_steps} that the pipeline was trained with; type "
+            f"--steps 50, or any up to {trained_steps}"
         )
 
 
-def _scheduler(name: str) -> Any:
-    """A class of diffusers; it will take over the settings of the pipeline's own scheduler."""
+def _scheduler_class(name: str) -> Any:
+    """Return a class of diffusers, which will take over the settings of the pipeline's own scheduler."""
     import diffusers
 
-    kind = getattr(diffusers, name, None)
-    if kind is None or not hasattr(kind, "from_config"):
+    scheduler_class = getattr(diffusers, name, None)
+    if scheduler_class is None or not hasattr(scheduler_class, "from_config"):
+        names = [name for name in dir(diffusers) if name.endswith("Scheduler") and "Flax" not in name]
         raise ValueError(
-            f"--scheduler {name} is no class of diffusers {diffusers.__version__}; its schedulers are "
-            f"{', '.join(each for each in dir(diffusers) if each.endswith('Scheduler') and 'Flax' not in each)}"
+            f"--scheduler {name} is not a class of diffusers {diffusers.__version__}; its schedulers are "
+            f"{', '.join(names)}"
         )
-    return kind
+    return scheduler_class
 
 
-def _arguments(options: Options, pipe: Any) -> dict[str, Any]:
-    """Of the pipeline's call; one that it does not take, or that it needs besides, is refused."""
-    shipped, name = options.pipeline is None, type(pipe).__name__
-    taken = inspect.signature(pipe.__call__).parameters
-    count = next((each for each in COUNTS if each in taken), "num_images_per_prompt")
-    wanted = {
-        "prompt": ("PROMPT", options.prompt or (PROMPT if shipped else None)),
-        "num_inference_steps": ("--steps", options.steps),
-        "guidance_scale": ("--guidance", GUIDANCE if shipped and options.guidance is None else options.guidance),
-        "negative_prompt": ("--negative", options.negative),
-        count: ("--images", options.images if options.images > 1 else None),
-    }
-    given = {key: value for key, (_, value) in wanted.items() if value is not None}
-    for key in given:
-        if key not in taken:
-            raise ValueError(f"{name} takes no {key}; leave {wanted[key][0]} out")
-    if "prompt" in taken and "prompt" not in given:
-        raise ValueError(f'{name} draws what it is told; type forerun sample --pipeline {options.pipeline} "a prompt"')
-    rest = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    needed = [key for key, each in taken.items() if each.default is each.empty and each.kind not in rest]
-    missing = [key for key in needed if key not in given]
-    if missing:
-        raise ValueError(f"{name} needs {', '.join(missing)} too, which this command cannot give; {PYTHON}")
-    return given
-
-
-def _tensor(image: Any) -> Tensor:
-    wide, high = image.size
-    return torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).reshape(high, wide, 3)
+def _image_tensor(image: Any) -> Tensor:
+    width, height = image.size
+    pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+    return pixels.reshape(height, width, 3)
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the bars and the advice that libraries print while they load."""
+def _quiet_libraries() -> Iterator[None]:
+    """Keep back the bars and the advice that libraries print while they load."""
     import diffusers.utils.logging
     import transformers.utils.logging
 

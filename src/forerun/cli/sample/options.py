@@ -1,28 +1,62 @@
-"""The words of `forerun sample`, and what is wrong with them before anything is loaded."""
+"""The options of `forerun sample`, and what is wrong with them before anything is loaded."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+import typer
 
 from forerun.cli import words
+from forerun.cli.kit.options import WINDOW_HELP, gather_options
+from forerun.cli.kit.solve_options import read_solve_options
+from forerun.cli.sample import ranks
 from forerun.engine.backends import Backend, Distributed, Local
-from forerun.engine.methods import Method
-from forerun.engine.windows import Window
+from forerun.engine.options import SolveOptions
 from forerun.worlds.scenes import captions
 
-PROMPT = "a red torus left of a blue cube"
-GUIDANCE = 2.0  # of the shipped pipeline, which is small: more of it bends the edges
-INDEX = "model_index.json"  # what makes a folder a pipeline
+SHIPPED_PROMPT = "a red torus left of a blue cube"
+SHIPPED_GUIDANCE = 2.0  # the shipped pipeline is small: more of it bends the edges
+PIPELINE_INDEX = "model_index.json"  # what makes a folder a pipeline
+
+PromptArgument = Annotated[str | None, typer.Argument(help="What to draw.", show_default=SHIPPED_PROMPT)]
+PipelineOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder or id of a pipeline of diffusers.",
+        metavar="FOLDER_OR_ID",
+        show_default="shipped",
+    ),
+]
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option(
+        help=f"{', '.join(words.PIPELINE_SCHEDULERS)}, or a class of diffusers.",
+        show_default="the pipeline's",
+    ),
+]
+StepsOption = Annotated[int, typer.Option(help="Steps of the scheduler.")]
+GuidanceOption = Annotated[float | None, typer.Option(help="Guidance scale.", show_default="the pipeline's")]
+NegativeOption = Annotated[str | None, typer.Option(help="What not to draw.")]
+ImagesOption = Annotated[int, typer.Option(help="Images of the prompt.")]
+ToleranceOption = Annotated[
+    float | None,
+    typer.Option(help="How far from the run in order: rms, in units of the samples.", show_default="1e-3"),
+]
+UsualWindowOption = Annotated[
+    str | None, typer.Option(help=WINDOW_HELP, show_default="auto with --pipeline, else full")
+]
+MaxBatchOption = Annotated[int | None, typer.Option(help="Steps in one call of the network, at most.")]
+DtypeOption = Annotated[str, typer.Option(help=f"{', '.join(words.DTYPES)}.")]
+StrictOption = Annotated[bool, typer.Option(help="Fail rather than run in order what is not understood.")]
 
 
 @dataclass(frozen=True)
-class Options:
+class SampleOptions:
     """What decides the images and the way to them, in the words of the command line."""
 
     prompt: str | None
@@ -42,25 +76,30 @@ class Options:
     strict: bool
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Options:
-        """From all that the command was given, of which the rest is about its files."""
-        return cls(**{each.name: given[each.name] for each in fields(cls)})
+    def from_parameters(cls, parameters: Mapping[str, Any]) -> SampleOptions:
+        """Return the options of the command's parameters, with the usual window and the device of this process.
+
+        Raises:
+            ValueError: one GPU was named for several processes.
+        """
+        usual_window = "full" if parameters["pipeline"] is None else "auto"
+        window = parameters["window"] or usual_window
+        device = ranks.choose_rank_device(parameters["device"])
+        return gather_options(cls, {**parameters, "window": window, "device": device})
 
 
 @dataclass(frozen=True)
-class Settings:
-    """The objects behind the words."""
+class SampleSettings:
+    """The objects that the words of the options stand for."""
 
-    method: Method
-    window: Window
+    solve_options: SolveOptions
     device: torch.device
     dtype: torch.dtype
-    backend: Backend
     scheduler: str | None  # a class of diffusers
 
     @classmethod
-    def of(cls, options: Options, ranks: int) -> Settings:
-        """Everything that can be known without diffusers and without weights.
+    def from_options(cls, options: SampleOptions, ranks: int) -> SampleSettings:
+        """Return everything that can be known without diffusers and without weights.
 
         Raises:
             ImportError: diffusers is missing.
@@ -68,37 +107,52 @@ class Settings:
         """
         _refuse_numbers(options)
         _refuse_prompt(options)
+        solve_options = read_solve_options(
+            method=options.method,
+            window=options.window,
+            tolerance=options.tolerance,
+        )
+        scheduler = options.scheduler
+        if scheduler is not None:
+            scheduler = words.find_scheduler(scheduler)
         settings = cls(
-            words.choose(options.method, words.METHODS, "--method"),
-            words.window(options.window),
-            words.device(options.device),
-            words.choose(options.dtype, words.DTYPES, "--dtype"),
-            Distributed(max_batch=options.max_batch) if ranks > 1 else Local(options.max_batch),
-            None if options.scheduler is None else words.scheduler(options.scheduler),
+            solve_options=replace(solve_options, backend=_choose_backend(options.max_batch, ranks)),
+            device=words.find_device(options.device),
+            dtype=words.choose_word(options.dtype, words.DTYPES, "--dtype"),
+            scheduler=scheduler,
         )
         _refuse_folder(options.pipeline)
-        missing = [name for name in ("diffusers", "transformers") if find_spec(name) is None]
-        if missing:
-            raise ImportError(
-                f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed, and the pipelines are "
-                "theirs: pip install 'forerun[diffusers]'"
-            )
+        _require_packages()
         return settings
 
 
-def _refuse_numbers(options: Options) -> None:
+def _choose_backend(max_batch: int | None, ranks: int) -> Backend:
+    if ranks > 1:
+        return Distributed(max_batch=max_batch)
+    return Local(max_batch)
+
+
+def _require_packages() -> None:
+    missing = [name for name in ("diffusers", "transformers") if find_spec(name) is None]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        raise ImportError(
+            f"{' and '.join(missing)} {verb} not installed, and the pipelines are theirs: "
+            "pip install 'forerun[diffusers]'"
+        )
+
+
+def _refuse_numbers(options: SampleOptions) -> None:
     if options.steps < 2:
         raise ValueError(f"--steps {options.steps} leaves nothing to run ahead of; type --steps 50, or any from 2 on")
     if options.images < 1:
         raise ValueError(f"--images {options.images} draws nothing; type --images 1, or more")
     if options.max_batch is not None and options.max_batch < 1:
         raise ValueError(f"--max-batch {options.max_batch} evaluates nothing; type --max-batch 16, or leave it out")
-    if options.tolerance is not None and not 0 <= options.tolerance < float("inf"):
-        raise ValueError(f"--tolerance {options.tolerance:g} is no distance; type --tolerance 1e-3, or leave it out")
 
 
-def _refuse_prompt(options: Options) -> None:
-    """What the shipped pipeline cannot draw."""
+def _refuse_prompt(options: SampleOptions) -> None:
+    """Refuse what the shipped pipeline cannot draw."""
     if options.pipeline is not None:
         return
     for name, text in (("prompt", options.prompt), ("--negative", options.negative)):
@@ -112,16 +166,21 @@ def _refuse_prompt(options: Options) -> None:
 
 
 def _refuse_folder(pipeline: str | None) -> None:
-    """What is neither a folder with a pipeline nor an id."""
+    """Refuse what is neither a folder with a pipeline nor an id."""
     if pipeline is None:
         return
     folder = Path(pipeline)
-    if folder.exists() and not (folder / INDEX).is_file():
+    if not folder.exists():
+        _refuse_id(pipeline)
+    elif not (folder / PIPELINE_INDEX).is_file():
         raise ValueError(
-            f"--pipeline {pipeline} is no pipeline: there is no {INDEX} in it; name the folder that "
-            "pipe.save_pretrained(FOLDER) wrote"
+            f"--pipeline {pipeline} must be the folder of a pipeline, and there is no {PIPELINE_INDEX} in it; name the "
+            "folder that pipe.save_pretrained(FOLDER) wrote"
         )
-    if not folder.exists() and (pipeline.count("/") != 1 or pipeline.startswith((".", "/", "~"))):
+
+
+def _refuse_id(pipeline: str) -> None:
+    if pipeline.count("/") != 1 or pipeline.startswith((".", "/", "~")):
         raise ValueError(
             f"--pipeline {pipeline} is neither a folder that exists nor an id; name a folder that "
             "pipe.save_pretrained(FOLDER) wrote, or an id such as stable-diffusion-v1-5/stable-diffusion-v1-5"

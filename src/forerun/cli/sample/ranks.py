@@ -11,36 +11,36 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from forerun.cli.terminal import console, errors
+from forerun.cli.kit.terminal import console, errors
 
 
-def count() -> int:
-    """Processes that torchrun started; 1 without it."""
+def count_ranks() -> int:
+    """Return the number of processes that torchrun started; 1 without it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def place(device: str) -> str:
-    """The device of this process: under torchrun, each of a machine has a GPU of its own.
+def choose_rank_device(device: str) -> str:
+    """Return the device of this process: under torchrun, each of a machine has a GPU of its own.
 
     Raises:
         ValueError: one GPU was named for all of them.
     """
-    if count() == 1 or not device.startswith("cuda"):
+    if count_ranks() == 1 or not device.startswith("cuda"):
         return device
     if device != "cuda":
         raise ValueError(f"--device {device} would put all processes on one GPU; under torchrun, type --device cuda")
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
 
 
-def hush() -> None:
-    """All processes but the first print nothing."""
+def silence_other_ranks() -> None:
+    """Let all processes but the first print nothing."""
     console.quiet = errors.quiet = int(os.environ.get("RANK", "0")) > 0
 
 
 @contextmanager
-def together(device: torch.device) -> Iterator[bool]:
-    """The process group of a job, where there are several processes; whether this is the one that writes."""
-    if count() == 1:
+def process_group(device: torch.device) -> Iterator[bool]:
+    """Join the process group of a job, where there are several processes; yields whether this one writes."""
+    if count_ranks() == 1:
         yield True
         return
     if device.type == "cuda":
@@ -52,18 +52,25 @@ def together(device: torch.device) -> Iterator[bool]:
         dist.destroy_process_group()
 
 
-def agree(tensors: Sequence[Tensor], device: torch.device) -> None:
-    """Make sure that all processes have the same, bit by bit.
+def require_agreement(tensors: Sequence[Tensor], device: torch.device) -> None:
+    """Make sure that all processes have the same tensors, bit by bit.
 
     Raises:
         RuntimeError: they have not.
     """
-    if count() == 1:
+    if count_ranks() == 1:
         return
-    digest = hashlib.sha256(b"".join(bytes(each.cpu().contiguous().view(torch.uint8).flatten()) for each in tensors))
-    own = torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8).to(device)
-    found = [torch.empty_like(own) for _ in range(count())]
-    dist.all_gather(found, own)
-    others = [rank for rank, each in enumerate(found) if not torch.equal(each, found[0])]
+    digest = _digest(tensors).to(device)
+    gathered = [torch.empty_like(digest) for _ in range(count_ranks())]
+    dist.all_gather(gathered, digest)
+    others = [str(rank) for rank, other in enumerate(gathered) if not torch.equal(other, gathered[0])]
     if others:
-        raise RuntimeError(f"ranks {', '.join(map(str, others))} ended with another image than rank 0; report this")
+        raise RuntimeError(f"ranks {', '.join(others)} ended with another image than rank 0; report this")
+
+
+def _digest(tensors: Sequence[Tensor]) -> Tensor:
+    """Return a hash of all bytes, uint8 `(32,)`."""
+    sha = hashlib.sha256()
+    for tensor in tensors:
+        sha.update(bytes(tensor.cpu().contiguous().view(torch.uint8).flatten()))
+    return torch.frombuffer(bytearray(sha.digest()), dtype=torch.uint8)

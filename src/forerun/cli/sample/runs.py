@@ -5,28 +5,28 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
-import torch
 from torch import Tensor, nn
 
-from forerun.cli.sample.frames import Watch
-from forerun.cli.sample.job import Job
-from forerun.cli.sample.options import Options, Settings
+from forerun.cli.kit.stopping import RunInterrupted
+from forerun.cli.sample.frames import SampleWatch
+from forerun.cli.sample.job import SampleJob
+from forerun.cli.sample.options import SampleOptions, SampleSettings
 from forerun.diffusion.pipelines.blend import NoisingCall
 from forerun.diffusion.pipelines.hooks import PendingCall, PipelineObserver, watch_pipeline
 from forerun.diffusion.pipelines.parallel import parallel
-from forerun.engine.options import SolveOptions
+from forerun.engine.methods import Secant
 from forerun.engine.progress import Progress, Silent
 from forerun.engine.solution import Solution
 from forerun.view import Deviation
 
-WARM_UP = 8  # steps of the runs before any is timed, on a CPU; on a GPU, where new shapes cost more, all
+WARM_UP_STEPS = 8  # of the runs before any is timed, on a CPU; on a GPU, where new shapes cost more, all
 
 
 @dataclass(frozen=True)
-class Run:
+class PipelineRunResult:
     """A run of a job.
 
     Attributes:
@@ -43,7 +43,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SampleOutcome:
     """A job, done.
 
     Attributes:
@@ -54,37 +54,39 @@ class Outcome:
         in_order: the pipeline without forerun; None where it was not asked for.
     """
 
-    job: Job
-    ahead: Run
+    job: SampleJob
+    ahead: PipelineRunResult
     solution: Solution
-    watch: Watch
-    in_order: Run | None
+    watch: SampleWatch
+    in_order: PipelineRunResult | None
 
     @property
     def deviation(self) -> Deviation | None:
-        """Of the final samples."""
-        return None if self.in_order is None else Deviation.between(self.ahead.sample, self.in_order.sample, 1)
+        """The deviation of the final samples; None where there is nothing to compare with."""
+        if self.in_order is None:
+            return None
+        return Deviation.between(self.ahead.sample, self.in_order.sample, 1)
 
     @property
     def speed_up(self) -> float | None:
-        """Time in order over time ahead."""
-        return None if self.in_order is None else self.in_order.seconds / self.ahead.seconds
+        """Time in order over time ahead; None where there is nothing to compare with."""
+        if self.in_order is None:
+            return None
+        return self.in_order.seconds / self.ahead.seconds
 
     @property
     def differences(self) -> list[Tensor]:
         """How far the images are apart, uint8 `(H, W, 3)`; none where there is nothing to compare with."""
         if self.in_order is None:
             return []
-        pairs = zip(self.ahead.pictures, self.in_order.pictures, strict=True)
-        return [(ours.int() - theirs.int()).abs().byte() for ours, theirs in pairs]
-
-
-class Interrupted(Exception):
-    """Raised where the user pressed Ctrl-C; says what was reached."""
+        differences = []
+        for ours, theirs in zip(self.ahead.pictures, self.in_order.pictures, strict=True):
+            differences.append((ours.int() - theirs.int()).abs().byte())
+        return differences
 
 
 @final
-class Tape(PipelineObserver):
+class LoopTape(PipelineObserver):
     """Counts the steps of a loop, and keeps the sample that it ends in; changes nothing."""
 
     def __init__(self) -> None:
@@ -107,74 +109,74 @@ class Tape(PipelineObserver):
         return result
 
 
-def run(job: Job, options: Options, settings: Settings, *, compare: bool, progress: Progress) -> Outcome:
+def run_sample(
+    job: SampleJob, options: SampleOptions, settings: SampleSettings, *, compare: bool, progress: Progress
+) -> SampleOutcome:
     """Run a job ahead; and before it in order, both after a warm-up, where they are to be compared.
 
     Raises:
-        Interrupted: Ctrl-C.
+        RunInterrupted: Ctrl-C.
         ValueError: the pipeline has no loop.
     """
     in_order = None
     if compare:
-        steps = None if settings.device.type == "cuda" else min(WARM_UP, options.steps)
-        _ahead(job, options, settings, Silent(), steps)
-        in_order = _in_order(job, settings.device)
-    return _ahead(job, options, settings, progress, in_order=in_order)
+        on_gpu = settings.device.type == "cuda"
+        warm_up_steps = None if on_gpu else min(WARM_UP_STEPS, options.steps)
+        _run_ahead(job, settings, strict=options.strict, progress=Silent(), steps=warm_up_steps)
+        in_order = _run_in_order(job)
+    outcome = _run_ahead(job, settings, strict=options.strict, progress=progress)
+    return replace(outcome, in_order=in_order)
 
 
-def _in_order(job: Job, device: torch.device) -> Run:
-    tape = Tape()
+def _run_in_order(job: SampleJob) -> PipelineRunResult:
+    tape = LoopTape()
     try:
         with watch_pipeline(job.pipe, tape):
-            pictures, seconds = _timed(job.call, device)
+            pictures, seconds = _time_call(job.draw_images)
     except KeyboardInterrupt:
-        raise Interrupted(f"in order, after {tape.steps} steps; no step was run ahead yet") from None
+        raise RunInterrupted(f"in order, after {tape.steps} steps; no step was run ahead yet") from None
     if tape.sample is None:
-        raise ValueError(f"{type(job.pipe).__name__} never stepped its scheduler, so there is no loop to run ahead of")
-    return Run(pictures, tape.sample, tape.steps, seconds)
+        raise _without_loop(job)
+    return PipelineRunResult(pictures, tape.sample, tape.steps, seconds)
 
 
-def _ahead(
-    job: Job,
-    options: Options,
-    settings: Settings,
-    progress: Progress,
-    steps: int | None = None,
-    *,
-    in_order: Run | None = None,
-) -> Outcome:
-    watch = Watch()
+def _run_ahead(
+    job: SampleJob, settings: SampleSettings, *, strict: bool, progress: Progress, steps: int | None = None
+) -> SampleOutcome:
+    watch = SampleWatch()
+    solve_options = replace(
+        settings.solve_options,
+        method=watch.watch_method(settings.solve_options.method or Secant()),
+        progress=progress,
+        callback=watch.follow_round,
+    )
     try:
         with (
             warnings.catch_warnings(),
-            parallel(
-                job.pipe,
-                strict=options.strict,
-                options=SolveOptions(
-                    method=watch.method(settings.method),
-                    window=settings.window,
-                    tolerance=options.tolerance,
-                    backend=settings.backend,
-                    progress=progress,
-                    callback=watch.follow,
-                ),
-            ) as ahead,
+            parallel(job.pipe, options=solve_options, strict=strict) as pipeline_run,
         ):
-            warnings.filterwarnings("ignore", "forerun: ", RuntimeWarning)  # what they say are notes of the solution
-            pictures, seconds = _timed(lambda: job.call(steps), settings.device)
+            warnings.filterwarnings("ignore", "forerun: ", RuntimeWarning)  # they are notes of the solution too
+            pictures, seconds = _time_call(lambda: job.draw_images(steps))
     except KeyboardInterrupt:
-        reached, made = "before the first round", ""
-        if watch.event is not None:
-            reached = f"{watch.event.step} of {watch.event.length} steps were accepted"
-            made = f", after {watch.rounds} rounds"
-        raise Interrupted(f"ahead of order; {reached}{made}") from None
-    solution = ahead.solution
+        raise RunInterrupted(f"ahead of order; {_progress_words(watch)}") from None
+    solution = pipeline_run.solution
     if solution is None:
-        raise ValueError(f"{type(job.pipe).__name__} never stepped its scheduler, so there is no loop to run ahead of")
-    return Outcome(job, Run(pictures, solution.state, solution.step, seconds), solution, watch, in_order)
+        raise _without_loop(job)
+    ahead = PipelineRunResult(pictures, solution.state, solution.step, seconds)
+    return SampleOutcome(job, ahead, solution, watch, in_order=None)
 
 
-def _timed(call: Callable[[], list[Tensor]], device: torch.device) -> tuple[list[Tensor], float]:
-    begun = time.perf_counter()
+def _progress_words(watch: SampleWatch) -> str:
+    if watch.event is None:
+        return "before the first round"
+    return f"{watch.event.step} of {watch.event.length} steps were accepted, after {watch.rounds} rounds"
+
+
+def _without_loop(job: SampleJob) -> ValueError:
+    return ValueError(f"{job.pipeline_name} never stepped its scheduler, so there is no loop to run ahead of")
+
+
+def _time_call(call: Callable[[], list[Tensor]]) -> tuple[list[Tensor], float]:
+    begin = time.perf_counter()
     pictures = call()  # images on the CPU: the device is done
-    return pictures, time.perf_counter() - begun
+    return pictures, time.perf_counter() - begin

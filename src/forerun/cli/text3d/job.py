@@ -6,32 +6,30 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from forerun.cli.text3d.options import Options, Settings
+from forerun.cli.kit.stopping import RunInterrupted
+from forerun.cli.text3d.options import Text3dOptions
 from forerun.engine.methods import Sequential
+from forerun.engine.options import SolveOptions
 from forerun.engine.progress import Progress
 from forerun.engine.solution import Solution, Status
 from forerun.engine.windows import Sliding
 from forerun.optim.events import SaveEvery
 from forerun.optim.text3d.camera import held_out_cameras
-from forerun.optim.tolerance import StepLength
-from forerun.worlds.solids import sculpture
 from forerun.worlds.solids.prior.load import PRIOR_SIDE
-from forerun.worlds.solids.sculpture import Sculpture, psnr
+from forerun.worlds.solids.sculpture import Sculpture, SculptureOptions, psnr
 
-EVERY = 20  # steps between checkpoints
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C in a run; what was accepted is in its checkpoint."""
-
-    def __init__(self, step: int, length: int) -> None:
-        super().__init__()
-        self.step, self.length = step, length
+CHECKPOINT_STEPS = 20  # between checkpoints
 
 
 @dataclass(frozen=True)
-class Ordered:
-    """The run in order: its time, its quality, and how near the run ahead came to its pictures, in decibels."""
+class Text3dComparison:
+    """The run in order, beside the run ahead.
+
+    Attributes:
+        seconds: of the run in order.
+        quality: of its solid, in decibels.
+        likeness: how near the pictures of the two are, in decibels.
+    """
 
     seconds: float
     quality: float
@@ -39,23 +37,39 @@ class Ordered:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """A finished run; `seconds` is None where it was resumed."""
+class Text3dOutcome:
+    """A finished run.
+
+    Attributes:
+        sculpture: what was shaped.
+        solution: of the run ahead.
+        seconds: of the run ahead; None where it was resumed.
+        quality: of the solid, in decibels.
+        in_order: None where it was not asked for.
+    """
 
     sculpture: Sculpture
     solution: Solution
     seconds: float | None
     quality: float
-    order: Ordered | None
+    in_order: Text3dComparison | None = None
 
 
-def prepare(options: Options) -> Sculpture:
+@dataclass(frozen=True)
+class Text3dCheckpoints:
+    """Where checkpoints are written, and the one to go on from."""
+
+    path: Path
+    resume: Path | None
+
+
+def prepare_sculpture(options: Text3dOptions) -> Sculpture:
     """Load the prior; nothing runs yet.
 
     Raises:
         ValueError: a number makes no sense.
     """
-    settings = sculpture.SculptureOptions(
+    sculpture_options = SculptureOptions(
         steps=options.steps,
         views=options.views,
         size=options.size,
@@ -63,46 +77,59 @@ def prepare(options: Options) -> Sculpture:
         rate=options.rate,
         seed=options.seed,
     )
-    return Sculpture(options.prompt, settings)
+    return Sculpture(options.prompt, sculpture_options)
 
 
-@dataclass(frozen=True)
-class Files:
-    """Where checkpoints are written, and the one to go on from."""
-
-    checkpoint: Path
-    resume: Path | None
-
-
-def run(job: Sculpture, options: Options, settings: Settings, files: Files, *, progress: Progress) -> Outcome:
-    """Shape the thing ahead of order.
+def run_text3d(
+    sculpture: Sculpture,
+    options: Text3dOptions,
+    solve_options: SolveOptions,
+    checkpoints: Text3dCheckpoints,
+    *,
+    progress: Progress,
+) -> Text3dOutcome:
+    """Shape the solid ahead of order.
 
     Raises:
-        Interrupted: Ctrl-C; the checkpoint is written.
+        RunInterrupted: Ctrl-C; the checkpoint is written.
         ValueError: the checkpoint is of another loop.
     """
-    options.save(files.checkpoint)
-    loop = job.build_loop(
-        method=settings.method, window=settings.window, tolerance=StepLength(options.tolerance), progress=progress
+    options.save(checkpoints.path)
+    loop = sculpture.build_loop(
+        method=solve_options.method,
+        window=solve_options.window,
+        tolerance=solve_options.tolerance,
+        progress=progress,
     )
-    begun = time.perf_counter()
+    begin = time.perf_counter()
     try:
-        running = loop.run(options.steps, resume=files.resume, save=SaveEvery(EVERY, files.checkpoint))
-        solution = running.solution()
+        run = loop.run(
+            options.steps,
+            resume=checkpoints.resume,
+            save=SaveEvery(CHECKPOINT_STEPS, checkpoints.path),
+        )
+        solution = run.solution()
     except KeyboardInterrupt:
-        raise Interrupted(loop.step, options.steps) from None
+        raise RunInterrupted(_progress_words(loop.step, options.steps)) from None
     if solution.status is Status.INTERRUPTED:
-        raise Interrupted(solution.step, options.steps)
-    seconds = time.perf_counter() - begun
-    return Outcome(job, solution, None if files.resume else seconds, job.measure_quality(), None)
+        raise RunInterrupted(_progress_words(solution.step, options.steps))
+    seconds = time.perf_counter() - begin
+    if checkpoints.resume is not None:
+        return Text3dOutcome(sculpture, solution, None, sculpture.measure_quality())
+    return Text3dOutcome(sculpture, solution, seconds, sculpture.measure_quality())
 
 
-def in_order(job: Sculpture, progress: Progress) -> Ordered:
-    """The same thing shaped step by step, and how near the two came."""
-    other = Sculpture(job.solid.prompt, job.options)
-    begun = time.perf_counter()
-    loop = other.build_loop(method=Sequential(), window=Sliding(1), check=None, progress=progress)
-    loop.run(job.options.steps).solution()
-    seconds = time.perf_counter() - begun
-    views = [each.render_views(held_out_cameras(), PRIOR_SIDE) for each in (job, other)]
-    return Ordered(seconds, other.measure_quality(), psnr(*views))
+def run_in_order(sculpture: Sculpture, progress: Progress) -> Text3dComparison:
+    """Shape the same solid step by step, and measure how near the two came."""
+    other = Sculpture(sculpture.solid.prompt, sculpture.options)
+    begin = time.perf_counter()
+    loop = other.build_loop(method=Sequential(), window=Sliding(1), check=False, progress=progress)
+    loop.run(sculpture.options.steps).solution()
+    seconds = time.perf_counter() - begin
+    ours = sculpture.render_views(held_out_cameras(), PRIOR_SIDE)
+    theirs = other.render_views(held_out_cameras(), PRIOR_SIDE)
+    return Text3dComparison(seconds, other.measure_quality(), psnr(ours, theirs))
+
+
+def _progress_words(step: int, length: int) -> str:
+    return f"{step} of {length} steps are accepted."

@@ -1,24 +1,38 @@
-"""The words of `forerun text3d`, and what is wrong with them before anything is loaded."""
+"""The options of `forerun text3d`, and what is wrong with them before anything is loaded."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from forerun.cli import words
-from forerun.engine.methods import Method
-from forerun.engine.windows import Window
+import typer
 
-PROMPT = "a yellow cone"
+from forerun.cli.kit.output_files import read_resume_record, unusable_record, write_resume_record
+from forerun.cli.kit.solve_options import read_solve_options
+from forerun.engine.options import SolveOptions
+from forerun.optim.tolerance import StepLength
+
+DEFAULT_PROMPT = "a yellow cone"
+REQUIRED_PACKAGES = (
+    ("diffusers", "diffusers"),
+    ("transformers", "diffusers"),
+    ("PIL", "plot"),
+)  # and the extra of each
+
+PromptArgument = Annotated[str, typer.Argument(help="A colour and a shape.")]
+StepsOption = Annotated[int, typer.Option(min=1, help="Steps of the optimiser.")]
+ViewsOption = Annotated[int, typer.Option(min=1, help="Pictures a step.")]
+SizeOption = Annotated[int, typer.Option(help="Voxels along a side.")]
+GuidanceOption = Annotated[float, typer.Option(help="Guidance of the prior; 4 and more over-saturates.")]
+RateOption = Annotated[float, typer.Option(help="Learning rate of Adam.")]
+ToleranceOption = Annotated[float, typer.Option(help="How far a step may still move, in lengths of a step.")]
 
 
 @dataclass(frozen=True)
-class Options:
-    """What decides the thing and the way to it, in the words of the command line."""
+class Text3dOptions:
+    """What decides the solid and the way to it, in the words of the command line."""
 
     prompt: str
     steps: int
@@ -32,60 +46,41 @@ class Options:
     tolerance: float
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Options:
-        """From all that the command was given, of which the rest is about its files."""
-        return cls(**{each.name: given[each.name] for each in fields(cls)})
-
-    @classmethod
-    def load(cls, checkpoint: Path) -> Options:
-        """Those of an interrupted run, from the file beside its checkpoint.
+    def load(cls, checkpoint: Path) -> Text3dOptions:
+        """Return the options of an interrupted run, from the file beside its checkpoint.
 
         Raises:
             OSError: there is no such file.
             ValueError: it has no options.
         """
-        for path in (checkpoint, beside(checkpoint)):
-            if not path.is_file():
-                raise FileNotFoundError(f"--resume {checkpoint} needs the file {path}, and it is not there")
+        content = read_resume_record(checkpoint)
         try:
-            return cls(**json.loads(beside(checkpoint).read_text()))
-        except (TypeError, json.JSONDecodeError) as error:
-            raise ValueError(
-                f"{beside(checkpoint)} does not say what to go on with; pass a file that an interrupted run wrote"
-            ) from error
+            return cls(**content)
+        except TypeError as error:
+            raise unusable_record(checkpoint) from error
 
     def save(self, checkpoint: Path) -> None:
-        """Write them beside a checkpoint."""
-        beside(checkpoint).write_text(json.dumps(asdict(self), indent=2) + "\n")
+        """Write the options beside a checkpoint."""
+        write_resume_record(checkpoint, asdict(self))
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The objects behind the words."""
+def check_options(options: Text3dOptions) -> SolveOptions:
+    """Return how to solve, and refuse everything that can be refused without diffusers and without weights.
 
-    method: Method
-    window: Window
+    Raises:
+        ImportError: a package is missing.
+        ValueError: a word stands for nothing, or a number makes no sense.
+    """
+    from forerun.worlds.solids.prompts import parse_prompt
 
-    @classmethod
-    def of(cls, options: Options) -> Settings:
-        """Everything that can be known without diffusers and without weights.
-
-        Raises:
-            ImportError: a package is missing.
-            ValueError: a word stands for nothing, or a number makes no sense.
-        """
-        from forerun.worlds.solids.prompts import parse_prompt
-
-        parse_prompt(options.prompt)
-        if not 0 <= options.tolerance <= float("inf"):
-            raise ValueError(f"--tolerance {options.tolerance:g} is no distance; type --tolerance 0.3, or leave it out")
-        found = cls(words.choose(options.method, words.METHODS, "--method"), words.window(options.window))
-        for module, extra in (("diffusers", "diffusers"), ("transformers", "diffusers"), ("PIL", "plot")):
-            if find_spec(module) is None:
-                raise ImportError(f"{module} is not installed: pip install 'forerun[{extra}]'")
-        return found
-
-
-def beside(checkpoint: Path) -> Path:
-    """The file with the options of a checkpoint's run."""
-    return checkpoint.with_suffix(".json")
+    parse_prompt(options.prompt)
+    solve_options = read_solve_options(
+        method=options.method,
+        window=options.window,
+        tolerance=options.tolerance,
+        advice="0.3",
+    )
+    for module, extra in REQUIRED_PACKAGES:
+        if find_spec(module) is None:
+            raise ImportError(f"{module} is not installed: pip install 'forerun[{extra}]'")
+    return replace(solve_options, tolerance=StepLength(options.tolerance))

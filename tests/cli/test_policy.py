@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 pytest.importorskip("metaworld", reason="Meta-World is not installed: pip install 'forerun[robots]'")
 pytest.importorskip("mujoco", reason="MuJoCo is not installed: pip install 'forerun[robots]'")
 
+from forerun.cli import words
 from forerun.cli.app import app
-from forerun.cli.policy import names
 from forerun.worlds.robots import arm, tasks, video
 from forerun.worlds.robots.policy import ChunkPolicy
 
@@ -45,10 +45,10 @@ def test_training_writes_a_policy_and_says_how_to_run_it(trained):
 
 
 def test_a_policy_runs_in_order_and_ahead(trained, tmp_path):
-    out = tmp_path / "figures.json"
+    out = tmp_path / "figures"
     result = forerun_("policy", "push", "--policy", trained[0] / "policy", "--episodes", 1, "--steps", 10, "--out", out)
     assert result.exit_code == 0, result.output
-    found = json.loads(out.read_text())
+    found = json.loads((out / "summary.json").read_text())
     assert found["in order"]["rounds"] == 10
     assert len(found["warm"]["episodes"]) == 1
     assert found["warm"]["evaluations"] >= found["warm"]["rounds"]
@@ -58,11 +58,11 @@ def test_a_policy_runs_in_order_and_ahead(trained, tmp_path):
 
 @pytest.mark.parametrize("mode, options", [("exact", ("--check",)), ("rti", ()), ("deadline", ("--deadline", 1000))])
 def test_the_shipped_policy_does_its_task(mode, options, tmp_path):
-    out = tmp_path / "figures.json"
+    out = tmp_path / "figures"
     line = ("policy", "pick-place", "--mode", mode, "--episodes", 2, "--no-compare", "--out", out)
     result = forerun_(*line, *options)
     assert result.exit_code == 0, result.output
-    found = json.loads(out.read_text())
+    found = json.loads((out / "summary.json").read_text())
     assert set(found) == {"task", "options", mode, "machine"}
     assert found[mode]["success"] == 1
     assert found[mode]["rounds"] < 15
@@ -98,7 +98,7 @@ def test_a_policy_of_another_task_is_refused(trained):
 
 
 def test_without_meta_world_the_line_to_type_is_said(monkeypatch):
-    monkeypatch.setattr(names, "find_spec", lambda name: None)
+    monkeypatch.setattr(words, "find_spec", lambda name: None)
     result = forerun_("policy", "push")
     assert result.exit_code == 2
     assert "pip install 'forerun[robots]'" in flat(result)
@@ -107,7 +107,7 @@ def test_without_meta_world_the_line_to_type_is_said(monkeypatch):
 def test_without_osmesa_there_is_no_video_and_a_sentence(monkeypatch, tmp_path):
     monkeypatch.setattr(arm.ctypes.util, "find_library", lambda name: None)
     line = ("policy", "pick-place", "--episodes", 1, "--no-compare", "--steps", 10, "--video", tmp_path / "arm.gif")
-    result = forerun_(*line)
+    result = forerun_(*line, "--out", tmp_path)
     assert result.exit_code == 0, result.output
     assert "apt-get install libosmesa6" in flat(result)
     assert not (tmp_path / "arm.gif").exists()
