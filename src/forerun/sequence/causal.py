@@ -75,11 +75,15 @@ class CausalProcess(Process):
         """Return rows `(W, *batch, D)`, zero but for the slot of each step, by one call at the last row."""
         values = self.function.compute_slots(steps, inputs[-1])
         places = steps.cpu()
-        begin = self.function.bounds[places]
-        end = self.function.bounds[places + 1]
+        bounds = self.function.bounds
+        begin = bounds[places]
+        end = bounds[places + 1]
         sizes = end - begin
-        rows = torch.arange(len(steps)).repeat_interleave(sizes)
-        columns = torch.arange(len(rows)) + (end - sizes.cumsum(0))[rows]
+        rows = torch.arange(len(steps))
+        rows = rows.repeat_interleave(sizes)
+        offsets = end - sizes.cumsum(0)
+        columns = torch.arange(len(rows))
+        columns = columns + offsets[rows]
         outputs = torch.zeros_like(inputs)
         outputs[rows, ..., columns] = values.movedim(-1, 0)
         return outputs
@@ -88,10 +92,13 @@ class CausalProcess(Process):
         """Whether every row, as far as its step looks, is the beginning of the last row."""
         if len(inputs) == 1:
             return True
-        begin = self.function.bounds.to(inputs.device)[steps]
-        columns = torch.arange(inputs.shape[-1], device=inputs.device)
+        width = inputs.shape[-1]
+        bounds = self.function.bounds.to(inputs.device)
+        begin = bounds[steps]
+        columns = torch.arange(width, device=inputs.device)
         is_read = columns < begin.unsqueeze(-1)  # (W, D)
         batch_axes = [1] * (inputs.dim() - 2)
         is_read = is_read.reshape(len(inputs), *batch_axes, -1)
         is_equal = inputs == inputs[-1:]
-        return bool((is_equal | ~is_read).all())
+        agrees = is_equal | ~is_read
+        return bool(agrees.all())

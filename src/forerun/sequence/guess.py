@@ -30,7 +30,12 @@ class Continuation(Guess, ABC):
         """
 
     @final
-    def enter(self, prefix: KnownPrefix, stop: int, evaluate: Evaluate) -> tuple[Sequence[Tree], Tensor]:
+    def enter(
+        self,
+        prefix: KnownPrefix,
+        stop: int,
+        evaluate: Evaluate,
+    ) -> tuple[Sequence[Tree], Tensor]:
         """Return rows that go on with what `guess_values` returns; see `Guess`."""
         problem = prefix.problem
         row = problem.observe(prefix.state)
@@ -124,7 +129,11 @@ class Reguess(Method):
     guess: Continuation
     method: Method = Picard()
 
-    def iterate(self, window_state: WindowState, evaluate: Evaluate) -> WindowUpdate:
+    def iterate(
+        self,
+        window_state: WindowState,
+        evaluate: Evaluate,
+    ) -> WindowUpdate:
         update = self.method.iterate(window_state, evaluate)
         width = len(update.moves)
         settled = _count_settled(update.moves)
@@ -136,7 +145,11 @@ class Reguess(Method):
         sequence = newest[..., : bounds[0]]
         fallback = newest[..., bounds[0] : bounds[-1]]
         guesses = update.inputs.clone()
-        _write_values(guesses[settled:], bounds, self.guess.guess_values(sequence, fallback))
+        _write_values(
+            guesses[settled:],
+            bounds,
+            self.guess.guess_values(sequence, fallback),
+        )
         return replace(update, guesses=guesses)
 
     def stop(self, start: int, stop: int) -> int:

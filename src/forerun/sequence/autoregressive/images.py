@@ -91,7 +91,12 @@ def sample(
 class PixelFunction(CausalFunction):
     """One pass over the whole image answers for all pixels. See `sample` for the arguments."""
 
-    def __init__(self, network: nn.Module, uniform: Tensor, draw: DrawPixels = draw_pixels) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        uniform: Tensor,
+        draw: DrawPixels = draw_pixels,
+    ) -> None:
         self.bounds = torch.arange(uniform.shape[-1] + 1)
         self._network = network
         self._uniform = uniform
@@ -110,7 +115,12 @@ class CachedPixelFunction(CausalFunction):
     the whole pass, to rounding, whatever was computed before.
     """
 
-    def __init__(self, network: PixelCNN, uniform: Tensor, draw: DrawPixels = draw_pixels) -> None:
+    def __init__(
+        self,
+        network: PixelCNN,
+        uniform: Tensor,
+        draw: DrawPixels = draw_pixels,
+    ) -> None:
         self.bounds = torch.arange(uniform.shape[-1] + 1)
         self._network = network
         self._uniform = uniform
@@ -144,7 +154,13 @@ class CachedPixelFunction(CausalFunction):
         return int(is_equal.all(0).cumprod(0).sum())
 
 
-def _choose_function(network: nn.Module, uniform: Tensor, draw: DrawPixels, *, cached: bool) -> CausalFunction:
+def _choose_function(
+    network: nn.Module,
+    uniform: Tensor,
+    draw: DrawPixels,
+    *,
+    cached: bool,
+) -> CausalFunction:
     if not cached:
         return PixelFunction(network, uniform, draw)
     if not isinstance(network, PixelCNN):

@@ -17,10 +17,9 @@ SMALLEST_SHARE: Final = 1e-7  # added to a probability before its logarithm
 
 def to_values(levels: Tensor) -> Tensor:
     """Return levels 0 .. 16 as values in [-1, 1]; float32 where they are whole numbers."""
-    numbers = levels
-    if not numbers.is_floating_point():
-        numbers = levels.float()
-    return numbers * 2 / (GREY_LEVELS - 1) - 1
+    if not levels.is_floating_point():
+        levels = levels.float()
+    return levels * 2 / (GREY_LEVELS - 1) - 1
 
 
 def cumulative_shares(parameters: Tensor) -> Tensor:
@@ -48,9 +47,10 @@ def pixel_bits(parameters: Tensor, levels: Tensor) -> Tensor:
     cumulative = torch.nn.functional.pad(cumulative, (0, 1), value=1.0)
     zero = torch.zeros_like(cumulative[..., :1])
     shares = torch.diff(cumulative, prepend=zero, dim=-1)
-    likelihood = shares.gather(-1, levels.unsqueeze(-1)).squeeze(-1)
-    positive = likelihood.clamp_min(0)  # differences of sums may round below zero
-    return -torch.log2(positive + SMALLEST_SHARE)
+    likelihood = shares.gather(-1, levels.unsqueeze(-1))
+    likelihood = likelihood.squeeze(-1)
+    likelihood = likelihood.clamp_min(0)  # differences of sums may round below zero
+    return -torch.log2(likelihood + SMALLEST_SHARE)
 
 
 def draw_pixels(parameters: Tensor, uniform: Tensor) -> Tensor:
@@ -61,16 +61,19 @@ def draw_pixels(parameters: Tensor, uniform: Tensor) -> Tensor:
     mixture = _split_mixture(parameters)
     level = torch.zeros_like(uniform)
     for span in BISECTION_SPANS:
-        is_above = _share_up_to(level + (span - 1), mixture) < uniform
+        share = _share_up_to(level + (span - 1), mixture)
+        is_above = share < uniform
         level = torch.where(is_above, level + span, level)
     return to_values(level)
 
 
 def _split_mixture(parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return weights, means and inverse scales, `(..., 3)`."""
-    logits, means, log_scales = parameters.unflatten(-1, (3, MIXTURE_SIZE)).unbind(-2)
+    rows = parameters.unflatten(-1, (3, MIXTURE_SIZE))
+    logits, means, log_scales = rows.unbind(-2)
     weights = logits.softmax(-1)
-    steepness = torch.exp(-log_scales.clamp_min(MIN_LOG_SCALE))
+    log_scales = log_scales.clamp_min(MIN_LOG_SCALE)
+    steepness = torch.exp(-log_scales)
     return weights, means, steepness
 
 
@@ -78,7 +81,8 @@ def _share_up_to(levels: Tensor, mixture: tuple[Tensor, Tensor, Tensor]) -> Tens
     """Return the probability of a level not above `levels` `(...)`."""
     weights, means, steepness = mixture
     upper = (levels + 0.5) * 2 / (GREY_LEVELS - 1) - 1
-    distance = upper.unsqueeze(-1) - means
+    upper = upper.unsqueeze(-1)
+    distance = upper - means
     shares = torch.sigmoid(distance * steepness)
     total: Tensor = (weights * shares).sum(-1)
     return total

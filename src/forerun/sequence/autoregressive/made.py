@@ -24,7 +24,12 @@ class Made(nn.Module):
         depth: hidden layers.
     """
 
-    def __init__(self, pixels: int = 64, width: int = 192, depth: int = 2) -> None:
+    def __init__(
+        self,
+        pixels: int = 64,
+        width: int = 192,
+        depth: int = 2,
+    ) -> None:
         super().__init__()
         self.config = {"pixels": pixels, "width": width, "depth": depth}
         input_degrees = torch.arange(pixels)

@@ -26,7 +26,11 @@ class RowPass:
         above: what `rows_above(first)` of an earlier pass returned; None at the top of the image.
     """
 
-    def __init__(self, first: int = 0, above: Sequence[Tensor] | None = None) -> None:
+    def __init__(
+        self,
+        first: int = 0,
+        above: Sequence[Tensor] | None = None,
+    ) -> None:
         self.first = first
         self._above = above
         self._layer_inputs: list[Tensor] = []
@@ -91,15 +95,17 @@ class PixelCNN(nn.Module):
         above = _shift_down(self.beside_above(x, row_pass), row_pass)
         left = _shift_right(self.beside_left(x, row_pass))
         horizontal = above + left
-        for vertical_block, horizontal_block in zip(self.vertical, self.horizontal, strict=True):
+        blocks = zip(self.vertical, self.horizontal, strict=True)
+        for vertical_block, horizontal_block in blocks:
             vertical = vertical_block(vertical, row_pass)
             horizontal = horizontal_block(horizontal, row_pass, vertical)
         parameters: Tensor = self.outward(_concatenate_elu(horizontal))
         return parameters.flatten(2).transpose(1, 2)
 
     def _check_images(self, images: Tensor) -> None:
-        is_flat = images.dim() == 2
-        if not is_flat or images.shape[1] % self.side or images.shape[1] > self.side**2:
+        pixels = images.shape[-1]
+        has_whole_rows = pixels % self.side == 0
+        if images.dim() != 2 or not has_whole_rows or pixels > self.side**2:
             raise ValueError(
                 f"images came as {list(images.shape)} for a PixelCNN of {self.side} x {self.side} pixels; pass "
                 f"(N, {self.side**2}), or make PixelCNN(side=...)"
@@ -124,7 +130,12 @@ class PixelCNN(nn.Module):
 class _CausalConvolution(nn.Module):
     """A convolution that looks up and left (kernel `(2, 2)`), up and to both sides (`(2, 3)`, `(1, 3)`) or up."""
 
-    def __init__(self, inward: int, outward: int, kernel: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        inward: int,
+        outward: int,
+        kernel: tuple[int, int],
+    ) -> None:
         super().__init__()
         height, width = kernel
         self.conv = nn.Conv2d(inward, outward, kernel)
@@ -141,7 +152,13 @@ class _CausalConvolution(nn.Module):
 class _GatedBlock(nn.Module):
     """`x + a sigmoid(b)`, with `a, b` from two convolutions, and from the other stream where there is one."""
 
-    def __init__(self, width: int, kernel: tuple[int, int], *, beside: bool = False) -> None:
+    def __init__(
+        self,
+        width: int,
+        kernel: tuple[int, int],
+        *,
+        beside: bool = False,
+    ) -> None:
         super().__init__()
         self.first = _CausalConvolution(2 * width, width, kernel)
         self.second = _CausalConvolution(2 * width, 2 * width, kernel)
@@ -149,14 +166,19 @@ class _GatedBlock(nn.Module):
         if beside:
             self.other = nn.Conv2d(2 * width, width, 1)
 
-    def forward(self, x: Tensor, row_pass: RowPass, other: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        row_pass: RowPass,
+        other: Tensor | None = None,
+    ) -> Tensor:
         inner = self.first(_concatenate_elu(x), row_pass)
         if self.other is not None and other is not None:
             inner = inner + self.other(_concatenate_elu(other))
         doubled = self.second(_concatenate_elu(inner), row_pass)
         value, gate = doubled.chunk(2, 1)
-        following: Tensor = x + value * torch.sigmoid(gate)
-        return following
+        gated: Tensor = x + value * torch.sigmoid(gate)
+        return gated
 
 
 def _concatenate_elu(x: Tensor) -> Tensor:

@@ -23,7 +23,13 @@ class TokenCache:
         use_cache: False computes the whole sequence in every call.
     """
 
-    def __init__(self, model: Any, mask: Tensor | None, *, use_cache: bool = True) -> None:
+    def __init__(
+        self,
+        model: Any,
+        mask: Tensor | None,
+        *,
+        use_cache: bool = True,
+    ) -> None:
         self._model = model
         self._mask = mask
         self._use_cache = use_cache
@@ -49,7 +55,12 @@ class TokenCache:
         logits: Tensor = output.logits[:, -count:]
         return logits
 
-    def _mask_options(self, mask: Tensor, length: int, begin: int) -> dict[str, Tensor]:
+    def _mask_options(
+        self,
+        mask: Tensor,
+        length: int,
+        begin: int,
+    ) -> dict[str, Tensor]:
         """Return the mask for `length` tokens, and the positions of those from `begin` on."""
         new_tokens = length - mask.shape[1]
         mask = torch.nn.functional.pad(mask, (0, new_tokens), value=1)

@@ -51,24 +51,29 @@ class TokenFunction(CausalFunction):
         best = scores.topk(2, -1)
         has_ended = self._has_ended(steps, sequence)
         gaps = best.values[..., 0] - best.values[..., 1]
-        self._report_gaps(steps, gaps.masked_fill(has_ended, torch.inf).amin(0))
-        return best.indices[..., 0].masked_fill(has_ended, self._pad)
+        gaps = gaps.masked_fill(has_ended, torch.inf)
+        self._report_gaps(steps, gaps.amin(0))
+        tokens = best.indices[..., 0]
+        return tokens.masked_fill(has_ended, self._pad)
 
     def _compute_logits(self, steps: Tensor, sequence: Tensor) -> Tensor:
         """Return logits `(N, W, vocabulary)`, in float32 at least."""
         first = int(steps[0])
         last = int(steps[-1])
         tokens = sequence[:, : self._prompt + last]
-        logits = self._cache(tokens, last - first + 1)[:, steps - first]
+        logits = self._cache(tokens, last - first + 1)
+        logits = logits[:, steps - first]
         if not logits.is_floating_point() or logits.dtype in HALF_PRECISION:
             return logits.float()
         return logits
 
     def _has_ended(self, steps: Tensor, sequence: Tensor) -> Tensor:
         """Return whether a text has ended before each of the steps, `(N, W)`."""
-        is_end = torch.isin(sequence[:, self._prompt :], self._ends)
+        new_tokens = sequence[:, self._prompt :]
+        is_end = torch.isin(new_tokens, self._ends)
         has_ended = is_end.cumsum(-1) > 0  # at or before each new token
-        return torch.nn.functional.pad(has_ended, (1, 0))[:, steps]
+        has_ended = torch.nn.functional.pad(has_ended, (1, 0))
+        return has_ended[:, steps]
 
     def _report_gaps(self, steps: Tensor, gaps: Tensor) -> None:
         """Remember the smallest lead of each step `(W,)` over the batch."""

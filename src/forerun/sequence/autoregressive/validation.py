@@ -124,7 +124,13 @@ def _can_be_cropped(config: Any) -> bool:
     return {type(layer).__name__ for layer in layers} <= CROPPABLE_LAYERS
 
 
-def _probe_model(model: Any, device: torch.device, *, vocabulary: int, use_cache: bool) -> None:
+def _probe_model(
+    model: Any,
+    device: torch.device,
+    *,
+    vocabulary: int,
+    use_cache: bool,
+) -> None:
     """Change the second half of a sequence, and see whether the logits of the first half change."""
     name = type(model).__name__
     middle = PROBE_LENGTH // 2
@@ -141,7 +147,7 @@ def _probe_model(model: Any, device: torch.device, *, vocabulary: int, use_cache
         raise TypeError(f"{name} returns no logits a token; use a model of AutoModelForCausalLM")
     if _differ(logits[:, :middle].float()):
         raise ValueError(
-            f"{name} looks ahead: logits changed with a later token, so it is no causal model; "
+            f"{name} looks ahead: logits changed with a later token, so it is not a causal model; "
             "use a model of AutoModelForCausalLM (is_decoder=True)"
         )
     if use_cache and cache.get_seq_length() != PROBE_LENGTH:
@@ -157,7 +163,11 @@ def _differ(logits: Tensor) -> bool:
     return change > LOGIT_THRESHOLD * float(logits.abs().max())
 
 
-def find_ends(model: Any, eos_token_id: int | Sequence[int] | None, device: torch.device) -> tuple[Tensor, int]:
+def find_ends(
+    model: Any,
+    eos_token_id: int | Sequence[int] | None,
+    device: torch.device,
+) -> tuple[Tensor, int]:
     """Return the tokens that end a text, and the one that pads it then."""
     config = getattr(model, "generation_config", None)
     if eos_token_id is None:

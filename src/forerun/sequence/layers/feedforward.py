@@ -101,7 +101,11 @@ def _pad_entry(entry: Tensor, function: CausalFunction) -> Tensor:
     return torch.nn.functional.pad(flat, (0, missing))
 
 
-def _adapt_layers(layers: Sequence[Layer], entry: Tensor, growth: int | Sequence[int] | None) -> LayerFunction:
+def _adapt_layers(
+    layers: Sequence[Layer],
+    entry: Tensor,
+    growth: int | Sequence[int] | None,
+) -> LayerFunction:
     """Return the layers as a `CausalFunction`; refuse what cannot be evaluated."""
     if not len(layers):
         raise ValueError("there is no layer to evaluate; pass layers=[...] of at least one")

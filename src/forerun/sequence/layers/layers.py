@@ -71,7 +71,11 @@ class StackedLayers(CausalFunction):
         activation: elementwise.
     """
 
-    def __init__(self, layers: Sequence[nn.Linear], activation: Callable[[Tensor], Tensor]) -> None:
+    def __init__(
+        self,
+        layers: Sequence[nn.Linear],
+        activation: Callable[[Tensor], Tensor],
+    ) -> None:
         sizes = [layer.out_features for layer in layers]
         bounds = list(accumulate(sizes, initial=layers[0].in_features))
         for index, layer in enumerate(layers):

@@ -28,7 +28,11 @@ class Cell(ABC):
         """Return the next rows `(W, *batch, D)`; differentiable in everything."""
 
     @abstractmethod
-    def step_with_jacobian(self, hidden: Tensor, prepared: Tree) -> tuple[Tensor, Tensor]:
+    def step_with_jacobian(
+        self,
+        hidden: Tensor,
+        prepared: Tree,
+    ) -> tuple[Tensor, Tensor]:
         """Return the next rows, and with them `df / dh`, `(W, *batch, D, D)`."""
 
 
@@ -68,13 +72,21 @@ class FunctionCell(Cell):
         count, batch = hidden.shape[:2]
         flat_hidden = tree_map(_merge_steps, self.layout.unpack(hidden))
         flat_inputs = tree_map(_merge_steps, prepared)
-        following = self.function(flat_hidden, flat_inputs)
-        following = tree_map(lambda leaf: leaf.unflatten(0, (count, batch)), following)
-        return self.layout.pack(following, count)
+        flat_result = self.function(flat_hidden, flat_inputs)
 
-    def step_with_jacobian(self, hidden: Tensor, prepared: Tree) -> tuple[Tensor, Tensor]:
-        following = self.step_rows(hidden, prepared)
-        return following, jacobian_by_columns(self, hidden, prepared)
+        def split_steps(leaf: Tensor) -> Tensor:
+            steps: Tensor = leaf.unflatten(0, (count, batch))
+            return steps
+
+        return self.layout.pack(tree_map(split_steps, flat_result), count)
+
+    def step_with_jacobian(
+        self,
+        hidden: Tensor,
+        prepared: Tree,
+    ) -> tuple[Tensor, Tensor]:
+        next_rows = self.step_rows(hidden, prepared)
+        return next_rows, jacobian_by_columns(self, hidden, prepared)
 
 
 def _merge_steps(leaf: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
 """The choice between Newton and the plain loop over a cell: from a trial, from what runs took, within a budget.
 
-`Auto` learns what a round costs from the rounds of a run. The plain loop over a cell is no narrower round: a step of it
-is a call of the user's cell, several times cheaper than a step that the engine takes, and Newton's rounds all have the
-widest width that memory allows. So this window has the vocabulary of `Auto` (`declines`, `width`, `note`) and a trial
-in place of a cost model.
+`Auto` learns what a round costs from the rounds of a run. The plain loop over a cell is not a narrower round: a step of
+it is a call of the user's cell, several times cheaper than a step that the engine takes, and Newton's rounds all have
+the widest width that memory allows. So this window has the vocabulary of `Auto` (`declines`, `width`, `note`) and a
+trial in place of a cost model.
 """
 
 from __future__ import annotations
@@ -155,7 +155,11 @@ def measure_newton_round(job: RecurrenceJob) -> float:
     return extend_line((short, short_seconds), (long, long_seconds), job.length)
 
 
-def extend_line(short: tuple[int, float], long: tuple[int, float], length: int) -> float:
+def extend_line(
+    short: tuple[int, float],
+    long: tuple[int, float],
+    length: int,
+) -> float:
     """Return the seconds at a length, on the line through two measurements `(length, seconds)` that does not fall."""
     steps = max(long[0] - short[0], 1)
     slope = max(long[1] - short[1], 0.0) / steps
@@ -167,7 +171,7 @@ def measure_quickest(call: Callable[[], object]) -> float:
     call()
     timings = []
     for _ in range(TRIAL_REPEATS):
-        begun = time.perf_counter()
+        start_time = time.perf_counter()
         call()
-        timings.append(time.perf_counter() - begun)
+        timings.append(time.perf_counter() - start_time)
     return min(timings)

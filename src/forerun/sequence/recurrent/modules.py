@@ -69,9 +69,9 @@ class RNN(nn.Module):
             self.runs = []
             outputs, last_state = self._module(xs, hx)
             return outputs, last_state
-        begun = time.perf_counter()
+        start_time = time.perf_counter()
         outputs, last_state = self._scan_layers(xs, hx)
-        self._kernel_choice.remember_run(xs, time.perf_counter() - begun)
+        self._kernel_choice.remember_run(xs, time.perf_counter() - start_time)
         return outputs, last_state
 
     @property
@@ -145,7 +145,12 @@ class RNN(nn.Module):
             weights += [None, None]
         return TORCH_CELLS[module.mode](CellWeights(*weights))
 
-    def _first_states(self, features: Tensor, hx: Any, axes: SequenceAxes) -> list[Tensor]:
+    def _first_states(
+        self,
+        features: Tensor,
+        hx: Any,
+        axes: SequenceAxes,
+    ) -> list[Tensor]:
         """Return the first states `(L, B, H)`, two of them for an LSTM."""
         module = self._module
         count = count_state_tensors(module)

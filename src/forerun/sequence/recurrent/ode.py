@@ -28,12 +28,20 @@ class ButcherTableau:
     b: Sequence[float]
     c: Sequence[float]
 
-    def step(self, f: Callable[[Tensor, Tensor], Tensor], t: Tensor, dt: Tensor, y: Tensor) -> Tensor:
+    def step(
+        self,
+        f: Callable[[Tensor, Tensor], Tensor],
+        t: Tensor,
+        dt: Tensor,
+        y: Tensor,
+    ) -> Tensor:
         """Return the state `dt` after `t`; all of them tensors that broadcast with `y`."""
         k: list[Tensor] = []
         for a_j, c_j in zip(self.a, self.c, strict=True):
-            k.append(f(t + c_j * dt, y + dt * _weighted_sum(a_j, k, y)))
-        return y + dt * _weighted_sum(self.b, k, y)
+            slope = _weighted_sum(a_j, k, y)
+            k.append(f(t + c_j * dt, y + dt * slope))
+        slope = _weighted_sum(self.b, k, y)
+        return y + dt * slope
 
 
 EULER = ButcherTableau(
@@ -111,7 +119,11 @@ def _check_grid(t: Tensor) -> None:
         )
 
 
-def _weighted_sum(weights: Sequence[float], stages: Sequence[Tensor], like: Tensor) -> Tensor:
+def _weighted_sum(
+    weights: Sequence[float],
+    stages: Sequence[Tensor],
+    like: Tensor,
+) -> Tensor:
     total = torch.zeros_like(like)
     for weight, stage in zip(weights, stages, strict=True):
         if weight:

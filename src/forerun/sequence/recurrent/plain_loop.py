@@ -47,7 +47,14 @@ class PlainLoop:
         self.run_steps(1)
 
     @torch.no_grad()
-    def describe_run(self, hidden: Tree, length: int, *, seconds: float, note: str) -> Solution:
+    def describe_run(
+        self,
+        hidden: Tree,
+        length: int,
+        *,
+        seconds: float,
+        note: str,
+    ) -> Solution:
         """Return the account of a run of `length` steps through the states `hidden`."""
         last = tree_map(lambda leaf: leaf[-1].detach(), hidden)
         state = self.layout.pack(last)

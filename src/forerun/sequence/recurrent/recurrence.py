@@ -41,7 +41,11 @@ class Recurrence(Process):
     def affine(self, steps: Tensor) -> Affine:
         return Affine.constant(steps, state=0.0, output=1.0)
 
-    def evaluate_with_jacobian(self, steps: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def evaluate_with_jacobian(
+        self,
+        steps: Tensor,
+        inputs: Tensor,
+    ) -> tuple[Tensor, Tensor]:
         """Return outputs, and Jacobians `(W, *batch, D, D)`: the `linear` of `Newton`."""
         return self._cell.step_with_jacobian(inputs, self._select_inputs(steps))
 
@@ -71,7 +75,13 @@ class AdjointRecurrence(Process):
 
     batch_dims = 1
 
-    def __init__(self, cell: Cell, hidden: Tensor, prepared: Tree, gradients: Tensor) -> None:
+    def __init__(
+        self,
+        cell: Cell,
+        hidden: Tensor,
+        prepared: Tree,
+        gradients: Tensor,
+    ) -> None:
         self.length = len(hidden)
         self._cell = cell
         self._hidden = hidden
@@ -92,7 +102,11 @@ class AdjointRecurrence(Process):
         shift = self._gradients[self.length - 1 - steps]
         return Affine.constant(steps, state=0.0, output=1.0, shift=shift)
 
-    def evaluate_with_jacobian(self, steps: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def evaluate_with_jacobian(
+        self,
+        steps: Tensor,
+        inputs: Tensor,
+    ) -> tuple[Tensor, Tensor]:
         """Return outputs, and the transposed Jacobians `(W, *batch, D, D)`: the `linear` of `Newton`."""
         hidden, prepared = self._select_rows(steps)
         J = self._cell.step_with_jacobian(hidden, prepared)[1].mT
@@ -114,7 +128,11 @@ def detach_tree(tree: Tree) -> Tree:
     return tree_map(torch.Tensor.detach, tree)
 
 
-def carry_gradient(stepped: Tensor, jacobian: Callable[[int, int], Tensor], max_width: int) -> Tensor:
+def carry_gradient(
+    stepped: Tensor,
+    jacobian: Callable[[int, int], Tensor],
+    max_width: int,
+) -> Tensor:
     """Return `stepped` as a function of all steps before: its gradient is carried back by one reverse scan.
 
     By the implicit function theorem, at a path with `h_{t+1} = f(h_t, x_t)` the gradients `g` of a loss by the path
@@ -126,13 +144,22 @@ def carry_gradient(stepped: Tensor, jacobian: Callable[[int, int], Tensor], max_
         jacobian: `df/dh` of the steps from one to another, `(n, *batch, D, D)`; called in the backward pass.
         max_width: steps whose Jacobians are held at a time.
     """
-    carried: Tensor = _ImplicitGradient.apply(stepped, jacobian, max_width)  # type: ignore[no-untyped-call]
+    carried: Tensor = _ImplicitGradient.apply(
+        stepped,
+        jacobian,
+        max_width,
+    )  # type: ignore[no-untyped-call]
     return carried
 
 
 class _ImplicitGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, stepped: Tensor, jacobian: Callable[[int, int], Tensor], max_width: int) -> Tensor:
+    def forward(
+        ctx: Any,
+        stepped: Tensor,
+        jacobian: Callable[[int, int], Tensor],
+        max_width: int,
+    ) -> Tensor:
         ctx.jacobian = jacobian
         ctx.max_width = max_width
         return stepped.clone()

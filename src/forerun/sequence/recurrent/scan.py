@@ -102,7 +102,11 @@ def scan(
     return _solve_or_loop(job, loop, settled)
 
 
-def _solve_or_loop(job: RecurrenceJob, loop: PlainLoop, options: SolveOptions) -> ScanSolution:
+def _solve_or_loop(
+    job: RecurrenceJob,
+    loop: PlainLoop,
+    options: SolveOptions,
+) -> ScanSolution:
     """Return the states by Newton or by the plain loop, whichever should be quicker."""
     settings = options.settled()
     if not isinstance(settings.backend, Local):
@@ -113,9 +117,9 @@ def _solve_or_loop(job: RecurrenceJob, loop: PlainLoop, options: SolveOptions) -
     choice = LoopChoice(job, loop.take_first_step, settings.window)
     reason = choice.declines(job.length)
     if reason is not None:
-        begun = time.perf_counter()
+        start_time = time.perf_counter()
         hidden = loop.run_steps(job.length)
-        seconds = time.perf_counter() - begun
+        seconds = time.perf_counter() - start_time
         solution = loop.describe_run(hidden, job.length, seconds=seconds, note=reason)
         return ScanSolution(**vars(solution), hidden=hidden)
     solution = job.solve_path(replace(options, window=choice))
@@ -123,7 +127,11 @@ def _solve_or_loop(job: RecurrenceJob, loop: PlainLoop, options: SolveOptions) -
     return _differentiate(job, loop.layout, solution)
 
 
-def _differentiate(job: RecurrenceJob, layout: RowLayout, solution: Solution) -> ScanSolution:
+def _differentiate(
+    job: RecurrenceJob,
+    layout: RowLayout,
+    solution: Solution,
+) -> ScanSolution:
     """Return the solution of a path with its states as they depend on what the job was made of."""
     assert solution.states is not None, "job.solve_path keeps them"
     path: Tensor = stack_states(solution.states)

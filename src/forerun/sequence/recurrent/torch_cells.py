@@ -79,7 +79,11 @@ class GatedRecurrentCell(Cell):
         _, z, n, _ = self._compute_gates(hidden, prepared)
         return n + z * (hidden - n)
 
-    def step_with_jacobian(self, hidden: Tensor, prepared: Tensor) -> tuple[Tensor, Tensor]:
+    def step_with_jacobian(
+        self,
+        hidden: Tensor,
+        prepared: Tensor,
+    ) -> tuple[Tensor, Tensor]:
         hidden = self.weights.lay_out(hidden)
         r, z, n, u_n = self._compute_gates(hidden, prepared)
         U_r, U_z, U_n = self.weights.hidden.chunk(3)
@@ -93,10 +97,15 @@ class GatedRecurrentCell(Cell):
         J.diagonal(dim1=-2, dim2=-1).add_(z)
         return n + carried, J
 
-    def _compute_gates(self, hidden: Tensor, prepared: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _compute_gates(
+        self,
+        hidden: Tensor,
+        prepared: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return `r`, `z`, `n` and `u_n`."""
+        u = self.weights.project_hidden(hidden)
         a_r, a_z, a_n = prepared.chunk(3, -1)
-        u_r, u_z, u_n = self.weights.project_hidden(hidden).chunk(3, -1)
+        u_r, u_z, u_n = u.chunk(3, -1)
         r = torch.sigmoid(a_r + u_r)
         z = torch.sigmoid(a_z + u_z)
         n = torch.tanh(a_n + r * u_n)
@@ -120,7 +129,11 @@ class LongShortTermCell(Cell):
         _, _, _, o, c = self._compute_gates(hidden, prepared)
         return torch.cat([o * torch.tanh(c), c], -1)
 
-    def step_with_jacobian(self, hidden: Tensor, prepared: Tensor) -> tuple[Tensor, Tensor]:
+    def step_with_jacobian(
+        self,
+        hidden: Tensor,
+        prepared: Tensor,
+    ) -> tuple[Tensor, Tensor]:
         i, f, g, o, c = self._compute_gates(hidden, prepared)
         c_before = hidden.chunk(2, -1)[1]
         tanh_c = torch.tanh(c)
@@ -137,12 +150,19 @@ class LongShortTermCell(Cell):
         dc_dc = torch.diag_embed(f)
         upper = torch.cat([dh_dh, dh_dc], -1)
         lower = torch.cat([dc_dh, dc_dc], -1)
-        return torch.cat([o * tanh_c, c], -1), torch.cat([upper, lower], -2)
+        J = torch.cat([upper, lower], -2)
+        next_rows = torch.cat([o * tanh_c, c], -1)
+        return next_rows, J
 
-    def _compute_gates(self, hidden: Tensor, prepared: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def _compute_gates(
+        self,
+        hidden: Tensor,
+        prepared: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Return `i`, `f`, `g`, `o` and `c'`."""
         h, c = hidden.chunk(2, -1)
-        a_i, a_f, a_g, a_o = (prepared + self.weights.project_hidden(h)).chunk(4, -1)
+        a = prepared + self.weights.project_hidden(h)
+        a_i, a_f, a_g, a_o = a.chunk(4, -1)
         i = torch.sigmoid(a_i)
         f = torch.sigmoid(a_f)
         g = torch.tanh(a_g)
@@ -167,13 +187,17 @@ class ElmanCell(Cell):
             return torch.relu(inner)
         return torch.tanh(inner)
 
-    def step_with_jacobian(self, hidden: Tensor, prepared: Tensor) -> tuple[Tensor, Tensor]:
-        following = self.step_rows(hidden, prepared)
+    def step_with_jacobian(
+        self,
+        hidden: Tensor,
+        prepared: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        next_rows = self.step_rows(hidden, prepared)
         if self.relu:
-            scale = (following > 0).to(following)
+            scale = (next_rows > 0).to(next_rows)
         else:
-            scale = 1 - following * following
-        return following, _add_scaled_rows((scale, self.weights.hidden))
+            scale = 1 - next_rows * next_rows
+        return next_rows, _add_scaled_rows((scale, self.weights.hidden))
 
 
 TORCH_CELLS: dict[str, Callable[[CellWeights], Cell]] = {  # by the mode of a module of torch.nn

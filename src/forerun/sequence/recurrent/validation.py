@@ -14,7 +14,7 @@ from forerun.sequence.recurrent.recurrence import slice_steps
 
 
 def check_inputs(h0: Tree, xs: Tree) -> int:
-    """Return the number of steps; refuse what is no sequence of equal length."""
+    """Return the number of steps; refuse inputs of unequal length."""
     if isinstance(xs, PackedSequence):
         raise TypeError(
             "xs is a PackedSequence, whose sequences end at different steps; pad them, "
@@ -56,7 +56,10 @@ def _have_equal_sizes(states: Sequence[Tensor], inputs: Sequence[Tensor]) -> boo
 
 def _have_one_dtype(leaves: Sequence[Tensor]) -> bool:
     """Return whether all tensors of floats have one dtype and device."""
-    kinds = {(leaf.dtype, leaf.device) for leaf in leaves if leaf.is_floating_point()}
+    kinds = set()
+    for leaf in leaves:
+        if leaf.is_floating_point():
+            kinds.add((leaf.dtype, leaf.device))
     return len(kinds) <= 1
 
 
