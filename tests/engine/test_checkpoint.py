@@ -21,7 +21,7 @@ FULL = Checkpoint(
     length=20,
     state=STATE,
     shadow=torch.tensor(1.5),
-    ahead=torch.randn(4, 3),
+    guessed_inputs=torch.randn(4, 3),
     rounds=5,
     evaluations=31,
     exact=False,
@@ -54,8 +54,8 @@ def test_views_of_one_tensor_are_saved_each_for_itself(tmp_path):
 
 def test_tensors_go_where_they_are_asked_to(tmp_path):
     FULL.save(tmp_path / "run")
-    assert Checkpoint.load(tmp_path / "run", device="meta").ahead.device.type == "meta"
-    assert Checkpoint.load(tmp_path / "run").ahead.device.type == "cpu"
+    assert Checkpoint.load(tmp_path / "run", device="meta").guessed_inputs.device.type == "meta"
+    assert Checkpoint.load(tmp_path / "run").guessed_inputs.device.type == "cpu"
 
 
 def test_folders_are_made_and_nothing_is_left_beside_the_file(tmp_path):
@@ -83,7 +83,7 @@ def test_what_no_file_can_hold_is_named(value, tmp_path):
 
 def test_other_files_are_refused(tmp_path):
     (tmp_path / "text").write_text("no checkpoint at all")
-    with pytest.raises(ValueError, match="is no safetensors file"):
+    with pytest.raises(ValueError, match="is not a safetensors file"):
         Checkpoint.load(tmp_path / "text")
     save_file({"w": torch.ones(2)}, tmp_path / "weights")
     with pytest.raises(ValueError, match=r"no checkpoint of forerun; pass a file that save\(\) wrote"):

@@ -146,7 +146,7 @@ def test_a_run_stopped_again_and_again_arrives():
 def test_a_run_goes_on_with_another_method_and_window():
     process, state = PROBLEMS["contractive"]()
     part = solve(process, state, method=Newton(), window=Full(), callback=lambda event: event.step >= 1)
-    assert part.checkpoint.ahead.shape[0] > 4
+    assert part.checkpoint.guessed_inputs.shape[0] > 4
     for method in METHODS:
         rest = solve(process, state, method=method, resume=part.checkpoint, **TIGHT)
         same(rest.state, solve(process, state, method=Sequential()).state)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from forerun import Absolute, Moving, Relative
-from forerun.engine.tolerance import PerStep, largest, rms
+from forerun.engine.tolerance import PerStep, largest_element, rms
 
 STEPS = torch.tensor([0, 1, 2])
 MOVES = torch.tensor([[[3.0, 4.0], [0.0, 0.0]], [[0.0, 2.0], [1.0, 1.0]], [[6.0, -8.0], [0.0, -1.0]]])  # (3, 2, 2)
@@ -19,7 +19,7 @@ def test_absolute_is_the_root_mean_square_of_each_sample():
 
 def test_the_size_can_be_another():
     expected = torch.tensor([[4.0, 0.0], [2.0, 1.0], [8.0, 1.0]])
-    torch.testing.assert_close(Absolute(1e-3, size=largest).norm(STEPS, MOVES, INPUTS), expected)
+    torch.testing.assert_close(Absolute(1e-3, size=largest_element).norm(STEPS, MOVES, INPUTS), expected)
 
 
 def test_relative_is_measured_by_the_input_and_never_by_less_than_the_floor():
@@ -49,7 +49,7 @@ def test_levels_are_taken_without_a_batch_too():
     torch.testing.assert_close(found, torch.tensor([1.0, 0.5]))
 
 
-@pytest.mark.parametrize("size", [rms, largest])
+@pytest.mark.parametrize("size", [rms, largest_element])
 def test_rows_without_elements_have_no_size(size):
     assert size(torch.zeros(4, 2, 0)).tolist() == [[0.0, 0.0]] * 4
 
@@ -65,7 +65,7 @@ def test_rows_without_elements_have_no_size(size):
     ],
 )
 def test_what_no_residual_can_keep_is_refused(make):
-    with pytest.raises(ValueError, match=r"is no tolerance.*pass a number >= 0"):
+    with pytest.raises(ValueError, match=r"must be a number >= 0.*pass one such as 1e-3"):
         make()
 
 

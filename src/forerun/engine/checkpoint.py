@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from forerun.engine.numerics.tree import Tree, describe_tree
+
+METADATA_KEY: Final = "forerun"  # of the JSON beside the tensors
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Checkpoint:
         length: steps of the process it belongs to.
         state: the exact state of step `step`.
         shadow: where the check estimates the sequential run to be; None where nothing was checked, or `exact`.
-        ahead: input rows `(W, *batch, D)` guessed for the steps from `step` on; None where there are none.
+        guessed_inputs: rows `(W, *batch, D)` for the steps from `step` on; None where there are none.
         rounds: rounds so far.
         evaluations: evaluations so far.
         exact: every step so far was taken from its exact state, as in the sequential run.
@@ -33,7 +36,7 @@ class Checkpoint:
     length: int
     state: Tree
     shadow: Tree = None
-    ahead: Tensor | None = None
+    guessed_inputs: Tensor | None = None
     rounds: int = 0
     evaluations: int = 0
     exact: bool = True
@@ -44,11 +47,11 @@ class Checkpoint:
         Raises:
             TypeError: the state holds something other than tensors, numbers, strings, None, dicts, lists and tuples.
         """
-        found: dict[str, Tensor] = {}
-        written = {entry.name: _write(getattr(self, entry.name), found) for entry in fields(self)}
+        tensors: dict[str, Tensor] = {}
+        encoded = {entry.name: _encode_value(getattr(self, entry.name), tensors) for entry in fields(self)}
         partial = Path(f"{path}.partial")
         partial.parent.mkdir(parents=True, exist_ok=True)
-        save_file(found, partial, metadata={"forerun": json.dumps(written)})
+        save_file(tensors, partial, metadata={METADATA_KEY: json.dumps(encoded)})
         partial.replace(path)
 
     @classmethod
@@ -61,25 +64,24 @@ class Checkpoint:
         try:
             with safe_open(str(path), framework="pt") as file:
                 metadata = file.metadata() or {}
-                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         except SafetensorError as error:
-            raise ValueError(f"{path} is no safetensors file ({error}); pass one that save() wrote") from error
-        if "forerun" not in metadata:
+            raise ValueError(f"{path} is not a safetensors file ({error}); pass one that save() wrote") from error
+        if METADATA_KEY not in metadata:
             raise ValueError(f"{path} holds tensors but no checkpoint of forerun; pass a file that save() wrote")
-        written = json.loads(metadata["forerun"])
-        return cls(**{name: _read(entry, found, device) for name, entry in written.items()})
+        encoded = json.loads(metadata[METADATA_KEY])
+        return cls(**{name: _decode_value(entry, tensors, device) for name, entry in encoded.items()})
 
 
-def _write(value: Any, found: dict[str, Tensor]) -> Any:
-    """`value` as JSON; its tensors go to `found`, without sharing memory, as safetensors asks."""
+def _encode_value(value: Any, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """Return `value` for JSON as `{kind: content}`; its tensors are added to `tensors`."""
     if isinstance(value, Tensor):
-        name = str(len(found))
-        found[name] = value.detach().clone().contiguous()
-        return {"tensor": name, "device": str(value.device)}
+        return _encode_tensor(value, tensors)
     if type(value) in (list, tuple):
-        return {type(value).__name__: [_write(entry, found) for entry in value]}
+        items = [_encode_value(item, tensors) for item in value]
+        return {type(value).__name__: items}
     if type(value) is dict and all(isinstance(key, str) for key in value):
-        return {"dict": {key: _write(entry, found) for key, entry in value.items()}}
+        return {"dict": {key: _encode_value(item, tensors) for key, item in value.items()}}
     if value is None or type(value) in (bool, int, float, str):
         return {"plain": value}
     raise TypeError(
@@ -88,13 +90,22 @@ def _write(value: Any, found: dict[str, Tensor]) -> Any:
     )
 
 
-def _read(entry: dict[str, Any], found: dict[str, Tensor], device: str | None) -> Any:
-    (kind, value), *_ = entry.items()
+def _encode_tensor(tensor: Tensor, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """Add a tensor to the others, without sharing memory, as safetensors asks, and return its name and device."""
+    name = str(len(tensors))
+    tensors[name] = tensor.detach().clone().contiguous()
+    return {"tensor": name, "device": str(tensor.device)}
+
+
+def _decode_value(entry: dict[str, Any], tensors: Mapping[str, Tensor], device: str | None) -> Any:
+    """Return the value that `_encode_value` made the entry of."""
+    kind, content = next(iter(entry.items()))
     if kind == "tensor":
-        return found[value].to(device or entry["device"])
+        return tensors[content].to(device or entry["device"])
     if kind == "dict":
-        return {key: _read(inner, found, device) for key, inner in value.items()}
-    if kind in {"list", "tuple"}:
-        inside = [_read(inner, found, device) for inner in value]
-        return tuple(inside) if kind == "tuple" else inside
-    return value
+        return {key: _decode_value(item, tensors, device) for key, item in content.items()}
+    if kind == "list":
+        return [_decode_value(item, tensors, device) for item in content]
+    if kind == "tuple":
+        return tuple(_decode_value(item, tensors, device) for item in content)
+    return content

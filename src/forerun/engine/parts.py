@@ -89,7 +89,7 @@ class SegmentedRun:
     def _drop_foresight(self, place: Checkpoint) -> Checkpoint:
         """Return a checkpoint of the segment; what was foreseen does not reach over the barrier at its end."""
         at_barrier = self._run.problem.length <= place.step < self._begin.length
-        return replace(place, ahead=None, shadow=None) if at_barrier else place
+        return replace(place, guessed_inputs=None, shadow=None) if at_barrier else place
 
     def _open_segment(self, place: Checkpoint) -> SolveRun:
         segment = self._next_segment(place)

@@ -20,7 +20,7 @@ class Progress(ABC):
 
     @abstractmethod
     def track(self, start: int, length: int) -> AbstractContextManager[Report]:
-        """A context for a run from step `start` to `length`, which gives the function to report rounds to."""
+        """Return a context for a run from step `start` to `length`, which gives the function to report rounds to."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ class Bar(Progress):
 
     @contextmanager
     def track(self, start: int, length: int) -> Iterator[Report]:
-        seen = _Pace()
+        pace = RunPace()
         with tqdm(total=length, initial=start, unit="step", leave=self.leave) as bar:
 
             def report(entry: Round) -> None:
-                seen.add(entry)
-                bar.set_postfix_str(str(seen), refresh=False)
+                pace.add_round(entry)
+                bar.set_postfix_str(str(pace), refresh=False)
                 bar.update(max(entry.start + entry.accepted - bar.n, -bar.n))
 
             yield report
@@ -62,27 +62,32 @@ class Log(Progress):
 
     @contextmanager
     def track(self, start: int, length: int) -> Iterator[Report]:
-        seen = _Pace()
+        pace = RunPace()
 
         def report(entry: Round) -> None:
-            seen.add(entry)
+            pace.add_round(entry)
             self.logger.info(
-                "step %d of %d: accepted %d of %d, %s", entry.start, length, entry.accepted, entry.width, str(seen)
+                "step %d of %d: accepted %d of %d, %s",
+                entry.start,
+                length,
+                entry.accepted,
+                entry.width,
+                str(pace),
             )
 
         yield report
 
 
 @dataclass
-class _Pace:
-    """Rounds, steps and seconds so far."""
+class RunPace:
+    """Rounds, steps and seconds of a run so far."""
 
     rounds: int = 0
     accepted: int = 0
     seconds: float = 0.0
     single: float | None = None  # seconds of the quickest warm round of one step
 
-    def add(self, entry: Round) -> None:
+    def add_round(self, entry: Round) -> None:
         self.rounds += entry.rounds
         self.accepted += entry.accepted
         self.seconds += entry.timing.total
@@ -90,7 +95,8 @@ class _Pace:
             self.single = min(entry.timing.total, self.single or float("inf"))
 
     def __str__(self) -> str:
-        faster = "?"
+        speed_up = "?"
         if self.single is not None and self.seconds:
-            faster = f"{self.accepted * self.single / self.seconds:.1f}x"
-        return f"{self.rounds} rounds, {self.accepted / max(self.rounds, 1):.1f} steps a round, speed-up {faster}"
+            speed_up = f"{self.accepted * self.single / self.seconds:.1f}x"
+        steps_per_round = self.accepted / max(self.rounds, 1)
+        return f"{self.rounds} rounds, {steps_per_round:.1f} steps a round, speed-up {speed_up}"

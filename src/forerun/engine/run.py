@@ -154,7 +154,7 @@ class SolveRun:
             length=self._whole_length,
             state=state.window.state,
             shadow=shadow,
-            ahead=state.window.inputs,
+            guessed_inputs=state.window.inputs,
             rounds=state.rounds,
             evaluations=state.evaluations,
             exact=state.exact,

@@ -107,7 +107,7 @@ def open_window(
 
 
 def _reopen_window(slots: SlotFiller, settings: SolveSettings, checkpoint: Checkpoint) -> WindowState:
-    step, state, inputs = checkpoint.step, checkpoint.state, checkpoint.ahead
+    step, state, inputs = checkpoint.step, checkpoint.state, checkpoint.guessed_inputs
     if inputs is None or step >= slots.problem.length:
         return open_window(slots, settings, step, state)
     stop = _first_stop(slots, settings, step, ())

@@ -14,14 +14,16 @@ Norm = Callable[[Tensor], Tensor]
 
 
 def rms(rows: Tensor) -> Tensor:
-    """Root mean square of each row, `(..., D) -> (...)`."""
+    """Return the root mean square of each row, `(..., D) -> (...)`."""
     size: Tensor = torch.linalg.vector_norm(rows, dim=-1)
     return size / sqrt(max(rows.shape[-1], 1))
 
 
-def largest(rows: Tensor) -> Tensor:
-    """Largest element of each row by size, `(..., D) -> (...)`."""
-    return rows.abs().amax(-1) if rows.shape[-1] else rms(rows)
+def largest_element(rows: Tensor) -> Tensor:
+    """Return the largest element of each row by size, `(..., D) -> (...)`; 0 where a row has none."""
+    if rows.shape[-1] == 0:
+        return rms(rows)
+    return rows.abs().amax(-1)
 
 
 class Tolerance(ABC):
@@ -29,14 +31,14 @@ class Tolerance(ABC):
 
     @abstractmethod
     def norm(self, steps: Tensor, moves: Tensor, inputs: Tensor) -> Tensor:
-        """Sizes `(W, *batch)` of the moves `(W, *batch, D)` that the inputs of the steps `(W,)` made."""
+        """Return the sizes `(W, *batch)` of the moves `(W, *batch, D)` that the inputs of the steps `(W,)` made."""
 
     @abstractmethod
     def threshold(self) -> float:
-        """The largest residual with which a step is accepted in the first round."""
+        """Return the largest residual with which a step is accepted in the first round."""
 
     def follow(self, threshold: float, residuals: Sequence[float]) -> float:
-        """The threshold of the next round, given this round's residuals, one a step of the window."""
+        """Return the threshold of the next round, given this round's residuals, one a step of the window."""
         return threshold
 
 
@@ -93,10 +95,10 @@ class PerStep(Tolerance):
     def __post_init__(self) -> None:
         _refuse_negative(self.value, f"PerStep({self.value}, levels)")
         if self.levels.dim() != 1 or not bool((self.levels > 0).all()):
-            least = float(self.levels.min()) if self.levels.numel() else None
+            smallest = float(self.levels.min()) if self.levels.numel() else None
             raise ValueError(
                 f"PerStep takes one positive level a step, but got a tensor of shape {list(self.levels.shape)} whose "
-                f"least entry is {least}; pass levels.clamp_min(1e-3) of shape (length,)"
+                f"smallest entry is {smallest}; pass levels.clamp_min(1e-3) of shape (length,)"
             )
 
     def norm(self, steps: Tensor, moves: Tensor, inputs: Tensor) -> Tensor:
@@ -109,13 +111,13 @@ class PerStep(Tolerance):
 
 @dataclass(frozen=True)
 class Moving(Tolerance):
-    """DreamPropeller's threshold: it follows the residuals that it sees (arXiv 2311.17082).
+    """DreamPropeller's threshold: it follows the residuals of the run (arXiv 2311.17082).
 
     The residual is `scale` times the mean square of the move. After each round of `W` steps the threshold goes to
     `momentum * threshold + (1 - momentum) * e` with `e` the residual of the step `W // 2 + 1` of the window, counted
     from 0 (their code calls this the median), or the mean of all but the first with `mean=True`. It settles where about
     half a window is accepted, whatever the error: it controls the speed of a run, not its accuracy, and has forgotten
-    `start` after some ten rounds. Their window also sees the state after its last step, which has no residual here: it
+    `start` after some ten rounds. Their window also holds the state after its last step, which has no residual here: it
     counts for their mean, and for their median in windows of one or two steps.
 
     With `Copy()` as guess, `Picard()`, and a `Sliding` window this is their loop, round by round.
@@ -133,14 +135,21 @@ class Moving(Tolerance):
         return self.start
 
     def follow(self, threshold: float, residuals: Sequence[float]) -> float:
-        moved = residuals[1:]
-        if not moved:
+        if len(residuals) < 2:
             return threshold
-        seen = sum(moved) / len(moved) if self.mean else moved[min(len(residuals) // 2, len(moved) - 1)]
-        following = self.momentum * threshold + (1 - self.momentum) * seen
-        return following if following < float("inf") else threshold
+        new = self.momentum * threshold + (1 - self.momentum) * self._summarise(residuals[1:])
+        if not new < float("inf"):  # nan is not
+            return threshold
+        return new
+
+    def _summarise(self, residuals: Sequence[float]) -> float:
+        """Return the mean or the middle of the residuals of all steps of the window but the first."""
+        if self.mean:
+            return sum(residuals) / len(residuals)
+        middle = (len(residuals) + 1) // 2
+        return residuals[min(middle, len(residuals) - 1)]
 
 
-def _refuse_negative(value: float, came: str) -> None:
+def _refuse_negative(value: float, setting: str) -> None:
     if not value >= 0:
-        raise ValueError(f"{came} is no tolerance: a residual cannot be below it; pass a number >= 0, such as 1e-3")
+        raise ValueError(f"{setting}: a tolerance must be a number >= 0, as residuals are; pass one such as 1e-3")

@@ -157,7 +157,7 @@ class LoopRun(Iterable[AcceptedStep]):
             self._place,
             step=self._reported_step,
             state=self._reported_state,
-            ahead=None,
+            guessed_inputs=None,
             shadow=None,
         )
         run.end(Status.STOPPED)
