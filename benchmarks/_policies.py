@@ -19,7 +19,7 @@ from forerun import Sliding
 from forerun.policy import Sampler
 from forerun.policy.modes import Mode
 from forerun.policy.noise import TickNoise
-from forerun.policy.plan import Plan
+from forerun.policy.plan import TickPlan
 from forerun.worlds.robots.environment import Environment, RobotTask
 from forerun.worlds.robots.episodes import run_episodes
 from forerun.worlds.robots.in_order import InOrderSampler
@@ -62,14 +62,14 @@ class Plain:
         denoiser = torch.compile(policy, dynamic=False) if compiled else policy
         self.loop = InOrderSampler(denoiser, scheduler, (1, shape.horizon, shape.action), steps=steps)
         self._noises = TickNoise(
-            seed, 1 + steps if self.loop.plan.random else 1, torch.zeros(1, shape.horizon, shape.action)
+            seed, 1 + steps if self.loop.plan.adds_noise else 1, torch.zeros(1, shape.horizon, shape.action)
         )
 
     def reset(self) -> None:
         pass
 
     def tick(self, observation: Tensor) -> Ticked:
-        self.noise = self._noises.fresh()
+        self.noise = self._noises.draw_fresh()
         return ticked(lambda: self.loop.act(observation, self.noise), lambda: (self.loop.plan.length,) * 2)
 
 
@@ -106,9 +106,9 @@ class Step:
     def __init__(self, policy: ChunkPolicy, scheduler: Any, steps: int, seed: int) -> None:
         shape = policy.shape
         like = torch.zeros(1, shape.horizon, shape.action)
-        self.plan = Plan(scheduler, steps, like, options={})
-        self._noises = TickNoise(seed, 1 + steps if self.plan.random else 1, like)
-        a, b = self.plan.maps
+        self.plan = TickPlan(scheduler, steps, like, step_options={})
+        self._noises = TickNoise(seed, 1 + steps if self.plan.adds_noise else 1, like)
+        a, b = self.plan.factors
         self._numbers = torch.stack([a.flatten(), b.flatten(), self.plan.sigma.flatten()], 1)
 
         def step(sample: Tensor, t: Tensor, observation: Tensor, numbers: Tensor, noise: Tensor) -> Tensor:
@@ -122,14 +122,18 @@ class Step:
         pass
 
     def tick(self, observation: Tensor) -> Ticked:
-        self.noise = self._noises.fresh()
+        self.noise = self._noises.draw_fresh()
         return ticked(lambda: self._loop(observation), lambda: (self.plan.length,) * 2)
 
     @torch.no_grad()
     def _loop(self, observation: Tensor) -> Tensor:
-        sample, times, still = self.plan.first * self.noise[0], self.plan.timesteps, torch.zeros_like(self.noise[0])
+        sample, times, still = (
+            self.plan.first_sigma * self.noise[0],
+            self.plan.timesteps,
+            torch.zeros_like(self.noise[0]),
+        )
         for k in range(self.plan.length):
-            added = self.noise[1 + k] if self.plan.random else still
+            added = self.noise[1 + k] if self.plan.adds_noise else still
             sample = self._step(sample, times[k : k + 1], observation, self._numbers[k], added)
         return sample
 
@@ -148,11 +152,11 @@ class Paradigms:
         shape = policy.shape
         like = torch.zeros(1, shape.horizon, shape.action)
         self.policy, self.window, self.tolerance = policy, window, tolerance
-        self.plan = Plan(scheduler, steps, like, options={})
-        self._noises = TickNoise(seed, 1 + steps if self.plan.random else 1, like)
-        a, b = self.plan.maps
+        self.plan = TickPlan(scheduler, steps, like, step_options={})
+        self._noises = TickNoise(seed, 1 + steps if self.plan.adds_noise else 1, like)
+        a, b = self.plan.factors
         self._state, self._output = a - 1, b
-        spread = Plan(policy.scheduler, steps, like, options={}).sigma.flatten()
+        spread = TickPlan(policy.scheduler, steps, like, step_options={}).sigma.flatten()
         self._inverse = torch.where(spread > 0, 1 / spread.square(), torch.inf)
         self._numel = like.numel()
 
@@ -160,15 +164,15 @@ class Paradigms:
         pass
 
     def tick(self, observation: Tensor) -> Ticked:
-        self.noise = self._noises.fresh()
+        self.noise = self._noises.draw_fresh()
         self._count = [0, 0]
         return ticked(lambda: self._solve(observation), lambda: tuple(self._count))
 
     @torch.no_grad()
     def _solve(self, observation: Tensor) -> Tensor:
         length, plan = self.plan.length, self.plan
-        path = (plan.first * self.noise[0]).repeat(length + 1, 1, 1)
-        added = (plan.sigma * self.noise[1:])[:, 0] if plan.random else torch.zeros_like(path[1:])
+        path = (plan.first_sigma * self.noise[0]).repeat(length + 1, 1, 1)
+        added = (plan.sigma * self.noise[1:])[:, 0] if plan.adds_noise else torch.zeros_like(path[1:])
         begin, end = 0, min(self.window, length)
         while begin < length:
             steps, inputs = slice(begin, end), path[begin:end]

@@ -54,10 +54,10 @@ from forerun.engine.windows import Within
 from forerun.optim import Loop
 from forerun.optim.gradients import OneByOne
 from forerun.optim.tolerance import StepLength
-from forerun.policy.chunk import Chunk, Network, Stepped
-from forerun.policy.plan import Plan
+from forerun.policy.plan import TickPlan
 from forerun.policy.recall import Recall
-from forerun.policy.refine import Part
+from forerun.policy.refinement import SelectedSteps
+from forerun.policy.tick_process import AffineTick, ObservedDenoiser, SteppedTick
 from forerun.sequence import CausalFunction, CausalProcess, Fill, Lookup, Reguess, Repeat
 from forerun.sequence.recurrent.job import RecurrenceJob
 from forerun.sequence.recurrent.loop_choice import LoopChoice
@@ -95,24 +95,24 @@ def scheduler_sampling():
 
 def policy_plan(scheduler):
     like = torch.zeros(2, 8, 3, dtype=DOUBLE)
-    plan = Plan(scheduler, 12, like, options={})
-    noise = normal(13, 2, 8, 3) if plan.random else normal(1, 2, 8, 3)
-    return plan, Network(network, plan, normal(2, 5, seed=2)), noise
+    plan = TickPlan(scheduler, 12, like, step_options={})
+    noise = normal(13, 2, 8, 3) if plan.adds_noise else normal(1, 2, 8, 3)
+    return plan, ObservedDenoiser(network, plan, normal(2, 5, seed=2)), noise
 
 
 def chunk():
     plan, seen, noise = policy_plan(diffusers.DDPMScheduler(num_train_timesteps=100, clip_sample=False))
-    return Chunk(plan, seen, noise), plan.first * noise[0]
+    return AffineTick(plan, seen, noise), plan.first_sigma * noise[0]
 
 
 def stepped():
     plan, seen, noise = policy_plan(diffusers.DPMSolverMultistepScheduler(num_train_timesteps=100))
-    return Stepped(plan, seen, noise), plan.sampling.state(plan.first * noise[0])
+    return SteppedTick(plan, seen, noise), plan.sampling.state(plan.first_sigma * noise[0])
 
 
 def part():
     process, state = chunk()
-    return Part(process, [2, 5, 7, 8, 11]), state
+    return SelectedSteps(process, [2, 5, 7, 8, 11]), state
 
 
 def recall():
@@ -203,9 +203,9 @@ INSTANCES = {
     "Denoising": denoising,
     "Increments": increments,
     "SchedulerSampling": scheduler_sampling,
-    "Chunk": chunk,
-    "Stepped": stepped,
-    "Part": part,
+    "AffineTick": chunk,
+    "SteppedTick": stepped,
+    "SelectedSteps": part,
     "Training": training,
     "CausalProcess": causal_process,
     "Recurrence": recurrence,

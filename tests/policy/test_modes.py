@@ -10,7 +10,7 @@ from policy.problems import SHAPE, ddpm, on_the_way, own_loop, walker
 from torch import Tensor
 
 from forerun import Sliding
-from forerun.policy import RTI, Deadline, Mode, Sampler, Warm, run
+from forerun.policy import RTI, Deadline, Mode, Sampler, Warm, tick_run
 
 FLOAT = torch.float64
 
@@ -48,7 +48,7 @@ def test_a_deadline_that_is_never_met_gives_the_exact_answer() -> None:
 def test_a_deadline_stops_in_time_and_says_how_far_off_the_answer_is(
     window: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run.time, "perf_counter", Ticking())
+    monkeypatch.setattr(tick_run.time, "perf_counter", Ticking())
     early = sampler(Deadline(1), window=window, tolerance=1e-5)  # over after the first round, by this clock
     for tick in range(4):
         chunk = early.act(on_the_way(tick))
@@ -84,7 +84,7 @@ class Stop(Mode):
     shifts: bool = True
 
     def answer(self, tick: Any) -> Any:
-        return tick.hurry(stop=Count(self.rounds), stale=0.5)
+        return tick.solve_in_time(stop=Count(self.rounds), stale=0.5)
 
     def actions(self, sample: Tensor) -> Tensor:
         return sample
@@ -184,10 +184,10 @@ def test_discrete_actions_take_signs_and_where_clipped_the_guess_does_too() -> N
             chunk = policy.act(on_the_way(tick))
             assert set(chunk[:, 2].tolist()) <= {-1.0, 1.0}
             assert not set(chunk[:, 0].tolist()) <= {-1.0, 1.0}
-    guess = clipped.guess(torch.tensor([[[0.5, -0.4, -0.7], [0.1, 0.2, 0.3]]]))
+    guess = clipped.make_guess(torch.tensor([[[0.5, -0.4, -0.7], [0.1, 0.2, 0.3]]]))
     assert torch.allclose(guess, torch.tensor([[[0.5, -0.4, -0.1], [0.1, 0.2, 0.1]]]))
     unclipped = torch.rand(1, 2, 3)
-    assert torch.equal(scaled.guess(unclipped), unclipped)
+    assert torch.equal(scaled.make_guess(unclipped), unclipped)
 
 
 def test_real_time_iteration_begins_anew_where_an_episode_does() -> None:

@@ -31,7 +31,7 @@ def sampler(scheduler: Any, steps: int, **options: Any) -> Sampler:
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_equals_the_schedulers_own_loop_with_the_same_noise(name: str, mode: Any) -> None:
     scheduler, steps, options = SCHEDULERS[name]
-    policy = sampler(scheduler, steps, options=options, environments=2, mode=mode)
+    policy = sampler(scheduler, steps, step_options=options, environments=2, mode=mode)
     policy.reset()
     for tick in range(3):
         observation = seen(0, 2) + 0.1 * tick
@@ -149,3 +149,14 @@ def test_a_scheduler_whose_noise_cannot_be_handed_on_is_refused() -> None:
 def test_actions_are_clamped_where_asked() -> None:
     chunk = sampler(ddpm(clip_sample=False), 20, clip=0.1).act(seen(0))
     assert float(chunk.abs().max()) == pytest.approx(0.1)
+
+
+def test_the_solution_of_a_tick_has_the_chunk_as_its_value() -> None:
+    policy = Sampler(walker, ddpm(prediction_type="sample"), SHAPE, steps=20, executed=3, window=5, tolerance=1e-4)
+    assert policy.solution is None
+    chunk = policy.act(torch.zeros(OBS))
+    assert torch.equal(policy.solution.value, chunk)
+    assert policy.solution.rounds == policy.report.rounds
+    assert max(entry.width for entry in policy.solution.log) <= 5
+    with pytest.raises(TypeError, match="windw is not an option; did you mean window"):
+        Sampler(walker, ddpm(), SHAPE, windw=5)

@@ -1,9 +1,9 @@
-"""Diffusion policies in receding horizon: chunks of actions, sampled ahead of order, with the sequential answer."""
+"""Diffusion policies in receding horizon: chunks of actions, many steps at a time, with the sequential answer."""
 
 from forerun.policy.adapters import diffusion_policy, lerobot
 from forerun.policy.modes import RTI, Deadline, Exact, Mode, Warm
-from forerun.policy.report import Report
-from forerun.policy.sampler import NotFinite, Sampler
+from forerun.policy.report import TickReport
+from forerun.policy.sampler import NotFinite, Sampler, TickSolution
 
 __built_on__ = ("diffusion",)
 
@@ -13,8 +13,9 @@ __all__ = [
     "Exact",
     "Mode",
     "NotFinite",
-    "Report",
     "Sampler",
+    "TickReport",
+    "TickSolution",
     "Warm",
     "diffusion_policy",
     "lerobot",

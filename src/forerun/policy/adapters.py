@@ -1,8 +1,9 @@
-"""Adapters: policies of other code bases, as they are, whose chunks are sampled ahead of order."""
+"""Adapters: policies of other code bases, as they are, whose chunks are sampled many steps at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self, final
 
@@ -12,8 +13,47 @@ from forerun.policy.modes import Mode, Warm
 from forerun.policy.sampler import Sampler
 
 
+@dataclass(frozen=True)
+class SamplerRecipe:
+    """What the adapter of a code base reads off a policy, to make its sampler.
+
+    Attributes:
+        denoiser: the policy's network, as a `Sampler` calls it.
+        scheduler: the policy's scheduler.
+        shape: `(H, A)` of a chunk.
+        steps: of the scheduler.
+        executed: actions that are executed of a chunk.
+        first: index of the first of them.
+        like: a tensor of the dtype and on the device of the network.
+        step_options: further arguments of the scheduler's step.
+    """
+
+    denoiser: Callable[[Tensor, Tensor, Tensor], Tensor]
+    scheduler: Any
+    shape: Sequence[int]
+    steps: int
+    executed: int
+    first: int
+    like: Tensor
+    step_options: dict[str, Any]
+
+    def make_sampler(self, observation: Tensor, mode: Mode, sampler_options: dict[str, Any]) -> Sampler:
+        """Return a sampler for observations `(B, *obs)`; what the user passed wins over what was read."""
+        arguments: dict[str, Any] = {
+            "steps": self.steps,
+            "executed": self.executed,
+            "first": self.first,
+            "dtype": self.like.dtype,
+            "device": self.like.device,
+            "environments": len(observation),
+            "observation": observation.shape[1:],
+            "step_options": self.step_options,
+        }
+        return Sampler(self.denoiser, self.scheduler, self.shape, mode=mode, **{**arguments, **sampler_options})
+
+
 @final
-class Ahead:
+class PolicyAdapter:
     """A policy in whose place of sampling a `Sampler` stands, until `restore()` or the end of a `with` block.
 
     Args:
@@ -27,14 +67,16 @@ class Ahead:
 
     def __init__(self, policy: Any, model: Any, sample: Callable[..., Tensor]) -> None:
         self.sampler: Sampler | None = None
-        self._policy, self._model, self._reset = policy, model, policy.reset
+        self._policy = policy
+        self._model = model
+        self._reset = policy.reset
         model.conditional_sample = partial(sample, self)
-        policy.reset = self._begin
+        policy.reset = self._begin_episode
 
-    def chunks(self, make: Callable[..., Sampler], observation: Tensor) -> Tensor:
-        """Chunks `(B, H, A)` for what was observed, `(B, *obs)`, by a sampler that `make` makes."""
+    def sample_chunks(self, make_sampler: Callable[[Tensor], Sampler], observation: Tensor) -> Tensor:
+        """Return chunks `(B, H, A)` for what was observed, `(B, *obs)`; the sampler is made the first time."""
         if self.sampler is None:
-            self.sampler = make(environments=len(observation), observation=observation.shape[1:])
+            self.sampler = make_sampler(observation)
             self.sampler.reset()
         return self.sampler.act(observation)
 
@@ -43,7 +85,7 @@ class Ahead:
         del self._model.conditional_sample
         del self._policy.reset
 
-    def _begin(self) -> None:
+    def _begin_episode(self) -> None:
         self._reset()
         if self.sampler is not None:
             self.sampler.reset()
@@ -55,12 +97,12 @@ class Ahead:
         self.restore()
 
 
-def lerobot(policy: Any, *, mode: Mode = Warm(), **options: Any) -> Ahead:
-    """LeRobot's `DiffusionPolicy`, ahead of order.
+def lerobot(policy: Any, *, mode: Mode = Warm(), **sampler_options: Any) -> PolicyAdapter:
+    """Let LeRobot's `DiffusionPolicy` sample many steps at a time.
 
-        with lerobot(policy, mode=Warm()) as ahead:
+        with lerobot(policy, mode=Warm()) as adapter:
             action = policy.select_action(batch)
-            ahead.sampler.report
+            adapter.sampler.report
 
     Encoders, queues, normalisation stay LeRobot's own; the scheduler is the policy's, unmodified. The noise is the
     sampler's, by its `seed`.
@@ -68,40 +110,38 @@ def lerobot(policy: Any, *, mode: Mode = Warm(), **options: Any) -> Ahead:
     Args:
         policy: the policy.
         mode: see `Sampler`.
-        options: of `Sampler`: `window`, `tolerance`, `seed`, ...
+        sampler_options: keywords of `Sampler`: `window`, `tolerance`, `seed`, ...
 
     Raises:
-        TypeError: it is no such policy.
+        TypeError: it is another kind of policy.
     """
     model: Any = getattr(policy, "diffusion", None)
-    _refuse_stranger(policy, model, ("unet", "noise_scheduler", "num_inference_steps"), "LeRobot's DiffusionPolicy")
-    config = policy.config
-
-    def denoiser(actions: Tensor, t: Tensor, observation: Tensor) -> Any:
-        return model.unet(actions, t, global_cond=observation)
-
-    def make(**given: Any) -> Sampler:
-        shape = (config.horizon, config.action_feature.shape[0])
-        place = {"executed": config.n_action_steps, "first": config.n_obs_steps - 1}
-        like = next(model.parameters())
-        found = {"steps": model.num_inference_steps, "dtype": like.dtype, "device": like.device, **place, **given}
-        return Sampler(denoiser, model.noise_scheduler, shape, mode=mode, **found, **options)
+    needed_attributes = ("unet", "noise_scheduler", "num_inference_steps")
+    _refuse_stranger(policy, model, needed_attributes, "LeRobot's DiffusionPolicy")
 
     def sample(  # noqa: PLR0917, LeRobot's own signature
-        ahead: Ahead, batch_size: int, global_cond: Tensor | None = None, generator: Any = None, noise: Any = None
+        adapter: PolicyAdapter,
+        batch_size: int,
+        global_cond: Tensor | None = None,
+        generator: Any = None,
+        noise: Any = None,
     ) -> Tensor:
         if global_cond is None or generator is not None or noise is not None:
             raise ValueError(
                 "noise and generators are the sampler's own here; leave them out and write lerobot(policy, seed=0), "
-                "or sample with the policy itself, after ahead.restore()"
+                "or sample with the policy itself, after adapter.restore()"
             )
-        return ahead.chunks(make, global_cond)
+        recipe = _read_lerobot(policy.config, model)
+        return adapter.sample_chunks(
+            lambda observation: recipe.make_sampler(observation, mode, sampler_options),
+            global_cond,
+        )
 
-    return Ahead(policy, model, sample)
+    return PolicyAdapter(policy, model, sample)
 
 
-def diffusion_policy(policy: Any, *, mode: Mode = Warm(), **options: Any) -> Ahead:
-    """A policy of the `diffusion_policy` code base (Chi et al., arXiv 2303.04137), ahead of order.
+def diffusion_policy(policy: Any, *, mode: Mode = Warm(), **sampler_options: Any) -> PolicyAdapter:
+    """Let a policy of the `diffusion_policy` code base (Chi et al., arXiv 2303.04137) sample many steps at a time.
 
     For policies that are given observations as a condition, global or local (`obs_as_global_cond=True`), as those of
     images are; not for those that paint them into the trajectory.
@@ -109,51 +149,90 @@ def diffusion_policy(policy: Any, *, mode: Mode = Warm(), **options: Any) -> Ahe
     Args:
         policy: such as `DiffusionUnetLowdimPolicy`, `DiffusionUnetImagePolicy`.
         mode: see `Sampler`.
-        options: of `Sampler`.
+        sampler_options: keywords of `Sampler`.
 
     Raises:
-        TypeError: it is no such policy.
+        TypeError: it is another kind of policy.
         ValueError: at the first chunk, if observations are painted in.
     """
-    _refuse_stranger(
-        policy, policy, ("model", "noise_scheduler", "num_inference_steps"), "a policy of diffusion_policy"
-    )
-
-    def make(shape: Any, name: str, stepping: dict[str, Any], like: Tensor, **given: Any) -> Sampler:
-        def denoiser(actions: Tensor, t: Tensor, observation: Tensor) -> Any:
-            return policy.model(actions, t, **{"local_cond": None, "global_cond": None, name: observation})
-
-        late = 0 if getattr(policy, "oa_step_convention", True) else 1
-        first = 0 if getattr(policy, "pred_action_steps_only", False) else policy.n_obs_steps - 1 + late
-        found = {"steps": policy.num_inference_steps, "executed": policy.n_action_steps, "first": first, **given}
-        kind: dict[str, Any] = {"dtype": like.dtype, "device": like.device, "options": stepping}
-        return Sampler(denoiser, policy.noise_scheduler, shape, mode=mode, **kind, **found, **options)
+    needed_attributes = ("model", "noise_scheduler", "num_inference_steps")
+    _refuse_stranger(policy, policy, needed_attributes, "a policy of diffusion_policy")
 
     def sample(  # noqa: PLR0917, the signature of that code base
-        ahead: Ahead,
+        adapter: PolicyAdapter,
         condition_data: Tensor,
         condition_mask: Tensor,
         local_cond: Tensor | None = None,
         global_cond: Tensor | None = None,
         generator: Any = None,
-        **stepping: Any,
+        **step_options: Any,
     ) -> Tensor:
+        name = "local_cond" if global_cond is None else "global_cond"
         observation = local_cond if global_cond is None else global_cond
         if observation is None or bool(condition_mask.any()):
             raise ValueError(
                 "this policy paints observations into the trajectory, which a sampler of actions cannot keep to; use "
                 "one that was trained with obs_as_global_cond=True"
             )
-        name = "local_cond" if global_cond is None else "global_cond"
-        return ahead.chunks(partial(make, condition_data.shape[1:], name, stepping, condition_data), observation)
+        recipe = _read_diffusion_policy(policy, name, condition_data, step_options)
+        return adapter.sample_chunks(
+            lambda observation: recipe.make_sampler(observation, mode, sampler_options),
+            observation,
+        )
 
-    return Ahead(policy, policy, sample)
+    return PolicyAdapter(policy, policy, sample)
 
 
-def _refuse_stranger(policy: Any, model: Any, names: tuple[str, ...], what: str) -> None:
+def _read_lerobot(config: Any, model: Any) -> SamplerRecipe:
+    def denoise(actions: Tensor, timesteps: Tensor, observation: Tensor) -> Any:
+        return model.unet(actions, timesteps, global_cond=observation)
+
+    return SamplerRecipe(
+        denoiser=denoise,
+        scheduler=model.noise_scheduler,
+        shape=(config.horizon, config.action_feature.shape[0]),
+        steps=model.num_inference_steps,
+        executed=config.n_action_steps,
+        first=config.n_obs_steps - 1,
+        like=next(model.parameters()),
+        step_options={},
+    )
+
+
+def _read_diffusion_policy(
+    policy: Any, condition_name: str, like: Tensor, step_options: dict[str, Any]
+) -> SamplerRecipe:
+    def denoise(actions: Tensor, timesteps: Tensor, observation: Tensor) -> Any:
+        conditions = {"local_cond": None, "global_cond": None, condition_name: observation}
+        return policy.model(actions, timesteps, **conditions)
+
+    return SamplerRecipe(
+        denoiser=denoise,
+        scheduler=policy.noise_scheduler,
+        shape=like.shape[1:],
+        steps=policy.num_inference_steps,
+        executed=policy.n_action_steps,
+        first=_first_executed_action(policy),
+        like=like,
+        step_options=step_options,
+    )
+
+
+def _first_executed_action(policy: Any) -> int:
+    """Return the index in a chunk of the first action that a policy of diffusion_policy executes."""
+    if getattr(policy, "pred_action_steps_only", False):
+        return 0
+    last_observed: int = policy.n_obs_steps - 1
+    follows_convention = getattr(policy, "oa_step_convention", True)
+    return last_observed if follows_convention else last_observed + 1
+
+
+def _refuse_stranger(policy: Any, model: Any, names: tuple[str, ...], kind: str) -> None:
     missing = [name for name in names if not hasattr(model, name)]
-    if missing or not callable(getattr(model, "conditional_sample", None)):
+    if not callable(getattr(model, "conditional_sample", None)):
+        missing = missing or ["conditional_sample"]
+    if missing:
         raise TypeError(
-            f"{type(policy).__name__} is not {what}: it has no {', '.join(missing or ['conditional_sample'])}; for a "
+            f"{type(policy).__name__} is not {kind}: it has no {', '.join(missing)}; for a "
             "network of yours write Sampler(denoiser, scheduler, (horizon, dimensions))"
         )

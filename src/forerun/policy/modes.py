@@ -10,9 +10,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from forerun.policy.refine import refine
-from forerun.policy.run import Clock
-from forerun.policy.tick import Answer, Tick
+from forerun.policy.refinement import refine_chunk
+from forerun.policy.tick import Tick, TickAnswer
+from forerun.policy.tick_run import DeadlineClock
 
 
 class Mode(ABC):
@@ -27,12 +27,12 @@ class Mode(ABC):
     shifts: ClassVar[bool]
 
     @abstractmethod
-    def answer(self, tick: Tick) -> Answer:
-        """The sample of a tick."""
+    def answer(self, tick: Tick) -> TickAnswer:
+        """Return the sample of a tick, and what it took."""
 
     @abstractmethod
     def actions(self, sample: Tensor) -> Tensor:
-        """The chunk of actions that a sample stands for, both `(B, H, A)`."""
+        """Return the chunk of actions that a sample stands for, both `(B, H, A)`."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Exact(Mode):
     carries: ClassVar[bool] = False
     shifts: ClassVar[bool] = False
 
-    def answer(self, tick: Tick) -> Answer:
+    def answer(self, tick: Tick) -> TickAnswer:
         return tick.solve()
 
     def actions(self, sample: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ class Warm(Mode):
     carries: ClassVar[bool] = True
     shifts: ClassVar[bool] = True
 
-    def answer(self, tick: Tick) -> Answer:
+    def answer(self, tick: Tick) -> TickAnswer:
         return tick.solve(stale=self.stale)
 
     def actions(self, sample: Tensor) -> Tensor:
@@ -98,8 +98,9 @@ class Deadline(Mode):
     carries: ClassVar[bool] = True
     shifts: ClassVar[bool] = True
 
-    def answer(self, tick: Tick) -> Answer:
-        return tick.hurry(stop=Clock(tick.begun + self.ms / 1000), stale=self.stale)
+    def answer(self, tick: Tick) -> TickAnswer:
+        clock = DeadlineClock(tick.begun + self.ms / 1000)
+        return tick.solve_in_time(stop=clock, stale=self.stale)
 
     def actions(self, sample: Tensor) -> Tensor:
         return sample
@@ -130,21 +131,25 @@ class RTI(Mode):
     carries: ClassVar[bool] = True
     shifts: ClassVar[bool] = False
 
-    def answer(self, tick: Tick) -> Answer:
+    def answer(self, tick: Tick) -> TickAnswer:
         if not any(tick.warm):
             return tick.solve()
-        return refine(tick, self.guess(tick.last), self.steps)
+        return refine_chunk(tick, self.make_guess(tick.last_sample), self.steps)
 
-    def guess(self, last: Tensor) -> Tensor:
-        """What the steps start from, of the last sample as it was moved, both `(B, H, A)`."""
-        return self._signs(last, 1 / self.scale) if self.clip else last
+    def make_guess(self, last_sample: Tensor) -> Tensor:
+        """Return what the steps start from, of the last sample as it was moved, both `(B, H, A)`."""
+        if not self.clip:
+            return last_sample
+        return self._set_signs(last_sample, 1 / self.scale)
 
     def actions(self, sample: Tensor) -> Tensor:
-        return self._signs(sample, 1.0)
+        return self._set_signs(sample, 1.0)
 
-    def _signs(self, chunk: Tensor, size: float) -> Tensor:
+    def _set_signs(self, chunk: Tensor, size: float) -> Tensor:
+        """Return a chunk whose discrete dimensions have their signs, of one size."""
         if not self.discrete:
             return chunk
-        where = torch.zeros(chunk.shape[-1], dtype=torch.bool, device=chunk.device)
-        where[list(self.discrete)] = True
-        return torch.where(where, torch.where(chunk < 0, -size, size), chunk)
+        is_discrete = torch.zeros(chunk.shape[-1], dtype=torch.bool, device=chunk.device)
+        is_discrete[list(self.discrete)] = True
+        signs = torch.where(chunk < 0, -size, size)
+        return torch.where(is_discrete, signs, chunk)

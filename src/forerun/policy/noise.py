@@ -22,32 +22,33 @@ class TickNoise:
     def __init__(self, seed: int, rows: int, like: Tensor) -> None:
         self._shape = (rows, *like.shape[1:])
         self._like = like
-        first = torch.Generator().manual_seed(seed)
-        seeds = torch.randint(2**62, (len(like),), generator=first).tolist()
-        self._generators = [torch.Generator(device=like.device).manual_seed(each) for each in seeds]
+        seed_generator = torch.Generator().manual_seed(seed)
+        seeds = torch.randint(2**62, (len(like),), generator=seed_generator).tolist()
+        self._generators = [torch.Generator(device=like.device).manual_seed(number) for number in seeds]
 
-    def fresh(self) -> Tensor:
-        """`(rows, B, H, A)`, nothing of it drawn before."""
+    def draw_fresh(self) -> Tensor:
+        """Draw `(rows, B, H, A)`, nothing of it drawn before."""
         like = self._like
-        drawn = [
-            torch.randn(self._shape, generator=own, dtype=like.dtype, device=like.device) for own in self._generators
+        draws = [
+            torch.randn(self._shape, generator=generator, dtype=like.dtype, device=like.device)
+            for generator in self._generators
         ]
-        return torch.stack(drawn, 1)
+        return torch.stack(draws, 1)
 
 
-def shifted(rows: Tensor, by: int, tail: Tensor) -> Tensor:
-    """`rows` `(N, B, H, A)` moved `by` actions to the front of the horizon, the end filled from that of `tail`.
+def shift_noise(rows: Tensor, actions: int, tail: Tensor) -> Tensor:
+    """Return rows `(N, B, H, A)` moved some actions to the front of the horizon, the end filled from that of `tail`.
 
     Standard normal noise stays so: every element of the result is drawn once, and none depends on another.
     """
-    return torch.cat([rows[:, :, by:], tail[:, :, rows.shape[2] - by :]], 2)
+    return torch.cat([rows[:, :, actions:], tail[:, :, rows.shape[2] - actions :]], 2)
 
 
-def chosen(which: Sequence[bool], here: Tensor, there: Tensor) -> Tensor:
-    """`here` `(N, B, ...)` for the environments that are chosen, `there` for the others."""
-    if all(which):
-        return here
-    if not any(which):
-        return there
-    mask = torch.tensor(which, device=here.device).reshape(1, -1, *[1] * (here.dim() - 2))
-    return torch.where(mask, here, there)
+def select_environments(selection: Sequence[bool], selected: Tensor, others: Tensor) -> Tensor:
+    """Return one tensor `(N, B, ...)` for the environments that are selected, and another one for the others."""
+    if all(selection):
+        return selected
+    if not any(selection):
+        return others
+    mask = torch.tensor(selection, device=selected.device).reshape(1, -1, *[1] * (selected.dim() - 2))
+    return torch.where(mask, selected, others)

@@ -1,4 +1,4 @@
-"""Plan: what is the same in every tick, read off an unmodified scheduler once."""
+"""The plan of a tick: what is the same in every tick, read off an unmodified scheduler once."""
 
 from __future__ import annotations
 
@@ -11,119 +11,133 @@ from torch import Tensor
 
 from forerun.diffusion.schedulers.sampling import SchedulerSampling
 
-ROUNDING: Final = 1e-5  # of what is seen of a step's noise, that may be no multiple of what was drawn
+# share of a step's noise, as it is measured, that may be no multiple of what was drawn
+NOISE_ROUNDING: Final = 1e-5
 
 # (actions (N, H, A), scaled by the scheduler; timesteps (N,); observations (N, *obs)) -> prediction (N, H, A)
-Denoiser = Callable[[Tensor, Tensor, Tensor], Tensor]
+PolicyDenoiser = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 @final
-class Plan:
+class TickPlan:
     """The steps of a scheduler on chunks of actions.
 
     Args:
         scheduler: a diffusers scheduler. Never modified: a copy is stepped.
         steps: for its `set_timesteps`.
         like: samples `(B, H, A)`, of the shape, dtype and device of all that follow.
-        options: further keyword arguments of its `step`.
+        step_options: further keyword arguments of its `step`.
 
     Attributes:
         sampling: the scheduler as a process, with noise of its own that nobody asks for.
+        length: number of steps.
         timesteps: `(length,)`, as the network gets them.
         sigma: the standard deviation of the noise that each step adds, `(length, 1, 1, 1)`.
-        first: of the first samples.
-        maps: `a` and `b` of the steps `x' = a x + b o + sigma z`, each `(length, 1, 1, 1)`; None where they have no
-            such form.
+        first_sigma: the standard deviation of the first samples.
+        factors: `a` and `b` of the steps `x' = a x + b o + sigma z`, each `(length, 1, 1, 1)`; None where the steps
+            have no such form.
     """
 
-    def __init__(self, scheduler: Any, steps: int, like: Tensor, *, options: Mapping[str, Any]) -> None:
-        scheduler = prepared(scheduler, steps, like.device)
-        found = list(scheduler.timesteps)
+    def __init__(self, scheduler: Any, steps: int, like: Tensor, *, step_options: Mapping[str, Any]) -> None:
+        scheduler = prepare_scheduler(scheduler, steps, like.device)
+        timesteps = [torch.as_tensor(timestep) for timestep in scheduler.timesteps]
         self.sampling = SchedulerSampling(
-            _nothing,
+            _refuse_call,
             scheduler,
             torch.zeros_like(like),
-            found,
+            list(scheduler.timesteps),
             generator=torch.Generator(device=like.device).manual_seed(0),
-            step_options=options,
+            step_options=step_options,
         )
-        self.length = len(found)
-        self.timesteps = torch.stack([torch.as_tensor(each) for each in found]).to(like.device)
-        self.first = float(getattr(scheduler, "init_noise_sigma", 1.0))
-        self.sigma = _column(self._sigmas(), like)
-        self._scales = _column(self.sampling.scales, like)
-        self._scaled = bool((self.sampling.scales != 1).any())
-        self._p, self._q = (
-            _column(each, like) for each in zip(*((s.p, s.q) for s in self.sampling.splits), strict=True)
-        )
-        maps = self.sampling.affine(torch.arange(self.length))
-        self.maps = None if maps is None else (_column(maps.state, like), _column(maps.output, like))
+        self.length = len(timesteps)
+        self.timesteps = torch.stack(timesteps).to(like.device)
+        self.first_sigma = float(getattr(scheduler, "init_noise_sigma", 1.0))
+        self.sigma = _to_column(self._measure_sigmas(), like)
+        self._scales = _to_column(self.sampling.scales, like)
+        self._scales_inputs = bool((self.sampling.scales != 1).any())
+        self._p = _to_column([split.p for split in self.sampling.splits], like)
+        self._q = _to_column([split.q for split in self.sampling.splits], like)
+        self.factors = self._read_factors(like)
 
     @property
-    def random(self) -> bool:
+    def adds_noise(self) -> bool:
         """Whether steps add noise."""
         return self.sampling.replay.draws_noise
 
-    def scaled(self, steps: Tensor, samples: Tensor) -> Tensor:
-        """Samples `(W, B, H, A)` as the scheduler scales them for the network."""
-        return samples * self._scales[steps] if self._scaled else samples
+    def scale_inputs(self, steps: Tensor, samples: Tensor) -> Tensor:
+        """Return samples `(W, B, H, A)` as the scheduler scales them for the network."""
+        if not self._scales_inputs:
+            return samples
+        return samples * self._scales[steps]
 
-    def outputs(self, steps: Tensor, samples: Tensor, predicted: Tensor) -> Tensor:
-        """The outputs for what the network predicted at samples, all `(W, B, H, A)`."""
-        denoised = torch.addcmul(self._p[steps] * samples, self._q[steps], predicted)
+    def to_outputs(self, steps: Tensor, samples: Tensor, predictions: Tensor) -> Tensor:
+        """Return the outputs for what the network predicted at samples, all `(W, B, H, A)`."""
+        denoised = torch.addcmul(self._p[steps] * samples, self._q[steps], predictions)
         clipping = self.sampling.clipping
-        return denoised if clipping is None else clipping(steps, samples, predicted, denoised)
+        if clipping is None:
+            return denoised
+        return clipping(steps, samples, predictions, denoised)
 
-    def _sigmas(self) -> Tensor:
-        """What each step multiplies its noise with, seen from a step of zeros."""
-        script = self.sampling.replay
-        if not script.draws_noise:
-            return torch.zeros(len(script), dtype=torch.float64)
+    def _read_factors(self, like: Tensor) -> tuple[Tensor, Tensor] | None:
+        maps = self.sampling.affine(torch.arange(self.length))
+        if maps is None:
+            return None
+        return _to_column(maps.state, like), _to_column(maps.output, like)
+
+    def _measure_sigmas(self) -> Tensor:
+        """Return what each step multiplies its noise with, measured on a sample of zeros."""
+        length = len(self.sampling.replay)
+        if not self.adds_noise:
+            return torch.zeros(length, dtype=torch.float64)
         zero = torch.zeros(1, 4, 4)
-        return torch.tensor([_sigma(self.sampling, step, zero) for step in range(len(script))], dtype=torch.float64)
+        sigmas = [_measure_sigma(self.sampling, step, zero) for step in range(length)]
+        return torch.tensor(sigmas, dtype=torch.float64)
 
 
-def _sigma(sampling: SchedulerSampling, step: int, zero: Tensor) -> float:
-    script = sampling.replay
-    generator = torch.Generator().manual_seed(step)
-    drawn = torch.randn(zero.shape, generator=torch.Generator().manual_seed(step))
-    sample, *history = script.step(step, (zero, *[zero] * script.slots), zero, generator)
-    sigma = float((sample * drawn).sum() / (drawn * drawn).sum())
-    error = float((sample - sigma * drawn).abs().max())
-    if error > ROUNDING * max(abs(sigma), 1.0) or any(bool(each.any()) for each in history):
-        name = script.templates[0].kind.__name__
-        raise ValueError(
-            f"{name} adds noise to step {step} that is no multiple of one standard normal draw, so that a tick could "
-            "not hand it on; use another scheduler, such as DDPMScheduler"
-        )
-    return sigma
-
-
-def prepared(scheduler: Any, steps: int, device: torch.device) -> Any:
-    """A copy of the scheduler with its timesteps.
+def prepare_scheduler(scheduler: Any, steps: int, device: torch.device) -> Any:
+    """Return a copy of the scheduler with its timesteps.
 
     Raises:
-        TypeError: it is no scheduler of diffusers.
+        TypeError: it is not a scheduler of diffusers.
         ValueError: it takes fewer steps, or none.
     """
     name = type(scheduler).__name__
-    if not callable(getattr(scheduler, "step", None)) or not callable(getattr(scheduler, "set_timesteps", None)):
-        raise TypeError(f"{name} is no diffusers scheduler; pass one such as diffusers.DDPMScheduler()")
-    train = scheduler.config.get("num_train_timesteps")
-    if steps < 1 or (train is not None and steps > train):
+    if not _has_method(scheduler, "step") or not _has_method(scheduler, "set_timesteps"):
+        raise TypeError(f"{name} is not a diffusers scheduler; pass one such as diffusers.DDPMScheduler()")
+    trained_steps = scheduler.config.get("num_train_timesteps")
+    if steps < 1 or (trained_steps is not None and steps > trained_steps):
         raise ValueError(
-            f"steps = {steps}, but this {name} was trained with {train} timesteps, of which 1 .. {train} can be "
-            f"visited; pass steps={train}, or the scheduler of the training"
+            f"steps = {steps}, but this {name} was trained with {trained_steps} timesteps, of which "
+            f"1 .. {trained_steps} can be visited; pass steps={trained_steps}, or the scheduler of the training"
         )
     scheduler = copy.deepcopy(scheduler)
     scheduler.set_timesteps(steps, device=device)
     return scheduler
 
 
-def _column(values: Any, like: Tensor) -> Tensor:
-    """One number a step, shaped to multiply `(W, B, H, A)`."""
+def _has_method(scheduler: Any, name: str) -> bool:
+    return callable(getattr(scheduler, name, None))
+
+
+def _measure_sigma(sampling: SchedulerSampling, step: int, zero: Tensor) -> float:
+    replay = sampling.replay
+    noise = torch.randn(zero.shape, generator=torch.Generator().manual_seed(step))
+    generator = torch.Generator().manual_seed(step)
+    sample, *history = replay.step(step, (zero, *[zero] * replay.slots), zero, generator)
+    sigma = float((sample * noise).sum() / (noise * noise).sum())
+    error = float((sample - sigma * noise).abs().max())
+    if error > NOISE_ROUNDING * max(abs(sigma), 1.0) or any(bool(slot.any()) for slot in history):
+        raise ValueError(
+            f"{replay.templates[0].kind.__name__} adds noise to step {step} that is no multiple of one standard normal "
+            "draw, so that a tick could not hand it on; use another scheduler, such as DDPMScheduler"
+        )
+    return sigma
+
+
+def _to_column(values: Any, like: Tensor) -> Tensor:
+    """Return one number a step, shaped to multiply `(W, B, H, A)`."""
     return torch.as_tensor(values, dtype=torch.float64).to(like).reshape(-1, 1, 1, 1)
 
 
-def _nothing(steps: Tensor, samples: Tensor) -> Tensor:
+def _refuse_call(steps: Tensor, samples: Tensor) -> Tensor:
     raise AssertionError("a plan has no network")

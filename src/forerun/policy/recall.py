@@ -1,4 +1,4 @@
-"""Recall: the outputs of the last tick as the guess of this one's whole path."""
+"""The guess of a tick: the outputs of the tick before it, moved along the horizon."""
 
 from __future__ import annotations
 
@@ -25,19 +25,21 @@ class Recall(Guess):
     outputs: Tensor
     trusted: Tensor
 
-    def enter(self, edge: KnownPrefix, stop: int, evaluate: Evaluate) -> tuple[Sequence[Tree], Tensor]:
-        rows = self.rows(edge, edge.start, stop - 1)
-        if edge.outputs is not None:
-            rows = edge.outputs[-1] + self.trusted * (rows - self.rows(edge, edge.start - 1, edge.start))
-        return sweep_on(edge, rows)
+    def enter(self, prefix: KnownPrefix, stop: int, evaluate: Evaluate) -> tuple[Sequence[Tree], Tensor]:
+        rows = self.pack_rows(prefix, prefix.start, stop - 1)
+        if prefix.outputs is not None:
+            previous_row = self.pack_rows(prefix, prefix.start - 1, prefix.start)
+            rows = prefix.outputs[-1] + self.trusted * (rows - previous_row)
+        return sweep_on(prefix, rows)
 
-    def rows(self, edge: KnownPrefix, start: int, stop: int) -> Tensor:
-        """The known outputs of some steps as rows."""
-        edge.problem.pack_output(self.outputs[0])  # learns the layout, where nothing was evaluated yet
-        return edge.problem.output_layout.pack(self.outputs[start:stop], max(stop - start, 0))
+    def pack_rows(self, prefix: KnownPrefix, start: int, stop: int) -> Tensor:
+        """Return the outputs of the steps `start .. stop-1` as rows."""
+        prefix.problem.pack_output(self.outputs[0])  # learns the layout, where nothing was evaluated yet
+        return prefix.problem.output_layout.pack(self.outputs[start:stop], max(stop - start, 0))
 
 
-def moved(chunks: Tensor, by: int) -> Tensor:
-    """Chunks `(..., H, A)` moved `by` actions to the front, the last action repeated at the end."""
-    last = chunks[..., -1:, :].expand(*chunks.shape[:-2], by, chunks.shape[-1])
-    return torch.cat([chunks[..., by:, :], last], -2)
+def shift_chunks(chunks: Tensor, actions: int) -> Tensor:
+    """Return chunks `(..., H, A)` moved some actions to the front, the last action repeated at the end."""
+    last_action = chunks[..., -1:, :]
+    tail = last_action.expand(*chunks.shape[:-2], actions, chunks.shape[-1])
+    return torch.cat([chunks[..., actions:, :], tail], -2)

@@ -1,4 +1,4 @@
-"""Report: what a tick came to."""
+"""The report of a tick: what it came to, in figures and a sentence."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from forerun.engine.solution import Status
-from forerun.policy.tick import Answer
+from forerun.policy.tick import TickAnswer
 
 OUT_OF_TIME: Final = (
     "There was no time for more rounds: the end of the path is foreseen, and the next tick goes on from there."
@@ -15,7 +15,7 @@ OUT_OF_TIME: Final = (
 
 
 @dataclass(frozen=True)
-class Report:
+class TickReport:
     """What there is to say of one tick.
 
     Attributes:
@@ -42,8 +42,8 @@ class Report:
     sentence: str
 
     @classmethod
-    def of(cls, answer: Answer, seconds: float, length: int) -> Report:
-        """The report of an answer."""
+    def from_answer(cls, answer: TickAnswer, seconds: float, length: int) -> TickReport:
+        """Return the report of an answer."""
         solution = answer.solution
         return cls(
             rounds=solution.rounds,
@@ -54,7 +54,7 @@ class Report:
             length=length,
             stale=answer.stale,
             held=answer.bad,
-            sentence=_sentence(answer),
+            sentence=_describe_answer(answer),
         )
 
     @property
@@ -63,26 +63,37 @@ class Report:
         return self.step == self.length
 
     def __str__(self) -> str:
-        estimate = "not estimated" if self.deviation is None else f"{self.deviation:.2g} (estimate)"
+        estimate = "not estimated"
+        if self.deviation is not None:
+            estimate = f"{self.deviation:.2g} (estimate)"
         return (
             f"{self.step} of {self.length} steps in {self.rounds} rounds, {self.evaluations} evaluations, "
             f"{self.milliseconds:.1f} ms; deviation {estimate}. {self.sentence}"
         )
 
 
-def _sentence(answer: Answer) -> str:
-    said = []
+def _describe_answer(answer: TickAnswer) -> str:
+    sentences = []
     if not any(answer.bad):
-        said.append(OUT_OF_TIME if answer.solution.status is Status.STOPPED else answer.solution.status.value)
+        sentences.append(_describe_status(answer.solution.status))
     if any(answer.stale):
-        said.append(f"The guess from the last tick was dropped for environment(s) {_numbers(answer.stale)}.")
+        environments = _list_environments(answer.stale)
+        sentences.append(f"The guess from the last tick was dropped for environment(s) {environments}.")
     if any(answer.bad):
-        said.append(
-            f"The network gave values that are not finite for environment(s) {_numbers(answer.bad)}: the next action "
+        environments = _list_environments(answer.bad)
+        sentences.append(
+            f"The network gave values that are not finite for environment(s) {environments}: the next action "
             "of the last good chunk is held there."
         )
-    return " ".join(said)
+    return " ".join(sentences)
 
 
-def _numbers(flags: Sequence[bool]) -> str:
+def _describe_status(status: Status) -> str:
+    if status is Status.STOPPED:
+        return OUT_OF_TIME
+    sentence: str = status.value
+    return sentence
+
+
+def _list_environments(flags: Sequence[bool]) -> str:
     return ", ".join(str(index) for index, flag in enumerate(flags) if flag)

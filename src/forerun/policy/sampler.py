@@ -4,29 +4,48 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
-from typing import Any, Final, final
+from typing import Any, Final, Unpack, final
 
 import torch
 from torch import Tensor
 
 from forerun.engine.backends import Local
-from forerun.engine.check import Check
-from forerun.engine.methods import Method, Secant
+from forerun.engine.methods import Secant
+from forerun.engine.options import SolveKeywords, SolveOptions, SolveSettings
+from forerun.engine.solution import Solution
 from forerun.engine.tolerance import PerStep, Tolerance
-from forerun.engine.windows import Full, Window
-from forerun.policy.chunk import Network
+from forerun.engine.windows import Full
 from forerun.policy.modes import Exact, Mode
-from forerun.policy.noise import TickNoise, chosen, shifted
-from forerun.policy.observed import Observations
-from forerun.policy.plan import Denoiser, Plan
-from forerun.policy.recall import moved
-from forerun.policy.report import Report
-from forerun.policy.run import Setting
-from forerun.policy.tick import Answer, Tick
+from forerun.policy.noise import TickNoise, select_environments, shift_noise
+from forerun.policy.observations import ObservationRows
+from forerun.policy.plan import PolicyDenoiser, TickPlan
+from forerun.policy.recall import shift_chunks
+from forerun.policy.report import TickReport
+from forerun.policy.tick import Tick, TickAnswer
+from forerun.policy.tick_process import ObservedDenoiser
 
-WINDOW: Final = Full()
-SHARES: Final = (0.16, 0.32, 0.5, 0.75, 1.0)  # of all steps, to which the rounds of a compiled network are padded
+POLICY_DEFAULTS: Final = SolveOptions(method=Secant(), window=Full(), tolerance=3e-3, check=False)
+COMPILED_SHARES: Final = (0.16, 0.32, 0.5, 0.75, 1.0)  # of all steps, to which a compiled network's rounds are padded
+
+EnvironmentSelection = Sequence[int] | Sequence[bool] | Tensor | None
+
+
+@dataclass(frozen=True)
+class TickSolution(Solution):
+    """The solution of a tick.
+
+    Attributes:
+        chunk: the actions, `(H, A)`; of several environments `(environments, H, A)`.
+    """
+
+    chunk: Tensor | None = None
+
+    @property
+    def value(self) -> Tensor | None:
+        """The chunk of actions."""
+        return self.chunk
 
 
 class NotFinite(RuntimeError):
@@ -52,20 +71,21 @@ class Sampler:
         environments: how many are observed together, each with its own clock.
         mode: what a tick takes from the one before; `Exact()`, `Warm()`, ...
         seed: of the noise.
-        window: steps in flight together.
-        tolerance: root mean square by which a step's input may still move when it is accepted, in units of the
-            standard deviation of the samples of its step; or a `Tolerance`.
-        method: how outputs become the next path.
-        check: estimate the deviation and keep to the tolerance, at nearly twice the time on a small network.
-        options: further keyword arguments of the scheduler's step, such as `{"eta": 1.0}`.
+        step_options: further keyword arguments of the scheduler's step, such as `{"eta": 1.0}`.
         compile: `torch.compile` the network, for calls of a few sizes that rounds are padded to; the first ticks are
             then slow.
         clip: the actions are clamped to `-clip .. clip`; None leaves them as they are.
         dtype: of actions and noise.
         device: where the denoiser is.
+        options: how every tick is solved; see `SolveOptions`. By default all steps are in flight together and nothing
+            is checked, as the check takes nearly twice the time on a small network. A number as tolerance is the
+            root mean square by which a step's input may still move when it is accepted, in units of the standard
+            deviation of the samples of its step. The guess is the mode's.
+        keywords: the same, one by one.
 
     Attributes:
-        report: of the last tick; None before the first.
+        report: what the last tick came to; None before the first.
+        solution: its solution, whose `value` is the chunk; None before the first.
 
     Raises:
         TypeError: the scheduler is none of diffusers.
@@ -74,7 +94,7 @@ class Sampler:
 
     def __init__(
         self,
-        denoiser: Denoiser,
+        denoiser: PolicyDenoiser,
         scheduler: Any,
         shape: Sequence[int],
         *,
@@ -85,29 +105,26 @@ class Sampler:
         environments: int = 1,
         mode: Mode = Exact(),
         seed: int = 0,
-        window: Window = WINDOW,
-        tolerance: float | Tolerance = 3e-3,
-        method: Method = Secant(),
-        check: bool | Check = False,
-        options: Mapping[str, Any] = MappingProxyType({}),
+        step_options: Mapping[str, Any] = MappingProxyType({}),
         clip: float | None = None,
         compile: bool = False,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
+        options: SolveOptions | None = None,
+        **keywords: Unpack[SolveKeywords],
     ) -> None:
-        _refuse(shape, executed, first, environments)
+        _refuse_shape(shape, executed, first)
+        _refuse_count(environments)
         like = torch.empty(environments, *shape, dtype=dtype, device=device)
         self.mode = mode
-        self.plan = Plan(scheduler, steps, like, options=options)
-        self.report: Report | None = None
-        if not isinstance(tolerance, Tolerance):
-            tolerance = PerStep(tolerance, self.plan.sampling.levels)
-        backend = Local(pad=sizes(self.plan.length)) if compile else Local()
-        self._setting = Setting(method, window, tolerance, check, backend)
+        self.plan = TickPlan(scheduler, steps, like, step_options=step_options)
+        self.report: TickReport | None = None
+        self.solution: TickSolution | None = None
+        self._settings = self._settle_options(SolveOptions.gather(options, keywords), compiled=compile)
         self._denoiser = torch.compile(denoiser, dynamic=False) if compile else denoiser
-        self._observations = Observations(environments, observation, dtype, torch.device(device))
+        self._observations = ObservationRows(environments, observation, dtype, torch.device(device))
         self._executed, self._first, self._clip = executed, first, clip
-        self._noises = TickNoise(seed, 1 + self.plan.length if self.plan.random else 1, like)
+        self._noises = TickNoise(seed, 1 + self.plan.length if self.plan.adds_noise else 1, like)
         self._count = environments
         self._ready = [environments == 1] * environments
         self._warm = [False] * environments
@@ -131,32 +148,33 @@ class Sampler:
         """
         begun = time.perf_counter()
         self._refuse_unready()
-        seen = self._observations.of(observation)
-        self._noise = noise = self._next_noise()
-        answer = self.mode.answer(self._tick(seen, noise, begun)).guarded()
-        chunk = self.mode.actions(answer.sample)
-        chunk = chunk if self._clip is None else chunk.clamp(-self._clip, self._clip)
-        chunk = self._held(chunk, answer) if any(answer.bad) else chunk
+        rows = self._observations.from_observation(observation)
+        self._noise = self._next_noise()
+        answer = self.mode.answer(self._make_tick(rows, self._noise, begun)).mark_nonfinite()
+        chunk = self._make_chunk(answer)
         self._remember(chunk, answer)
-        self.report = Report.of(answer, time.perf_counter() - begun, self.plan.length)
-        return chunk if self._observations.batched(observation) else chunk[0]
+        self.report = TickReport.from_answer(answer, time.perf_counter() - begun, self.plan.length)
+        if not self._observations.is_batched(observation):
+            chunk = chunk[0]
+        self.solution = _with_chunk(answer.solution, chunk)
+        return chunk
 
-    def reset(self, which: Sequence[int] | Sequence[bool] | Tensor | None = None) -> None:
+    def reset(self, which: EnvironmentSelection = None) -> None:
         """Begin an episode: nothing of the last tick is used again.
 
         Args:
             which: the environments, by their numbers or as one truth value each; None for all.
         """
-        for index in self._chosen(which):
+        for index in self._environment_numbers(which):
             self._ready[index], self._warm[index], self._good[index] = True, False, False
 
-    def ended(self, which: Sequence[int] | Sequence[bool] | Tensor | None = None) -> None:
+    def ended(self, which: EnvironmentSelection = None) -> None:
         """Tell that episodes ended: to act before their `reset` is an error from here on.
 
         Args:
             which: as for `reset`.
         """
-        for index in self._chosen(which):
+        for index in self._environment_numbers(which):
             self._ready[index] = False
 
     @property
@@ -164,76 +182,110 @@ class Sampler:
         """The noise of the last tick: of the first samples, then of every step that adds some; `(N, B, H, A)`."""
         return self._noise
 
-    def _tick(self, seen: Tensor, noise: Tensor, begun: float) -> Tick:
+    def _settle_options(self, options: SolveOptions, *, compiled: bool) -> SolveSettings:
+        levels = self.plan.sampling.levels
+
+        def measure_in_levels(value: float) -> Tolerance:
+            return PerStep(value, levels)
+
+        if compiled and options.backend is None:
+            options = replace(options, backend=Local(pad=compiled_widths(self.plan.length)))
+        return options.over(POLICY_DEFAULTS).settled(tolerance=measure_in_levels)
+
+    def _make_tick(self, observations: Tensor, noise: Tensor, begun: float) -> Tick:
         return Tick(
             plan=self.plan,
-            network=Network(self._denoiser, self.plan, seen),
+            denoiser=ObservedDenoiser(self._denoiser, self.plan, observations),
             noise=noise,
-            known=self._known(),
-            last=moved(self._sample, self._executed),
+            guessed_outputs=self._guess_outputs(),
+            last_sample=shift_chunks(self._sample, self._executed),
             warm=tuple(self._warm),
-            setting=self._setting,
+            settings=self._settings,
             begun=begun,
         )
 
+    def _make_chunk(self, answer: TickAnswer) -> Tensor:
+        """Return the chunk of an answer, clipped, and with an action held where the network failed."""
+        chunk = self.mode.actions(answer.sample)
+        if self._clip is not None:
+            chunk = chunk.clamp(-self._clip, self._clip)
+        if any(answer.bad):
+            chunk = self._hold_action(chunk, answer)
+        return chunk
+
     def _next_noise(self) -> Tensor:
-        fresh = self._noises.fresh()
-        if self._noise is None or not (self.mode.shifts and any(self._warm)):
+        fresh = self._noises.draw_fresh()
+        if self._noise is None or not self.mode.shifts or not any(self._warm):
             return fresh
-        return chosen(self._warm, shifted(self._noise, self._executed, fresh), fresh)
+        shifted = shift_noise(self._noise, self._executed, fresh)
+        return select_environments(self._warm, shifted, fresh)
 
-    def _known(self) -> Tensor:
-        """Outputs of the last tick for this one; zeros where there is none."""
+    def _guess_outputs(self) -> Tensor:
+        """Return the outputs of the last tick for this one; zeros where there is none."""
+        zeros = torch.zeros_like(self._outputs)
         if not any(self._warm):
-            return torch.zeros_like(self._outputs)
-        return chosen(self._warm, moved(self._outputs, self._executed), torch.zeros_like(self._outputs))
+            return zeros
+        return select_environments(self._warm, shift_chunks(self._outputs, self._executed), zeros)
 
-    def _held(self, chunk: Tensor, answer: Answer) -> Tensor:
-        """The chunk with the next action of the last good one held, where the network failed."""
+    def _hold_action(self, chunk: Tensor, answer: TickAnswer) -> Tensor:
+        """Return the chunk with the next action of the last good one held, where the network failed."""
         lost = [index for index, bad in enumerate(answer.bad) if bad and not self._good[index]]
         if lost or self._chunk is None:
             raise NotFinite(
                 f"the denoiser gave values that are not finite for environment(s) {lost}, and there is no earlier "
                 "chunk to hold an action of; look at its weights and at the scaling of the observation"
             )
-        following = min(self._first + self._executed, chunk.shape[1] - 1)
-        held = self._chunk[:, following : following + 1].expand_as(chunk)
-        return chosen(answer.bad, held.unsqueeze(0), chunk.unsqueeze(0))[0]
+        next_action = min(self._first + self._executed, chunk.shape[1] - 1)
+        held_chunk = self._chunk[:, next_action : next_action + 1].expand_as(chunk)
+        return select_environments(answer.bad, held_chunk.unsqueeze(0), chunk.unsqueeze(0))[0]
 
-    def _remember(self, chunk: Tensor, answer: Answer) -> None:
+    def _remember(self, chunk: Tensor, answer: TickAnswer) -> None:
         self._chunk, self._sample, self._outputs = chunk, answer.sample, answer.outputs
         self._warm = [self.mode.carries and not bad for bad in answer.bad]
         self._good = [True] * self._count
 
-    def _chosen(self, which: Sequence[int] | Sequence[bool] | Tensor | None) -> list[int]:
+    def _environment_numbers(self, which: EnvironmentSelection) -> list[int]:
         if which is None:
             return list(range(self._count))
-        listed = torch.as_tensor(which).flatten()
-        found: list[int] = (listed.nonzero().flatten() if listed.dtype == torch.bool else listed).tolist()
-        if (listed.dtype == torch.bool and len(listed) != self._count) or any(
-            i not in range(self._count) for i in found
-        ):
-            raise ValueError(
-                f"which = {listed.tolist()} does not choose among {self._count} environments; pass their numbers, "
-                f"0 .. {self._count - 1}, or one truth value each"
-            )
-        return found
+        selection = torch.as_tensor(which).flatten()
+        numbers = selection
+        if selection.dtype == torch.bool:
+            if len(selection) != self._count:
+                self._refuse_selection(selection)
+            numbers = selection.nonzero().flatten()
+        listed_numbers: list[int] = numbers.tolist()
+        if any(number not in range(self._count) for number in listed_numbers):
+            self._refuse_selection(selection)
+        return listed_numbers
+
+    def _refuse_selection(self, selection: Tensor) -> None:
+        raise ValueError(
+            f"which = {selection.tolist()} does not choose among {self._count} environments; pass their numbers, "
+            f"0 .. {self._count - 1}, or one truth value each"
+        )
 
     def _refuse_unready(self) -> None:
-        if not all(self._ready):
-            waiting = [index for index, ready in enumerate(self._ready) if not ready]
-            raise ValueError(
-                f"environment(s) {waiting} of {self._count} are between episodes: call sampler.reset({waiting}) when "
-                "theirs begin, or sampler.reset() for all, before act"
-            )
+        if all(self._ready):
+            return
+        waiting = [index for index, ready in enumerate(self._ready) if not ready]
+        raise ValueError(
+            f"environment(s) {waiting} of {self._count} are between episodes: call sampler.reset({waiting}) when "
+            "theirs begin, or sampler.reset() for all, before act"
+        )
 
 
-def sizes(length: int) -> list[int]:
-    """The rounds' widths that a network is compiled for: 1, and from a fraction of all steps up to all."""
-    return sorted({1, *(max(round(length * share), 1) for share in SHARES)})
+def compiled_widths(length: int) -> list[int]:
+    """Return the rounds' widths that a network is compiled for: 1, and from a fraction of all steps up to all."""
+    widths = {max(round(length * share), 1) for share in COMPILED_SHARES}
+    return sorted({1, *widths})
 
 
-def _refuse(shape: Sequence[int], executed: int, first: int, environments: int) -> None:
+def _with_chunk(solution: Solution, chunk: Tensor) -> TickSolution:
+    values = {field.name: getattr(solution, field.name) for field in fields(Solution)}
+    return TickSolution(**values, chunk=chunk)
+
+
+def _refuse_shape(shape: Sequence[int], executed: int, first: int) -> None:
     if len(shape) != 2 or min(shape) < 1:
         raise ValueError(f"shape = {tuple(shape)}, but a chunk is (horizon, dimensions of an action), such as (16, 4)")
     if not 1 <= executed <= shape[0] or not 0 <= first < shape[0]:
@@ -241,5 +293,8 @@ def _refuse(shape: Sequence[int], executed: int, first: int, environments: int) 
             f"executed = {executed} and first = {first} of a horizon of {shape[0]}; execute 1 .. {shape[0]} actions, "
             f"from one of 0 .. {shape[0] - 1} on"
         )
+
+
+def _refuse_count(environments: int) -> None:
     if environments < 1:
         raise ValueError(f"environments = {environments}; pass how many are observed together, 1 or more")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from forerun.policy.noise import TickNoise
-from forerun.policy.plan import Denoiser, Plan
+from forerun.policy.plan import PolicyDenoiser, TickPlan
 
 
 @final
@@ -40,7 +40,7 @@ class InOrderSampler:
 
     def __init__(
         self,
-        denoiser: Denoiser,
+        denoiser: PolicyDenoiser,
         scheduler: Any,
         shape: Sequence[int],
         *,
@@ -49,13 +49,15 @@ class InOrderSampler:
         options: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         like = torch.zeros(*shape)
-        self.plan = Plan(scheduler, steps, like, options=options)
-        if self.plan.maps is None:
+        self.plan = TickPlan(scheduler, steps, like, step_options=options)
+        if self.plan.factors is None:
             raise ValueError(f"the steps of {type(scheduler).__name__} are not affine; use DDPMScheduler")
         self._denoiser = denoiser
-        self._noises = TickNoise(seed, 1 + self.plan.length if self.plan.random else 1, like)
+        self._noises = TickNoise(seed, 1 + self.plan.length if self.plan.adds_noise else 1, like)
         self._steps = [torch.tensor([step]) for step in range(self.plan.length)]
-        self._maps = list(zip(*(each.flatten().tolist() for each in (*self.plan.maps, self.plan.sigma)), strict=True))
+        self._maps = list(
+            zip(*(each.flatten().tolist() for each in (*self.plan.factors, self.plan.sigma)), strict=True)
+        )
         self.milliseconds = 0.0
 
     @torch.no_grad()
@@ -67,11 +69,11 @@ class InOrderSampler:
             noise: of a tick, as `Sampler.noise` has it; fresh unless given.
         """
         begun = time.perf_counter()
-        noise, plan = self._noises.fresh() if noise is None else noise, self.plan
-        sample, times = plan.first * noise[0], plan.timesteps.expand(len(observation), -1)
+        noise, plan = self._noises.draw_fresh() if noise is None else noise, self.plan
+        sample, times = plan.first_sigma * noise[0], plan.timesteps.expand(len(observation), -1)
         for step, (a, b, sigma) in enumerate(self._maps):
             predicted = self._denoiser(sample, times[:, step], observation)
-            output = plan.outputs(self._steps[step], sample[None], predicted[None])[0]
+            output = plan.to_outputs(self._steps[step], sample[None], predicted[None])[0]
             sample = a * sample + b * output
             if sigma:
                 sample = sample + sigma * noise[1 + step]
