@@ -21,7 +21,12 @@ WAYS_MAY_DIFFER = 1e-2  # of the size of a gradient: kernels of another batch si
 class AutoGradients(Gradients):
     """`Vmapped`, where the loss allows it and it agrees with `OneByOne`; else `OneByOne`, and the solution says why."""
 
-    def compute_gradients(self, task: LossTask, steps: Tensor, tensors: Sequence[Tensor]) -> GradientBatch:
+    def compute_gradients(
+        self,
+        task: LossTask,
+        steps: Tensor,
+        tensors: Sequence[Tensor],
+    ) -> GradientBatch:
         gradients, _ = choose_gradients(self, task, steps, tensors)
         return gradients.compute_gradients(task, steps, tensors)
 
@@ -74,13 +79,23 @@ def _choose_automatically(
     )
 
 
-def differing_labels(task: LossTask, first: GradientBatch, second: GradientBatch, *, share: float) -> list[str]:
+def differing_labels(
+    task: LossTask,
+    first: GradientBatch,
+    second: GradientBatch,
+    *,
+    share: float,
+) -> list[str]:
     """Return the labels of the tensors whose gradients differ by more than a share of their size."""
     pairs = zip(task.parameters.labels, first.gradients, second.gradients, strict=True)
     return [label for label, gradient, other in pairs if not _agree(gradient, other, share)]
 
 
-def _agree(gradient: Tensor, other: Tensor, share: float) -> bool:
+def _agree(
+    gradient: Tensor,
+    other: Tensor,
+    share: float,
+) -> bool:
     """Return whether two gradients are finite in the same places, and close there."""
     finite = torch.isfinite(gradient) & torch.isfinite(other)
     distance = torch.linalg.vector_norm((gradient - other)[finite].double())

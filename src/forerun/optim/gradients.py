@@ -20,7 +20,12 @@ class Gradients(ABC):
     """A way to compute the gradients of many steps, each at parameters of its own."""
 
     @abstractmethod
-    def compute_gradients(self, task: LossTask, steps: Tensor, tensors: Sequence[Tensor]) -> GradientBatch:
+    def compute_gradients(
+        self,
+        task: LossTask,
+        steps: Tensor,
+        tensors: Sequence[Tensor],
+    ) -> GradientBatch:
         """Return the gradients of the steps `(W,)` at parameters `(W, *shape)`, each step by itself."""
 
 
@@ -31,7 +36,12 @@ class OneByOne(Gradients):
     On one device it gains nothing by itself; split over ranks (`forerun.Distributed`), every rank takes its own steps.
     """
 
-    def compute_gradients(self, task: LossTask, steps: Tensor, tensors: Sequence[Tensor]) -> GradientBatch:
+    def compute_gradients(
+        self,
+        task: LossTask,
+        steps: Tensor,
+        tensors: Sequence[Tensor],
+    ) -> GradientBatch:
         rows = zip(*(tensor.unbind() for tensor in tensors), strict=True)
         numbered_rows = zip(steps.tolist(), rows, strict=True)
         return join_batches([_step_gradients(task, step, row) for step, row in numbered_rows])
@@ -46,7 +56,12 @@ class Vmapped(Gradients):
     of one step is taken by `OneByOne`.
     """
 
-    def compute_gradients(self, task: LossTask, steps: Tensor, tensors: Sequence[Tensor]) -> GradientBatch:
+    def compute_gradients(
+        self,
+        task: LossTask,
+        steps: Tensor,
+        tensors: Sequence[Tensor],
+    ) -> GradientBatch:
         if len(steps) == 1:
             return OneByOne().compute_gradients(task, steps, tensors)
         data = _stack_data(task, steps)
@@ -60,7 +75,11 @@ class Vmapped(Gradients):
             losses, pull_back, *_ = torch.func.vjp(stack_losses, *leaves)
             unit_rows = torch.eye(len(losses), dtype=losses.dtype, device=losses.device)
             by_loss = [pull_back(row) for row in unit_rows]
-            return [by_loss[task.loss_index(index)][index] for index in range(len(leaves))], losses
+            gradients = []
+            for index in range(len(leaves)):
+                loss_gradients = by_loss[task.loss_index(index)]
+                gradients.append(loss_gradients[index])
+            return gradients, losses
 
         with torch.enable_grad(), task.shielded_generators():
             gradients, losses = torch.func.vmap(differentiate_step)(steps, list(tensors), data)
@@ -83,7 +102,12 @@ class Batched(Gradients):
 
     loss: Callable[..., Any]
 
-    def compute_gradients(self, task: LossTask, steps: Tensor, tensors: Sequence[Tensor]) -> GradientBatch:
+    def compute_gradients(
+        self,
+        task: LossTask,
+        steps: Tensor,
+        tensors: Sequence[Tensor],
+    ) -> GradientBatch:
         data = _stack_data(task, steps)
         leaves = [tensor.detach().clone().requires_grad_() for tensor in tensors]
         with torch.enable_grad(), task.shielded_generators():
@@ -110,7 +134,11 @@ def _require_loss_per_step(loss: Any, steps: Tensor) -> None:
     )
 
 
-def _step_gradients(task: LossTask, step: int, tensors: Sequence[Tensor]) -> GradientBatch:
+def _step_gradients(
+    task: LossTask,
+    step: int,
+    tensors: Sequence[Tensor],
+) -> GradientBatch:
     """Return the gradients of one step, as the ordinary loop computes them: in memory of their own, laid out as there.
 
     Their leading axis is 1.
@@ -152,10 +180,17 @@ def _differentiate(
         for index, gradient in zip(indices, loss_gradients, strict=True):
             gradients[index] = gradient
     used = [float(gradient is not None) for gradient in gradients]
-    return [_dense_gradient(gradient, leaf) for gradient, leaf in zip(gradients, leaves, strict=True)], used
+    pairs = zip(gradients, leaves, strict=True)
+    return [_dense_gradient(gradient, leaf) for gradient, leaf in pairs], used
 
 
-def _trained_indices(task: LossTask, leaf_count: int, number: int, *, loss_count: int) -> list[int]:
+def _trained_indices(
+    task: LossTask,
+    leaf_count: int,
+    number: int,
+    *,
+    loss_count: int,
+) -> list[int]:
     """Return the indices of the leaves that a loss trains: all of them where it is the only one."""
     if loss_count == 1:
         return list(range(leaf_count))

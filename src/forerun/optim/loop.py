@@ -120,7 +120,8 @@ class Loop:
         """The averaged parameters, shaped like `params`; None where no average is kept, or before the first step."""
         if self._state is None or not self._state["average"]:
             return None
-        return self.build_tree([tensor.clone() for tensor in self._state["average"]])
+        averages = [tensor.clone() for tensor in self._state["average"]]
+        return self.build_tree(averages)
 
     def run(
         self,
@@ -149,7 +150,13 @@ class Loop:
             begin = self._first_checkpoint(end)
         else:
             has_barriers = self.barriers is not NO_BARRIERS
-            begin = load_restart(resume, self.parameters, self._description, end=end, has_barriers=has_barriers)
+            begin = load_restart(
+                resume,
+                self.parameters,
+                self._description,
+                end=end,
+                has_barriers=has_barriers,
+            )
         if begin.step < end:
             self._run_preflight(begin)
         return LoopRun(self, begin, callback=callback, save=save)
@@ -227,11 +234,13 @@ class Loop:
                 next_state = preflight.require_repeatable_step(self._stepper, begin.state, batch)
             finally:
                 self._stepper.install_state(begin.state)
-            steps = torch.arange(begin.step, min(begin.step + 2, begin.length), device=params[0].device)
+            stop = min(begin.step + 2, begin.length)
+            steps = torch.arange(begin.step, stop, device=params[0].device)
             rows = [torch.stack([tensor] * len(steps)) for tensor in params]
             self._gradients, note = choose_gradients(self._gradients, self._task, steps, rows)
         self._passed_preflight = True
         self.notes = () if note is None else (note,)
         if self._memory is not None:
-            window = Within(self.settings.window, fitting_width(self._memory, params, next_state))
+            width = fitting_width(self._memory, params, next_state)
+            window = Within(self.settings.window, width)
             self.settings = replace(self.settings, window=window)

@@ -48,7 +48,12 @@ class LossTask:
         """Return a context in which draws leave no trace: many steps together have no randomness of one step."""
         return seeded(self.seed, 0, self.parameters.device)
 
-    def compute_losses(self, tensors: Sequence[Tensor], step: Any, data: tuple[Tree, ...]) -> tuple[Tensor, ...]:
+    def compute_losses(
+        self,
+        tensors: Sequence[Tensor],
+        step: Any,
+        data: tuple[Tree, ...],
+    ) -> tuple[Tensor, ...]:
         """Return the losses of a step, scalars.
 
         Raises:

@@ -49,7 +49,9 @@ class OptimizerStepper:
         self._schedulers = list(schedulers)
         self._clip = clip
         trained_ids = {id(tensor) for tensor in self.tensors}
-        self._tensors_by_optimizer = [_optimizer_tensors(optimizer, trained_ids) for optimizer in self.optimizers]
+        self._tensors_by_optimizer = []
+        for optimizer in self.optimizers:
+            self._tensors_by_optimizer.append(_optimizer_tensors(optimizer, trained_ids))
         self._memories = [tensor.data for tensor in self.tensors]
         self._live_state: CarriedState | None = None  # the state whose plain values the live objects hold
 
@@ -71,10 +73,16 @@ class OptimizerStepper:
 
     def read_rates(self) -> list[list[Any]]:
         """Return the learning rates, of every group of every optimiser."""
-        return [[_group_rate(group) for group in optimizer.param_groups] for optimizer in self.optimizers]
+        rates = []
+        for optimizer in self.optimizers:
+            rates.append([_group_rate(group) for group in optimizer.param_groups])
+        return rates
 
     def take_step(
-        self, state: CarriedState, gradients: Sequence[Tensor], used: Sequence[bool]
+        self,
+        state: CarriedState,
+        gradients: Sequence[Tensor],
+        used: Sequence[bool],
     ) -> tuple[CarriedState, list[list[Any]]]:
         """Return the state after a step from `state`, which is left as it is, and the learning rates of that step.
 
@@ -86,7 +94,9 @@ class OptimizerStepper:
         self._load_state(state)
         rates = self.read_rates()
         for tensor, gradient, is_used in zip(self.tensors, gradients, used, strict=True):
-            tensor.grad = torch.empty_like(tensor).copy_(gradient) if is_used else None
+            tensor.grad = None
+            if is_used:
+                tensor.grad = torch.empty_like(tensor).copy_(gradient)
         self._clip(self.tensors)
         for optimizer in self.optimizers:
             optimizer.step()
@@ -99,7 +109,8 @@ class OptimizerStepper:
         """Let the user's tensors and optimisers hold a state, in the memory that they had; without gradients."""
         self._live_state = None
         self._load_state(state)
-        for index, (tensor, value) in enumerate(zip(self.tensors, state["params"], strict=True)):
+        for index, tensor in enumerate(self.tensors):
+            value = state["params"][index]
             memory = self._memories[index]
             if memory.shape == value.shape:
                 memory.copy_(value)
@@ -114,12 +125,14 @@ class OptimizerStepper:
         optimizers = []
         for optimizer, tensors in zip(self.optimizers, self._tensors_by_optimizer, strict=True):
             entries = [_tensor_entry(optimizer, tensor) for tensor in tensors]
-            groups = [_copy_plain(_group_options(group)) for group in optimizer.param_groups]
+            options = [_group_options(group) for group in optimizer.param_groups]
+            groups = [_copy_plain(group) for group in options]
             optimizers.append({"state": entries, "groups": groups})
+        scheduler_states = [scheduler.state_dict() for scheduler in self._schedulers]
         return {
             "params": [tensor.data for tensor in self.tensors],
             "optimizers": optimizers,
-            "schedulers": [_copy_plain(scheduler.state_dict()) for scheduler in self._schedulers],
+            "schedulers": [_copy_plain(values) for values in scheduler_states],
         }
 
     def _load_state(self, state: CarriedState) -> None:
@@ -131,7 +144,8 @@ class OptimizerStepper:
                 if entry is None:
                     optimizer.state.pop(tensor, None)
                 else:
-                    optimizer.state[tensor] = unpack_value(entry, optimizer.state.get(tensor))
+                    previous = optimizer.state.get(tensor)
+                    optimizer.state[tensor] = unpack_value(entry, previous)
         if state is not self._live_state:
             self._load_plain_values(state)
 
@@ -139,20 +153,25 @@ class OptimizerStepper:
         """Load what is kept beside the tensors; a step that goes on from the last one finds it in place."""
         for optimizer, values in zip(self.optimizers, state["optimizers"], strict=True):
             for group, options in zip(optimizer.param_groups, values["groups"], strict=True):
-                group.update(unpack_value(options, _group_options(group)))
+                previous = _group_options(group)
+                group.update(unpack_value(options, previous))
         for scheduler, values in zip(self._schedulers, state["schedulers"], strict=True):
             scheduler.load_state_dict(unpack_value(values, scheduler.state_dict()))
 
 
 def _optimizer_tensors(optimizer: Optimizer, trained_ids: set[int]) -> list[Tensor]:
     """Return the trained tensors of an optimiser, group by group."""
-    tensors = [tensor for group in optimizer.param_groups for tensor in group["params"]]
-    return [tensor for tensor in tensors if id(tensor) in trained_ids]
+    tensors = []
+    for group in optimizer.param_groups:
+        tensors += [tensor for tensor in group["params"] if id(tensor) in trained_ids]
+    return tensors
 
 
 def _tensor_entry(optimizer: Optimizer, tensor: Tensor) -> Tree:
     """Return what an optimiser keeps for a tensor; None where it keeps nothing yet."""
-    return pack_value(optimizer.state[tensor]) if tensor in optimizer.state else None
+    if tensor not in optimizer.state:
+        return None
+    return pack_value(optimizer.state[tensor])
 
 
 def _group_options(group: dict[str, Any]) -> dict[str, Any]:

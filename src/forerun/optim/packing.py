@@ -11,6 +11,7 @@ from forerun.engine.numerics.tree import Tree
 
 PAIRS_KEY = "<pairs>"  # marks a dict whose keys are not all strings
 PLAIN_TYPES = (bool, int, float, str)
+KEPT_TYPES = (Tensor, *PLAIN_TYPES)
 
 
 def pack_value(value: Any) -> Tree:
@@ -19,7 +20,7 @@ def pack_value(value: Any) -> Tree:
         return _pack_dict(value)
     if type(value) in (list, tuple):
         return type(value)(pack_value(entry) for entry in value)
-    if value is None or isinstance(value, Tensor | bool | int | float | str):
+    if value is None or isinstance(value, KEPT_TYPES):
         return value
     return copy.deepcopy(value)
 
@@ -44,13 +45,20 @@ def unpack_value(tree: Tree, like: Any = None) -> Any:
 def _pack_dict(value: dict[Any, Any]) -> Tree:
     if all(isinstance(key, str) for key in value):
         return {key: pack_value(entry) for key, entry in value.items()}
-    return {PAIRS_KEY: [[key, pack_value(entry)] for key, entry in value.items()]}
+    pairs = []
+    for key, entry in value.items():
+        pairs.append([key, pack_value(entry)])
+    return {PAIRS_KEY: pairs}
 
 
 def _unpack_dict(tree: dict[str, Tree], like: Any) -> dict[Any, Any]:
-    entries = dict(tree[PAIRS_KEY]) if PAIRS_KEY in tree else tree
+    entries = tree
+    if PAIRS_KEY in tree:
+        entries = dict(tree[PAIRS_KEY])
     previous = like if isinstance(like, dict) else {}
-    values = {key: unpack_value(entry, previous.get(key)) for key, entry in entries.items()}
+    values = {}
+    for key, entry in entries.items():
+        values[key] = unpack_value(entry, previous.get(key))
     if type(previous) is dict:
         return values
     same_class = copy.copy(previous)
@@ -60,7 +68,9 @@ def _unpack_dict(tree: dict[str, Tree], like: Any) -> dict[Any, Any]:
 
 
 def _unpack_sequence(tree: Tree, like: Any) -> Any:
+    kind = type(tree)
     previous = [None] * len(tree)
-    if type(like) is type(tree) and len(like) == len(tree):
+    if type(like) is kind and len(like) == len(tree):
         previous = like
-    return type(tree)(unpack_value(entry, value) for entry, value in zip(tree, previous, strict=True))
+    pairs = zip(tree, previous, strict=True)
+    return kind(unpack_value(entry, value) for entry, value in pairs)

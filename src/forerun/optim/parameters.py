@@ -57,14 +57,12 @@ class Parameters:
             tree = list(tree)
         keyed_leaves, self._spec = pytree.tree_flatten_with_path(tree, is_leaf=_is_module)
         self._leaves = [leaf for _, leaf in keyed_leaves]
-        self._holder = _ModuleHolder([leaf for leaf in self._leaves if _is_module(leaf)])
+        paths = [f"params{pytree.keystr(path)}" for path, _ in keyed_leaves]
+        modules = [leaf for leaf in self._leaves if _is_module(leaf)]
+        self._holder = _ModuleHolder(modules)
         self.places: list[TensorPlace] = []
         self.tensors: list[Tensor] = []
-        optimized_ids = {id(tensor) for tensor in optimized}
-        for place, tensor in self._place_tensors([f"params{pytree.keystr(path)}" for path, _ in keyed_leaves]):
-            if place.name is None or (id(tensor) in optimized_ids and tensor.requires_grad):
-                self.places.append(place)
-                self.tensors.append(tensor)
+        self._collect_tensors(paths, optimized)
         require_trainable(self.labels, self.tensors, optimized)
 
     @property
@@ -78,8 +76,9 @@ class Parameters:
         return self.tensors[0].device
 
     def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
-        """Return the buffers of all modules, with their names."""
-        return ((_name_in_module(name), buffer) for name, buffer in self._holder.named_buffers())
+        """Yield the buffers of all modules, with their names."""
+        for name, buffer in self._holder.named_buffers():
+            yield _name_in_module(name), buffer
 
     def build_tree(self, tensors: Sequence[Tensor]) -> Tree:
         """Return the tree with these tensors in place of the trained ones; a module becomes a dict of its own."""
@@ -89,7 +88,8 @@ class Parameters:
             if place.name is None:
                 leaves[place.leaf] = tensor
             else:
-                modules.setdefault(place.leaf, {})[_name_in_module(place.name)] = tensor
+                module_tensors = modules.setdefault(place.leaf, {})
+                module_tensors[_name_in_module(place.name)] = tensor
         for index, named_tensors in modules.items():
             leaves[index] = named_tensors
         return pytree.tree_unflatten(leaves, self._spec)
@@ -99,11 +99,18 @@ class Parameters:
         leaves = self._spec.flatten_up_to(tree)
         entries = []
         for place in self.places:
-            leaf = leaves[place.leaf]
-            entries.append(leaf if place.name is None else leaf[_name_in_module(place.name)])
+            entry = leaves[place.leaf]
+            if place.name is not None:
+                entry = entry[_name_in_module(place.name)]
+            entries.append(entry)
         return entries
 
-    def call_loss(self, loss: LossFunction, tensors: Sequence[Tensor], *arguments: Any) -> Any:
+    def call_loss(
+        self,
+        loss: LossFunction,
+        tensors: Sequence[Tensor],
+        *arguments: Any,
+    ) -> Any:
         """Return `loss(tree, *arguments)`, with `tensors` in place of the trained ones, inside modules too."""
         leaves = list(self._leaves)
         module_tensors: dict[str, Tensor] = {}
@@ -115,15 +122,30 @@ class Parameters:
         tree = pytree.tree_unflatten(leaves, self._spec)
         if not module_tensors:
             return loss(tree, *arguments)
-        return torch.func.functional_call(self._holder, module_tensors, (lambda: loss(tree, *arguments),))
+
+        def call_on_tree() -> Any:
+            return loss(tree, *arguments)
+
+        return torch.func.functional_call(self._holder, module_tensors, (call_on_tree,))
+
+    def _collect_tensors(self, paths: Sequence[str], optimized: Sequence[Tensor]) -> None:
+        """Collect the tensors of the tree, and of its modules those that are trained."""
+        optimized_ids = {id(tensor) for tensor in optimized}
+        for place, tensor in self._place_tensors(paths):
+            is_trained = id(tensor) in optimized_ids and tensor.requires_grad
+            if place.name is None or is_trained:
+                self.places.append(place)
+                self.tensors.append(tensor)
 
     def _place_tensors(self, paths: Sequence[str]) -> Iterator[tuple[TensorPlace, Tensor]]:
         """Yield every tensor of the tree, those of modules included, and where it stands."""
         module_count = 0
-        for index, (leaf, path) in enumerate(zip(self._leaves, paths, strict=True)):
+        for index, leaf in enumerate(self._leaves):
+            path = paths[index]
             if isinstance(leaf, nn.Module):
                 for name, tensor in leaf.named_parameters():
-                    yield TensorPlace(f"{path}.{name}", index, f"modules_of_tree.{module_count}.{name}"), tensor
+                    name_in_holder = f"modules_of_tree.{module_count}.{name}"
+                    yield TensorPlace(f"{path}.{name}", index, name_in_holder), tensor
                 module_count += 1
             elif isinstance(leaf, Tensor):
                 yield TensorPlace(path, index, None), leaf

@@ -20,7 +20,11 @@ from forerun.optim.optimizer_stepper import OptimizerStepper
 REPEATS_MAY_DIFFER = 1e-4  # of the size of a gradient: two evaluations of the same one
 
 
-def require_pure_loss(task: LossTask, step: int, params: Sequence[Tensor]) -> GradientBatch:
+def require_pure_loss(
+    task: LossTask,
+    step: int,
+    params: Sequence[Tensor],
+) -> GradientBatch:
     """Return the gradients of a step, evaluated twice to see that they agree.
 
     Raises:
@@ -74,7 +78,11 @@ def count_losses(batch: GradientBatch, stepper: OptimizerStepper) -> int:
     return loss_count
 
 
-def require_repeatable_step(stepper: OptimizerStepper, state: Tree, batch: GradientBatch) -> Tree:
+def require_repeatable_step(
+    stepper: OptimizerStepper,
+    state: Tree,
+    batch: GradientBatch,
+) -> Tree:
     """Return the state after a step that was taken twice to see that the results agree.
 
     Raises:

@@ -37,49 +37,98 @@ def change_shapes(
         TypeError: the change does not return parameters and moments.
         ValueError: its moments are not those that it was given, or not of the shapes of the parameters.
     """
-    entries = [state["optimizers"][optimizer]["state"][index] or {} for optimizer, index in locations]
+    entries = _tensor_entries(state, locations)
+    params = parameters.build_tree(unpack_value(state["params"]))
     moments = _moment_trees(state, entries, parameters)
-    answer = barriers.change(step, parameters.build_tree(unpack_value(state["params"])), moments)
+    answer = barriers.change(step, params, moments)
     new_params, new_moments = _require_answer(answer, moments)
-    tensors = [tensor.detach().clone() for tensor in parameters.split_tree(new_params)]
+
+    leaves = parameters.split_tree(new_params)
+    tensors = [tensor.detach().clone() for tensor in leaves]
     state = dict(state, params=tensors, changed=step)
     if new_moments is None:
         return _restart_optimizers(state)
-    leaves_by_name = {name: parameters.split_tree(tree) for name, tree in new_moments.items()}
+
+    leaves_by_name = {}
+    for name, tree in new_moments.items():
+        leaves_by_name[name] = parameters.split_tree(tree)
     average = leaves_by_name.pop("average", [])
-    optimizers = [{"groups": entry["groups"], "state": list(entry["state"])} for entry in state["optimizers"]]
+    optimizers = [_copy_optimizer(optimizer) for optimizer in state["optimizers"]]
     for place, (optimizer, index) in enumerate(locations):
-        if entries[place]:
-            tensor_moments = _moments_at(place, leaves_by_name)
-            _require_shapes(parameters.labels[place], tensors[place], tensor_moments)
-            optimizers[optimizer]["state"][index] = {**entries[place], **tree_map(torch.clone, tensor_moments)}
+        if not entries[place]:
+            continue
+        tensor_moments = _moments_at(place, leaves_by_name)
+        _require_shapes(parameters.labels[place], tensors[place], tensor_moments)
+        optimizers[optimizer]["state"][index] = {
+            **entries[place],
+            **tree_map(torch.clone, tensor_moments),
+        }
     return dict(state, optimizers=optimizers, average=average)
 
 
-def _moment_trees(state: Tree, entries: Sequence[TensorEntry], parameters: Parameters) -> Moments:
+def _tensor_entries(state: Tree, locations: Sequence[tuple[int, int]]) -> list[TensorEntry]:
+    """Return what the optimisers keep for every tensor, nothing where they have not stepped yet."""
+    entries = []
+    for optimizer, index in locations:
+        entry = state["optimizers"][optimizer]["state"][index]
+        entries.append(entry or {})
+    return entries
+
+
+def _copy_optimizer(optimizer: Tree) -> dict[str, Any]:
+    """Return an optimiser's carried state, whose entries can be replaced."""
+    return {
+        "groups": optimizer["groups"],
+        "state": list(optimizer["state"]),
+    }
+
+
+def _moment_trees(
+    state: Tree,
+    entries: Sequence[TensorEntry],
+    parameters: Parameters,
+) -> Moments:
     """Return a tree like the parameters for everything that has their shape; None where there is nothing yet."""
     pairs = zip(entries, state["params"], strict=True)
     moments_by_tensor = [_shaped_moments(entry, tensor) for entry, tensor in pairs]
-    names = sorted({name for moments in moments_by_tensor for name in moments})
-    leaves_by_name = {name: [moments.get(name) for moments in moments_by_tensor] for name in names}
+    names = {name for moments in moments_by_tensor for name in moments}
+    leaves_by_name: dict[str, list[Any]] = {}
+    for name in sorted(names):
+        leaves_by_name[name] = [moments.get(name) for moments in moments_by_tensor]
     if state["average"]:
         leaves_by_name["average"] = state["average"]
-    return {name: parameters.build_tree(unpack_value(leaves)) for name, leaves in leaves_by_name.items()}
+    trees = {}
+    for name, leaves in leaves_by_name.items():
+        trees[name] = parameters.build_tree(unpack_value(leaves))
+    return trees
 
 
 def _shaped_moments(entry: TensorEntry, tensor: Tensor) -> dict[str, Tensor]:
     """Return what an optimiser keeps in the shape of a parameter; the count of steps of a scalar is not a moment."""
-    return {name: value for name, value in entry.items() if _is_moment(name, value, tensor)}
+    moments = {}
+    for name, value in entry.items():
+        if _is_moment(name, value, tensor):
+            moments[name] = value
+    return moments
 
 
-def _is_moment(name: str, value: Any, tensor: Tensor) -> bool:
+def _is_moment(
+    name: str,
+    value: Any,
+    tensor: Tensor,
+) -> bool:
     if not isinstance(value, Tensor) or value.shape != tensor.shape:
         return False
     return value.dim() > 0 or name != "step"
 
 
 def _moments_at(place: int, leaves_by_name: dict[str, list[Any]]) -> dict[str, Tensor]:
-    return {name: leaves[place] for name, leaves in leaves_by_name.items() if leaves[place] is not None}
+    """Return the moments of one tensor."""
+    moments = {}
+    for name, leaves in leaves_by_name.items():
+        if leaves[place] is not None:
+            moments[name] = leaves[place]
+    return moments
 
 
 def _require_answer(answer: Any, moments: Moments) -> tuple[Tree, Moments | None]:
@@ -99,13 +148,20 @@ def _require_answer(answer: Any, moments: Moments) -> tuple[Tree, Moments | None
 def _restart_optimizers(state: Tree) -> Tree:
     """Return a state whose optimisers have not stepped yet, and whose average begins here."""
     optimizers = []
-    for entry in state["optimizers"]:
-        optimizers.append({"groups": entry["groups"], "state": [None] * len(entry["state"])})
-    average = [tensor.clone() for tensor in state["params"]] if state["average"] else []
+    for optimizer in state["optimizers"]:
+        entries = [None] * len(optimizer["state"])
+        optimizers.append({"groups": optimizer["groups"], "state": entries})
+    average = []
+    if state["average"]:
+        average = [tensor.clone() for tensor in state["params"]]
     return dict(state, optimizers=optimizers, average=average)
 
 
-def _require_shapes(label: str, tensor: Tensor, moments: dict[str, Tensor]) -> None:
+def _require_shapes(
+    label: str,
+    tensor: Tensor,
+    moments: dict[str, Tensor],
+) -> None:
     for name, moment in moments.items():
         if moment.shape != tensor.shape:
             raise ValueError(

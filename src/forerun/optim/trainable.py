@@ -8,7 +8,11 @@ from itertools import pairwise
 from torch import Tensor
 
 
-def require_trainable(labels: Sequence[str], tensors: Sequence[Tensor], optimized: Sequence[Tensor]) -> None:
+def require_trainable(
+    labels: Sequence[str],
+    tensors: Sequence[Tensor],
+    optimized: Sequence[Tensor],
+) -> None:
     """Refuse tensors that cannot be trained.
 
     Args:
@@ -33,7 +37,12 @@ def require_trainable(labels: Sequence[str], tensors: Sequence[Tensor], optimize
     _require_own_memory(labels, tensors)
 
 
-def _require_leaf(label: str, tensor: Tensor, *, is_optimized: bool) -> None:
+def _require_leaf(
+    label: str,
+    tensor: Tensor,
+    *,
+    is_optimized: bool,
+) -> None:
     if not is_optimized:
         raise ValueError(
             f"the optimiser does not hold {label}; build it over all of params, or hand {label} to the loss by a "

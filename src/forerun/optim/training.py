@@ -79,7 +79,8 @@ class Training(Process):
 
     def observe(self, state: Tree) -> Tree:
         walked: Tensor = state["walked"]
-        scalars = walked.new_zeros(self._task.loss_count + len(state["params"]) + 1)
+        width = self._task.loss_count + len(state["params"]) + 1
+        scalars = walked.new_zeros(width)
         scalars[-1] = walked / max(state["count"], 1)
         return {"params": state["params"], "scalars": scalars}
 
@@ -90,11 +91,16 @@ class Training(Process):
         scalars = torch.cat([batch.losses.to(like), batch.used.to(like), zero], 1)
         return {"params": batch.gradients, "scalars": scalars}
 
-    def advance(self, step: int, state: Tree, output: Tree) -> Tree:
+    def advance(
+        self,
+        step: int,
+        state: Tree,
+        output: Tree,
+    ) -> Tree:
         losses, used, _ = output["scalars"].split([self._task.loss_count, len(state["params"]), 1])
         is_used = [share > 0.5 for share in used.tolist()]
         carried, rates = self._stepper.take_step(state, output["params"], is_used)
-        length = self._step_length(state["params"], carried["params"])
+        length = self._step_length(before=state["params"], after=carried["params"])
         return {
             **carried,
             "description": state["description"],

@@ -28,7 +28,13 @@ class DistilledModel:
             all that differ. Step by step otherwise.
     """
 
-    def __init__(self, prior: Prior, network: nn.Module, *, together: bool = True) -> None:
+    def __init__(
+        self,
+        prior: Prior,
+        network: nn.Module,
+        *,
+        together: bool = True,
+    ) -> None:
         self._network = network
         self._prior = prior
         self._together = together
@@ -42,7 +48,13 @@ class DistilledModel:
         """Return the weights that learn, by name: what goes into the parameters of the loop."""
         return {name: weight for name, weight in self._network.named_parameters() if weight.requires_grad}
 
-    def predict_noise(self, weights: NamedWeights, noisy: Tensor, timesteps: Tensor, arguments: Arguments) -> Tensor:
+    def predict_noise(
+        self,
+        weights: NamedWeights,
+        noisy: Tensor,
+        timesteps: Tensor,
+        arguments: Arguments,
+    ) -> Tensor:
         """Return the noise that the model sees with each step's weights `(W, ...)` in its pictures `(W * V, C, h, w)`.
 
         Args:
@@ -68,7 +80,13 @@ class DistilledModel:
             return noise.flatten(0, 1)
         return torch.cat([self._predict_step(*_select_step(index, step_inputs)) for index in range(count)])
 
-    def _predict_step(self, weights: NamedWeights, noisy: Tensor, timesteps: Tensor, arguments: Arguments) -> Tensor:
+    def _predict_step(
+        self,
+        weights: NamedWeights,
+        noisy: Tensor,
+        timesteps: Tensor,
+        arguments: Arguments,
+    ) -> Tensor:
         """Return the noise that the model sees with the weights of one step in its pictures."""
 
         def call_network(noisy: Tensor, timesteps: Tensor, **arguments: Any) -> Any:

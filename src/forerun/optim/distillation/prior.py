@@ -98,7 +98,13 @@ class Prior:
         squared_signal = self.scheduler.alphas_cumprod.to(timesteps.device)[timesteps]
         return squared_signal.sqrt(), (1 - squared_signal).sqrt()
 
-    def network_arguments(self, count: int, cameras: Any, *, guided: bool) -> Arguments:
+    def network_arguments(
+        self,
+        count: int,
+        cameras: Any,
+        *,
+        guided: bool,
+    ) -> Arguments:
         """Return the arguments for `count` pictures; with `guided`, of the pictures without the prompt first."""
         with_prompt = self.conditioning.prompt_arguments(count, cameras)
         if not guided:
@@ -106,7 +112,14 @@ class Prior:
         without_prompt = self.conditioning.negative_arguments(count, cameras)
         return stack_arguments([without_prompt, with_prompt])
 
-    def guided_noise(self, noisy: Tensor, timesteps: Tensor, cameras: Any = None, *, guidance: float = 1.0) -> Tensor:
+    def guided_noise(
+        self,
+        noisy: Tensor,
+        timesteps: Tensor,
+        cameras: Any = None,
+        *,
+        guidance: float = 1.0,
+    ) -> Tensor:
         """Return the noise that the network sees in noisy pictures `(N, C, h, w)`, in one call of it.
 
         Args:
@@ -124,7 +137,12 @@ class Prior:
         without_prompt, with_prompt = noise.chunk(2)
         return without_prompt + guidance * (with_prompt - without_prompt)
 
-    def predict_noise(self, noisy: Tensor, timesteps: Tensor, arguments: Arguments) -> Tensor:
+    def predict_noise(
+        self,
+        noisy: Tensor,
+        timesteps: Tensor,
+        arguments: Arguments,
+    ) -> Tensor:
         """Return the noise that the network sees, called with these arguments."""
         dtype = getattr(self.network, "dtype", noisy.dtype)
         answer = self.network(noisy.to(dtype), timesteps, **arguments)

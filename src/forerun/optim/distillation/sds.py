@@ -39,7 +39,12 @@ class SDS:
     weight: WeightFunction = variance_weight
     seed: int = 0
 
-    def __call__(self, pictures: Tensor, steps: Tensor, cameras: Any = None) -> Tensor:
+    def __call__(
+        self,
+        pictures: Tensor,
+        steps: Tensor,
+        cameras: Any = None,
+    ) -> Tensor:
         """Return the losses of the steps, `(W,)`: only their gradients mean something.
 
         Args:
@@ -62,13 +67,22 @@ class SDS:
         return pull_losses(batch.clean, pull, len(steps))
 
 
-def weigh_difference(prior: Prior, weight: WeightFunction, timesteps: Tensor, difference: Tensor) -> Tensor:
+def weigh_difference(
+    prior: Prior,
+    weight: WeightFunction,
+    timesteps: Tensor,
+    difference: Tensor,
+) -> Tensor:
     """Return `w(t)` times a difference of noises; what is not finite stays so, for the loop to see."""
     weights = weight(*prior.signal_and_noise(timesteps))
     return over_pixels(weights, difference) * difference
 
 
-def pull_losses(clean: Tensor, pull: Tensor, count: int) -> Tensor:
+def pull_losses(
+    clean: Tensor,
+    pull: Tensor,
+    count: int,
+) -> Tensor:
     """Return losses `(count,)`, means over views: their gradient at `clean` is `pull`, their value half its square."""
     views = len(clean) // count
     losses = 0.5 * pull.square() + (clean - clean.detach()) * pull

@@ -50,8 +50,10 @@ class AnnealedRange(TimestepSchedule):
         _require_bounds(f"AnnealedRange({self.length}, begin={self.begin}, end={self.end})", self.begin, self.end)
 
     def bounds_at(self, steps: Tensor) -> tuple[Tensor, Tensor]:
-        progress = steps.cpu().double() / max(self.length - 1, 1)
-        return _between_bounds(self.begin, self.end, progress.clamp(0, 1).float())
+        last_step = max(self.length - 1, 1)
+        progress = steps.cpu().double() / last_step
+        share = progress.clamp(0, 1).float()
+        return _between_bounds(self.begin, self.end, share)
 
 
 @final
@@ -67,7 +69,8 @@ class SwitchedRange(TimestepSchedule):
         _require_bounds(f"SwitchedRange({self.at}, begin={self.begin}, end={self.end})", self.begin, self.end)
 
     def bounds_at(self, steps: Tensor) -> tuple[Tensor, Tensor]:
-        return _between_bounds(self.begin, self.end, (steps.cpu() >= self.at).float())
+        share = (steps.cpu() >= self.at).float()
+        return _between_bounds(self.begin, self.end, share)
 
 
 def variance_weight(signal: Tensor, noise: Tensor) -> Tensor:
@@ -80,7 +83,11 @@ def uniform_weight(signal: Tensor, noise: Tensor) -> Tensor:
     return torch.ones_like(noise)
 
 
-def _between_bounds(begin: Bounds, end: Bounds, share: Tensor) -> tuple[Tensor, Tensor]:
+def _between_bounds(
+    begin: Bounds,
+    end: Bounds,
+    share: Tensor,
+) -> tuple[Tensor, Tensor]:
     """Return the bounds `(W,)` at shares `(W,)` of the way from one range to another."""
     low = begin[0] + (end[0] - begin[0]) * share
     high = begin[1] + (end[1] - begin[1]) * share

@@ -98,7 +98,12 @@ def join_cameras(groups: Sequence[Cameras]) -> Cameras:
     )
 
 
-def cameras_around(count: int, *, elevation: float = math.radians(25), background: float = 1.0) -> Cameras:
+def cameras_around(
+    count: int,
+    *,
+    elevation: float = math.radians(25),
+    background: float = 1.0,
+) -> Cameras:
     """Return `count` cameras at equal angles around the thing."""
     azimuth = torch.arange(count) * (2 * math.pi / count)
     return Cameras(
@@ -121,7 +126,11 @@ def random_cameras(count: int, generator: torch.Generator | None = None) -> Came
     return spread_cameras(count, 1, generator)
 
 
-def spread_cameras(count: int, group_size: int, generator: torch.Generator | None = None) -> Cameras:
+def spread_cameras(
+    count: int,
+    group_size: int,
+    generator: torch.Generator | None = None,
+) -> Cameras:
     """Return `count` random cameras, of which every `group_size` in a row look from all sides, at equal angles."""
     turn, height, colour = torch.rand(3, count, generator=generator)
     index = torch.arange(count)

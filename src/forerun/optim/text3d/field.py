@@ -93,7 +93,11 @@ def march_rays(
     return colour.transpose(1, 2), light
 
 
-def _cut_rays(cameras: Cameras, side: int, samples: int) -> tuple[Tensor, Tensor]:
+def _cut_rays(
+    cameras: Cameras,
+    side: int,
+    samples: int,
+) -> tuple[Tensor, Tensor]:
     """Return points `(N, side, side, samples, 3)` in the middle of the pieces, and their length `(N, side, side)`."""
     rays = cameras.rays(side)
     origins = cameras.positions[:, None, None]
