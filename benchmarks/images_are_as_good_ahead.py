@@ -68,7 +68,7 @@ def right(scenes: Sequence[Scene], images: Tensor) -> dict[str, float]:
 @torch.no_grad()
 def frechet(one: Tensor, other: Tensor) -> float:
     """`|m - m'|^2 + tr(C + C' - 2 (C C')^(1/2))` of the classifier's features."""
-    first, second = (classifier().features(images).double() for images in (one, other))
+    first, second = (classifier().extract_features(images).double() for images in (one, other))
     means = (first.mean(0) - second.mean(0)).square().sum()
     left, right_ = first.T.cov(), second.T.cov()
     roots = torch.linalg.eigvals(left @ right_).real.clamp(min=0).sqrt().sum()

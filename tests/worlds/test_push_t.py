@@ -16,7 +16,7 @@ from forerun.cli import words
 from forerun.cli.app import app
 from forerun.worlds.robots.demonstrations import Demonstrations
 from forerun.worlds.robots.episodes import run_episodes
-from forerun.worlds.robots.push_expert import GOAL_POSE, corner_distance
+from forerun.worlds.robots.push_simulation import GOAL_POSE, corner_distance
 from forerun.worlds.robots.push_t import BLOCK_OUTLINE, place_points
 from forerun.worlds.robots.tasks import PUSH_T
 from forerun.worlds.robots.video import VideoRecorder

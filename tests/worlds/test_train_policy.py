@@ -71,7 +71,7 @@ def test_training_learns(prediction, tmp_path):
 def test_a_stopped_run_ends_where_an_uninterrupted_one_does(tmp_path, monkeypatch):
     settings = PolicyTraining(TINY, 20, batch=16, horizon=10)
     whole = fit_policy(tasks.PICK_PLACE, shown(), settings, tmp_path / "whole")
-    calls, loss = [0], training._loss
+    calls, loss = [0], training.chunk_loss
 
     def stop(*arguments, **options):
         calls[0] += 1
@@ -79,7 +79,7 @@ def test_a_stopped_run_ends_where_an_uninterrupted_one_does(tmp_path, monkeypatc
             raise KeyboardInterrupt
         return loss(*arguments, **options)
 
-    monkeypatch.setattr(training, "_loss", stop)
+    monkeypatch.setattr(training, "chunk_loss", stop)
     with pytest.raises(KeyboardInterrupt):
         fit_policy(tasks.PICK_PLACE, shown(), settings, tmp_path / "parts")
     parts = fit_policy(tasks.PICK_PLACE, shown(), settings, tmp_path / "parts")

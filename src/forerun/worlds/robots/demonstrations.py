@@ -1,4 +1,4 @@
-"""Demonstrations: what experts did in disturbed episodes, cut into chunks of actions to come."""
+"""Demonstrations: what experts did in disturbed episodes, cut into chunks of the actions to come."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ from torch import Tensor
 
 from forerun.worlds.robots.environment import Environment, RobotTask
 
-TRIES = 3  # episodes begun for every demonstration wanted, at most
+TRIES_PER_DEMONSTRATION = 3  # episodes begun for every demonstration, at most
+CHUNK_HORIZON = 16  # actions in a chunk
+CollectionReport = Callable[[int, int], None]  # (demonstrations so far, episodes begun) -> nothing
+
+
+def ignore_collection(demonstrations: int, episodes: int) -> None:
+    """Report nothing of a collection."""
 
 
 @final
@@ -36,34 +42,38 @@ class Demonstrations:
         task: RobotTask,
         count: int,
         *,
-        horizon: int = 16,
+        horizon: int = CHUNK_HORIZON,
         seed: int = 0,
-        report: Callable[[int, int], None] = lambda done, tried: None,
+        report: CollectionReport = ignore_collection,
     ) -> Demonstrations:
         """Let the expert show a task; failed episodes are left out.
 
-        The disturbance moves the arm, and is not in the actions that are kept: the expert's answers to it are.
+        The disturbance moves the arm, and is not in the actions that are learnt: the expert's answers to it are.
 
         Args:
             task: what is shown.
             count: successful episodes.
             horizon: actions in a chunk.
             seed: of the first episode; the others count on from it.
-            report: told the demonstrations so far and the episodes begun.
+            report: called with the demonstrations so far and the episodes begun.
 
         Raises:
             RuntimeError: the expert fails too often.
         """
-        environment, kept = task.environment(), list[tuple[Tensor, Tensor]]()
-        for tried in range(1, TRIES * count + 1):
-            shown = _show(environment, task, seed + tried - 1)
-            if shown is not None:
-                kept.append((shown[0], _chunks(shown[1], horizon)))
-            report(len(kept), tried)
-            if len(kept) == count:
-                return Demonstrations(*(torch.cat(each) for each in zip(*kept, strict=True)))
+        environment = task.environment()
+        observations: list[Tensor] = []
+        chunks: list[Tensor] = []
+        max_episodes = TRIES_PER_DEMONSTRATION * count
+        for episode in range(max_episodes):
+            demonstration = _demonstrate(environment, task, seed + episode)
+            if demonstration is not None:
+                observations.append(demonstration.observations)
+                chunks.append(_cut_chunks(demonstration.actions, horizon))
+            report(len(chunks), episode + 1)
+            if len(chunks) == count:
+                return Demonstrations(torch.cat(observations), torch.cat(chunks))
         raise RuntimeError(
-            f"the expert of {task.name} succeeded in {len(kept)} of {TRIES * count} episodes; lower the task's noise"
+            f"the expert of {task.name} succeeded in {len(chunks)} of {max_episodes} episodes; lower the task's noise"
         )
 
     @staticmethod
@@ -73,39 +83,53 @@ class Demonstrations:
         folder: Path,
         *,
         seed: int = 0,
-        report: Callable[[int, int], None] = lambda done, tried: None,
+        report: CollectionReport = ignore_collection,
     ) -> Demonstrations:
-        """The same, kept in a file of `folder`, whose name tells task, count and seed."""
+        """Return the demonstrations of a file, named by task, count and seed; collect them where it is missing."""
         file = folder / f"{task.name}-{count}-seed-{seed}.safetensors"
         if not file.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            found = Demonstrations.collect(task, count, seed=seed, report=report)
-            save_file({"observations": found.observations, "chunks": found.chunks}, file.with_suffix(".tmp"))
-            os.replace(file.with_suffix(".tmp"), file)
+            collected = Demonstrations.collect(task, count, seed=seed, report=report)
+            unfinished = file.with_suffix(".tmp")
+            save_file({"observations": collected.observations, "chunks": collected.chunks}, unfinished)
+            os.replace(unfinished, file)
         return Demonstrations(**load_file(file))
 
 
-def _show(environment: Environment, task: RobotTask, seed: int) -> tuple[Tensor, Tensor] | None:
-    """Observations `(T, observed)` and actions `(T, action)` of one episode; None where it failed."""
+@dataclass(frozen=True)
+class _Demonstration:
+    """One successful episode: observations `(T, observed)` and actions `(T, action)`."""
+
+    observations: Tensor
+    actions: Tensor
+
+
+def _demonstrate(environment: Environment, task: RobotTask, seed: int) -> _Demonstration | None:
+    """Let the expert do one disturbed episode; return None where it failed."""
     random = np.random.default_rng(seed)
-    act, moment = task.expert.begin_episode(random), environment.reset(seed)
-    seen, done, left = [], [], task.linger
+    act = task.expert.begin_episode(random)
+    outcome = environment.reset(seed)
+    observations: list[Tensor] = []
+    actions: list[Tensor] = []
     succeeded = False
+    remaining_linger = task.linger
     for _ in range(task.max_steps):
-        action = act(moment.scene, environment.features)
-        seen.append(torch.tensor(moment.observation, dtype=torch.float32))
-        done.append(torch.tensor(action, dtype=torch.float32))
+        action = act(outcome.scene, environment.features)
+        observations.append(torch.tensor(outcome.observation, dtype=torch.float32))
+        actions.append(torch.tensor(action, dtype=torch.float32))
         disturbed = action.copy()
         disturbed[: task.displacements] += task.noise * random.standard_normal(task.displacements)
-        moment = environment.step(disturbed)
-        succeeded |= moment.success
-        left -= succeeded
-        if moment.failed or not left:
+        outcome = environment.step(disturbed)
+        succeeded |= outcome.success
+        remaining_linger -= succeeded
+        if outcome.failed or not remaining_linger:
             break
-    return (torch.stack(seen), torch.stack(done)) if succeeded and not moment.failed else None
+    if outcome.failed or not succeeded:
+        return None
+    return _Demonstration(torch.stack(observations), torch.stack(actions))
 
 
-def _chunks(actions: Tensor, horizon: int) -> Tensor:
-    """The actions that come from each step on, `(T, horizon, action)`."""
+def _cut_chunks(actions: Tensor, horizon: int) -> Tensor:
+    """Return the actions that come from each step on, `(T, horizon, action)`."""
     steps = torch.arange(len(actions))[:, None] + torch.arange(horizon)
     return actions[steps.clamp(max=len(actions) - 1)]

@@ -1,4 +1,4 @@
-"""A task and its environment, with every episode told by its seed."""
+"""What a robot shall do and the world it does it in; a seed decides all of an episode."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class RobotTask(ABC):
     @property
     @abstractmethod
     def displacements(self) -> int:
-        """The leading numbers of an action that move the robot; what is behind them is not disturbed."""
+        """How many leading numbers of an action move the robot; the numbers after them are not disturbed."""
 
     @abstractmethod
     def environment(self) -> Environment:
-        """A world to do it in.
+        """Return a world to do it in.
 
         Raises:
             ImportError: what simulates it is not installed; the message has the line to type.
@@ -66,14 +66,14 @@ class RobotTask(ABC):
 
 @dataclass(frozen=True)
 class StepOutcome:
-    """Where an episode stands.
+    """Where an episode stands after a step, or at its beginning.
 
     Attributes:
         observation: what a policy sees, float64 `(observed,)`.
         scene: the simulation's own observation, for experts.
         reward: of the step that led here.
         success: the task is done.
-        failed: the path_rule was broken.
+        failed: the path rule was broken.
     """
 
     observation: Array
@@ -83,11 +83,11 @@ class StepOutcome:
     failed: bool = False
 
 
-class PictureSource(Protocol):
-    """Where pictures of an environment are drawn."""
+class EnvironmentRenderer(Protocol):
+    """Draws pictures of an environment."""
 
-    def picture(self) -> Any:
-        """Of the environment as it is now: uint8 `(height, width, 3)`."""
+    def draw_picture(self) -> Any:
+        """Return a picture of the environment as it is now, uint8 `(height, width, 3)`."""
 
 
 class Environment(ABC):
@@ -116,12 +116,12 @@ class Environment(ABC):
         """
 
     @abstractmethod
-    def stage(self, width: int, height: int) -> PictureSource:
-        """Where it is drawn, without a screen; pixels."""
+    def make_renderer(self, width: int, height: int) -> EnvironmentRenderer:
+        """Return what draws it without a screen, in pictures of `width` times `height` pixels."""
 
 
 def check_action(action: Array, size: int) -> Array:
-    """The action as float64 `(size,)`.
+    """Return an action as float64 `(size,)`.
 
     Raises:
         ValueError: it has another shape, or is not finite.

@@ -12,16 +12,20 @@ import numpy as np
 
 from forerun.worlds.robots.path_rules import Array
 
-# (observation of the scene (39,), features of the path rule) -> action (4,) in [-1, 1]: displacements, the gripper
 ExpertActor = Callable[[Array, Array], Array]
+"""From a scene's observation, of the arm `(39,)`, and the features of the path rule `(F,)` to an action `(4,)`."""
 
-HAND_POSITION, GRIPPER_OPENING, PUCK_POSITION, GOAL_POSITION = (
-    slice(0, 3),
-    3,
-    slice(4, 7),
-    slice(36, 39),
-)  # of a scene's observation
-GRIPPER_CLOSED = 0.73  # the gripper's opening with an object in it, as Meta-World's script takes it
+# where a scene's observation has them
+HAND_POSITION = slice(0, 3)
+GRIPPER_OPENING = 3
+PUCK_POSITION = slice(4, 7)
+GOAL_POSITION = slice(36, 39)
+GRIPPER_CLOSED = 0.73  # the gripper's opening with an object in it, as Meta-World's script has it
+GRASP_DISTANCE = 0.06  # metres between hand and object, below which the object is in the hand
+PASSING_POINT = 0.05  # metres after the pillar that the hand aims at while it passes
+PASSED = 0.02  # metres after the pillar from which on the hand goes straight to the goal
+PILLAR_HEIGHT = 0.15  # metres
+HAND_GAIN = 15.0
 
 
 class Expert(ABC):
@@ -29,7 +33,7 @@ class Expert(ABC):
 
     @abstractmethod
     def begin_episode(self, random: np.random.Generator) -> ExpertActor:
-        """What it does in one episode; `random` decides where there is a choice."""
+        """Return what it does in one episode; `random` decides where there is a choice."""
 
 
 @final
@@ -47,7 +51,7 @@ class ScriptedExpert(Expert):
         import metaworld.policies
 
         script = getattr(metaworld.policies, self.name)()
-        return lambda observation, features: _clipped(script, observation)
+        return lambda observation, features: _clipped_action(script, observation)
 
 
 @final
@@ -57,51 +61,58 @@ class PillarExpert(Expert):
 
     Args:
         script: fetches the object, and would go straight to the goal.
-        beside: how far from the pillar's axis it passes, metres.
+        clearance: how far from the pillar's axis it passes, metres.
     """
 
     script: ScriptedExpert = ScriptedExpert("SawyerPickPlaceV3Policy")
-    beside: float = 0.11
+    clearance: float = 0.11
 
     def begin_episode(self, random: np.random.Generator) -> ExpertActor:
-        fetch, side = self.script.begin_episode(random), random.choice([-1.0, 1.0])
+        fetch = self.script.begin_episode(random)
+        side = random.choice([-1.0, 1.0])
 
         def act(observation: Array, features: Array) -> Array:
             action = fetch(observation, features)
-            hand, goal = observation[HAND_POSITION], observation[GOAL_POSITION]
-            ahead, across = _directions(features, goal)
-            held = (
-                observation[GRIPPER_OPENING] <= GRIPPER_CLOSED
-                and np.linalg.norm(observation[PUCK_POSITION] - hand) < 0.06
-            )
-            if held and (hand[:2] - features) @ ahead < 0.02:
-                beside = features + 0.05 * ahead + self.beside * side * across
-                height = (0.15 + goal[2]) / 2
-                action[:3] = np.clip(15 * (np.array([*beside, height]) - hand), -1, 1)
+            hand = observation[HAND_POSITION]
+            goal = observation[GOAL_POSITION]
+            ahead, across = _pillar_directions(features, goal)
+            has_passed = (hand[:2] - features) @ ahead >= PASSED
+            if _has_grasped(observation) and not has_passed:
+                waypoint = features + PASSING_POINT * ahead + self.clearance * side * across
+                height = (PILLAR_HEIGHT + goal[2]) / 2
+                displacement = np.array([*waypoint, height]) - hand
+                action[:3] = np.clip(HAND_GAIN * displacement, -1, 1)
             return action
 
         return act
 
 
 def measure_side(actions: Array, features: Array, goal: Array) -> Array:
-    """How far chunks of actions move across the line to the goal, `(N,)`: the sign tells the side of the pillar.
+    """Return how far chunks of actions move across the line to the goal, `(N,)`: the sign is the side of the pillar.
 
     Args:
         actions: `(N, H, A)`, in the environment's units.
         features: the pillar's place, `(2,)`.
         goal: `(3,)`.
     """
-    _, across = _directions(features, goal)
+    _, across = _pillar_directions(features, goal)
     return np.asarray(actions[..., :2].sum(1) @ across)
 
 
-def _directions(pillar: Array, goal: Array) -> tuple[Array, Array]:
-    """Unit vectors `(2,)` along the line from object to goal, and across it to the left."""
-    ahead = (goal[:2] - pillar) / np.linalg.norm(goal[:2] - pillar)
+def _has_grasped(observation: Array) -> bool:
+    distance = np.linalg.norm(observation[PUCK_POSITION] - observation[HAND_POSITION])
+    return bool(observation[GRIPPER_OPENING] <= GRIPPER_CLOSED and distance < GRASP_DISTANCE)
+
+
+def _pillar_directions(pillar: Array, goal: Array) -> tuple[Array, Array]:
+    """Return unit vectors `(2,)` along the line from object to goal, and across it to the left."""
+    line = goal[:2] - pillar
+    ahead = line / np.linalg.norm(line)
     return ahead, np.array([-ahead[1], ahead[0]])
 
 
-def _clipped(script: Any, observation: Array) -> Array:
+def _clipped_action(script: Any, observation: Array) -> Array:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that its gains are high, at every step
-        return np.clip(np.asarray(script.get_action(observation), dtype=np.float64), -1, 1)
+        action = script.get_action(observation)
+    return np.clip(np.asarray(action, dtype=np.float64), -1, 1)

@@ -9,8 +9,9 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-TIMESTEP_WIDTH = 32  # of the timestep
-CONDITION_WIDTH = 64  # of timestep and observation together, which scales and shifts the hidden features
+TIMESTEP_WIDTH = 32  # of the timestep's embedding
+CONDITION_WIDTH = 64  # of timestep and observation together, which scale and shift the hidden features
+LONGEST_PERIOD = 1000.0  # of the embedding's frequencies, in timesteps over a radian
 
 
 @dataclass(frozen=True)
@@ -39,28 +40,30 @@ class ChunkPerceptron(nn.Module):
     Args:
         shape: of chunks and observations.
         width: of the residual stream.
-        blocks: how many.
+        blocks: number of residual blocks.
     """
 
     def __init__(self, shape: ChunkShape, width: int, blocks: int) -> None:
         super().__init__()
+        numbers = shape.horizon * shape.action
         self.width = width
-        self.condition = _Condition(shape)
-        self.inward = nn.Linear(shape.horizon * shape.action + shape.observed, width)
+        self.condition = _ConditionEncoder(shape)
+        self.inward = nn.Linear(numbers + shape.observed, width)
         # of all blocks in one product: at a batch of one, calls cost more than their arithmetic
         self.modulation = nn.Linear(CONDITION_WIDTH, blocks * 2 * width)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(blocks))
         self.first = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
         self.second = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
-        self.outward = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, shape.horizon * shape.action))
+        self.outward = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, numbers))
 
     def forward(self, actions: Tensor, t: Tensor, observation: Tensor) -> Tensor:
         """Predict from noisy chunks `(B, horizon, action)`, timesteps `(B,)` and observations `(B, observed)`."""
-        changes = self.modulation(self.condition(t, observation)).split(self.width, -1)
+        modulation = self.modulation(self.condition(t, observation)).split(self.width, -1)
         hidden = self.inward(torch.cat([actions.flatten(1), observation], -1))
         for k, (norm, first, second) in enumerate(zip(self.norms, self.first, self.second, strict=True)):
-            scale, shift = changes[2 * k], changes[2 * k + 1]
-            hidden = hidden + second(nn.functional.silu(first(norm(hidden)) * (1 + scale) + shift))
+            scale, shift = modulation[2 * k], modulation[2 * k + 1]
+            modulated = first(norm(hidden)) * (1 + scale) + shift
+            hidden = hidden + second(nn.functional.silu(modulated))
         predicted: Tensor = self.outward(hidden).reshape(actions.shape)
         return predicted
 
@@ -76,60 +79,75 @@ class ChunkUNet(nn.Module):
 
     def __init__(self, shape: ChunkShape, width: int) -> None:
         super().__init__()
-        self.condition = _Condition(shape)
+        self.condition = _ConditionEncoder(shape)
         self.inward = nn.Conv1d(shape.action, width, 3, padding=1)
-        self.down = _Convolutions(width, width)
+        self.down = _ConvolutionPair(width, width)
         self.shrink = nn.Conv1d(width, 2 * width, 4, stride=2, padding=1)
-        self.middle = nn.ModuleList(_Convolutions(2 * width, 2 * width) for _ in range(2))
+        self.middle = nn.ModuleList(_ConvolutionPair(2 * width, 2 * width) for _ in range(2))
         self.grow = nn.ConvTranspose1d(2 * width, width, 4, stride=2, padding=1)
-        self.up = _Convolutions(2 * width, width)
+        self.up = _ConvolutionPair(2 * width, width)
         self.outward = nn.Conv1d(width, shape.action, 1)
 
     def forward(self, actions: Tensor, t: Tensor, observation: Tensor) -> Tensor:
-        """As of `ChunkPerceptron`."""
+        """Predict from noisy chunks `(B, horizon, action)`, timesteps `(B,)` and observations `(B, observed)`."""
         condition = self.condition(t, observation)
         full = self.down(self.inward(actions.mT), condition)
         half = self.shrink(full)
-        for each in self.middle:
-            half = each(half, condition)
-        joined = self.up(torch.cat([full, self.grow(half)], 1), condition)
-        predicted: Tensor = self.outward(joined).mT
+        for block in self.middle:
+            half = block(half, condition)
+        merged = self.up(torch.cat([full, self.grow(half)], 1), condition)
+        predicted: Tensor = self.outward(merged).mT
         return predicted
 
 
-class _Convolutions(nn.Module):
+class _ConvolutionPair(nn.Module):
     """Two convolutions with a scale and a shift between, added to the input."""
 
     def __init__(self, inner: int, outer: int) -> None:
         super().__init__()
-        self.first = nn.Sequential(nn.Conv1d(inner, outer, 5, padding=2), nn.GroupNorm(8, outer))
+        self.first = nn.Sequential(
+            nn.Conv1d(inner, outer, 5, padding=2),
+            nn.GroupNorm(8, outer),
+        )
         self.modulation = nn.Linear(CONDITION_WIDTH, 2 * outer)
-        self.second = nn.Sequential(nn.SiLU(), nn.Conv1d(outer, outer, 5, padding=2), nn.GroupNorm(8, outer), nn.SiLU())
-        self.beside = nn.Conv1d(inner, outer, 1) if inner != outer else nn.Identity()
+        self.second = nn.Sequential(
+            nn.SiLU(),
+            nn.Conv1d(outer, outer, 5, padding=2),
+            nn.GroupNorm(8, outer),
+            nn.SiLU(),
+        )
+        self.beside: nn.Module = nn.Identity()
+        if inner != outer:
+            self.beside = nn.Conv1d(inner, outer, 1)
 
     def forward(self, hidden: Tensor, condition: Tensor) -> Tensor:
         scale, shift = self.modulation(condition)[..., None].chunk(2, 1)
-        following: Tensor = self.beside(hidden) + self.second(self.first(hidden) * (1 + scale) + shift)
-        return following
+        modulated = self.first(hidden) * (1 + scale) + shift
+        output: Tensor = self.beside(hidden) + self.second(modulated)
+        return output
 
 
-class _Condition(nn.Module):
-    """Timestep and observation as one vector `(B, CONDITION_WIDTH)`; sines and cosines of the timestep from a table."""
+class _ConditionEncoder(nn.Module):
+    """Timestep and observation as one vector `(B, CONDITION_WIDTH)`; the timestep's embedding is looked up."""
 
     table: Tensor
 
     def __init__(self, shape: ChunkShape) -> None:
         super().__init__()
-        self.register_buffer("table", _sines(shape.train_steps), persistent=False)
-        self.layer = nn.Sequential(nn.Linear(TIMESTEP_WIDTH + shape.observed, CONDITION_WIDTH), nn.SiLU())
+        self.register_buffer("table", _timestep_table(shape.train_steps), persistent=False)
+        self.layer = nn.Sequential(
+            nn.Linear(TIMESTEP_WIDTH + shape.observed, CONDITION_WIDTH),
+            nn.SiLU(),
+        )
 
     def forward(self, t: Tensor, observation: Tensor) -> Tensor:
         condition: Tensor = self.layer(torch.cat([self.table[t], observation], -1))
         return condition
 
 
-def _sines(steps: int) -> Tensor:
-    """Of every timestep at `TIMESTEP_WIDTH / 2` frequencies, `(steps, TIMESTEP_WIDTH)` (Vaswani et al. 2017, 3.5)."""
+def _timestep_table(steps: int) -> Tensor:
+    """Return sines and cosines of every timestep, `(steps, TIMESTEP_WIDTH)` (Vaswani et al. 2017, 3.5)."""
     half = TIMESTEP_WIDTH // 2
-    angles = torch.arange(steps)[:, None] * torch.exp(-math.log(1000.0) * torch.arange(half) / half)
+    frequencies = torch.exp(-math.log(LONGEST_PERIOD) * torch.arange(half) / half)
+    angles = torch.arange(steps)[:, None] * frequencies
     return torch.cat([angles.sin(), angles.cos()], -1)

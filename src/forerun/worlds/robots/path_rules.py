@@ -10,14 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+PILLAR_HALF_HEIGHT = 0.12  # metres, in pictures
 
 
 class PathRule(ABC):
-    """A condition on the way that the hand takes; the same for all episodes of a task."""
+    """A condition on the path that the hand takes; the same for all episodes of a task."""
 
     @abstractmethod
-    def features(self, puck: Array, goal: Array) -> Array:
-        """What the observation tells of it, besides the scene's own numbers; `(features,)`.
+    def observe_features(self, puck: Array, goal: Array) -> Array:
+        """Return what an observation says of the rule, besides the scene's own numbers; `(features,)`.
 
         Args:
             puck: where the object lies when the episode begins, metres `(3,)`.
@@ -26,32 +27,32 @@ class PathRule(ABC):
 
     @abstractmethod
     def is_broken(self, hand: Array, features: Array) -> bool:
-        """Whether a hand at this place, metres `(3,)`, has failed the episode."""
+        """Return whether a hand at this place, metres `(3,)`, has failed the episode."""
 
     @abstractmethod
-    def draw(self, scene: Any, features: Array) -> None:
-        """Add what shall be seen of it to a `mujoco.MjvScene`."""
+    def draw_features(self, scene: Any, features: Array) -> None:
+        """Add what shall be seen of the rule to a `mujoco.MjvScene`."""
 
 
 @final
 @dataclass(frozen=True)
 class AnyPath(PathRule):
-    """Any way will do."""
+    """Any path will do."""
 
-    def features(self, puck: Array, goal: Array) -> Array:
+    def observe_features(self, puck: Array, goal: Array) -> Array:
         return np.zeros(0)
 
     def is_broken(self, hand: Array, features: Array) -> bool:
         return False
 
-    def draw(self, scene: Any, features: Array) -> None:
+    def draw_features(self, scene: Any, features: Array) -> None:
         pass
 
 
 @final
 @dataclass(frozen=True)
 class AvoidPillar(PathRule):
-    """A pillar halfway between object and goal: the hand may pass on either side, and not through it.
+    """A pillar stands halfway between object and goal: the hand may pass on either side, and not through it.
 
     It has no body in the simulation: a hand whose centre comes nearer to its axis than `radius` has failed. Its place
     `(2,)` is observed.
@@ -62,20 +63,20 @@ class AvoidPillar(PathRule):
 
     radius: float = 0.04
 
-    def features(self, puck: Array, goal: Array) -> Array:
+    def observe_features(self, puck: Array, goal: Array) -> Array:
         return np.asarray((puck[:2] + goal[:2]) / 2)
 
     def is_broken(self, hand: Array, features: Array) -> bool:
         return bool(np.linalg.norm(hand[:2] - features) < self.radius)
 
-    def draw(self, scene: Any, features: Array) -> None:
+    def draw_features(self, scene: Any, features: Array) -> None:
         import mujoco
 
         mujoco.mjv_initGeom(
             scene.geoms[scene.ngeom],
             type=mujoco.mjtGeom.mjGEOM_CYLINDER,
-            size=np.array([self.radius, 0.12, 0.0]),
-            pos=np.array([*features, 0.12]),
+            size=np.array([self.radius, PILLAR_HALF_HEIGHT, 0.0]),
+            pos=np.array([*features, PILLAR_HALF_HEIGHT]),
             mat=np.eye(3).flatten(),
             rgba=np.array([0.9, 0.3, 0.2, 0.5], dtype=np.float32),
         )

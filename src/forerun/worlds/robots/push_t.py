@@ -9,11 +9,11 @@ from typing import Any, Final, final
 
 import numpy as np
 
-from forerun.worlds.robots.environment import Environment, PictureSource, RobotTask, StepOutcome, check_action
+from forerun.worlds.robots.environment import Environment, EnvironmentRenderer, RobotTask, StepOutcome, check_action
 from forerun.worlds.robots.path_rules import Array
 
-ARENA_SIDE: Final = 512.0  # of the arena, in pixels; actions are places in it
-BLOCK_OUTLINE: Final = np.array(  # of the block, in its own coordinates
+ARENA_SIDE: Final = 512.0  # in pixels; actions are places in the arena
+BLOCK_OUTLINE: Final = np.array(  # in the block's own coordinates
     [(-60, 0), (60, 0), (60, 30), (15, 30), (15, 120), (-15, 120), (-15, 30), (-60, 30)], dtype=np.float64
 )
 
@@ -60,38 +60,43 @@ class PushT(Environment):
 
     def __init__(self, task: PushTask) -> None:
         self.task = task
-        self.arena = arena()
+        self.arena = make_arena()
         self.features = np.zeros(0)
-        self._before = np.zeros(0)
+        self._last_frame = np.zeros(0)
 
     def reset(self, seed: int) -> StepOutcome:
         scene, _ = self.arena.reset(seed=seed)
-        self._before = _frame(scene)
-        return StepOutcome(self._observe(scene), scene)
+        self._last_frame = _read_frame(scene)
+        return StepOutcome(self._observe_scene(scene), scene)
 
     def step(self, action: Array) -> StepOutcome:
-        scene, reward, done, _, _ = self.arena.step(np.clip(check_action(action, 2), 0, ARENA_SIDE))
-        return StepOutcome(self._observe(scene), scene, float(reward), bool(done))
+        place = np.clip(check_action(action, 2), 0, ARENA_SIDE)
+        scene, reward, done, _, _ = self.arena.step(place)
+        return StepOutcome(self._observe_scene(scene), scene, float(reward), bool(done))
 
-    def stage(self, width: int, height: int) -> PictureSource:
+    def make_renderer(self, width: int, height: int) -> EnvironmentRenderer:
         side = min(width, height)
-        self.arena.visualization_width = self.arena.visualization_height = side
-        return _Table(self.arena, (height, width))
+        self.arena.visualization_width = side
+        self.arena.visualization_height = side
+        return ArenaRenderer(self.arena, width, height)
 
-    def _observe(self, scene: Array) -> Array:
-        frame = _frame(scene)
-        before, self._before = self._before, frame
-        return np.concatenate([frame, before])
+    def _observe_scene(self, scene: Array) -> Array:
+        frame = _read_frame(scene)
+        observation = np.concatenate([frame, self._last_frame])
+        self._last_frame = frame
+        return observation
 
 
 def place_points(points: Array, pose: Array) -> Array:
-    """Points `(N, 2)` of the block in the arena, where its origin is at `pose[:2]`, turned by `pose[2]`."""
-    cos, sin = math.cos(pose[2]), math.sin(pose[2])
-    return np.asarray(points @ np.array([[cos, sin], [-sin, cos]]) + pose[:2])
+    """Return points `(N, 2)` of the block in the arena, where its origin is at `pose[:2]`, turned by `pose[2]`."""
+    cos = math.cos(pose[2])
+    sin = math.sin(pose[2])
+    rotation = np.array([[cos, sin], [-sin, cos]])
+    return np.asarray(points @ rotation + pose[:2])
 
 
-def arena() -> Any:
-    """One of gym-pusht, which needs no screen."""
+def make_arena() -> Any:
+    """Return an arena of gym-pusht, which needs no screen."""
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     try:
         from gym_pusht.envs import PushTEnv
@@ -100,21 +105,26 @@ def arena() -> Any:
     return PushTEnv()
 
 
-def _frame(scene: Array) -> Array:
-    return np.concatenate([scene[:2], place_points(BLOCK_OUTLINE, scene[2:]).flatten()])
+def _read_frame(scene: Array) -> Array:
+    corners = place_points(BLOCK_OUTLINE, scene[2:])
+    return np.concatenate([scene[:2], corners.flatten()])
 
 
+@final
 @dataclass(frozen=True)
-class _Table:
-    """A picture of the arena in the middle of one of the right size `(height, width)`."""
+class ArenaRenderer:
+    """Draws the square arena in the middle of a white picture."""
 
     arena: Any
-    size: tuple[int, int]
+    width: int
+    height: int
 
-    def picture(self) -> Any:
-        square, (height, width) = self.arena.render(), self.size
-        side = min(height, width)
-        whole = np.full((height, width, 3), 255, dtype=np.uint8)
-        top, left = (height - side) // 2, (width - side) // 2
-        whole[top : top + side, left : left + side] = square
-        return whole
+    def draw_picture(self) -> Any:
+        """Return the arena as it is now, uint8 `(height, width, 3)`."""
+        square = self.arena.render()
+        side = min(self.height, self.width)
+        top = (self.height - side) // 2
+        left = (self.width - side) // 2
+        picture = np.full((self.height, self.width, 3), 255, dtype=np.uint8)
+        picture[top : top + side, left : left + side] = square
+        return picture

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +16,7 @@ from forerun.worlds.robots.environment import RobotTask
 from forerun.worlds.robots.networks import ChunkShape
 from forerun.worlds.robots.policy import ChunkPolicy
 from forerun.worlds.training import TrainingStage, read_records, train_network
+from forerun.worlds.weights import dated_versions
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class PolicySize:
     Args:
         network: "perceptron" or "unet".
         settings: of its class.
-        steps: of the training, unless told otherwise.
+        steps: of the training, where nothing else is said.
     """
 
     network: str
@@ -43,17 +42,17 @@ UNET_POLICY = PolicySize("unet", MappingProxyType({"width": 96}), 3000)  # 1.2 M
 
 @dataclass(frozen=True)
 class PolicyTraining:
-    """Of one training run.
+    """The recipe of one training run.
 
     Args:
         size: the network.
         steps: of the optimiser.
         seed: of weights, batches and noise.
         prediction: what the network predicts: "epsilon" or "sample".
-        gripper: see `ChunkPolicy.measure`.
+        gripper: see `ChunkPolicy.measure_ranges`.
         batch: chunks a step.
         rate: the largest learning rate.
-        horizon: steps that the average of the weights looks back.
+        horizon: number of steps that the average of the weights looks back.
     """
 
     size: PolicySize
@@ -66,79 +65,93 @@ class PolicyTraining:
     horizon: int = 1000
 
 
-def fit_policy(task: RobotTask, shown: Demonstrations, settings: PolicyTraining, work: Path) -> ChunkPolicy:
-    """The averaged policy after all steps; `work` keeps the state, from which the same call goes on.
+def fit_policy(task: RobotTask, demonstrations: Demonstrations, training: PolicyTraining, work: Path) -> ChunkPolicy:
+    """Return the averaged policy after all steps.
 
     Args:
-        task: names the state's file.
-        shown: what is learnt.
-        settings: of the run.
-        work: a folder.
+        task: names the file of the unfinished run.
+        demonstrations: what is learnt.
+        training: the recipe.
+        work: folder of the unfinished run, from which the same call goes on.
     """
-    policy = _untrained(shown, settings)
-    often = max(1, settings.steps // 20)
+
+    def batch_loss(policy: ChunkPolicy, step: int) -> Tensor:
+        return chunk_loss(policy, demonstrations, training.batch)
+
+    policy = _untrained_policy(demonstrations, training)
+    interval = max(1, training.steps // 20)
     stage = TrainingStage(
-        name=run_name(task, settings),
-        steps=settings.steps,
-        rate=settings.rate,
-        horizon=settings.horizon,
-        save_every=often,
-        report_every=often,
+        name=run_name(task, training),
+        steps=training.steps,
+        rate=training.rate,
+        horizon=training.horizon,
+        save_every=interval,
+        report_every=interval,
     )
-    work.mkdir(parents=True, exist_ok=True)
-    batch_loss = partial(_loss, shown=shown, batch=settings.batch)
-    return train_network(policy, batch_loss, stage, work, seed=settings.seed).network
+    return train_network(policy, batch_loss, stage, work, seed=training.seed).network
 
 
-def run_name(task: RobotTask, settings: PolicyTraining) -> str:
-    """Of a run's state in its folder: the settings that make it what it is."""
-    width = settings.size.settings["width"]
-    size = (settings.size.network, width, settings.prediction)
-    parts = (*size, f"gripper-{settings.gripper:g}", settings.steps, f"seed-{settings.seed}")
-    return "-".join(map(str, (task.name, *parts)))
+def run_name(task: RobotTask, training: PolicyTraining) -> str:
+    """Return the name of a run: the task and all that makes the run what it is."""
+    size = training.size
+    parts = (
+        task.name,
+        size.network,
+        size.settings["width"],
+        training.prediction,
+        f"gripper-{training.gripper:g}",
+        training.steps,
+        f"seed-{training.seed}",
+    )
+    return "-".join(map(str, parts))
 
 
-def training_facts(task: RobotTask, settings: PolicyTraining, work: Path) -> dict[str, Any]:
-    """Of a finished run, for the file beside the weights."""
+def training_facts(task: RobotTask, training: PolicyTraining, work: Path) -> dict[str, Any]:
+    """Return the facts of a finished run, for the file beside the weights."""
+    record = read_records(work)[run_name(task, training)]
     return {
         "task": task.name,
-        "seed": settings.seed,
-        "steps": settings.steps,
-        "batch": settings.batch,
-        **{
-            key: round(value, 5) for key, value in read_records(work)[run_name(task, settings)].items() if key != "step"
-        },
-        "date": datetime.date.today().isoformat(),
-        "torch": torch.__version__,
+        "seed": training.seed,
+        "steps": training.steps,
+        "batch": training.batch,
+        "loss": round(record["loss"], 5),
+        "seconds": round(record["seconds"], 5),
+        **dated_versions(),
     }
 
 
-def _untrained(shown: Demonstrations, settings: PolicyTraining) -> ChunkPolicy:
+def chunk_loss(policy: ChunkPolicy, demonstrations: Demonstrations, batch: int) -> Tensor:
+    """Return the mean square error of the prediction at random timesteps (Ho et al. 2020, equation 14)."""
+    rows = torch.randint(len(demonstrations.chunks), (batch,))
+    clean = policy.encode_actions(demonstrations.chunks[rows])
+    t = torch.randint(policy.shape.train_steps, (batch,))
+    noise = torch.randn_like(clean)
+    noisy = policy.scheduler.add_noise(clean, noise, t)
+    predicted = policy(noisy, t, demonstrations.observations[rows])
+    target = noise
+    if policy.scheduler.config.prediction_type == "sample":
+        target = clean
+    return nn.functional.mse_loss(predicted, target)
+
+
+def _untrained_policy(demonstrations: Demonstrations, training: PolicyTraining) -> ChunkPolicy:
     from diffusers import DDPMScheduler
 
-    torch.manual_seed(settings.seed)
-    shape = ChunkShape(shown.chunks.shape[1], shown.chunks.shape[2], shown.observations.shape[1])
+    torch.manual_seed(training.seed)
+    _, horizon, action = demonstrations.chunks.shape
+    shape = ChunkShape(horizon, action, demonstrations.observations.shape[1])
     # a denoised sample stays in range by itself; clipping would only make the steps nonlinear
     scheduler = DDPMScheduler(
         num_train_timesteps=shape.train_steps,
         beta_schedule="squaredcos_cap_v2",
-        prediction_type=settings.prediction,
-        clip_sample=settings.prediction == "epsilon",
+        prediction_type=training.prediction,
+        clip_sample=training.prediction == "epsilon",
     )
-    size = settings.size
-    config = {"network": size.network, "settings": dict(size.settings), "gripper": settings.gripper}
+    config = {
+        "network": training.size.network,
+        "settings": dict(training.size.settings),
+        "gripper": training.gripper,
+    }
     policy = ChunkPolicy.build(shape, config, scheduler)
-    policy.measure_ranges(shown, gripper=settings.gripper)
+    policy.measure_ranges(demonstrations, gripper=training.gripper)
     return policy
-
-
-def _loss(policy: ChunkPolicy, step: int, *, shown: Demonstrations, batch: int) -> Tensor:
-    """Mean square error of the prediction at random timesteps (Ho et al. 2020, equation 14)."""
-    rows = torch.randint(len(shown.chunks), (batch,))
-    clean = policy.encode_actions(shown.chunks[rows])
-    t = torch.randint(policy.shape.train_steps, (batch,))
-    noise = torch.randn_like(clean)
-    noisy = policy.scheduler.add_noise(clean, noise, t)
-    predicted = policy(noisy, t, shown.observations[rows])
-    wanted = clean if policy.scheduler.config.prediction_type == "sample" else noise
-    return nn.functional.mse_loss(predicted, wanted)

@@ -6,10 +6,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, final
 
-from forerun.worlds.robots.environment import Environment, PictureSource, RobotTask
+from forerun.worlds.robots.environment import Environment, EnvironmentRenderer, RobotTask
 
-PICTURES_PER_SECOND = 20  # pictures a second, or as many as there are steps
-VIDEO_WRITERS = {".gif": "PIL", ".mp4": "imageio_ffmpeg"}  # and what writes them
+PICTURES_PER_SECOND = 20  # or as many as there are steps
+VIDEO_WRITERS = {".gif": "PIL", ".mp4": "imageio_ffmpeg"}  # what writes which ending
 
 
 def check_video(path: Path, task: RobotTask) -> None:
@@ -20,7 +20,9 @@ def check_video(path: Path, task: RobotTask) -> None:
         ImportError: what renders or writes it is not installed; the message has the line to type.
     """
     if path.suffix not in VIDEO_WRITERS:
-        raise ValueError(f"{path} is no video that can be written here; name it {path.stem}.mp4 or {path.stem}.gif")
+        raise ValueError(
+            f"a video is written as .mp4 or .gif, and {path} is neither; name it {path.stem}.mp4 or {path.stem}.gif"
+        )
     task.check_rendering()
     if find_spec(VIDEO_WRITERS[path.suffix]) is None:
         raise ImportError(f"{path.suffix} needs {VIDEO_WRITERS[path.suffix]}: pip install 'forerun[robots]'")
@@ -28,46 +30,70 @@ def check_video(path: Path, task: RobotTask) -> None:
 
 @final
 class VideoRecorder:
-    """Takes a picture every few steps.
+    """Records a picture every few steps.
 
     Args:
         every: steps between pictures; None for some twenty pictures a second.
         width, height: of a picture, in pixels.
-        max_frames: pictures at most; what comes later is not taken.
+        max_frames: pictures at most; later steps are not recorded.
     """
 
-    def __init__(self, *, every: int | None = None, width: int = 320, height: int = 240, max_frames: int = 500) -> None:
-        self.every, self.width, self.height, self.max_frames = every, width, height, max_frames
+    def __init__(
+        self,
+        *,
+        every: int | None = None,
+        width: int = 320,
+        height: int = 240,
+        max_frames: int = 500,
+    ) -> None:
+        self.every = every
+        self.width = width
+        self.height = height
+        self.max_frames = max_frames
         self.frames: list[Any] = []
-        self._seen, self._rate = 0, 0.0
-        self._stages: dict[int, PictureSource] = {}
+        self._step_count = 0
+        self._frame_rate = 0.0
+        self._renderers: dict[int, EnvironmentRenderer] = {}
 
     def record_step(self, environment: Environment) -> None:
-        """See one step."""
-        self._seen += 1
+        """Record the picture after a step, where it is its turn."""
+        self._step_count += 1
         every = self.every or max(environment.rate // PICTURES_PER_SECOND, 1)
-        if self._seen % every == 0 and len(self.frames) < self.max_frames:
-            self._rate = environment.rate / every
-            self.frames.append(self._picture(environment))
+        if self._step_count % every == 0 and len(self.frames) < self.max_frames:
+            self._frame_rate = environment.rate / every
+            self.frames.append(self._draw_picture(environment))
 
     def save(self, path: Path) -> None:
-        """Write the pictures as a video, as fast as they were taken; `.gif` or `.mp4`."""
-        rate = self._rate
+        """Write the pictures as a video that runs as fast as the robot did; `.gif` or `.mp4`."""
         if path.suffix == ".gif":
-            from PIL import Image
+            self._save_gif(path)
+        else:
+            self._save_mp4(path)
 
-            first, *rest = (Image.fromarray(frame) for frame in self.frames)
-            first.save(path, save_all=True, append_images=rest, duration=1000 / rate, loop=0)
-            return
+    def _save_gif(self, path: Path) -> None:
+        from PIL import Image
+
+        first, *others = [Image.fromarray(frame) for frame in self.frames]
+        milliseconds = 1000 / self._frame_rate
+        first.save(path, save_all=True, append_images=others, duration=milliseconds, loop=0)
+
+    def _save_mp4(self, path: Path) -> None:
         import imageio_ffmpeg
 
-        writer = imageio_ffmpeg.write_frames(str(path), (self.width, self.height), fps=rate, macro_block_size=1)
+        writer = imageio_ffmpeg.write_frames(
+            str(path),
+            (self.width, self.height),
+            fps=self._frame_rate,
+            macro_block_size=1,
+        )
         writer.send(None)
         for frame in self.frames:
             writer.send(frame.tobytes())
         writer.close()
 
-    def _picture(self, environment: Environment) -> Any:
-        if id(environment) not in self._stages:
-            self._stages[id(environment)] = environment.stage(self.width, self.height)
-        return self._stages[id(environment)].picture()
+    def _draw_picture(self, environment: Environment) -> Any:
+        renderer = self._renderers.get(id(environment))
+        if renderer is None:
+            renderer = environment.make_renderer(self.width, self.height)
+            self._renderers[id(environment)] = renderer
+        return renderer.draw_picture()
