@@ -148,7 +148,7 @@ class SolveRun:
         state = self.state
         shadow = None
         if self.settings.check and self._deviation_is_known and not state.exact:
-            shadow = self._settled_estimator().shadow
+            shadow = self._settled_estimator().shadow.state
         return Checkpoint(
             step=state.window.start,
             length=self._whole_length,

@@ -23,6 +23,20 @@ FULL_MATRIX_WIDTH: Final = 16  # rows up to this wide afford a full matrix, carr
 LOW_RANK_WIDTH: Final = 1024  # wider rows, whose time is their memory's, get one scalar a step
 
 
+def estimate_or_base(
+    changes: EvaluationChanges | None,
+    *,
+    base: Tensor | None,
+    before: Jacobian | None,
+    inputs: Tensor,
+    outputs: Tensor,
+) -> Jacobian:
+    """Return what the changes show of the Jacobians; the base alone, for rows like these, where there are none."""
+    if changes is None:
+        return Jacobian.from_base(base, inputs=inputs, outputs=outputs)
+    return estimate_jacobian(changes, base=base, before=before)
+
+
 def estimate_jacobian(
     changes: EvaluationChanges,
     *,

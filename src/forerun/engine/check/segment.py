@@ -11,7 +11,7 @@ from torch import Tensor
 from forerun.engine.check.distance_growth import grow_distances
 from forerun.engine.check.evaluation_changes import EvaluationChanges
 from forerun.engine.check.jacobian import Jacobian
-from forerun.engine.check.jacobian_estimate import estimate_jacobian
+from forerun.engine.check.jacobian_estimate import estimate_or_base
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.rows import AffineMaps
 
@@ -80,10 +80,13 @@ class Segment:
             distance: from the first accepted input.
             before: the Jacobian of the step before the first; None where there is none.
         """
-        if self.changes is None:
-            jacobian = Jacobian.from_base(self.base, inputs=self.defects, outputs=self.defects)
-        else:
-            jacobian = estimate_jacobian(self.changes, base=self.base, before=before)
+        jacobian = estimate_or_base(
+            self.changes,
+            base=self.base,
+            before=before,
+            inputs=self.defects,
+            outputs=self.defects,
+        )
         return grow_distances(self.maps, jacobian, self.defects, distance), jacobian
 
 
