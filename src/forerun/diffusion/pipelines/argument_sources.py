@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from forerun.diffusion.pipelines.layout import AxisLayout
+from forerun.diffusion.step_values import repeat_rows, select_steps
 
 
 @dataclass(frozen=True)
@@ -131,10 +132,9 @@ class SampleArgument(ArgumentSource):
 
     def build(self, batch: StepBatch) -> Any:
         samples = batch.samples
-        scales = self.scales.to(samples.device)[batch.steps].to(samples.dtype)
-        scaled = samples * scales.reshape(-1, *[1] * (samples.dim() - 1))
+        scaled = samples * select_steps(self.scales, batch.steps, samples)
         rows = self.layout.to_network(scaled.flatten(0, 1))
-        rows = rows.to(self.observed.dtype).repeat(self.copies, *[1] * (rows.dim() - 1))
+        rows = repeat_rows(rows.to(self.observed.dtype), self.copies)
         argument = self._place_among_constants(rows, len(batch.steps))
         return list(argument.unbind()) if self.listed else argument
 
@@ -149,7 +149,11 @@ class SampleArgument(ArgumentSource):
         return constants
 
 
-def spread_rows(rows: Tensor, copies: int, count: int) -> Tensor:
+def spread_rows(
+    rows: Tensor,
+    copies: int,
+    count: int,
+) -> Tensor:
     """Return rows `(copies * B, ...)` of one step for `count` steps, `(copies, count, B, ...)` with one batch axis."""
     branches = rows.reshape(copies, 1, -1, *rows.shape[1:])
     expanded = branches.expand(copies, count, *branches.shape[2:])

@@ -15,7 +15,10 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from forerun.diffusion.schedulers.quirks import NOISE_SAMPLE_ARGUMENTS, NOISE_TIME_ARGUMENTS
+from forerun.diffusion.schedulers.quirks import (
+    NOISE_SAMPLE_ARGUMENTS,
+    NOISE_TIME_ARGUMENTS,
+)
 from forerun.diffusion.schedulers.replay import SchedulerReplay
 
 LEAST_CONTRAST = 1e-6  # of the size of the samples, below which a mask cannot be read off
@@ -38,7 +41,12 @@ class MaskBlend:
     mask: Tensor
     noising: NoisingCall
 
-    def apply(self, replay: SchedulerReplay, step: int, sample: Tensor) -> Tensor:
+    def apply(
+        self,
+        replay: SchedulerReplay,
+        step: int,
+        sample: Tensor,
+    ) -> Tensor:
         """Return the sample after the step `step` of a replay, blended with the known picture."""
         picture = self._noise_picture(replay, step + 1).to(sample)
         mask = self.mask.to(sample)
@@ -58,11 +66,18 @@ class MaskBlend:
         return picture
 
 
-def _first_name(names: Sequence[str], arguments: Mapping[str, Any]) -> str:
+def _first_name(
+    names: Sequence[str],
+    arguments: Mapping[str, Any],
+) -> str:
     return next(name for name in names if name in arguments)
 
 
-def find_blend(noising: NoisingCall | None, stepped: Tensor, received: Tensor) -> MaskBlend | None:
+def find_blend(
+    noising: NoisingCall | None,
+    stepped: Tensor,
+    received: Tensor,
+) -> MaskBlend | None:
     """Return how the sample that a step returned became the one that the next step received; None where unknown."""
     if noising is None or stepped.shape != received.shape or noising.result.dim() != received.dim():
         return None

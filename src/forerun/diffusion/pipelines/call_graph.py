@@ -9,7 +9,11 @@ from typing import Any, final
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from forerun.diffusion.pipelines.argument_sources import ArgumentSource, SampleArgument, StepBatch
+from forerun.diffusion.pipelines.argument_sources import (
+    ArgumentSource,
+    SampleArgument,
+    StepBatch,
+)
 from forerun.diffusion.pipelines.calls import NetworkCall, output_tensors
 from forerun.diffusion.pipelines.guidance import GuidanceRule
 
@@ -43,7 +47,10 @@ class TracedCall:
         """Whether rows are handed over as lists."""
         return self.sample is not None and self.sample.listed
 
-    def build_arguments(self, batch: StepBatch) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def build_arguments(
+        self,
+        batch: StepBatch,
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments for the steps of a batch."""
         leaves = [source.build(batch) for source in self.sources]
         args, kwargs = pytree.tree_unflatten(leaves, self.spec)
@@ -73,7 +80,10 @@ class CallGraph:
     guidance: GuidanceRule
     halved: bool = False
 
-    def __call__(self, batch: StepBatch) -> tuple[Tensor, list[list[Tensor]]]:
+    def __call__(
+        self,
+        batch: StepBatch,
+    ) -> tuple[Tensor, list[list[Tensor]]]:
         """Return model outputs `(W, B, C, ...)` of the steps of a batch; and of every call the tensors it returned."""
         outputs: list[list[Tensor]] = []
         for call in self.calls:
@@ -82,7 +92,12 @@ class CallGraph:
         combined = self.combine_outputs(outputs, len(batch.steps), batch.samples.shape[1])
         return combined, outputs
 
-    def combine_outputs(self, outputs: Sequence[Sequence[Tensor]], steps: int, size: int) -> Tensor:
+    def combine_outputs(
+        self,
+        outputs: Sequence[Sequence[Tensor]],
+        steps: int,
+        size: int,
+    ) -> Tensor:
         """Return model outputs `(W, B, C, ...)` from what the calls returned for `steps` steps of `size` samples."""
         branches: list[Tensor] = []
         for index in self.branch_calls:
@@ -100,7 +115,10 @@ def split_branches(sample: SampleArgument, output: Tensor) -> list[Tensor]:
     return [sample.layout.to_sample(branch) for branch in output.chunk(sample.copies)]
 
 
-def split_halves(branches: Sequence[Tensor], steps: int) -> list[Tensor]:
+def split_halves(
+    branches: Sequence[Tensor],
+    steps: int,
+) -> list[Tensor]:
     """Return each half `(W, B/2)` of every branch `(W * B, ...)`, twice."""
     halves: list[Tensor] = []
     for branch in branches:

@@ -62,7 +62,12 @@ def output_tensors(output: Any, *, listed: bool) -> list[Tensor]:
     return [torch.stack(tensors)] if listed else tensors
 
 
-def fill_output(output: Any, tensors: Sequence[Tensor], *, listed: bool) -> Any:
+def fill_output(
+    output: Any,
+    tensors: Sequence[Tensor],
+    *,
+    listed: bool,
+) -> Any:
     """Return what a network returned once, with other tensors in it."""
     rows = tensors[0].unbind() if listed else tensors
     replacements = iter(rows)
@@ -92,7 +97,9 @@ def flatten_arguments(
     return list(_name_leaves(leaves)), spec
 
 
-def _name_leaves(leaves: Sequence[tuple[Any, Any]]) -> Iterator[tuple[str, Any]]:
+def _name_leaves(
+    leaves: Sequence[tuple[Any, Any]],
+) -> Iterator[tuple[str, Any]]:
     for path, leaf in leaves:
         first, *keys = path
         kind = "args" if _key_name(first) == "0" else "kwargs"

@@ -7,7 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from forerun.diffusion.pipelines.argument_sources import ArgumentSource, OutputArgument, SampleArgument
+from forerun.diffusion.pipelines.argument_sources import (
+    ArgumentSource,
+    OutputArgument,
+    SampleArgument,
+)
 from forerun.diffusion.pipelines.call_graph import TracedCall
 from forerun.diffusion.pipelines.calls import flatten_arguments
 from forerun.diffusion.pipelines.hooks import PendingCall
@@ -17,7 +21,13 @@ FULL_PRECISION_BYTES = 4
 SAMPLE_ROUNDINGS = 8  # of the network's dtype, beyond the tolerance
 
 
-def find_difference(traced: TracedCall, expected: Any, actual: PendingCall, *, threshold: float) -> str | None:
+def find_difference(
+    traced: TracedCall,
+    expected: Any,
+    actual: PendingCall,
+    *,
+    threshold: float,
+) -> str | None:
     """Return which argument of a call is not the one that was evaluated; None where all are.
 
     Args:
@@ -37,7 +47,12 @@ def find_difference(traced: TracedCall, expected: Any, actual: PendingCall, *, t
     return None
 
 
-def _agrees(source: ArgumentSource, ours: Any, theirs: Any, threshold: float) -> bool:
+def _agrees(
+    source: ArgumentSource,
+    ours: Any,
+    theirs: Any,
+    threshold: float,
+) -> bool:
     if isinstance(source, OutputArgument):
         return isinstance(theirs, Tensor) and torch.equal(ours, theirs)
     if isinstance(source, SampleArgument):
@@ -53,14 +68,22 @@ def _times_agree(ours: Any, theirs: Any) -> bool:
         rounding = 2 * torch.finfo(theirs.dtype).eps
     our_time = torch.as_tensor(ours).double()
     their_time = torch.as_tensor(theirs).double()
-    return our_time.shape == their_time.shape and torch.allclose(our_time, their_time, rtol=rounding, atol=1e-6)
+    if our_time.shape != their_time.shape:
+        return False
+    return torch.allclose(our_time, their_time, rtol=rounding, atol=1e-6)
 
 
-def _samples_agree(source: SampleArgument, ours: Any, theirs: Any, threshold: float) -> bool:
+def _samples_agree(
+    source: SampleArgument,
+    ours: Any,
+    theirs: Any,
+    threshold: float,
+) -> bool:
     if source.listed:
         if not isinstance(theirs, list) or len(theirs) != len(ours):
             return False
-        ours, theirs = torch.stack(ours), torch.stack(theirs)
+        ours = torch.stack(ours)
+        theirs = torch.stack(theirs)
     if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
         return False
     our_rows = ours.flatten(1).float()
@@ -78,7 +101,8 @@ def _constants_agree(ours: Any, theirs: Any) -> bool:
     if isinstance(ours, Tensor):
         return isinstance(theirs, Tensor) and _tensors_equal(ours, theirs)
     if isinstance(ours, list):
-        return isinstance(theirs, list) and len(ours) == len(theirs) and all(map(_constants_agree, ours, theirs))
+        same_length = isinstance(theirs, list) and len(ours) == len(theirs)
+        return same_length and all(map(_constants_agree, ours, theirs))
     return bool(ours == theirs)
 
 

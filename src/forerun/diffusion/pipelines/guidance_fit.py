@@ -41,7 +41,10 @@ def fit_guidance(
     return _fit_guider(branches, received, hints.guider)
 
 
-def _shapes_agree(branches: Sequence[Tensor], received: Tensor) -> bool:
+def _shapes_agree(
+    branches: Sequence[Tensor],
+    received: Tensor,
+) -> bool:
     first = branches[0]
     same_rows = all(branch.shape[0] == received.shape[0] for branch in branches)
     same_elements = all(branch.shape[2:] == received.shape[2:] for branch in branches)
@@ -49,7 +52,10 @@ def _shapes_agree(branches: Sequence[Tensor], received: Tensor) -> bool:
     return same_rows and same_elements and same_channels and first.shape[1] >= received.shape[1]
 
 
-def _channel_groups(width: int, received: Tensor) -> Iterator[list[slice]]:
+def _channel_groups(
+    width: int,
+    received: Tensor,
+) -> Iterator[list[slice]]:
     """Yield the groups of channels that may have weights of their own, for branches of `width` channels."""
     channels = received.shape[1]
     yield [slice(0, channels)]
@@ -62,7 +68,11 @@ def _channel_groups(width: int, received: Tensor) -> Iterator[list[slice]]:
         yield [slice(index, index + 1) for index in range(channels)]
 
 
-def _fit_guider(branches: Sequence[Tensor], received: Tensor, guider: Any) -> GuiderReplay | None:
+def _fit_guider(
+    branches: Sequence[Tensor],
+    received: Tensor,
+    guider: Any,
+) -> GuiderReplay | None:
     """Return the pipeline's own guider, where it gave what was received and keeps nothing from step to step."""
     names = tuple(getattr(guider, "_input_predictions", None) or ())
     count = len(branches)
@@ -70,8 +80,9 @@ def _fit_guider(branches: Sequence[Tensor], received: Tensor, guider: Any) -> Gu
         return None
     replay = GuiderReplay(copy.copy(guider), names[:count])
     error = (replay(branches) - received).abs().max()
-    size = replay.gain * max(float(branch.abs().max()) for branch in branches)
-    threshold = FIT_ROUNDINGS * torch.finfo(received.dtype).eps * size
+    largest = max(float(branch.abs().max()) for branch in branches)
+    rounding = FIT_ROUNDINGS * torch.finfo(received.dtype).eps
+    threshold = rounding * replay.gain * largest
     return replay if bool(error <= threshold) else None
 
 
@@ -96,7 +107,11 @@ def _fit_channels(
     return rescaled
 
 
-def _usual_candidates(count: int, channels: slice, hints: GuidanceHints) -> Iterator[BranchWeights]:
+def _usual_candidates(
+    count: int,
+    channels: slice,
+    hints: GuidanceHints,
+) -> Iterator[BranchWeights]:
     """Yield usual weights of `count` branches: plain, rescaled by the shares that are known, and row by row."""
     rescaling = [(share, False) for share in hints.rescales]
     rescaling.append((1.0, True))
@@ -107,7 +122,10 @@ def _usual_candidates(count: int, channels: slice, hints: GuidanceHints) -> Iter
                 yield BranchWeights(weights, channels, share, like, along)
 
 
-def _usual_weights(count: int, hints: GuidanceHints) -> list[tuple[float, ...]]:
+def _usual_weights(
+    count: int,
+    hints: GuidanceHints,
+) -> list[tuple[float, ...]]:
     """Return weights to try first: one branch alone, and guidance in both orders at the scales that are known."""
     alone = [tuple(float(index == only) for index in range(count)) for only in range(count)]
     if count != 2:
@@ -120,17 +138,28 @@ def _usual_weights(count: int, hints: GuidanceHints) -> list[tuple[float, ...]]:
     return weights + negated
 
 
-def _solve_weights(branches: Sequence[Tensor], received: Tensor, channels: slice) -> tuple[float, ...]:
+def _solve_weights(
+    branches: Sequence[Tensor],
+    received: Tensor,
+    channels: slice,
+) -> tuple[float, ...]:
     """Return weights by least squares, rounded where that fits as well."""
     columns = [_sample_elements(branch[:, channels]) for branch in branches]
-    target = _sample_elements(received)
-    solution = torch.linalg.lstsq(torch.stack(columns, 1), target, driver="gelsd").solution
-    weights: list[float] = solution.tolist()
+    fit = torch.linalg.lstsq(
+        torch.stack(columns, 1),
+        _sample_elements(received),
+        driver="gelsd",
+    )
+    weights: list[float] = fit.solution.tolist()
     rounded = BranchWeights(tuple(round(weight, 3) for weight in weights), channels)
     return rounded.weights if _fits(rounded, branches, received) else tuple(weights)
 
 
-def _fit_rescaled(branches: Sequence[Tensor], received: Tensor, channels: slice) -> BranchWeights | None:
+def _fit_rescaled(
+    branches: Sequence[Tensor],
+    received: Tensor,
+    channels: slice,
+) -> BranchWeights | None:
     """Return guidance whose size was changed: every sample, or every row of one, has its weights up to a factor."""
     for along in (False, True):
         for candidate in _rescaled_candidates(branches, received, channels, along=along):
@@ -150,13 +179,15 @@ def _rescaled_candidates(
     first: Any = (0,) * (received.dim() - 1) if along else (slice(0, 1),)
     inputs = [widen(branch[:, channels]) for branch in branches]
     first_inputs = [branch[first].reshape(1, -1) for branch in inputs]
-    fitted = _solve_weights(first_inputs, received[first].reshape(1, -1), slice(None))
+    first_received = received[first].reshape(1, -1)
+    fitted = _solve_weights(first_inputs, first_received, slice(None))
     total = sum(fitted)
     if not total:
         return
     weights = tuple(weight / total for weight in fitted)
     plain = BranchWeights(weights, channels, along=along)
-    guided_size = float(plain.size(plain(branches))[first].flatten()[0])
+    guided = plain(branches)
+    guided_size = float(plain.size(guided)[first].flatten()[0])
     for like, branch in enumerate(inputs):
         ratio = float(plain.size(branch)[first].flatten()[0]) / guided_size
         share = 1.0 if along else _rescaled_share(total, ratio)
@@ -171,14 +202,19 @@ def _rescaled_share(total: float, ratio: float) -> float:
     return (total - 1) / (ratio - 1)
 
 
-def _fits(weights: BranchWeights, branches: Sequence[Tensor], received: Tensor) -> bool:
+def _fits(
+    weights: BranchWeights,
+    branches: Sequence[Tensor],
+    received: Tensor,
+) -> bool:
     size = 0.0
     precision = torch.finfo(received.dtype).eps
     for weight, branch in zip(weights.weights, branches, strict=True):
         size += abs(weight) * float(branch.abs().max())
         precision = max(precision, torch.finfo(branch.dtype).eps)
     threshold = FIT_ROUNDINGS * precision * max(size, 1e-12)
-    return bool((weights(branches) - received).abs().max() <= threshold)
+    error = (weights(branches) - received).abs().max()
+    return bool(error <= threshold)
 
 
 def _sample_elements(x: Tensor) -> Tensor:

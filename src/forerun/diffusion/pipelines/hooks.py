@@ -17,7 +17,11 @@ from typing import Any, final
 from torch import nn
 
 from forerun.diffusion.pipelines.blend import NoisingCall
-from forerun.diffusion.schedulers.quirks import NOISE_METHODS, ORIGINAL_CLASS, has_loop
+from forerun.diffusion.schedulers.quirks import (
+    NOISE_METHODS,
+    ORIGINAL_CLASS,
+    has_loop,
+)
 
 ABSENT = object()
 
@@ -65,7 +69,7 @@ def watch_pipeline(pipe: Any, observer: PipelineObserver) -> Iterator[None]:
     """
     components = dict(pipe.components)
     scheduler = components.get("scheduler")
-    networks = {name: part for name, part in components.items() if isinstance(part, nn.Module)}
+    networks = {name: module for name, module in components.items() if isinstance(module, nn.Module)}
     _check_components(pipe, scheduler, networks)
     with ExitStack() as stack:
         for name, network in networks.items():

@@ -27,7 +27,10 @@ SWAPPED_LAYOUT = AxisLayout(
 )
 
 
-def candidate_layouts(sample: Tensor, observed: Tensor) -> Iterator[AxisLayout]:
+def candidate_layouts(
+    sample: Tensor,
+    observed: Tensor,
+) -> Iterator[AxisLayout]:
     """Yield the layouts that may make the samples `(B, *shape)` into what the network got, most usual first."""
     if sample.dim() == observed.dim():
         yield UNCHANGED_LAYOUT
@@ -35,8 +38,10 @@ def candidate_layouts(sample: Tensor, observed: Tensor) -> Iterator[AxisLayout]:
             yield SWAPPED_LAYOUT
     if sample.dim() + 1 == observed.dim():
         yield from _layouts_with_axis(observed)
-    if sample.dim() == 4 and observed.dim() == 5 and not len(sample) % observed.shape[2]:
-        yield _frames_layout(observed.shape[2])
+    if sample.dim() == 4 and observed.dim() == 5:
+        frames = observed.shape[2]
+        if not len(sample) % frames:
+            yield _frames_layout(frames)
 
 
 def _layouts_with_axis(observed: Tensor) -> Iterator[AxisLayout]:

@@ -78,8 +78,8 @@ class LoopLedger:
         end = Checkpoint(self.steps, length, self._sample, rounds=rounds, evaluations=evaluations)
         if not self._solutions:
             return self._solution_in_order(self._sample, end)
-        joined = join_solutions(self._solutions, length=length, checkpoint=end)
-        return replace(joined, state=self._sample, notes=[*joined.notes, *self.notes])
+        combined = join_solutions(self._solutions, length=length, checkpoint=end)
+        return replace(combined, state=self._sample, notes=[*combined.notes, *self.notes])
 
     def _solution_in_order(self, sample: Tensor, end: Checkpoint) -> Solution:
         return Solution(

@@ -15,7 +15,10 @@ from forerun.diffusion.pipelines.calls import NetworkCall, NotUnderstood
 from forerun.diffusion.pipelines.hooks import PendingCall
 from forerun.diffusion.pipelines.loop_ledger import LoopLedger
 from forerun.diffusion.pipelines.remaining_loop import RemainingLoop
-from forerun.diffusion.pipelines.scheduler_snapshot import SchedulerSnapshot, read_guidance_hints
+from forerun.diffusion.pipelines.scheduler_snapshot import (
+    SchedulerSnapshot,
+    read_guidance_hints,
+)
 from forerun.diffusion.pipelines.solved_path import SolvedPath, solve_remaining
 from forerun.diffusion.pipelines.traced_step import TracedStep
 from forerun.diffusion.schedulers.quirks import bind_step, previous_sample
@@ -153,7 +156,10 @@ class PipelineLoop:
         self._proposal, self._path = None, None
         is_confirmed = False
         if proposal is not None:
-            sample, received = snapshot.arguments["sample"], snapshot.arguments["model_output"]
+            sample, received = (
+                snapshot.arguments["sample"],
+                snapshot.arguments["model_output"],
+            )
             is_confirmed = proposal.loop.foresaw(self._calls, sample, received)
         if path is not None or (proposal is not None and not is_confirmed):
             self._failures += 1
@@ -166,12 +172,15 @@ class PipelineLoop:
             self._runs_in_order = True
             self._ledger.notes.append(reason)
         elif self._failures > MAX_FAILURES:
-            what = self._difference or "a call of a network"
-            self._give_up(f"{what} was not as the steps before foresaw, {self._failures} times", self._ledger.steps)
-        elif self._failures and not self._ledger.pays_again(steps_left - 1):
-            what = self._difference or "what a step calls"
+            culprit = self._difference or "a call of a network"
             self._give_up(
-                f"{what} has changed, and too few steps are left to gain by solving them again",
+                f"{culprit} was not as the steps before foresaw, {self._failures} times",
+                self._ledger.steps,
+            )
+        elif self._failures and not self._ledger.pays_again(steps_left - 1):
+            culprit = self._difference or "what a step calls"
+            self._give_up(
+                f"{culprit} has changed, and too few steps are left to gain by solving them again",
                 self._ledger.steps,
             )
         return self._runs_in_order

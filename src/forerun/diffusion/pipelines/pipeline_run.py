@@ -17,7 +17,13 @@ from forerun.engine.solution import Solution
 class PipelineRun(PipelineObserver):
     """What `parallel` yields: the runs of a pipeline inside of it."""
 
-    def __init__(self, pipe: Any, options: SolveOptions, *, strict: bool) -> None:
+    def __init__(
+        self,
+        pipe: Any,
+        options: SolveOptions,
+        *,
+        strict: bool,
+    ) -> None:
         self._pipe = pipe
         self._options = options
         self._strict = strict
@@ -43,7 +49,12 @@ class PipelineRun(PipelineObserver):
     def record_noising(self, noising: NoisingCall) -> None:
         self._loop.record_noising(noising)
 
-    def call_network(self, name: str, network: nn.Module, call: PendingCall) -> Any:
+    def call_network(
+        self,
+        name: str,
+        network: nn.Module,
+        call: PendingCall,
+    ) -> Any:
         return self._loop.call_network(name, network, call)
 
     def step_scheduler(self, scheduler: Any, call: PendingCall) -> Any:

@@ -16,7 +16,11 @@ from forerun.engine.backends import Backend, Distributed
 Records = MutableMapping[int, StepRecord]
 
 
-def share_records(records: Records, backend: Backend, device: torch.device) -> None:
+def share_records(
+    records: Records,
+    backend: Backend,
+    device: torch.device,
+) -> None:
     """Give all ranks the newest record of every step; its bits are the same on all of them.
 
     Args:
@@ -24,15 +28,26 @@ def share_records(records: Records, backend: Backend, device: torch.device) -> N
         backend: that evaluated the steps.
         device: where the records belong.
     """
-    if not isinstance(backend, Distributed) or dist.get_world_size(backend.group) == 1:
+    if not isinstance(backend, Distributed):
+        return
+    if dist.get_world_size(backend.group) == 1:
         return
     owners = _find_owners(records, backend.group)
     for rank in sorted(set(owners.values())):
         steps = [step for step, owner in owners.items() if owner == rank]
-        _broadcast_records(records, steps, rank, group=backend.group, device=device)
+        _broadcast_records(
+            records,
+            steps,
+            rank,
+            group=backend.group,
+            device=device,
+        )
 
 
-def _find_owners(records: Records, group: Any) -> dict[int, int]:
+def _find_owners(
+    records: Records,
+    group: Any,
+) -> dict[int, int]:
     """Return for every step the first of the ranks that evaluated it last."""
     world_size = dist.get_world_size(group)
     rounds_by_rank: list[dict[int, int]] = [{}] * world_size
@@ -46,7 +61,14 @@ def _find_owners(records: Records, group: Any) -> dict[int, int]:
     return owners
 
 
-def _broadcast_records(records: Records, steps: list[int], rank: int, *, group: Any, device: torch.device) -> None:
+def _broadcast_records(
+    records: Records,
+    steps: list[int],
+    rank: int,
+    *,
+    group: Any,
+    device: torch.device,
+) -> None:
     """Send the records of some steps from a rank to all others."""
     is_source = rank == dist.get_rank(group)
     payload: list[Any] = [None]
@@ -60,6 +82,13 @@ def _broadcast_records(records: Records, steps: list[int], rank: int, *, group: 
         records[step] = _move_record(record, device)
 
 
-def _move_record(record: StepRecord, device: torch.device | str) -> StepRecord:
-    outputs = pytree.tree_map_only(Tensor, lambda leaf: leaf.to(device), record.outputs)
-    return StepRecord(record.sample.to(device), outputs, record.round)
+def _move_record(
+    record: StepRecord,
+    device: torch.device | str,
+) -> StepRecord:
+    def move(leaf: Tensor) -> Tensor:
+        return leaf.to(device)
+
+    sample = move(record.sample)
+    outputs = pytree.tree_map_only(Tensor, move, record.outputs)
+    return StepRecord(sample, outputs, record.round)

@@ -11,11 +11,20 @@ from torch import Tensor
 
 from forerun.diffusion.pipelines.argument_sources import StepBatch
 from forerun.diffusion.pipelines.call_graph import TracedCall
-from forerun.diffusion.pipelines.calls import NetworkCall, NotUnderstood, output_tensors, widen
+from forerun.diffusion.pipelines.calls import (
+    NetworkCall,
+    NotUnderstood,
+    output_tensors,
+    widen,
+)
 from forerun.diffusion.pipelines.compare import find_difference
 from forerun.diffusion.pipelines.times import list_time_tables
 from forerun.diffusion.pipelines.trace import StepFacts, trace_calls
-from forerun.diffusion.pipelines.traced_step import TracedStep, are_near, largest_element
+from forerun.diffusion.pipelines.traced_step import (
+    TracedStep,
+    are_near,
+    largest_element,
+)
 from forerun.diffusion.schedulers.sampling import SchedulerSampling
 from forerun.engine.guesses import Guess, Hold, Probe
 from forerun.engine.numerics.tree import Tree
@@ -93,7 +102,10 @@ class RemainingLoop:
     def settings(self, options: SolveOptions) -> SolveSettings:
         """Return how to solve this loop: a plain number is in units of the samples' standard deviation."""
         levels = self.process.levels
-        defaults = SolveOptions(tolerance=PerStep(self._traced.tolerance, levels), guess=self._first_guess())
+        defaults = SolveOptions(
+            tolerance=PerStep(self._traced.tolerance, levels),
+            guess=self._first_guess(),
+        )
         return options.over(defaults).settled(tolerance=lambda value: PerStep(value, levels))
 
     def _first_guess(self) -> Guess:
@@ -103,13 +115,26 @@ class RemainingLoop:
             return held_output
         return Probe(hold=held_output)
 
-    def expected_arguments(self, call: TracedCall, index: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def expected_arguments(
+        self,
+        call: TracedCall,
+        index: int,
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments with which a call of the step `index` was evaluated."""
         record = self.records[index]
-        batch = StepBatch(torch.tensor([index]), record.sample.unsqueeze(0), record.outputs)
+        batch = StepBatch(
+            torch.tensor([index]),
+            record.sample.unsqueeze(0),
+            record.outputs,
+        )
         return call.build_arguments(batch)
 
-    def foresaw(self, calls: Sequence[NetworkCall], sample: Tensor, received: Tensor) -> bool:
+    def foresaw(
+        self,
+        calls: Sequence[NetworkCall],
+        sample: Tensor,
+        received: Tensor,
+    ) -> bool:
         """Return whether the next step of the pipeline was as this loop has it."""
         if len(calls) != len(self.graph.calls) or self.length < 2:
             return False
@@ -118,19 +143,25 @@ class RemainingLoop:
         samples = sample.to(self._sample.dtype)[None]
         outputs: list[list[Tensor]] = []
         for traced, call in zip(self.graph.calls, calls, strict=True):
-            batch = StepBatch(torch.ones(1, dtype=torch.long), samples, outputs)
+            batch = StepBatch(
+                torch.ones(1, dtype=torch.long),
+                samples,
+                outputs,
+            )
             if traced.call.network is not call.network:
                 return False
             arguments = traced.build_arguments(batch)
-            if find_difference(traced, arguments, call.request, threshold=0.0) is not None:
+            difference = find_difference(traced, arguments, call.request, threshold=0.0)
+            if difference is not None:
                 return False
             outputs.append(output_tensors(call.output, listed=traced.listed))
         combined = self.graph.combine_outputs(outputs, 1, len(sample))
         return self._is_near(combined[0], received)
 
     def _is_near(self, ours: Tensor, theirs: Tensor) -> bool:
-        unit = STEP_ROUNDINGS * self._traced.rounding(theirs) * self.graph.guidance.gain
-        return are_near(ours, theirs, unit * float(theirs.abs().max()))
+        rounding = STEP_ROUNDINGS * self._traced.rounding(theirs)
+        size = float(theirs.abs().max())
+        return are_near(ours, theirs, rounding * self.graph.guidance.gain * size)
 
     def _output_of_traced_step(self) -> Tree:
         received = self._traced.received.to(self._sample.dtype)
@@ -147,12 +178,14 @@ class RemainingLoop:
         """Return the state after the step that was traced, which must lead where the pipeline's own went."""
         first = self.process.state(self._sample)
         state = self.process.advance(0, first, self._first_output, revised=False)
-        ours, theirs = self.process.sample_of(state), self._traced.next_sample
+        ours = self.process.sample_of(state)
+        theirs = self._traced.next_sample
         name = type(self._traced.scheduler).__name__
         if ours.shape != theirs.shape:
             raise NotUnderstood(f"the step of {name} returned another shape than it got")
         rounding = STEP_ROUNDINGS * self._traced.rounding(theirs)
-        if not are_near(ours, theirs, rounding * largest_element(theirs, self._traced.sample)):
+        size = largest_element(theirs, self._traced.sample)
+        if not are_near(ours, theirs, rounding * size):
             raise NotUnderstood(f"a step of {name} could not be repeated on a copy of it")
         revised = self._revise_sample(0, theirs.to(ours.dtype))
         return self.process.replace_sample(state, revised)
@@ -176,8 +209,7 @@ class RemainingLoop:
         for call, leaves in zip(self.graph.calls, outputs, strict=True):
             by_step.append([leaf.reshape(call.copies, count, -1, *leaf.shape[1:]) for leaf in leaves])
         for row, step in enumerate(steps.tolist()):
-            # copies, as a slice would keep the whole batch
-            step_outputs = [[leaf[:, row].flatten(0, 1).clone() for leaf in leaves] for leaves in by_step]
+            step_outputs = [_copy_row(leaves, row) for leaves in by_step]
             self.records[step] = StepRecord(samples[row].clone(), step_outputs, self.rounds)
         return received.to(samples.dtype)
 
@@ -186,9 +218,16 @@ class RemainingLoop:
         theirs = self._traced.received
         leaves = (theirs, *self.records[0].outputs[-1])
         precision = max(torch.finfo(leaf.dtype).eps for leaf in leaves)
-        threshold = CONTROL_ROUNDINGS * precision * largest_element(theirs) * self.graph.guidance.gain
-        if not bool((ours - theirs).abs().max() <= threshold):
+        size = largest_element(theirs) * self.graph.guidance.gain
+        threshold = CONTROL_ROUNDINGS * precision * size
+        error = (ours - theirs).abs().max()
+        if not bool(error <= threshold):
             raise NotUnderstood(
                 "the networks gave another output for the step that was taken when it was repeated in a batch: "
                 "an argument is not known to belong to the batch, or the networks are not deterministic"
             )
+
+
+def _copy_row(leaves: Sequence[Tensor], row: int) -> list[Tensor]:
+    """Return copies of what belongs to one step, as a slice would keep the whole batch."""
+    return [leaf[:, row].flatten(0, 1).clone() for leaf in leaves]

@@ -11,12 +11,18 @@ from torch import Tensor
 
 from forerun.diffusion.pipelines.argument_sources import SampleArgument, StepBatch
 from forerun.diffusion.pipelines.layout import AxisLayout, candidate_layouts
+from forerun.diffusion.step_values import repeat_rows
 
 ARGUMENT_ROUNDINGS = 8
 LEAST_SHARE_FROM_SAMPLE = 0.3  # of a network's input that must come from the sample
 
 
-def find_sample(observed: Any, sample: Tensor, scales: Tensor, batch: StepBatch) -> SampleArgument | None:
+def find_sample(
+    observed: Any,
+    sample: Tensor,
+    scales: Tensor,
+    batch: StepBatch,
+) -> SampleArgument | None:
     """Return how an argument comes from the samples `(B, *shape)`; None where it does not.
 
     Args:
@@ -55,20 +61,27 @@ def _are_alike(entries: Sequence[Any]) -> bool:
 
 def _candidate_scales(scales: Tensor) -> list[Tensor]:
     ones = torch.ones_like(scales)
-    return [scales, ones] if bool((scales != 1).any()) else [ones]
+    is_scaled = bool((scales != 1).any())
+    return [scales, ones] if is_scaled else [ones]
 
 
-def _place_sample(observed: Tensor, sample: Tensor, scales: Tensor, layout: AxisLayout) -> SampleArgument | None:
+def _place_sample(
+    observed: Tensor,
+    sample: Tensor,
+    scales: Tensor,
+    layout: AxisLayout,
+) -> SampleArgument | None:
     """Return where the samples would stand in an argument, by shapes and, within a longer axis, by values."""
     laid_out = layout.to_network(sample * scales[0].to(sample))
     if laid_out.dim() != observed.dim() or observed.shape[0] % laid_out.shape[0]:
         return None
     copies = observed.shape[0] // laid_out.shape[0]
     source = SampleArgument(layout, copies, scales, observed)
-    longer_axes = [axis for axis in range(1, observed.dim()) if observed.shape[axis] != laid_out.shape[axis]]
+    axes = range(1, observed.dim())
+    longer_axes = [axis for axis in axes if observed.shape[axis] != laid_out.shape[axis]]
     if len(longer_axes) > 1:
         return None
-    rows = laid_out.repeat(copies, *[1] * (laid_out.dim() - 1))
+    rows = repeat_rows(laid_out, copies)
     if not longer_axes:
         return _mask_elements(source, rows)
     return _slice_axis(source, rows, longer_axes[0])
@@ -83,7 +96,11 @@ def _mask_elements(source: SampleArgument, rows: Tensor) -> SampleArgument:
     return replace(source, mask=mask)
 
 
-def _slice_axis(source: SampleArgument, rows: Tensor, axis: int) -> SampleArgument | None:
+def _slice_axis(
+    source: SampleArgument,
+    rows: Tensor,
+    axis: int,
+) -> SampleArgument | None:
     """Return the source with the samples at the beginning or the end of an axis; None where at neither."""
     size = rows.shape[axis]
     space = source.observed.shape[axis] - size
@@ -96,9 +113,15 @@ def _slice_axis(source: SampleArgument, rows: Tensor, axis: int) -> SampleArgume
     return None
 
 
-def _rebuilds(source: SampleArgument, observed: Tensor, batch: StepBatch) -> bool:
+def _rebuilds(
+    source: SampleArgument,
+    observed: Tensor,
+    batch: StepBatch,
+) -> bool:
     rebuilt = source.build(batch)
-    return rebuilt.shape == observed.shape and bool(_is_close(rebuilt, observed).all())
+    if rebuilt.shape != observed.shape:
+        return False
+    return bool(_is_close(rebuilt, observed).all())
 
 
 def _is_close(rebuilt: Tensor, observed: Tensor) -> Tensor:

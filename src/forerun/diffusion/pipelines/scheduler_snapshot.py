@@ -9,11 +9,20 @@ import torch
 
 from forerun.diffusion.pipelines.guidance import GuidanceHints
 from forerun.diffusion.schedulers.noise import copy_generator, list_generators
-from forerun.diffusion.schedulers.quirks import BEGIN_INDEX, STEP_ARGUMENTS, STEP_INDEX
+from forerun.diffusion.schedulers.quirks import (
+    BEGIN_INDEX,
+    STEP_ARGUMENTS,
+    STEP_INDEX,
+)
 from forerun.diffusion.schedulers.replay import VaryingArgument
 from forerun.diffusion.schedulers.template import SchedulerTemplate
 
-GUIDANCE_SCALES = ("guidance_scale", "_guidance_scale", "true_cfg_scale", "_true_cfg_scale")
+GUIDANCE_SCALES = (
+    "guidance_scale",
+    "_guidance_scale",
+    "true_cfg_scale",
+    "_true_cfg_scale",
+)
 GUIDANCE_RESCALES = ("guidance_rescale", "_guidance_rescale")
 NOT_OPTIONS = {"self", *STEP_ARGUMENTS, "generator", "return_dict"}
 
@@ -28,7 +37,11 @@ class SchedulerSnapshot:
         generator: copies of the generator or the generators, as they were before the step.
     """
 
-    def __init__(self, scheduler: Any, arguments: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        scheduler: Any,
+        arguments: Mapping[str, Any],
+    ) -> None:
         self.arguments = arguments
         sample = arguments["sample"]
         template, history = SchedulerTemplate.from_scheduler(scheduler, sample.shape)
@@ -62,7 +75,10 @@ class SchedulerSnapshot:
             break
         return times.index(timestep) if timestep in times else len(times)
 
-    def step_options(self, timesteps: Sequence[Any]) -> dict[str, Any]:
+    def step_options(
+        self,
+        timesteps: Sequence[Any],
+    ) -> dict[str, Any]:
         """Return the further arguments of this step and those to come; one that is the next timestep goes on so."""
         options = {name: value for name, value in self.arguments.items() if name not in NOT_OPTIONS}
         next_timesteps = VaryingArgument([*timesteps[1:], None])
@@ -81,7 +97,10 @@ def read_guidance_hints(pipe: Any) -> GuidanceHints:
     return GuidanceHints(scales, tuple(share for share in rescales if share), guider)
 
 
-def _read_numbers(holders: Sequence[Any], names: Sequence[str]) -> tuple[float, ...]:
+def _read_numbers(
+    holders: Sequence[Any],
+    names: Sequence[str],
+) -> tuple[float, ...]:
     values = [getattr(holder, name, None) for holder in holders for name in names]
     numbers = [value for value in values if isinstance(value, int | float)]
     return tuple(float(value) for value in numbers if not isinstance(value, bool))

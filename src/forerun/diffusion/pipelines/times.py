@@ -9,9 +9,15 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from forerun.diffusion.pipelines.argument_sources import ArgumentSource, BatchRows, StepBatch, spread_rows
+from forerun.diffusion.pipelines.argument_sources import (
+    ArgumentSource,
+    BatchRows,
+    StepBatch,
+    spread_rows,
+)
 from forerun.diffusion.schedulers.quirks import SIGMAS, TRAIN_TIMESTEPS
 from forerun.diffusion.schedulers.replay import SchedulerReplay
+from forerun.diffusion.step_values import append_axes
 
 USUAL_TRAIN_TIMESTEPS = 1000
 TIME_ROUNDINGS = 4
@@ -49,12 +55,13 @@ class TimeArgument(ArgumentSource):
         values = self.values[batch.steps.to(self.values.device)]
         if not isinstance(self.observed, Tensor):
             return self._build_number(values, batch)
-        by_row = self.observed.dim() > 0 and len(self.observed) == self.rows.rows
-        if by_row:
+        has_rows = self.observed.dim() > 0
+        if has_rows and len(self.observed) == self.rows.rows:
             return self._build_rows(values)
-        if len(values) == 1:
-            return values[0].to(self.observed).expand(self.observed.shape)
-        return self.rows.spread_numbers(values).to(self.observed)
+        if len(values) > 1:
+            return self.rows.spread_numbers(values).to(self.observed)
+        value = values[0].to(self.observed)
+        return value.expand(self.observed.shape)
 
     def _build_number(self, values: Tensor, batch: StepBatch) -> Any:
         if len(values) == 1:
@@ -65,17 +72,23 @@ class TimeArgument(ArgumentSource):
         """Return the numbers in place of the entries that were this step's; the others are constants."""
         observed = self.observed.double()
         count, copies = len(values), self.rows.copies
-        is_time = observed == observed.flatten()[observed.abs().argmax()]
+        largest = observed.flatten()[observed.abs().argmax()]
+        is_time = observed == largest
         times = self.rows.spread_numbers(values.to(observed.device))
-        times = times.reshape(-1, *[1] * (observed.dim() - 1))
+        times = append_axes(times, observed)
         mask = spread_rows(is_time, copies, count)
         constants = spread_rows(observed, copies, count)
-        return torch.where(mask, times, constants).to(self.observed.dtype)
+        combined = torch.where(mask, times, constants)
+        return combined.to(self.observed.dtype)
 
 
-def list_time_tables(scheduler: Any, replay: SchedulerReplay) -> list[TimeTable]:
+def list_time_tables(
+    scheduler: Any,
+    replay: SchedulerReplay,
+) -> list[TimeTable]:
     """Return what an argument of time may be: the timestep, a share of all timesteps, or the noise level."""
-    times = torch.tensor([float(time) for time in replay.timesteps], dtype=torch.float64)
+    numbers = [float(time) for time in replay.timesteps]
+    times = torch.tensor(numbers, dtype=torch.float64)
     train_timesteps = float(TRAIN_TIMESTEPS.read(scheduler) or USUAL_TRAIN_TIMESTEPS)
     conversions: list[Callable[[Tensor], Tensor]] = [
         lambda time: time,
@@ -104,7 +117,11 @@ def _noise_levels(scheduler: Any, replay: SchedulerReplay) -> Tensor | None:
     return torch.tensor(levels, dtype=torch.float64)
 
 
-def find_time(observed: Any, rows: BatchRows, tables: Sequence[TimeTable]) -> TimeArgument | None:
+def find_time(
+    observed: Any,
+    rows: BatchRows,
+    tables: Sequence[TimeTable],
+) -> TimeArgument | None:
     """Return which table of numbers an argument is taken from, judged by its first step; None where from none."""
     if not is_number(observed):
         return None
@@ -112,23 +129,28 @@ def find_time(observed: Any, rows: BatchRows, tables: Sequence[TimeTable]) -> Ti
     dtype = torch.float32
     if isinstance(observed, Tensor) and observed.is_floating_point():
         dtype = observed.dtype
-    threshold = TIME_ROUNDINGS * torch.finfo(dtype).eps * max(abs(value), 1e-3)
+    rounding = TIME_ROUNDINGS * torch.finfo(dtype).eps
+    threshold = rounding * max(abs(value), 1e-3)
     # in half precision pipelines round the time before they scale it: so these come first
     candidates = [values for table in tables for values in table.candidates(dtype)]
     distances = [abs(float(values[0]) - value) for values in candidates]
     nearest = min(distances)
     if not nearest <= threshold:  # nor where it is nan
         return None
-    return TimeArgument(candidates[distances.index(nearest)], observed, rows)
+    values = candidates[distances.index(nearest)]
+    return TimeArgument(values, observed, rows)
 
 
 def is_number(value: Any) -> bool:
     """Return whether a value is a tensor or a number, and no flag."""
-    return isinstance(value, Tensor | int | float) and not isinstance(value, bool)
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, Tensor | int | float)
 
 
 def _largest_entry(observed: Any) -> float:
     if not isinstance(observed, Tensor):
         return float(observed)
     entries = observed.double()
-    return float(entries.flatten()[entries.abs().argmax()])
+    place = entries.abs().argmax()
+    return float(entries.flatten()[place])

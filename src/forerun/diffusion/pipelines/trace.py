@@ -18,7 +18,12 @@ from forerun.diffusion.pipelines.argument_sources import (
     SampleArgument,
     StepBatch,
 )
-from forerun.diffusion.pipelines.call_graph import CallGraph, TracedCall, split_branches, split_halves
+from forerun.diffusion.pipelines.call_graph import (
+    CallGraph,
+    TracedCall,
+    split_branches,
+    split_halves,
+)
 from forerun.diffusion.pipelines.calls import (
     NetworkCall,
     NotUnderstood,
@@ -31,11 +36,21 @@ from forerun.diffusion.pipelines.calls import (
 from forerun.diffusion.pipelines.guidance import GuidanceHints, GuidanceRule
 from forerun.diffusion.pipelines.guidance_fit import fit_guidance
 from forerun.diffusion.pipelines.samples import find_sample
-from forerun.diffusion.pipelines.times import TimeArgument, TimeTable, find_time, is_number
+from forerun.diffusion.pipelines.times import (
+    TimeArgument,
+    TimeTable,
+    find_time,
+    is_number,
+)
 
 TIMESTEP_NAMES = ("timestep", "timesteps", "t")
 TIME_NAMES = (*TIMESTEP_NAMES, "r", "sigma", "sigmas", "noise_level", "time")
-POSITION_NAMES = ("rotary", "freqs", "img_ids", "txt_ids")  # of positions, which all rows share
+POSITION_NAMES = (
+    "rotary",
+    "freqs",
+    "img_ids",
+    "txt_ids",
+)  # of positions, which all rows share
 
 
 @final
@@ -168,7 +183,11 @@ class _Tracer:
         call, sample = self._calls[index], self._samples[index]
         rows, copies, listed = len(self._facts.sample), 1, False
         if sample is not None:
-            rows, copies, listed = len(sample.observed), sample.copies, sample.listed
+            rows, copies, listed = (
+                len(sample.observed),
+                sample.copies,
+                sample.listed,
+            )
         earlier_calls = [self._calls[before] for before in earlier]
         leaves, spec = flatten_arguments(call.request.args, call.request.kwargs, listed=listed)
         sources: list[ArgumentSource] = []
@@ -210,7 +229,7 @@ def _is_padded(value: Tensor, output: Tensor) -> bool:
 
 
 def _find_source(path: str, value: Any, rows: BatchRows, facts: StepFacts) -> ArgumentSource:
-    """Return where an argument comes from that is no output of an earlier call."""
+    """Return where an argument comes from that is not an output of an earlier call."""
     sample = facts.find_sample(value)
     if sample is not None:
         return sample
@@ -231,7 +250,7 @@ def _find_time(path: str, value: Any, rows: BatchRows, facts: StepFacts) -> Time
         return None
     time = find_time(value, rows, facts.tables)
     if time is None and is_number(value) and name in TIMESTEP_NAMES:
-        raise NotUnderstood(f"the argument {path} of the network is {value!r}, which is no known function of time")
+        raise NotUnderstood(f"the argument {path} of the network is {value!r}, which is not a known function of time")
     return time
 
 

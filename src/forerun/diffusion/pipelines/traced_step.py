@@ -16,7 +16,10 @@ from forerun.diffusion.pipelines.guidance import GuidanceHints
 LEAST_TOLERANCE = 1e-3
 TOLERANCE_ROUNDINGS = 4  # at least so many
 SMALLEST_SIZE = 1e-6
-MODEL_CHANNELS = {1, 2}  # over those of the sample; 2 where a variance comes with it
+MODEL_CHANNELS = {
+    1,
+    2,
+}  # over those of the sample; 2 where a variance comes with it
 
 
 @final
@@ -67,7 +70,10 @@ class TracedStep:
     @property
     def tolerance(self) -> float:
         """A tolerance that the samples' dtype can keep, in units of their standard deviation."""
-        return max(LEAST_TOLERANCE, TOLERANCE_ROUNDINGS * torch.finfo(self.sample.dtype).eps)
+        return max(
+            LEAST_TOLERANCE,
+            TOLERANCE_ROUNDINGS * torch.finfo(self.sample.dtype).eps,
+        )
 
     def rounding(self, *others: Tensor) -> float:
         """Return the coarsest rounding of the step's tensors and of some others."""

@@ -21,10 +21,15 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from forerun.diffusion.schedulers.linear import NONLINEARITY_BOUND, StepMatrices, probe_matrices
+from forerun.diffusion.schedulers.linear import (
+    NONLINEARITY_BOUND,
+    StepMatrices,
+    probe_matrices,
+)
 from forerun.diffusion.schedulers.prediction import PredictionSplit
 from forerun.diffusion.schedulers.quirks import CLIP_BOUND, unclipped_copy
 from forerun.diffusion.schedulers.replay import SchedulerReplay
+from forerun.diffusion.step_values import select_steps
 
 PROBED_RANGE: Final = 3.0  # times the bound, up to which denoised samples are probed
 PROBE_SHAPE: Final = (1, 16, 1, 1)
@@ -50,7 +55,12 @@ class SampleClipping:
     q: Tensor
 
     @classmethod
-    def from_shares(cls, bound: float, share: Tensor, splits: Sequence[PredictionSplit]) -> SampleClipping:
+    def from_shares(
+        cls,
+        bound: float,
+        share: Tensor,
+        splits: Sequence[PredictionSplit],
+    ) -> SampleClipping:
         """Return the clipping with the shares of all steps, whose denoised samples are split like this."""
         p = torch.tensor([split.p for split in splits], dtype=torch.float64)
         q = torch.tensor([split.q for split in splits], dtype=torch.float64)
@@ -61,7 +71,13 @@ class SampleClipping:
         """Whether the output is the clamped sample itself, at every step."""
         return bool((self.share == 1).all())
 
-    def __call__(self, steps: Tensor, inputs: Tensor, predicted: Tensor, denoised: Tensor) -> Tensor:
+    def __call__(
+        self,
+        steps: Tensor,
+        inputs: Tensor,
+        predicted: Tensor,
+        denoised: Tensor,
+    ) -> Tensor:
         """Return outputs `(W, B, *shape)`, from samples, what was predicted for them, and the denoised ones."""
         clamped = denoised.clamp(-self.bound, self.bound)
         if self.replaces_output:
@@ -70,12 +86,6 @@ class SampleClipping:
         p = select_steps(self.p, steps, inputs)
         q = select_steps(self.q, steps, inputs)
         return torch.addcmul(share * clamped + p * inputs, q, predicted)
-
-
-def select_steps(values: Tensor, steps: Tensor, like: Tensor) -> Tensor:
-    """Return `values[steps]`, shaped `(W, 1, ...)` to multiply `like`, in its dtype."""
-    selected = values.to(like.device)[steps].to(like.dtype)
-    return selected.reshape(-1, *[1] * (like.dim() - 1))
 
 
 def probe_clipping(
@@ -130,7 +140,12 @@ def _probe_gain(
     return gain if error <= NONLINEARITY_BOUND * size else None
 
 
-def _step_without_history(replay: SchedulerReplay, index: int, predicted: Tensor, sample: Tensor) -> Tensor:
+def _step_without_history(
+    replay: SchedulerReplay,
+    index: int,
+    predicted: Tensor,
+    sample: Tensor,
+) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     next_sample, _ = replay.raw_step(
         index,

@@ -3,7 +3,7 @@
 Most schedulers are linear in the sample, their history and the model output, the same for every element. So each
 step is a small matrix, read off by stepping the unmodified scheduler with the basis vectors: a sample whose
 channels are the unit vectors comes back as the matrix's rows. What is not linear (clipping, thresholding) shows on
-a vector that is no basis vector, and is stepped instead.
+a vector between them, and is stepped instead.
 """
 
 from __future__ import annotations
@@ -44,22 +44,30 @@ class StepMatrices:
 
     def to_lists(self) -> list[list[list[float]]]:
         """Return for every step and slot its weights of the slots before and, last, of the denoised sample."""
-        stacked = torch.cat([self.state, self.output.unsqueeze(-1)], -1)
+        output = self.output.unsqueeze(-1)
+        stacked = torch.cat([self.state, output], -1)
         rows: list[list[list[float]]] = stacked.tolist()
         return rows
 
-    def select_slots(self, state: Sequence[Tensor], step: int) -> list[Tensor]:
+    def select_slots(
+        self,
+        state: Sequence[Tensor],
+        step: int,
+    ) -> list[Tensor]:
         """Return what the matrices carry before a step, of all that the scheduler keeps."""
         selected = [state[slot] for slot in self.slots[step]]
         missing = self.width - len(selected)
         return selected + [torch.zeros_like(selected[0])] * missing
 
 
-def probe_matrices(replay: SchedulerReplay, splits: Sequence[PredictionSplit]) -> StepMatrices | None:
+def probe_matrices(
+    replay: SchedulerReplay,
+    splits: Sequence[PredictionSplit],
+) -> StepMatrices | None:
     """Return the matrices of a replay; None where a step is not linear."""
-    size = 1 + replay.slots
-    state = torch.zeros(len(replay), size, size, dtype=torch.float64)
-    output = torch.zeros(len(replay), size, dtype=torch.float64)
+    length, size = len(replay), 1 + replay.slots
+    state = torch.zeros(length, size, size, dtype=torch.float64)
+    output = torch.zeros(length, size, dtype=torch.float64)
     for index, split in enumerate(splits):
         rows = _probe_step(replay, index)
         if rows is None:
@@ -82,8 +90,9 @@ def _drop_unused_slots(state: Tensor, output: Tensor) -> StepMatrices:
     compact_state = state.new_zeros(length, size, size)
     compact_output = state.new_zeros(length, size)
     for index, (before, after) in enumerate(pairwise(slots)):
-        compact_state[index, : len(after), : len(before)] = state[index][after][:, before]
-        compact_output[index, : len(after)] = output[index][after]
+        height, width = len(after), len(before)
+        compact_state[index, :height, :width] = state[index][after][:, before]
+        compact_output[index, :height] = output[index][after]
     return StepMatrices(compact_state, compact_output, slots)
 
 
@@ -91,8 +100,8 @@ def _used_slots(state: Tensor) -> list[list[int]]:
     """Return for every step and the end the slots that some later sample depends on, the sample first."""
     slots = [[0]]
     for matrix in reversed(state):
-        used = matrix[slots[0]].abs().sum(0) > 0
-        history = [slot for slot in range(1, len(matrix)) if used[slot]]
+        weights = matrix[slots[0]].abs().sum(0)
+        history = [slot for slot, weight in enumerate(weights) if slot and weight > 0]
         slots.insert(0, [0, *history])
     return slots
 
@@ -101,23 +110,36 @@ def _probe_step(replay: SchedulerReplay, index: int) -> Tensor | None:
     """Return sample and history after a step as rows over (output, sample, history); None where it is not linear."""
     count = 2 + replay.templates[index].count
     generator = torch.Generator().manual_seed(index)
-    mixture = 20 * torch.randn(count, 1, generator=generator, dtype=torch.float64)
+    mixture = 20 * torch.randn(
+        count,
+        1,
+        generator=generator,
+        dtype=torch.float64,
+    )
     unit_vectors = torch.eye(count, dtype=torch.float64)
     basis = torch.cat([unit_vectors, mixture], 1)
     result = _step_vectors(replay, index, basis)
     if replay.draws_noise:  # what the step adds by itself is noise
-        result = result - _step_vectors(replay, index, torch.zeros_like(basis))
+        zeros = torch.zeros_like(basis)
+        result = result - _step_vectors(replay, index, zeros)
     rows = result[:, :count]
     observed = result[:, count:]
     expected = rows @ mixture
-    scale = (rows.abs() @ mixture.abs()).clamp_min(1e-12)
-    error = ((expected - observed).abs() / scale).max()
-    return rows if bool(error <= NONLINEARITY_BOUND) else None  # nan is not
+    scale = rows.abs() @ mixture.abs()
+    distance = (expected - observed).abs()
+    error = (distance / scale.clamp_min(1e-12)).max()
+    is_linear = bool(error <= NONLINEARITY_BOUND)  # nan is not
+    return rows if is_linear else None
 
 
-def _step_vectors(replay: SchedulerReplay, index: int, vectors: Tensor) -> Tensor:
+def _step_vectors(
+    replay: SchedulerReplay,
+    index: int,
+    vectors: Tensor,
+) -> Tensor:
     """Return the rows `(1 + m', K)` after a step from (output, sample, history), the rows of `vectors` `(2 + m, K)`."""
-    output, sample, *history = vectors.reshape(len(vectors), 1, -1, 1, 1)
+    count, width = vectors.shape
+    output, sample, *history = vectors.reshape(count, 1, width, 1, 1)
     generator = torch.Generator().manual_seed(0)
     next_sample, collected = replay.raw_step(
         index,
@@ -126,5 +148,5 @@ def _step_vectors(replay: SchedulerReplay, index: int, vectors: Tensor) -> Tenso
         history=history,
         generator=generator,
     )
-    flat = [tensor.reshape(-1).double() for tensor in (next_sample, *collected)]
-    return torch.stack(flat)
+    tensors = [next_sample, *collected]
+    return torch.stack([tensor.reshape(-1).double() for tensor in tensors])

@@ -75,7 +75,11 @@ class StepNoises:
             noise = self._step_zeros(index, self._as_argument(self._drawing))
             self._remember(index, noise)
 
-    def _step_zeros(self, step: int, generator: Any) -> tuple[Tensor, ...]:
+    def _step_zeros(
+        self,
+        step: int,
+        generator: Any,
+    ) -> tuple[Tensor, ...]:
         """Return where a step leads from a sample, a history and a model output of zeros."""
         zero = torch.zeros_like(self._like)
         output = zero
@@ -84,7 +88,11 @@ class StepNoises:
         state = (zero, *[zero] * self._replay.slots)
         return self._replay.step(step, state, output, generator)
 
-    def _remember(self, step: int, noise: tuple[Tensor, ...]) -> None:
+    def _remember(
+        self,
+        step: int,
+        noise: tuple[Tensor, ...],
+    ) -> None:
         self._noises[step] = noise
         if len(self._noises) > REMEMBERED_STEPS:
             self._noises.popitem(last=False)
@@ -93,7 +101,10 @@ class StepNoises:
         return generators if self._is_list else generators[0]
 
 
-def list_generators(generator: Generators, device: torch.device) -> list[torch.Generator]:
+def list_generators(
+    generator: Generators,
+    device: torch.device,
+) -> list[torch.Generator]:
     """Return the generators themselves, the global one of the device for None."""
     if isinstance(generator, Sequence):
         return list(generator)

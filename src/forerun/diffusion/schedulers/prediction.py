@@ -22,7 +22,10 @@ from forerun.diffusion.schedulers.quirks import (
 from forerun.diffusion.schedulers.replay import SchedulerReplay
 
 LEAST_SHARE = 1e-4  # of E in D, below which D says too little of E
-AS_PREDICTED = (0.0, 1.0)  # `p` and `q` with which the output is the prediction itself
+AS_PREDICTED = (
+    0.0,
+    1.0,
+)  # `p` and `q` with which the output is the prediction itself
 UNKNOWN_RATES = (0.0, 0.0)
 
 

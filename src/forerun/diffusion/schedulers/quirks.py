@@ -18,9 +18,16 @@ from torch import Tensor
 T = TypeVar("T")
 
 ORIGINAL_CLASS: Final = "_forerun_original"  # on the class of a watched scheduler: the class that it is a copy of
-STEP_ARGUMENTS: Final = ("model_output", "timestep", "sample")  # that every step begins with
+STEP_ARGUMENTS: Final = (
+    "model_output",
+    "timestep",
+    "sample",
+)  # that every step begins with
 NOISE_METHODS: Final = ("add_noise", "scale_noise")  # the second of flow matching
-NOISE_TIME_ARGUMENTS: Final = ("timesteps", "timestep")  # of the noise methods, in this order
+NOISE_TIME_ARGUMENTS: Final = (
+    "timesteps",
+    "timestep",
+)  # of the noise methods, in this order
 NOISE_SAMPLE_ARGUMENTS: Final = ("original_samples", "sample")
 
 

@@ -80,7 +80,13 @@ class SchedulerReplay:
         """Return the state of the first step: the sample, then the history, in the sample's dtype."""
         return (sample, *self._pad_history(self.history, sample))
 
-    def step(self, index: int, state: Sequence[Tensor], output: Tensor, generator: Any = None) -> tuple[Tensor, ...]:
+    def step(
+        self,
+        index: int,
+        state: Sequence[Tensor],
+        output: Tensor,
+        generator: Any = None,
+    ) -> tuple[Tensor, ...]:
         """Return the state after the step `index`, from a model output; nothing that is passed in is modified."""
         sample, *history = state
         next_sample, kept_history = self.raw_step(index, output, sample, history=history, generator=generator)
@@ -120,20 +126,36 @@ class SchedulerReplay:
         scaled = scale_input(scheduler, ones, self.timesteps[index])
         return float(scaled.flatten()[0])
 
-    def _call_step(self, scheduler: Any, index: int, output: Tensor, sample: Tensor, *, generator: Any) -> Tensor:
+    def _call_step(
+        self,
+        scheduler: Any,
+        index: int,
+        output: Tensor,
+        sample: Tensor,
+        *,
+        generator: Any,
+    ) -> Tensor:
         """Return the next sample, by the class's own `step`."""
         keywords = self._step_keywords(index, generator)
         result = type(scheduler).step(scheduler, output, self.timesteps[index], sample, **keywords)
         return previous_sample(result)
 
-    def _step_keywords(self, index: int, generator: Any) -> dict[str, Any]:
+    def _step_keywords(
+        self,
+        index: int,
+        generator: Any,
+    ) -> dict[str, Any]:
         """Return the keyword arguments of the step `index`."""
         keywords = {name: _value_at(value, index) for name, value in self.step_options.items()}
         if self._takes_generator:
             keywords["generator"] = generator
         return keywords
 
-    def _dry_run(self, template: SchedulerTemplate, channels: int) -> tuple[list[SchedulerTemplate], bool]:
+    def _dry_run(
+        self,
+        template: SchedulerTemplate,
+        channels: int,
+    ) -> tuple[list[SchedulerTemplate], bool]:
         """Return the templates of all steps from running them on a tiny sample, and whether they draw noise."""
         batch, width, *shape = TINY_SHAPE
         sample = torch.zeros(TINY_SHAPE)
@@ -154,7 +176,11 @@ class SchedulerReplay:
         draws_noise = not torch.equal(generator_state, generator.get_state())
         return templates, draws_noise
 
-    def _pad_history(self, history: Sequence[Tensor], like: Tensor) -> list[Tensor]:
+    def _pad_history(
+        self,
+        history: Sequence[Tensor],
+        like: Tensor,
+    ) -> list[Tensor]:
         """Return a history in the state's dtype, with zeros in the slots that are empty."""
         converted = [tensor.to(self.dtype) for tensor in history]
         missing = self.slots - len(converted)
@@ -176,7 +202,10 @@ def _refuse_carried_arguments(scheduler: Any, step_options: Mapping[str, Any]) -
         )
 
 
-def _carried_arguments(scheduler: Any, step_options: Mapping[str, Any]) -> list[str]:
+def _carried_arguments(
+    scheduler: Any,
+    step_options: Mapping[str, Any],
+) -> list[str]:
     """Return the names of the arguments that a step needs besides the usual ones."""
     parameters = step_parameters(scheduler)
     required = [parameter.name for parameter in parameters if parameter.default is parameter.empty]

@@ -12,7 +12,12 @@ import torch
 from torch import Tensor
 
 from forerun.diffusion.schedulers.noise import Generators
-from forerun.diffusion.schedulers.quirks import INITIAL_SCALE, TRAIN_TIMESTEPS, is_scheduler, lacks_timesteps
+from forerun.diffusion.schedulers.quirks import (
+    INITIAL_SCALE,
+    TRAIN_TIMESTEPS,
+    is_scheduler,
+    lacks_timesteps,
+)
 from forerun.diffusion.schedulers.sampling import SchedulerSampling
 from forerun.engine.guesses import Probe
 from forerun.engine.options import SolveKeywords, SolveOptions

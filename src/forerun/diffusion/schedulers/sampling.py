@@ -9,11 +9,15 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from forerun.diffusion.schedulers.clipping import SampleClipping, probe_clipping, select_steps
+from forerun.diffusion.schedulers.clipping import (
+    SampleClipping,
+    probe_clipping,
+)
 from forerun.diffusion.schedulers.linear import StepMatrices, probe_matrices
 from forerun.diffusion.schedulers.noise import Generators, StepNoises
 from forerun.diffusion.schedulers.prediction import split_predictions
 from forerun.diffusion.schedulers.replay import SchedulerReplay
+from forerun.diffusion.step_values import select_steps
 from forerun.engine.numerics.tree import Tree, tree_map
 from forerun.engine.process import Affine, Process
 
@@ -130,7 +134,12 @@ class SchedulerSampling(Process):
         """Return the standard deviation of the samples that a step starts from."""
         return self.splits[step].unit
 
-    def output_for(self, step: int, sample: Tensor, predicted: Tensor) -> Tree:
+    def output_for(
+        self,
+        step: int,
+        sample: Tensor,
+        predicted: Tensor,
+    ) -> Tree:
         """Return the output for what the network predicted at a sample, both `(B, ...)`."""
         outputs = self._denoise(torch.tensor([step]), sample[None], predicted[None])
         return tree_map(lambda leaf: leaf[0], outputs)
@@ -141,7 +150,12 @@ class SchedulerSampling(Process):
     def evaluate(self, steps: Tensor, inputs: Tree) -> Tree:
         return self._denoise(steps, inputs, self._network(steps, inputs))
 
-    def _denoise(self, steps: Tensor, inputs: Tensor, predicted: Tensor) -> Tree:
+    def _denoise(
+        self,
+        steps: Tensor,
+        inputs: Tensor,
+        predicted: Tensor,
+    ) -> Tree:
         predicted, *variance = predicted.chunk(self._channels, 2)
         p = select_steps(self._p, steps, inputs)
         q = select_steps(self._q, steps, inputs)
@@ -152,7 +166,14 @@ class SchedulerSampling(Process):
             return denoised
         return (denoised, *variance)
 
-    def advance(self, step: int, state: Tree, output: Tree, *, revised: bool = True) -> Tree:
+    def advance(
+        self,
+        step: int,
+        state: Tree,
+        output: Tree,
+        *,
+        revised: bool = True,
+    ) -> Tree:
         if self.matrices is None:
             next_state = self._call_scheduler(step, state, output)
         else:
@@ -181,7 +202,12 @@ class SchedulerSampling(Process):
         if self._noises is not None:
             self._noises.finish()
 
-    def _call_scheduler(self, step: int, state: Tree, output: Tree) -> Tree:
+    def _call_scheduler(
+        self,
+        step: int,
+        state: Tree,
+        output: Tree,
+    ) -> Tree:
         denoised, *variance = output if isinstance(output, tuple) else (output,)
         split = self.splits[step]
         predicted = (denoised - split.p * self.sample_of(state)) / split.q
@@ -189,7 +215,13 @@ class SchedulerSampling(Process):
         generator = None if self._noises is None else self._noises.generator_at(step)
         return self._pack(self.replay.step(step, self._unpack(state), model_output, generator))
 
-    def _apply_matrices(self, step: int, state: Tree, output: Tensor, matrices: StepMatrices) -> Tree:
+    def _apply_matrices(
+        self,
+        step: int,
+        state: Tree,
+        output: Tensor,
+        matrices: StepMatrices,
+    ) -> Tree:
         before = (*self._unpack(state), output)
         next_state = [_weighted_sum(row, before) for row in self._rows[step]]
         if self._noises is not None:
@@ -204,7 +236,10 @@ class SchedulerSampling(Process):
         return tuple(state) if self._has_history else state[0]
 
 
-def _weighted_sum(weights: Sequence[float], tensors: Sequence[Tensor]) -> Tensor:
+def _weighted_sum(
+    weights: Sequence[float],
+    tensors: Sequence[Tensor],
+) -> Tensor:
     """Return the sum of `weights` times `tensors`; the tensor itself where it is the only one, with weight one."""
     total: Tensor | None = None
     for weight, tensor in zip(weights, tensors, strict=True):

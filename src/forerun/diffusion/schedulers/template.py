@@ -15,7 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from forerun.diffusion.schedulers.quirks import allow_unscaled_input, scheduler_class
+from forerun.diffusion.schedulers.quirks import (
+    allow_unscaled_input,
+    scheduler_class,
+)
 
 SEQUENCES = {list, tuple}
 
@@ -36,7 +39,11 @@ class SchedulerTemplate:
     count: int  # slots
 
     @classmethod
-    def from_scheduler(cls, scheduler: Any, shape: Sequence[int]) -> tuple[SchedulerTemplate, list[Tensor]]:
+    def from_scheduler(
+        cls,
+        scheduler: Any,
+        shape: Sequence[int],
+    ) -> tuple[SchedulerTemplate, list[Tensor]]:
         """Return the template of a scheduler, and its history: every tensor of the sample's shape."""
         size = torch.Size(shape)
         history: list[Tensor] = []
@@ -71,12 +78,18 @@ class SchedulerTemplate:
         return history
 
 
-def map_attributes(function: Callable[[Any], Any], attributes: Mapping[str, Any]) -> dict[str, Any]:
+def map_attributes(
+    function: Callable[[Any], Any],
+    attributes: Mapping[str, Any],
+) -> dict[str, Any]:
     """Return new attributes, with `function` applied to every leaf."""
     return {name: _map_leaves(function, value) for name, value in attributes.items()}
 
 
-def _map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
+def _map_leaves(
+    function: Callable[[Any], Any],
+    value: Any,
+) -> Any:
     """Return `function` of every leaf, in new lists, tuples, dicts and deques; other containers are leaves."""
     kind = type(value)
     if kind in SEQUENCES:
@@ -89,7 +102,11 @@ def _map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
     return function(value)
 
 
-def _collect_slots(pattern: Any, value: Any, history: list[Tensor]) -> None:
+def _collect_slots(
+    pattern: Any,
+    value: Any,
+    history: list[Tensor],
+) -> None:
     """Put the tensors of `value` that stand at the slots of `pattern` into the history."""
     if isinstance(pattern, HistorySlot):
         history[pattern.index] = value

@@ -10,7 +10,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from forerun.diffusion.denoising import Schedule
+from forerun.diffusion.schedule import Schedule
 from forerun.worlds.digits.data import DIGIT_PIXELS
 from forerun.worlds.weights import fill_network
 
