@@ -37,7 +37,10 @@ class Deviation:
         """
         pairs = list(zip(tree_tensors(state), tree_tensors(sequential), strict=True))
         _refuse_shapes(pairs)
-        rows = [_difference_rows(*pair, batch_dims) for pair in pairs if pair[0].is_floating_point()]
+        rows = []
+        for ours, theirs in pairs:
+            if ours.is_floating_point():
+                rows.append(_difference_rows(ours, theirs, batch_dims))
         if not rows:
             return cls(0.0, 0.0)
         differences = torch.cat(rows, -1).nan_to_num(torch.inf, torch.inf, -torch.inf)

@@ -39,7 +39,7 @@ def render_page(page: RunPage) -> str:
 
     Raises:
         ImportError: Pillow is not installed.
-        ValueError: something is no picture, or a frame has not one picture a sample.
+        ValueError: something is not a picture, or a frame has not one picture a sample.
     """
     _refuse_frames(page)
     blocks = {

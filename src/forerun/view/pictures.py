@@ -91,20 +91,33 @@ def tile_rows(pictures: Mapping[str, Sequence[Tensor]]) -> Tensor:
     Returns:
         A picture, uint8 `(H, W, 3)`.
     """
-    rows = {name: [_enlarge_picture(to_rgb(picture)) for picture in row] for name, row in pictures.items()}
-    height, width, _ = next(iter(rows.values()))[0].shape
-    columns = max(map(len, rows.values()))
-    sheet_height = len(rows) * (height + SHEET_GAP) + SHEET_GAP
-    sheet_width = LABEL_WIDTH + columns * (width + SHEET_GAP)
-    sheet = torch.full((sheet_height, sheet_width, 3), PAPER_GREY, dtype=torch.uint8)
-    for index, (name, row) in enumerate(rows.items()):
-        top = SHEET_GAP + index * (height + SHEET_GAP)
-        band = sheet[top : top + height]
-        band[:, : LABEL_WIDTH - SHEET_GAP] = _draw_label(name, height, LABEL_WIDTH - SHEET_GAP)
-        for column, picture in enumerate(row):
-            left = LABEL_WIDTH + column * (width + SHEET_GAP)
-            band[:, left : left + width] = picture
+    bands = [_draw_band(name, row) for name, row in pictures.items()]
+    height = bands[0].shape[0]
+    width = max(band.shape[1] for band in bands)
+    pitch = height + SHEET_GAP
+    sheet = _blank_paper(len(bands) * pitch + SHEET_GAP, width)
+    for index, band in enumerate(bands):
+        top = SHEET_GAP + index * pitch
+        sheet[top : top + height, : band.shape[1]] = band
     return sheet
+
+
+def _draw_band(name: str, pictures: Sequence[Tensor]) -> Tensor:
+    """Return pictures of one size side by side, enlarged where they are small, with their name to the left."""
+    enlarged = [_enlarge_picture(to_rgb(picture)) for picture in pictures]
+    height, width, _ = enlarged[0].shape
+    pitch = width + SHEET_GAP
+    band = _blank_paper(height, LABEL_WIDTH + len(enlarged) * pitch)
+    label_width = LABEL_WIDTH - SHEET_GAP
+    band[:, :label_width] = _draw_label(name, height, label_width)
+    for column, picture in enumerate(enlarged):
+        left = LABEL_WIDTH + column * pitch
+        band[:, left : left + width] = picture
+    return band
+
+
+def _blank_paper(height: int, width: int) -> Tensor:
+    return torch.full((height, width, 3), PAPER_GREY, dtype=torch.uint8)
 
 
 def _inline_all(pictures: Sequence[Tensor], side: int, quality: int | None) -> list[str]:

@@ -9,6 +9,7 @@ from forerun.view.deviation import Deviation
 from forerun.view.formatting import count_noun, format_duration, format_estimate, format_gain
 
 TableRow = Sequence[str]
+MIN_COLUMN = 3  # characters
 SECONDS_NAMES = ("evaluate", "advance", "communicate", "overhead")
 
 
@@ -19,12 +20,18 @@ def format_report(solution: Solution, sequential: Solution | None = None) -> str
         solution: the run.
         sequential: the same process in order, to compare rounds, time and the final state with.
     """
-    title = f"# {count_noun(solution.length, 'step')} in {count_noun(solution.rounds, 'round')}"
+    steps = count_noun(solution.length, "step")
+    rounds = count_noun(solution.rounds, "round")
     if sequential is None:
         table = _single_table(solution)
     else:
         table = _compared_table(solution, sequential)
-    blocks = [title, table, _seconds_table(solution), solution.status.value]
+    blocks = [
+        f"# {steps} in {rounds}",
+        table,
+        _seconds_table(solution),
+        solution.status.value,
+    ]
     if solution.notes:
         blocks.append("\n".join(f"- {note}" for note in solution.notes))
     return "\n\n".join(blocks) + "\n"
@@ -50,19 +57,25 @@ def _compared_table(solution: Solution, sequential: Solution) -> str:
     figures = _figures(solution)
     beside = _figures(sequential)
     beside["deviation, estimated"] = ""
-    gains = {"rounds": _fewer_rounds(solution, sequential), "time": _faster(solution, sequential)}
+    gains = dict.fromkeys(figures, "")
+    gains["rounds"] = _fewer_rounds(solution, sequential)
+    gains["time"] = _faster(solution, sequential)
     rows: list[TableRow] = []
     for name, figure in figures.items():
         if name == "deviation, estimated":
             rows += _deviation_rows(solution, sequential)
-        rows.append((name, figure, beside[name], gains.get(name, "")))
+        rows.append((name, figure, beside[name], gains[name]))
     return _markdown_table(("", "this run", "sequential", "gain"), rows)
 
 
 def _deviation_rows(solution: Solution, sequential: Solution) -> list[TableRow]:
-    batch_dims = 0 if solution.deviation is None else solution.deviation.dim()
+    batch_dims = 0
+    if solution.deviation is not None:
+        batch_dims = solution.deviation.dim()
     deviation = Deviation.between(solution.state, sequential.state, batch_dims)
-    rms_name = "deviation, rms of a sample" if batch_dims else "deviation, rms"
+    rms_name = "deviation, rms"
+    if batch_dims:
+        rms_name = "deviation, rms of a sample"
     return [
         ("deviation, largest number", f"{deviation.largest:.1e}", "", ""),
         (rms_name, f"{deviation.rms:.1e}", "", ""),
@@ -93,12 +106,16 @@ def _seconds_table(solution: Solution) -> str:
 def _markdown_table(heading: TableRow, rows: Sequence[TableRow]) -> str:
     """Return an aligned markdown table; all columns but the first stand to the right."""
     lines = [heading, *rows]
-    widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
+    widths = [max(MIN_COLUMN, *map(len, column)) for column in zip(*lines, strict=True)]
     rule = ["-" * widths[0]]
-    rule += ["-" * (width - 1) + ":" for width in widths[1:]]
+    for width in widths[1:]:
+        rule.append("-" * (width - 1) + ":")
     aligned = [_align_cells(line, widths) for line in lines]
     aligned.insert(1, rule)
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in aligned)
+    table_lines = []
+    for cells in aligned:
+        table_lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(table_lines)
 
 
 def _align_cells(cells: TableRow, widths: Sequence[int]) -> list[str]:

@@ -43,8 +43,9 @@ class SlotGrid:
         for index, entry in enumerate(thinned):
             _fill_row(kind[index], size[index], entry, column_stride)
         right = float(max(solution.length, 1))
-        bottom = rounds_before + max(len(rows), 1) + 0.5
-        return cls(kind, size, (0.0, right, bottom, rounds_before + 0.5))
+        top = rounds_before + 0.5
+        bottom = top + max(len(rows), 1)
+        return cls(kind, size, (0.0, right, bottom, top))
 
     @property
     def waiting_sizes(self) -> Tensor:
@@ -64,9 +65,9 @@ def split_iterations(log: Sequence[Round]) -> list[Round]:
     return iterations
 
 
-def thinning_stride(count: int, most: int) -> int:
-    """Return the stride at which at most `most` of `count` things are left."""
-    return max(_ceil_divide(count, most), 1)
+def thinning_stride(count: int, max_count: int) -> int:
+    """Return the stride at which at most `max_count` of `count` things are left."""
+    return max(_ceil_divide(count, max_count), 1)
 
 
 def rounds_of_entry(entry: Round) -> int:
@@ -80,9 +81,11 @@ def rounds_of_log(log: Sequence[Round]) -> int:
 
 
 def _split_stretch(entry: Round) -> list[Round]:
-    steps = range(entry.start, entry.stop)
-    single = replace(entry, accepted=1, rounds=1, residuals=(0.0,))
-    return [replace(single, start=step, stop=step + 1) for step in steps]
+    single_step = replace(entry, accepted=1, rounds=1, residuals=(0.0,))
+    rounds = []
+    for step in range(entry.start, entry.stop):
+        rounds.append(replace(single_step, start=step, stop=step + 1))
+    return rounds
 
 
 def _rows_of_log(log: Sequence[Round]) -> list[Round]:
@@ -96,7 +99,8 @@ def _rows_of_log(log: Sequence[Round]) -> list[Round]:
 def _fill_row(kind: Tensor, size: Tensor, entry: Round, stride: int) -> None:
     begin = _ceil_divide(entry.start, stride)  # the first column at or after the window's start
     accepted_end = _ceil_divide(entry.start + entry.accepted, stride)
-    residuals = torch.tensor(entry.residuals)[begin * stride - entry.start :: stride]
+    skipped = begin * stride - entry.start
+    residuals = torch.tensor(entry.residuals)[skipped::stride]
     end = begin + len(residuals)
     kind[begin:end] = WAITING
     kind[begin:accepted_end] = ACCEPTED

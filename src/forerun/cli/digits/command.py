@@ -23,7 +23,7 @@ from forerun.cli.kit.terminal import command_progress, console, end_with_error, 
 from forerun.engine.progress import Progress
 from forerun.engine.solution import NotConverged
 
-BESIDE_RESUME = {"out", "threads", "resume"}  # parameters of a resumed run; its plan has the others
+DIGITS_RESUME_PARAMETERS = {"out", "threads", "resume"}  # parameters of a resumed run; its plan has the others
 ALL_SAMPLERS = "all"
 
 SamplerOption = Annotated[str, typer.Option(help=f"{', '.join(words.DIGITS_SAMPLERS)}, or {ALL_SAMPLERS}.")]
@@ -70,7 +70,7 @@ def _require_matplotlib() -> None:
 
 def _read_plan(context: typer.Context, resume: Path | None) -> DigitsPlan:
     if resume is not None:
-        refuse_beside_resume(context, allowed=BESIDE_RESUME)
+        refuse_beside_resume(context, allowed=DIGITS_RESUME_PARAMETERS)
         return DigitsPlan.load(resume)
     options = kit.gather_options(DigitsOptions, context.params)
     samplers = [context.params["sampler"]]

@@ -27,8 +27,12 @@ def record_outcome(outcome: DigitsOutcome, out: Path) -> DigitsRecord:
     figure.savefig(out / names["digits"])
     draw_wavefront(outcome.ahead).savefig(out / names["wavefront"])
     report = format_report(outcome.ahead, outcome.sequential).replace("# ", "### ", 1)
-    page = f"## {job.name}\n\n![the digits]({names['digits']})\n\n{report}\n![the wavefront]({names['wavefront']})\n"
-    return DigitsRecord(_figures(outcome, names), page)
+    blocks = [
+        f"## {job.name}",
+        f"![the digits]({names['digits']})",
+        f"{report}\n![the wavefront]({names['wavefront']})\n",
+    ]
+    return DigitsRecord(_figures(outcome, names), "\n\n".join(blocks))
 
 
 def headline(outcome: DigitsOutcome) -> str:
@@ -48,11 +52,15 @@ def digit_pictures(state: Tensor) -> Tensor:
 
 def write_files(out: Path, machine: Mapping[str, str], options: DigitsOptions, records: Sequence[DigitsRecord]) -> None:
     """Write `summary.json` for programs and `report.md` for people."""
-    words = asdict(options)
-    write_summary(out, machine=machine, options=words, jobs=[record.figures for record in records])
-    facts = "\n".join(f"- {name}: {value}" for name, value in {**machine, **words}.items())
-    pages = "\n".join(record.page for record in records)
-    (out / "report.md").write_text(f"# Digits, in order and ahead\n\n{facts}\n\n{pages}")
+    option_words = asdict(options)
+    figures = [record.figures for record in records]
+    write_summary(out, machine=machine, options=option_words, jobs=figures)
+    facts = {**machine, **option_words}
+    lines = ["# Digits, in order and ahead", ""]
+    lines += [f"- {name}: {value}" for name, value in facts.items()]
+    lines.append("")
+    lines += [record.page for record in records]
+    (out / "report.md").write_text("\n".join(lines))
 
 
 def _figures(outcome: DigitsOutcome, pictures: dict[str, str]) -> dict[str, Any]:

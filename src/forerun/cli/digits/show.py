@@ -28,7 +28,7 @@ time         median of runs in turn, after a warm-up; in order is the plain
 
 BATCH_ADVICE = """\
 Fewer rounds are time saved where a large batch costs little more than a small
-one: on a GPU, or with fewer samples. `forerun info` measures what it costs here."""
+one: on a GPU, or with fewer samples. `forerun info` measures it on this machine."""
 WORTHWHILE = 2  # speed-up below which the advice is printed
 
 
@@ -57,10 +57,13 @@ def show_end(jobs: Sequence[JobFigures], out: Path) -> None:
     """Print what the times mean, what the runs noted, and where the files are."""
     for job in jobs:
         print_notes(job["notes"], job["job"])
-    timed_jobs = [job for job in jobs if job["speed_up"]["time"] is not None]
-    for job in timed_jobs:
-        console.print(f"[bold]{job['job']}[/bold]: {verdict_sentence(job)}")
-    if any(job["speed_up"]["time"] < WORTHWHILE for job in timed_jobs):
+    speed_ups = []
+    for job in jobs:
+        speed_up = job["speed_up"]["time"]
+        if speed_up is not None:
+            speed_ups.append(speed_up)
+            console.print(f"[bold]{job['job']}[/bold]: {verdict_sentence(job)}")
+    if speed_ups and min(speed_ups) < WORTHWHILE:
         console.print(BATCH_ADVICE)
     console.print(f"\nIn [bold]{out}[/bold]:")
     for job in jobs:
@@ -72,7 +75,8 @@ def show_end(jobs: Sequence[JobFigures], out: Path) -> None:
 def _half_blocks(pictures: Tensor, width: int) -> Text:
     """Return as many pictures `(B, height, wide)` side by side as fit, two rows of pixels in a line of half blocks."""
     count = max((width - 2) // (pictures.shape[2] + 2), 1)
-    grey = ((1 - pictures[:count].clamp(-1, 1)) * 127.5).round().int()
+    shown = pictures[:count].clamp(-1, 1)
+    grey = ((1 - shown) * 127.5).round().int()
     lines = Text()
     for row in range(0, grey.shape[1], 2):
         lines.append("  ")
@@ -85,5 +89,9 @@ def _half_blocks(pictures: Tensor, width: int) -> Text:
 
 def _append_half_blocks(lines: Text, top_row: list[int], bottom_row: list[int]) -> None:
     for top, bottom in zip(top_row, bottom_row, strict=True):
-        style = Style(color=f"rgb({top},{top},{top})", bgcolor=f"rgb({bottom},{bottom},{bottom})")
+        style = Style(color=_grey_colour(top), bgcolor=_grey_colour(bottom))
         lines.append("▀", style)
+
+
+def _grey_colour(level: int) -> str:
+    return f"rgb({level},{level},{level})"

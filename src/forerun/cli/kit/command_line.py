@@ -12,7 +12,12 @@ from typer.core import TyperArgument
 
 def typed_parameters(context: typer.Context) -> list[str]:
     """Return the names of the parameters that were typed, and not left at their defaults."""
-    return [name for name in context.params if "COMMANDLINE" in str(context.get_parameter_source(name))]
+    names = []
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if "COMMANDLINE" in str(source):
+            names.append(name)
+    return names
 
 
 def repeat_line(
@@ -25,18 +30,19 @@ def repeat_line(
         launcher: the words before the command's name.
         without: names of parameters that are left out.
     """
-    parameters = {parameter.name: parameter for parameter in context.command.params}
     arguments: list[str] = []
     options: list[str] = []
     for name in typed_parameters(context):
-        value = context.params[name]
         if name in without:
             continue
-        if isinstance(parameters[name], TyperArgument):
+        parameter = _find_parameter(context, name)
+        value = context.params[name]
+        if isinstance(parameter, TyperArgument):
             arguments.append(str(value))
         else:
-            options += _option_words(parameters[name], value)
-    return shlex.join([*launcher, str(context.info_name), *arguments, *options])
+            options += _option_words(parameter, value)
+    command = str(context.info_name)
+    return shlex.join([*launcher, command, *arguments, *options])
 
 
 def refuse_beside_resume(context: typer.Context, *, allowed: Collection[str]) -> None:
@@ -46,13 +52,19 @@ def refuse_beside_resume(context: typer.Context, *, allowed: Collection[str]) ->
         ValueError: one was typed; the message names it.
     """
     for name in typed_parameters(context):
-        if name not in allowed:
-            shown = f"the {name}" if _is_argument(context, name) else f"--{name}"
-            raise ValueError(f"{shown} is decided by the checkpoint that --resume names; leave it out")
+        if name in allowed:
+            continue
+        shown = f"--{name}"
+        if isinstance(_find_parameter(context, name), TyperArgument):
+            shown = f"the {name}"
+        raise ValueError(f"{shown} is decided by the checkpoint that --resume names; leave it out")
 
 
-def _is_argument(context: typer.Context, name: str) -> bool:
-    return any(isinstance(parameter, TyperArgument) for parameter in context.command.params if parameter.name == name)
+def _find_parameter(context: typer.Context, name: str) -> Any:
+    for parameter in context.command.params:
+        if parameter.name == name:
+            return parameter
+    raise KeyError(name)
 
 
 def _option_words(parameter: Any, value: Any) -> list[str]:

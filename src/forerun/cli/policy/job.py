@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,7 @@ def prepare_policy(task_word: str, folder: Path | None, options: PolicyOptions) 
     build_scheduler = words.choose_word(options.scheduler, words.POLICY_SCHEDULERS, "--scheduler")
     words.choose_word(options.mode, words.MODES, "--mode")
     solve_options = read_solve_options(window=options.window, tolerance=options.tolerance, advice="3e-3")
+    solve_options = replace(solve_options, check=options.check)
     policy = _load_policy(task_word, task, folder)
     environment = task.environment()
     _refuse_other_task(task_word, folder, policy, environment)
@@ -183,9 +184,7 @@ def run_ahead(job: PolicyJob, options: PolicyOptions, on_step: StepListener) -> 
         observation=(shape.observed,),
         mode=mode,
         seed=options.seed,
-        window=job.solve_options.settled().window,
-        tolerance=options.tolerance,
-        check=options.check,
+        options=job.solve_options,
     )
 
     def answer(observation: Tensor) -> tuple[Tensor, TickCost]:

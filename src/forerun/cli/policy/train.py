@@ -78,8 +78,8 @@ def train_policy(
 
 
 def _load_demonstrations(task: RobotTask, count: int, seed: int, work: Path) -> Demonstrations:
-    def report(done: int, tried: int) -> None:
+    def report(done: int, attempts: int) -> None:
         if done % REPORTED_DEMONSTRATIONS == 0 or done == count:
-            console.print(f"{task.name}: {done} of {count} demonstrations, {tried} episodes")
+            console.print(f"{task.name}: {done} of {count} demonstrations, {attempts} episodes")
 
     return Demonstrations.load_or_collect(task, count, work, seed=seed, report=report)

@@ -39,11 +39,13 @@ def call_arguments(options: SampleOptions, pipe: Any) -> dict[str, Any]:
     """
     pipeline_name = type(pipe).__name__
     parameters = inspect.signature(pipe.__call__).parameters
-    arguments = [argument for argument in _option_arguments(options, parameters) if argument.value is not None]
-    for argument in arguments:
+    values = {}
+    for argument in _option_arguments(options, parameters):
+        if argument.value is None:
+            continue
         if argument.name not in parameters:
             raise ValueError(f"{pipeline_name} takes no {argument.name}; leave {argument.option} out")
-    values = {argument.name: argument.value for argument in arguments}
+        values[argument.name] = argument.value
     if "prompt" in parameters and "prompt" not in values:
         raise ValueError(
             f"{pipeline_name} draws a prompt, and there is none; type forerun sample --pipeline {options.pipeline} "

@@ -67,7 +67,8 @@ class SampleWatch:
         stride = thinning_stride(len(self._rows), MAX_FRAMES)
         samples = []
         for rounds, row in self._rows[::stride]:
-            samples.append((rounds_before + rounds, row[:, :width].reshape(sample.shape)))
+            foreseen = row[:, :width].reshape(sample.shape)
+            samples.append((rounds_before + rounds, foreseen))
         return samples
 
 
@@ -106,24 +107,25 @@ class LoopReplay(PipelineObserver):
     def begin_loop(self, scheduler: Any) -> None:
         self._steps_left = self._steps
 
-    def record_noising(self, noised: NoisingCall) -> None:
+    def record_noising(self, noising: NoisingCall) -> None:
         pass
 
-    def call_network(self, name: str, network: nn.Module, asked: PendingCall) -> Any:
+    def call_network(self, name: str, network: nn.Module, call: PendingCall) -> Any:
         if not self._steps_left:
-            return asked()
+            return call()
         if network not in self._outputs:
-            self._outputs[network] = asked()
+            self._outputs[network] = call()
         return pytree.tree_map_only(Tensor, torch.clone, self._outputs[network])  # pipelines may change it in place
 
-    def step_scheduler(self, scheduler: Any, asked: PendingCall) -> Any:
+    def step_scheduler(self, scheduler: Any, call: PendingCall) -> Any:
         self._steps_left -= 1
         if self._first_result is None:
-            self._first_result = asked()
+            self._first_result = call()
         result = self._first_result
         if isinstance(result, tuple):
             return (self.sample.to(result[0]), *result[1:])
-        return type(result)(**{**result, "prev_sample": self.sample.to(result.prev_sample)})
+        entries = {**result, "prev_sample": self.sample.to(result.prev_sample)}
+        return type(result)(**entries)
 
 
 def decode_frames(
@@ -136,10 +138,15 @@ def decode_frames(
     replay = LoopReplay(solution.step, solution.state)
     with watch_pipeline(job.pipe, replay):
         repeated = job.draw_images()
-        if not all(torch.equal(*pair) for pair in zip(repeated, pictures, strict=True)):
+        if not _are_equal(repeated, pictures):
             return []
         frames = []
         for rounds, sample in samples:
             replay.sample = sample
             frames.append(PageFrame(rounds, job.draw_images()))
     return frames
+
+
+def _are_equal(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> bool:
+    pairs = zip(ours, theirs, strict=True)
+    return all(torch.equal(our_picture, their_picture) for our_picture, their_picture in pairs)

@@ -96,14 +96,14 @@ class LoopTape(PipelineObserver):
     def begin_loop(self, scheduler: Any) -> None:
         self.steps = 0
 
-    def record_noising(self, noised: NoisingCall) -> None:
+    def record_noising(self, noising: NoisingCall) -> None:
         pass
 
-    def call_network(self, name: str, network: nn.Module, asked: PendingCall) -> Any:
-        return asked()
+    def call_network(self, name: str, network: nn.Module, call: PendingCall) -> Any:
+        return call()
 
-    def step_scheduler(self, scheduler: Any, asked: PendingCall) -> Any:
-        result = asked()
+    def step_scheduler(self, scheduler: Any, call: PendingCall) -> Any:
+        result = call()
         self.steps += 1
         self.sample = result[0] if isinstance(result, tuple) else result.prev_sample
         return result

@@ -23,7 +23,7 @@ time         of the whole call, text to image, after a warm-up
 """
 SLOWER_ADVICE = """\
 A round is one call for many steps, and here such a call costs nearly as much
-as its steps one by one. `forerun info` measures what large batches cost here."""
+as its steps one by one. `forerun info` measures this machine's large batches."""
 AUTO_ADVICE = "`--window auto` measures it on the way, and runs in order where nothing is won."
 
 

@@ -20,7 +20,12 @@ from forerun.cli.text3d import options as own
 from forerun.cli.text3d.options import DEFAULT_PROMPT, Text3dOptions, check_options
 from forerun.engine.options import SolveOptions
 
-BESIDE_RESUME = {"out", "threads", "resume", "compare"}  # parameters of a resumed run; its record has the others
+TEXT3D_RESUME_PARAMETERS = {
+    "out",
+    "threads",
+    "resume",
+    "compare",
+}  # parameters of a resumed run; its record has the others
 CHECKPOINT_NAME = "text3d.checkpoint.safetensors"
 
 
@@ -55,7 +60,7 @@ def text3d(
 def _read_options(context: typer.Context, resume: Path | None) -> Text3dOptions:
     if resume is None:
         return kit.gather_options(Text3dOptions, context.params)
-    refuse_beside_resume(context, allowed=BESIDE_RESUME)
+    refuse_beside_resume(context, allowed=TEXT3D_RESUME_PARAMETERS)
     return Text3dOptions.load(resume)
 
 

@@ -95,12 +95,7 @@ def run_text3d(
         ValueError: the checkpoint is of another loop.
     """
     options.save(checkpoints.path)
-    loop = sculpture.build_loop(
-        method=solve_options.method,
-        window=solve_options.window,
-        tolerance=solve_options.tolerance,
-        progress=progress,
-    )
+    loop = sculpture.build_loop(options=solve_options, progress=progress)
     begin = time.perf_counter()
     try:
         run = loop.run(
