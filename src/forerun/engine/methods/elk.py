@@ -31,7 +31,7 @@ class Elk(Method):
 
     where `x_{i+1} = A_i x_i + q_i` is the plain sweep. The minimum is the mean of a Kalman smoother that observes
     the guess with variance `R = 1 / damping` (Gonzalez et al., arXiv 2407.19115), here as
-    three scans: variances, filter, smoother. A smoothed path is no run of the process, so it serves only as the
+    three scans: variances, filter, smoother. A smoothed path is not a run of the process, so it serves only as the
     guess to evaluate next; what is accepted is a sweep with the slopes bounded as in `Damped(method, bound=1)`.
 
     For processes with `affine`, and slopes that are scalars or diagonals.
