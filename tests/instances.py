@@ -229,7 +229,7 @@ INSTANCES = {
     # windows
     "Full": Full,
     "Sliding": lambda: Sliding(3),
-    "Auto": lambda: Auto(fewest=2),
+    "Auto": lambda: Auto(min_length=2),
     "Within": lambda: Within(Full(), 4),
     "LoopChoice": loop_choice,
     # guesses
