@@ -2,6 +2,7 @@
 # make test     linter, formatter, type checker; then the tests, which run every example
 # make test-lerobot   the adapter of LeRobot with LeRobot's own policy, in an environment of its own
 # make bench    every benchmark; results in benchmarks/results/
+# make studies  every study in full; results, pictures and pages in docs/studies/
 # make docs     the documentation, warnings as errors, in site/
 # make clean    remove what these made; the environment too
 
@@ -18,7 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # mkdocs-material's banner about another project, which is no warning about these pages.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: demo test test-lerobot bench docs clean
+.PHONY: demo test test-lerobot bench studies docs clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed-demo
@@ -37,6 +38,9 @@ test-lerobot: $(VENV)-lerobot/.installed
 bench: $(VENV)/.installed-dev
 	@set -e; for claim in $(filter-out benchmarks/harness.py benchmarks/_%,$(wildcard benchmarks/*.py)); do \
 		echo "$$claim"; $(BIN)/python "$$claim"; done
+
+studies: $(VENV)/.installed-dev
+	$(BIN)/python -m forerun.studies docs/studies
 
 docs: $(VENV)/.installed-docs
 	$(BIN)/mkdocs build --strict

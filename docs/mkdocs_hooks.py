@@ -81,8 +81,15 @@ def on_config(config: Any) -> Any:
     named = set(named_pages(config.nav))
     more = sorted(path.name for path in docs.glob("*.md") if path.name not in named)
     config.nav += [{"More": more}] if more else []
+    config.nav.append({"Studies": study_pages(docs)})
     config.nav.append({"Reference": [f"api/{name}.md" for name, _ in api_pages()]})
     return config
+
+
+def study_pages(docs: Path) -> list[str]:
+    """Return the pages of studies, the gallery first."""
+    pages = sorted(f"studies/{path.name}" for path in docs.glob("studies/*.md"))
+    return sorted(pages, key=lambda page: page != "studies/index.md")
 
 
 def named_pages(nav: Any) -> Iterator[str]:

@@ -13,6 +13,7 @@ from forerun.cli.kit.terminal import console
 from forerun.cli.policy.command import policy
 from forerun.cli.policy.train import train_policy
 from forerun.cli.sample.command import sample
+from forerun.cli.study import study
 from forerun.cli.text3d.command import text3d
 
 app = typer.Typer(
@@ -26,6 +27,7 @@ app.command()(text3d)
 app.command()(digits)
 app.command()(policy)
 app.command("train-policy")(train_policy)
+app.command()(study)
 app.command()(info)
 
 

@@ -1,0 +1,135 @@
+"""A run of a pipeline, counted where its network is called: one ruler for rivals of different kinds.
+
+Rounds are calls of the network; evaluations are steps of one sample with all its guidance branches.
+"""
+
+from __future__ import annotations
+
+import inspect
+import random
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from forerun.diffusion import parallel
+from forerun.engine.solution import Solution
+from forerun.worlds.scenes.captions import draw_scene, write_caption
+from forerun.worlds.scenes.load import load_scenes_pipeline
+
+GUIDANCE_SCALE = 3.0
+
+
+@dataclass(frozen=True)
+class CountedRun:
+    """A run of a pipeline to its latents.
+
+    Attributes:
+        latents: the end of the path.
+        rounds: calls of the network.
+        evaluations: rows of these calls over rows of a step.
+        seconds: of the whole call.
+        solution: what forerun says of it; None where the pipeline ran as it is.
+    """
+
+    latents: Tensor
+    rounds: int
+    evaluations: float
+    seconds: float
+    solution: Solution | None = None
+
+    def largest_deviation(self, truth: CountedRun) -> float:
+        """Return the largest difference of any number of the latents, over the root mean square of the truth."""
+        difference = (self.latents - truth.latents).abs().max()
+        return float(difference / truth.latents.square().mean().sqrt())
+
+    def mean_deviation(self, truth: CountedRun) -> float:
+        """Return the root mean square of the difference over that of the truth, the largest of the batch."""
+        difference = (self.latents - truth.latents).flatten(1).square().mean(1)
+        size = truth.latents.flatten(1).square().mean(1)
+        return float((difference / size).max().sqrt())
+
+
+def build_pipeline(kind: type, scheduler: type, **changes: Any) -> Any:
+    """Return a pipeline of another class, or with another scheduler, around the networks of the shipped one.
+
+    Args:
+        kind: a pipeline class of diffusers.
+        scheduler: a scheduler class of diffusers.
+        changes: to the scheduler's configuration.
+    """
+    shipped = load_scenes_pipeline()
+    components = shipped.components
+    names = inspect.signature(kind).parameters
+    arguments = {name: components[name] for name in names if name in components}
+    pipe = kind(**{**arguments, "requires_safety_checker": False})
+    pipe.scheduler = scheduler.from_config(shipped.scheduler.config, **changes)  # type: ignore[attr-defined]
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def count_run(
+    pipe: Any, prompt: str, seed: int, *, ahead: Mapping[str, Any] | None = None, **keywords: Any
+) -> CountedRun:
+    """Run a pipeline to its latents, from a seed.
+
+    Args:
+        pipe: the pipeline.
+        prompt: one prompt, or as many as there are samples.
+        seed: of its generator.
+        ahead: keywords of `parallel`; None to run the pipeline as it is.
+        keywords: of the pipeline's call.
+    """
+    batch = 1 if isinstance(prompt, str) else len(prompt)
+    keywords = {"guidance_scale": GUIDANCE_SCALE, "output_type": "latent", **keywords}
+    branches = 2 if keywords["guidance_scale"] > 1 else 1
+    keywords["generator"] = torch.Generator().manual_seed(seed)
+    with counted_calls(pipe.unet) as batch_sizes:
+        begin = time.perf_counter()
+        latents, solution = _latents(pipe, prompt, ahead, keywords)
+        seconds = time.perf_counter() - begin
+    return CountedRun(latents, len(batch_sizes), sum(batch_sizes) / branches / batch, seconds, solution)
+
+
+def count_seeds(pipe: Any, count: int, **keywords: Any) -> list[CountedRun]:
+    """Run a pipeline with the seeds 0, 1, ..., each on a random caption of its own, the same at every call.
+
+    Args:
+        pipe: the pipeline.
+        count: of seeds.
+        keywords: of `count_run`.
+    """
+    dice = random.Random(0)
+    prompts = [write_caption(draw_scene(dice), dice) for _ in range(count)]
+    return [count_run(pipe, prompt, seed, **keywords) for seed, prompt in enumerate(prompts)]
+
+
+def _latents(
+    pipe: Any, prompt: str, ahead: Mapping[str, Any] | None, keywords: Mapping[str, Any]
+) -> tuple[Tensor, Solution | None]:
+    if ahead is None:
+        return pipe(prompt, **keywords).images, None
+    with parallel(pipe, **ahead) as run:
+        latents = pipe(prompt, **keywords).images
+    return latents, run.solution
+
+
+@contextmanager
+def counted_calls(network: nn.Module) -> Iterator[list[int]]:
+    """Yield a list that gets the batch size of every call of a network inside of the context."""
+    batch_sizes: list[int] = []
+    forward = network.forward
+
+    def counted_forward(sample: Tensor, *arguments: Any, **keywords: Any) -> Any:
+        batch_sizes.append(len(sample))
+        return forward(sample, *arguments, **keywords)
+
+    network.forward = counted_forward
+    try:
+        yield batch_sizes
+    finally:
+        del network.forward
