@@ -1,4 +1,4 @@
-"""Text ahead of order: the tokens of transformers' own loop, for several families of models."""
+"""Text, several tokens a pass: the tokens of transformers' own loop, for several families of models."""
 
 import pytest
 import torch

@@ -304,9 +304,9 @@ class Keeping(nn.Module):
     ],
 )
 def test_bad_input_is_refused_with_the_line_to_type(cell, h, xs, error, words):
-    with pytest.raises(error) as told:
+    with pytest.raises(error) as caught:
         scan(cell, h, xs)
-    assert words in str(told.value)
+    assert words in str(caught.value)
 
 
 def test_a_jacobian_beyond_memory_names_its_size_and_the_diagonal():

@@ -82,7 +82,7 @@ class LoopChoice(Window):
         width = self.job.start.shape[-1]
         if length < MIN_NEWTON_LENGTH or width > MAX_NEWTON_WIDTH:
             return (
-                f"The plain loop was taken: {length} steps of {width} elements are not worth running ahead; "
+                f"The plain loop was taken: {length} steps of {width} elements gain nothing in parallel; "
                 "method=Newton() tries all the same."
             )
         result = self._try_both()
