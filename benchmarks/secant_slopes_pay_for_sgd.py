@@ -100,10 +100,10 @@ def measured(problem: Problem, rules: list[Rule]) -> str:
                 runs = [one(problem, rule, method, window, value, truth, unit) for value in TOLERANCES]
                 print(rule.name, window, method, [(f"{d:.2g}", r) for d, r in runs], flush=True)
                 found = {f"rounds at {wanted:g}": interpolated(runs, wanted) for wanted in DEVIATIONS}
-                told = {name: "-" if value is None else round(value) for name, value in found.items()}
+                rounded = {name: "-" if value is None else round(value) for name, value in found.items()}
                 at = dict(zip(TOLERANCES, runs, strict=True))[0.03]
                 rows.append({
-                    "optimiser": rule.name, "window": window, "method": type(method).__name__, **told,
+                    "optimiser": rule.name, "window": window, "method": type(method).__name__, **rounded,
                     "rounds at tolerance 0.03": at[1], "deviation there": at[0],
                 })  # fmt: skip
     return table(rows)

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from forerun import Absolute, Sliding
+from forerun import Absolute
 from forerun.optim import Loop, OneByOne, Vmapped, seeded
 
 STEPS = 200
@@ -14,55 +14,61 @@ xs = torch.linspace(-3, 3, 256).unsqueeze(1)
 ys = torch.sin(2 * xs) + 0.1 * torch.randn_like(xs)
 
 
-def network():
-    """Untrained, always the same."""
+def build_network():
+    """Return an untrained network, always the same."""
     torch.manual_seed(1)
     return nn.Sequential(nn.Linear(1, 32), nn.Tanh(), nn.Linear(32, 1))
 
 
-def batch(step):
-    """Drawn with the step's seed: the same whenever this step is evaluated."""
-    chosen = torch.randint(len(xs), (64,))
-    return xs[chosen], ys[chosen]
+def draw_batch(step):
+    """Draw a batch with the step's seed: the same whenever this step is evaluated."""
+    rows = torch.randint(len(xs), (64,))
+    return xs[rows], ys[rows]
 
 
 def loss(model, step, data):
-    """Of the step's batch, at the parameters inside the model that is handed in."""
+    """Return the loss of the step's batch, at the parameters inside the model that is handed in."""
     return functional.mse_loss(model(data[0]), data[1])
 
 
 # the loop that everybody writes
-plain = network()
+plain = build_network()
 optimizer = torch.optim.Adam(plain.parameters(), 3e-3)
 for step in range(STEPS):
     optimizer.zero_grad()
     with seeded(0, step):
-        loss(plain, step, batch(step)).backward()
+        loss(plain, step, draw_batch(step)).backward()
     optimizer.step()
 
 # the same with a tolerance of nothing: the same bits, from fewer rounds
-exact = network()
+exact = build_network()
 loop = Loop(
     exact,
     torch.optim.Adam(exact.parameters(), 3e-3),
     loss,
-    data=batch,
+    data=draw_batch,
     gradients=OneByOne(),
-    window=Sliding(8),
+    window=8,
     tolerance=Absolute(0.0),
 )
 solution = loop.run(STEPS).solution()
 equal = all(torch.equal(a, b) for a, b in zip(plain.parameters(), exact.parameters(), strict=True))
 print(f"{STEPS} steps in {solution.rounds} rounds, equal to the last bit: {equal}")
 
-# ahead, to a share of a step's length, the gradients of a window in one call
-model = network()
-running = Loop(
-    model, torch.optim.Adam(model.parameters(), 3e-3), loss, data=batch, gradients=Vmapped(), window=Sliding(8)
-).run(STEPS)
-for event in running:
+# run ahead, to a share of a step's length, the gradients of a window in one call
+model = build_network()
+loop = Loop(
+    model,
+    torch.optim.Adam(model.parameters(), 3e-3),
+    loss,
+    data=draw_batch,
+    gradients=Vmapped(),
+    window=8,
+)
+run = loop.run(STEPS)
+for event in run:
     if event.step % 50 == 0:
         print(f"step {event.step}: loss {event.loss:.4f} at rate {event.rate}, in round {event.rounds}")
-print(running.solution())
-apart = max(float((a - b).detach().abs().max()) for a, b in zip(plain.parameters(), model.parameters(), strict=True))
-print(f"largest difference of a parameter from the plain loop's: {apart:.1e}")
+print(run.solution())
+largest = max(float((a - b).detach().abs().max()) for a, b in zip(plain.parameters(), model.parameters(), strict=True))
+print(f"largest difference of a parameter from the plain loop's: {largest:.1e}")

@@ -1,4 +1,4 @@
-"""A grid of voxels that doubles on the way, ahead of order, stopped half-way and gone on from a file."""
+"""A grid of voxels that doubles on the way, run ahead of itself, stopped half-way and resumed from a file."""
 
 from pathlib import Path
 
@@ -13,29 +13,29 @@ STEPS, DOUBLE, FILE = 300, {75, 150}, Path("grid.safetensors")
 torch.set_num_threads(1)
 
 
-def wanted(points):
+def density_of_ball(points):
     """A ball with a soft rim, at points `(N, 3)` in [-1, 1]."""
     return torch.sigmoid(10 * (0.6 - points.norm(dim=1)))
 
 
-def points(step):
-    """Where a step looks: drawn with its seed."""
+def draw_points(step):
+    """Draw the points of a step, with its seed."""
     return torch.rand(256, 3) * 2 - 1
 
 
 def loss(grid, step, at):
-    """Between the grid, interpolated, and what is wanted."""
-    seen = grid_sample(grid, at.reshape(1, -1, 1, 1, 3), align_corners=True).reshape(-1)
-    return (seen - wanted(at)).square().mean()
+    """Compare the grid, interpolated, with the ball."""
+    values = grid_sample(grid, at.reshape(1, -1, 1, 1, 3), align_corners=True).reshape(-1)
+    return (values - density_of_ball(at)).square().mean()
 
 
-def double(step, grid, moments):
+def double_grid(step, grid, moments):
     """A finer grid; Adam's moments are carried along by the same function."""
 
-    def finer(each):
-        return interpolate(each, scale_factor=2, mode="trilinear", align_corners=True)
+    def refine(tensor):
+        return interpolate(tensor, scale_factor=2, mode="trilinear", align_corners=True)
 
-    return finer(grid), tree_map(finer, moments)
+    return refine(grid), tree_map(refine, moments)
 
 
 def build():
@@ -45,8 +45,8 @@ def build():
         grid,
         torch.optim.Adam([grid], 0.01),
         loss,
-        data=points,
-        barriers=Barriers(DOUBLE, double),
+        data=draw_points,
+        barriers=Barriers(DOUBLE, double_grid),
         gradients=Vmapped(),
         window=Sliding(8),
     )
@@ -58,7 +58,7 @@ for event in loop.run(STEPS, save=SaveEvery(100, FILE)):
     if event.step % 60 == 0:
         print(f"step {event.step}: loss {event.loss:.4f} on a grid of {grid.shape[-1]}^3, after {event.rounds} rounds")
     if event.step == 199:
-        break  # the grid, Adam and the file stand behind step 199
+        break  # the grid, Adam and the file hold the state after step 199
 print(f"broken off with a grid of {grid.shape[-1]}^3")
 
 grid, loop = build()
