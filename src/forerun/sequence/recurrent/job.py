@@ -16,7 +16,7 @@ from forerun.engine.windows import Full, Sliding, Window
 from forerun.sequence.recurrent.cells import Cell
 from forerun.sequence.recurrent.recurrence import Recurrence, carry_gradient, detach_tree, slice_steps
 
-TOLERANCE_ROUNDINGS = 64  # of the dtype, of states of size one: the default tolerance
+SCAN_TOLERANCE_ROUNDINGS = 64  # of the dtype, of states of size one: the default tolerance
 JACOBIAN_COPIES = 6  # times the Jacobians of a window, that a round of Newton holds at once
 
 
@@ -67,7 +67,7 @@ class RecurrenceJob:
         return SolveOptions(
             method=Newton(),
             window=window,
-            tolerance=TOLERANCE_ROUNDINGS * torch.finfo(self.start.dtype).eps,
+            tolerance=SCAN_TOLERANCE_ROUNDINGS * torch.finfo(self.start.dtype).eps,
         )
 
     def solve_path(self, options: SolveOptions) -> Solution:
