@@ -51,7 +51,11 @@ class Checkpoint:
         encoded = {entry.name: _encode_value(getattr(self, entry.name), tensors) for entry in fields(self)}
         partial = Path(f"{path}.partial")
         partial.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, partial, metadata={METADATA_KEY: json.dumps(encoded)})
+        save_file(
+            tensors,
+            partial,
+            metadata={METADATA_KEY: json.dumps(encoded)},
+        )
         partial.replace(path)
 
     @classmethod
@@ -97,7 +101,11 @@ def _encode_tensor(tensor: Tensor, tensors: dict[str, Tensor]) -> dict[str, Any]
     return {"tensor": name, "device": str(tensor.device)}
 
 
-def _decode_value(entry: dict[str, Any], tensors: Mapping[str, Tensor], device: str | None) -> Any:
+def _decode_value(
+    entry: dict[str, Any],
+    tensors: Mapping[str, Tensor],
+    device: str | None,
+) -> Any:
     """Return the value that `_encode_value` made the entry of."""
     kind, content = next(iter(entry.items()))
     if kind == "tensor":

@@ -55,7 +55,12 @@ class Anderson(Method):
         if records:
             differences = RoundDifferences.from_records(window_state, update.moves, records)
             guesses[:-1] = self._mix_inputs(update, differences)
-        newest = RoundRecord(window_state.start, window_state.inputs, update.moves, guesses)
+        newest = RoundRecord(
+            window_state.start,
+            window_state.inputs,
+            update.moves,
+            guesses,
+        )
         records = (newest, *records)[: self.memory]
         return replace(update, guesses=guesses, memory=(records, update.memory))
 
@@ -142,7 +147,10 @@ class RoundDifferences:
             input_columns.append(torch.where(usable, dU, 0.0))
             move_columns.append(torch.where(usable, dR, 0.0))
             newer_inputs, newer_moves = older.inputs, older.moves
-        return cls(torch.stack(input_columns, -2), torch.stack(move_columns, -2))
+        return cls(
+            torch.stack(input_columns, -2),
+            torch.stack(move_columns, -2),
+        )
 
 
 def _fit_rows(rows: Tensor, offset: int, count: int) -> Tensor:

@@ -66,20 +66,31 @@ def walk_blocks(window_state: WindowState, evaluate: Evaluate, size: int) -> Blo
         inputs[offset::size] = rows
         round_outputs = evaluate(window_state.steps[offset:count:size], rows).unbind()
         for block, (slot, output) in enumerate(zip(slots, round_outputs, strict=True)):
-            state = problem.advance(window_state.start + slot, current_states[block], output)
+            state = problem.advance(
+                window_state.start + slot,
+                current_states[block],
+                output,
+            )
             outputs[slot] = output
             states[slot] = current_states[block] = state
     return BlockWalk(first_slots, old_states, states, inputs, torch.stack(outputs))
 
 
-def join_blocks(window_state: WindowState, walk: BlockWalk, end_states: Sequence[Tree]) -> WindowUpdate:
+def join_blocks(
+    window_state: WindowState,
+    walk: BlockWalk,
+    end_states: Sequence[Tree],
+) -> WindowUpdate:
     """Return the update whose blocks end in `end_states`; a block moved as far as the state that it begins with."""
     problem = window_state.problem
     states = list(walk.states)
     states[-1] = end_states[-1]
     inputs = torch.cat([walk.inputs, problem.observe(end_states[-1]).unsqueeze(0)])
     moves = torch.zeros_like(walk.inputs)
-    for slot, old, new in zip(walk.first_slots[1:], walk.old_states[1:], end_states[:-1], strict=True):
+    old_states = walk.old_states[1:]
+    new_states = end_states[:-1]
+    joints = zip(walk.first_slots[1:], old_states, new_states, strict=True)
+    for slot, old, new in joints:
         states[slot - 1] = new
         inputs[slot] = problem.observe(new)
         moves[slot] = inputs[slot] - walk.inputs[slot]
@@ -109,10 +120,9 @@ def _usable_states(window_state: WindowState) -> Sequence[Tree]:
     the state of another step, with which `advance` must not be called.
     """
     if _state_is_input(window_state):
-        return JoinedStates(
-            [window_state.state],
-            RowStates(window_state.problem.input_layout, window_state.inputs[1:]),
-        )
+        layout = window_state.problem.input_layout
+        guesses = RowStates(layout, window_state.inputs[1:])
+        return JoinedStates([window_state.state], guesses)
     states = window_state.states
     for slot in range(1, len(states)):
         if states[slot] is states[slot - 1]:

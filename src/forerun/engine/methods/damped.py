@@ -53,13 +53,13 @@ def clip_slopes(window_state: WindowState, slopes: Tensor, bound: float) -> Tens
     a, b = affine_factors(window_state, slopes)
     bounds = a.abs().clamp_min(bound)
     if slopes.dim() == window_state.inputs.dim():
-        clipped = (a + b * slopes).clamp(-bounds, bounds) - a
-    else:
-        eye = torch.eye(slopes.shape[-1], dtype=slopes.dtype, device=slopes.device)
-        A = a * eye + b * slopes
-        norms = _bound_norms(A)
-        clipped = torch.where(norms > bounds, A * (bounds / norms), A) - a * eye
-    return torch.where(b == 0, 0.0, clipped / b)
+        A = (a + b * slopes).clamp(-bounds, bounds)
+        return torch.where(b == 0, 0.0, (A - a) / b)
+    eye = torch.eye(slopes.shape[-1], dtype=slopes.dtype, device=slopes.device)
+    A = a * eye + b * slopes
+    norms = _bound_norms(A)
+    A = torch.where(norms > bounds, A * (bounds / norms), A)
+    return torch.where(b == 0, 0.0, (A - a * eye) / b)
 
 
 def affine_factors(window_state: WindowState, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,7 +69,9 @@ def affine_factors(window_state: WindowState, like: Tensor) -> tuple[Tensor, Ten
     if maps is None:
         zeros = like.new_zeros(len(like)).reshape(shape)
         return zeros, torch.ones_like(zeros)
-    return maps.state_factors.reshape(shape), maps.output_factors.reshape(shape)
+    a = maps.state_factors.reshape(shape)
+    b = maps.output_factors.reshape(shape)
+    return a, b
 
 
 def _bound_norms(matrices: Tensor) -> Tensor:

@@ -73,7 +73,12 @@ class Elk(Method):
     def stop(self, start: int, stop: int) -> int:
         return self.method.stop(start, stop)
 
-    def _smooth_path(self, window_state: WindowState, outputs: Tensor, slopes: Tensor | None) -> Tensor:
+    def _smooth_path(
+        self,
+        window_state: WindowState,
+        outputs: Tensor,
+        slopes: Tensor | None,
+    ) -> Tensor:
         """Return the smoother's means `(W + 1, *batch, D)`, the first exact."""
         A, q = self._linearise_sweep(window_state, outputs, slopes)
         R = 1 / self.damping
@@ -92,7 +97,10 @@ class Elk(Method):
         return torch.cat([smoothed, m[-1:]])
 
     def _linearise_sweep(
-        self, window_state: WindowState, outputs: Tensor, slopes: Tensor | None
+        self,
+        window_state: WindowState,
+        outputs: Tensor,
+        slopes: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """Return `A` and `q` of the plain sweep."""
         maps = window_state.problem.affine_maps(window_state.start, len(outputs))

@@ -57,7 +57,12 @@ class Newton(SlopeMethod):
         def evaluate_rows(steps: Tensor, inputs: Tensor) -> Tensor:
             return _join_rows(*differentiate(problem, steps, inputs))
 
-        rows = evaluate(window_state.steps, window_state.inputs, evaluate_rows, cost)
+        rows = evaluate(
+            window_state.steps,
+            window_state.inputs,
+            evaluate_rows,
+            cost,
+        )
         height = rows.shape[-1] // (1 + width)
         outputs = rows[..., :height]
         if height != width:

@@ -60,7 +60,12 @@ class QuasiNewton(SlopeMethod):
         def evaluate_rows(steps: Tensor, inputs: Tensor) -> Tensor:
             return torch.cat(differentiate(problem, steps, inputs), -1)
 
-        rows = evaluate(window_state.steps, window_state.inputs, evaluate_rows, cost)
+        rows = evaluate(
+            window_state.steps,
+            window_state.inputs,
+            evaluate_rows,
+            cost,
+        )
         outputs = rows[..., :-width]
         if outputs.shape[-1] != width:
             return SlopedOutputs(outputs)
@@ -71,7 +76,13 @@ class QuasiNewton(SlopeMethod):
     def _estimate_diagonal(self, problem: Problem, steps: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return outputs and Hutchinson's estimate of the diagonal; zero where outputs are not like inputs."""
         z = torch.stack([self._draw_signs(steps, inputs, probe) for probe in range(self.probes)])
-        outputs, Jz = evaluate_tangents(problem, steps, inputs, directions=z, difference=self.difference)
+        outputs, Jz = evaluate_tangents(
+            problem,
+            steps,
+            inputs,
+            directions=z,
+            difference=self.difference,
+        )
         if Jz.shape != z.shape:
             return outputs, torch.zeros_like(inputs)
         return outputs, (z * Jz).mean(0)

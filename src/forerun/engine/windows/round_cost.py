@@ -41,7 +41,7 @@ class RoundCost:
         """Return the costs in a log of at least one round."""
         timings = _collect_timings(log)
         widths = sorted(timings)
-        medians = [_lower_median([timing.total for timing in timings[width]]) for width in widths]
+        medians = [_median_total(timings[width]) for width in widths]
         # a wider round that took less shows that the narrower one was disturbed, or cold
         seconds = [*accumulate(reversed(medians), min)][::-1]
         counts = [len(timings[width]) for width in widths]
@@ -82,7 +82,8 @@ def sum_losses(log: Sequence[Round], cost: RoundCost) -> float:
     loss = 0.0
     for entry in log[-COST_TAIL_ROUNDS:]:
         if entry.width > 1:
-            loss = max(loss + cost(entry.width) - entry.accepted * cost.single, 0.0)
+            single_steps = entry.accepted * cost.single
+            loss = max(loss + cost(entry.width) - single_steps, 0.0)
     return loss
 
 
@@ -110,13 +111,22 @@ def _single_step_cost(timings: TimingsByWidth, *, max_cost: float) -> float:
     """Return the time of a round of one, with no more beside evaluation than a step adds to a wider round."""
     if 1 not in timings:
         return max_cost / min(timings)
-    evaluating = _lower_median([timing.evaluate + timing.communicate for timing in timings[1]])
+    evaluating = _median_evaluation(timings[1])
     overhead_of_one = _median_overhead(timings[1])
     widest = max(timings)
     overhead_per_step = 0.0
     if widest > 1:
         overhead_per_step = (_median_overhead(timings[widest]) - overhead_of_one) / (widest - 1)
-    return min(evaluating + max(overhead_per_step, MIN_OVERHEAD_SHARE * overhead_of_one), max_cost)
+    overhead = max(overhead_per_step, MIN_OVERHEAD_SHARE * overhead_of_one)
+    return min(evaluating + overhead, max_cost)
+
+
+def _median_total(timings: Sequence[RoundTiming]) -> float:
+    return _lower_median([timing.total for timing in timings])
+
+
+def _median_evaluation(timings: Sequence[RoundTiming]) -> float:
+    return _lower_median([timing.evaluate + timing.communicate for timing in timings])
 
 
 def _median_overhead(timings: Sequence[RoundTiming]) -> float:
