@@ -26,7 +26,7 @@ IN_ORDER = {
     "sd-latent-upscale": "it mixes outputs and samples, with weights by the noise of the step",
 }
 # Pipelines whose networks or guidance change on the way, so that few steps are left to gain anything in.
-PARTLY = ("sd3-skip", "wan-two-experts", "controlnet-ending", "lumina2-truncated", "modular-sdxl-inpaint")
+PARTLY = ("sd3-skip", "wan-two-experts", "controlnet-ending", "lumina2-truncated")
 
 
 @dataclass(frozen=True)

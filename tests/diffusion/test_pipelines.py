@@ -147,6 +147,18 @@ def test_guidance_that_ends_half_way(sd: diffusers.StableDiffusionPipeline) -> N
     assert run.solution.rounds < LONG
 
 
+@pytest.mark.parametrize("name, first", [("sd-inpaint-9", 1), ("sd-inpaint", 3), ("modular-sdxl-inpaint", 3)])
+def test_noise_that_is_added_between_two_steps_is_noticed(name: str, first: int) -> None:
+    """Nine channels carry the picture to the network; with four it is blended in, as two more steps must confirm."""
+    entry = ZOO[name]
+    own = entry.run(steps=STEPS)
+    with parallel(entry.build(), window=forerun.Full(), tolerance=1e-5) as run:
+        ahead = entry.run(steps=STEPS)
+    assert torch.allclose(own, ahead, atol=1e-3)
+    assert run.solution.log[0].start == first
+    assert run.solution.rounds < run.solution.length
+
+
 def test_few_steps_that_are_left_are_not_solved_again(sd: diffusers.StableDiffusionPipeline) -> None:
     def shift(pipe: object, step: int, t: object, given: dict) -> dict:
         return {"latents": given["latents"] + 0.5} if step == 7 else {}

@@ -1,1 +1,1 @@
-"""Any diffusers pipeline, unmodified, ahead of order."""
+"""Any diffusers pipeline, unmodified: its steps traced, solved in parallel, and walked by the pipeline itself."""

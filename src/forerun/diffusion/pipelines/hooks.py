@@ -21,6 +21,7 @@ from forerun.diffusion.schedulers.quirks import (
     NOISE_METHODS,
     ORIGINAL_CLASS,
     has_loop,
+    is_watched,
 )
 
 ABSENT = object()
@@ -87,7 +88,7 @@ def _check_components(pipe: Any, scheduler: Any, networks: dict[str, nn.Module])
         )
     if not networks:
         raise TypeError(f"{name} has no network among its components; load them first")
-    if hasattr(type(scheduler), ORIGINAL_CLASS):
+    if is_watched(scheduler):
         raise RuntimeError("this pipeline runs in parallel already; leave the other parallel(pipe) first")
 
 

@@ -65,15 +65,15 @@ class SchedulerSnapshot:
 
     def _place_of(self, timestep: float, timesteps: Sequence[Any]) -> int:
         """Return the place of this step among the timesteps: by the scheduler's index, else by value."""
-        times = [float(time) for time in timesteps]
-        for fact in (STEP_INDEX, BEGIN_INDEX):
-            index = fact.read(self.scheduler)
-            if index is None:
-                continue
-            if int(index) < len(times) and times[int(index)] == timestep:
-                return int(index)
-            break
-        return times.index(timestep) if timestep in times else len(times)
+        index = STEP_INDEX.read(self.scheduler)
+        if index is None:
+            index = BEGIN_INDEX.read(self.scheduler)
+        if index is not None and int(index) < len(timesteps) and float(timesteps[int(index)]) == timestep:
+            return int(index)
+        for place, time in enumerate(timesteps):
+            if float(time) == timestep:
+                return place
+        return len(timesteps)
 
     def step_options(
         self,

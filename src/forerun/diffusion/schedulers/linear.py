@@ -3,7 +3,7 @@
 Most schedulers are linear in the sample, their history and the model output, the same for every element. So each
 step is a small matrix, read off by stepping the unmodified scheduler with the basis vectors: a sample whose
 channels are the unit vectors comes back as the matrix's rows. What is not linear (clipping, thresholding) shows on
-a vector between them, and is stepped instead.
+a mixture of them, and is stepped instead.
 """
 
 from __future__ import annotations

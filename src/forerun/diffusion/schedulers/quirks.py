@@ -164,6 +164,11 @@ def scheduler_class(scheduler: Any) -> Any:
     return getattr(kind, ORIGINAL_CLASS, kind)
 
 
+def is_watched(scheduler: Any) -> bool:
+    """Return whether the calls of a scheduler go to an observer."""
+    return hasattr(type(scheduler), ORIGINAL_CLASS)
+
+
 def has_loop(scheduler: Any) -> bool:
     """Return whether a scheduler has a step; score-based ones have a predictor and a corrector instead."""
     return callable(getattr(scheduler, "step", None))
