@@ -15,6 +15,7 @@ from forerun.engine.methods import Method, Secant
 from forerun.engine.progress import Progress, Silent
 from forerun.engine.tolerance import Absolute, Tolerance
 from forerun.engine.windows import Auto, Sliding, Window
+from forerun.engine.witness import Witness
 
 Callback = Callable[[RoundEvent], Any]
 
@@ -40,6 +41,8 @@ OPTION_KINDS: Mapping[str, OptionKind] = {
     "guess": OptionKind((Guess,), "a Guess", "forerun.Hold()"),
     "backend": OptionKind((Backend,), "a Backend", "forerun.Local()"),
     "progress": OptionKind((Progress,), "a Progress", "forerun.Bar()"),
+    "witness": OptionKind((bool, Witness), "a Witness or a bool", "True"),
+    "strict": OptionKind((bool,), "a bool", "True"),
 }
 
 
@@ -58,6 +61,8 @@ class SolveKeywords(TypedDict, total=False):
     backend: Backend
     progress: Progress
     callback: Callback
+    witness: Witness | bool
+    strict: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +83,10 @@ class SolveOptions:
         backend: where rounds are evaluated.
         progress: what is shown meanwhile.
         callback: called with a `RoundEvent` after every round; a true answer stops the run.
+        witness: call the user's own object, as the user would, on the first step, some drawn at random, and the last,
+            and hold what it gives against the replica. `Witness` has the settings; False leaves it out, which the
+            solution says.
+        strict: raise where the replica cannot stand for the user's own object, instead of a warning and the plain loop.
 
     Raises:
         TypeError: an option is of the wrong kind, or unknown.
@@ -91,6 +100,8 @@ class SolveOptions:
     backend: Backend | None = None
     progress: Progress | None = None
     callback: Callback | None = None
+    witness: Witness | bool | None = None
+    strict: bool | None = None
 
     def __post_init__(self) -> None:
         for name, kind in OPTION_KINDS.items():
@@ -138,6 +149,8 @@ class SolveOptions:
             backend=self.backend or Local(),
             progress=self.progress or Silent(),
             callback=self.callback or ignore_event,
+            witness=_settle_witness(self.witness),
+            strict=bool(self.strict),
         )
 
 
@@ -156,6 +169,8 @@ class SolveSettings:
     backend: Backend
     progress: Progress
     callback: Callback
+    witness: Witness | None
+    strict: bool
 
 
 def _settle_window(window: Window | int | None) -> Window:
@@ -172,6 +187,14 @@ def _settle_tolerance(value: Tolerance | float | None, unit: Callable[[float], T
     if isinstance(value, Tolerance):
         return value
     return unit(value)
+
+
+def _settle_witness(witness: Witness | bool | None) -> Witness | None:
+    if witness is None or witness is True:
+        return Witness()
+    if witness is False:
+        return None
+    return witness
 
 
 def _settle_check(check: Check | bool | None) -> Check | None:

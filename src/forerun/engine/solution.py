@@ -79,6 +79,7 @@ class Solution:
         seconds: where the time went.
         notes: what the run decided on its way, such as why the window declined; sentences.
         states: `x_0 .. x_step` where `path=True` asked for them, else None; unpacked when they are asked for.
+        witnessed: steps on which the user's own object was called, and gave what the replica gave.
     """
 
     state: Tree
@@ -90,6 +91,7 @@ class Solution:
     seconds: RunTiming
     notes: Sequence[str] = ()
     states: Sequence[Tree] | None = field(default=None)
+    witnessed: int = 0
 
     @property
     def value(self) -> Any:
@@ -153,9 +155,15 @@ class Solution:
             f"{times.total:.3g} s: evaluate {times.evaluate:.3g}, advance {times.advance:.3g}, "
             f"communicate {times.communicate:.3g}, overhead {times.overhead:.3g}",
             self.status.value,
+            *self._describe_witness(),
             *self.notes,
         ]
         return "\n".join(lines)
+
+    def _describe_witness(self) -> list[str]:
+        if not self.witnessed:
+            return []
+        return [f"Your own step was called on {self.witnessed} steps, and agreed."]
 
     def _describe_deviation(self) -> str:
         estimate = self.deviation_estimate

@@ -22,7 +22,6 @@ from forerun.engine.options import SolveKeywords, SolveOptions
 def parallel(
     pipe: Any,
     *,
-    strict: bool = False,
     options: SolveOptions | None = None,
     **keywords: Unpack[SolveKeywords],
 ) -> Iterator[PipelineRun]:
@@ -37,7 +36,6 @@ def parallel(
 
     Args:
         pipe: a pipeline of diffusers, modular or not, with a scheduler and a network among its components.
-        strict: raise where something is not understood, rather than go on in order.
         options: how to solve, as one object. A plain number as tolerance is the root mean square by which a sample may
             be off, in units of the standard deviation of the samples of its step; by default 1e-3, or four roundings
             of the samples' dtype where that is more (bfloat16: 0.031). A `Tolerance` is in the units of the samples.
@@ -52,6 +50,6 @@ def parallel(
         TypeError: the pipeline has no scheduler with a step, or no network; or an option is of the wrong kind.
         RuntimeError: another `parallel` watches it already.
     """
-    run = PipelineRun(pipe, SolveOptions.gather(options, keywords), strict=strict)
+    run = PipelineRun(pipe, SolveOptions.gather(options, keywords))
     with watch_pipeline(pipe, run):
         yield run

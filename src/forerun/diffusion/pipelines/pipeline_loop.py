@@ -50,14 +50,12 @@ class PipelineLoop:
     Args:
         pipe: the pipeline.
         options: how to solve.
-        strict: raise where something is not understood.
     """
 
-    def __init__(self, pipe: Any, options: SolveOptions, *, strict: bool) -> None:
+    def __init__(self, pipe: Any, options: SolveOptions) -> None:
         self._pipe = pipe
         self._options = options
         self._window = options.settled().window
-        self._strict = strict
         self._ledger = LoopLedger()
         self._calls: list[NetworkCall] = []  # of this step
         self._is_listening = True  # until the path is walked to its end
@@ -226,7 +224,7 @@ class PipelineLoop:
 
     def _give_up_after(self, error: Exception, step: int) -> None:
         """Go on in order after an error, or raise it where that is asked for."""
-        if self._strict:
+        if self._options.strict:
             raise error
         reason = str(error)
         if not isinstance(error, NotUnderstood):

@@ -17,16 +17,9 @@ from forerun.engine.solution import Solution
 class PipelineRun(PipelineObserver):
     """What `parallel` yields: the runs of a pipeline inside of it."""
 
-    def __init__(
-        self,
-        pipe: Any,
-        options: SolveOptions,
-        *,
-        strict: bool,
-    ) -> None:
+    def __init__(self, pipe: Any, options: SolveOptions) -> None:
         self._pipe = pipe
         self._options = options
-        self._strict = strict
         self._finished: list[Solution] = []
         self._loop = self._open_loop()
 
@@ -61,4 +54,4 @@ class PipelineRun(PipelineObserver):
         return self._loop.step_scheduler(scheduler, call)
 
     def _open_loop(self) -> PipelineLoop:
-        return PipelineLoop(self._pipe, self._options, strict=self._strict)
+        return PipelineLoop(self._pipe, self._options)
