@@ -68,12 +68,22 @@ def word_tokenizer(words: Iterable[str], letters: str, length: int) -> CLIPToken
 
 def tokenize_texts(texts: Sequence[str], tokenizer: CLIPTokenizer) -> Tensor:
     """Return the tokens of texts, padded to the model's length, int64 `(N, length)`; just as pipelines do it."""
-    batch = tokenizer(list(texts), padding="max_length", truncation=True, return_tensors="pt")
+    batch = tokenizer(
+        list(texts),
+        padding="max_length",
+        truncation=True,
+        return_tensors="pt",
+    )
     tokens: Tensor = batch.input_ids
     return tokens
 
 
-def causal_encoder(tokenizer: CLIPTokenizer, width: int, *, layers: int) -> CLIPTextModel:
+def causal_encoder(
+    tokenizer: CLIPTokenizer,
+    width: int,
+    *,
+    layers: int,
+) -> CLIPTextModel:
     """Return an untrained causal transformer of four heads that reads what a tokenizer gives."""
     return CLIPTextModel(
         CLIPTextConfig(

@@ -143,7 +143,12 @@ class _Stateful(Protocol):
 class _TrainingRun(Generic[Network]):
     """What moves in a run: the network, its average, the optimiser, and the generator where there is one."""
 
-    def __init__(self, network: Network, stage: TrainingStage, generator: torch.Generator | None) -> None:
+    def __init__(
+        self,
+        network: Network,
+        stage: TrainingStage,
+        generator: torch.Generator | None,
+    ) -> None:
         self.network = network
         self.stage = stage
         self.average = network

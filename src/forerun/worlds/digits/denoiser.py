@@ -32,7 +32,13 @@ class ExactDenoiser(nn.Module):
 
     data: Tensor
 
-    def __init__(self, data: Tensor, schedule: Schedule | None = None, *, chunk: int = 4096) -> None:
+    def __init__(
+        self,
+        data: Tensor,
+        schedule: Schedule | None = None,
+        *,
+        chunk: int = 4096,
+    ) -> None:
         super().__init__()
         self.register_buffer("data", data.flatten(1))
         self.schedule = schedule or Schedule.linear()
@@ -67,7 +73,12 @@ class DigitsDenoiser(nn.Module):
         embedding: width of the timestep's embedding; even.
     """
 
-    def __init__(self, width: int = 192, blocks: int = 3, embedding: int = 32) -> None:
+    def __init__(
+        self,
+        width: int = 192,
+        blocks: int = 3,
+        embedding: int = 32,
+    ) -> None:
         super().__init__()
         self.config = {"width": width, "blocks": blocks, "embedding": embedding}
         self.schedule = Schedule.linear()

@@ -68,7 +68,13 @@ def train_image_network(
         rows = torch.randint(len(levels), (IMAGE_BATCH,), generator=generator)
         return mean_bits(network, levels[rows])
 
-    return train_network(network, batch_loss, image_stage(name, steps), work, generator=generator)
+    return train_network(
+        network,
+        batch_loss,
+        image_stage(name, steps),
+        work,
+        generator=generator,
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -108,7 +114,12 @@ def _parse_options(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("network", choices=sorted(IMAGE_NETWORKS))
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, required=True, help="folder for the weights and the JSON beside them")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="folder for the weights and the JSON beside them",
+    )
     parser.add_argument("--work", type=Path, help="folder for the unfinished run: the same line goes on")
     return parser.parse_args(words)
 

@@ -18,7 +18,11 @@ from forerun.worlds.weights import command_line, dated_versions, save_weights, w
 DENOISER_BATCH = 256
 
 
-def velocity_loss(network: DigitsDenoiser, clean: Tensor, generator: torch.Generator) -> Tensor:
+def velocity_loss(
+    network: DigitsDenoiser,
+    clean: Tensor,
+    generator: torch.Generator,
+) -> Tensor:
     """Return the mean square error of the velocity at random timesteps (Salimans and Ho 2022).
 
     Args:
@@ -50,7 +54,13 @@ def denoiser_stage(steps: int) -> TrainingStage:
     )
 
 
-def train_denoiser(data: Tensor, *, steps: int, seed: int, work: Path | None = None) -> TrainingResult[DigitsDenoiser]:
+def train_denoiser(
+    data: Tensor,
+    *,
+    steps: int,
+    seed: int,
+    work: Path | None = None,
+) -> TrainingResult[DigitsDenoiser]:
     """Train a denoiser of images `(N, 64)` and return its average over the last steps.
 
     Args:
@@ -67,7 +77,13 @@ def train_denoiser(data: Tensor, *, steps: int, seed: int, work: Path | None = N
         rows = torch.randint(len(data), (DENOISER_BATCH,), generator=generator)
         return velocity_loss(network, data[rows], generator)
 
-    return train_network(network, batch_loss, denoiser_stage(steps), work, generator=generator)
+    return train_network(
+        network,
+        batch_loss,
+        denoiser_stage(steps),
+        work,
+        generator=generator,
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -75,7 +91,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     options = _parse_options(words)
     torch.set_num_threads(1)
-    result = train_denoiser(load_digits(), steps=options.steps, seed=options.seed, work=options.work)
+    result = train_denoiser(
+        load_digits(),
+        steps=options.steps,
+        seed=options.seed,
+        work=options.work,
+    )
     save_weights(result.network, options.out / "digits.safetensors")
     facts = {
         "config": result.network.config,
@@ -94,7 +115,12 @@ def _parse_options(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train the digits' denoiser that ships with forerun.")
     parser.add_argument("--steps", type=int, default=45000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, required=True, help="folder for digits.safetensors and digits.json")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="folder for digits.safetensors and digits.json",
+    )
     parser.add_argument("--work", type=Path, help="folder for the unfinished run: the same line goes on")
     return parser.parse_args(words)
 

@@ -89,7 +89,12 @@ class Demonstrations:
         file = folder / f"{task.name}-{count}-seed-{seed}.safetensors"
         if not file.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            collected = Demonstrations.collect(task, count, seed=seed, report=report)
+            collected = Demonstrations.collect(
+                task,
+                count,
+                seed=seed,
+                report=report,
+            )
             unfinished = file.with_suffix(".tmp")
             save_file({"observations": collected.observations, "chunks": collected.chunks}, unfinished)
             os.replace(unfinished, file)
@@ -104,7 +109,11 @@ class _Demonstration:
     actions: Tensor
 
 
-def _demonstrate(environment: Environment, task: RobotTask, seed: int) -> _Demonstration | None:
+def _demonstrate(
+    environment: Environment,
+    task: RobotTask,
+    seed: int,
+) -> _Demonstration | None:
     """Let the expert do one disturbed episode; return None where it failed."""
     random = np.random.default_rng(seed)
     act = task.expert.begin_episode(random)

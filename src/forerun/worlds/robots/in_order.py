@@ -16,7 +16,7 @@ from forerun.policy.plan import PolicyDenoiser, TickPlan
 
 @final
 class InOrderSampler:
-    """Chunks of actions, one step of the scheduler after another, without anything between.
+    """Samples chunks of actions, one step of the scheduler after another, without anything between.
 
         x_{i+1} = a_i x_i + b_i o_i + sigma_i z_i,    o_i the denoised chunk
 
@@ -53,29 +53,34 @@ class InOrderSampler:
         if self.plan.factors is None:
             raise ValueError(f"the steps of {type(scheduler).__name__} are not affine; use DDPMScheduler")
         self._denoiser = denoiser
-        self._noises = TickNoise(seed, 1 + self.plan.length if self.plan.adds_noise else 1, like)
+        noise_rows = 1
+        if self.plan.adds_noise:
+            noise_rows += self.plan.length
+        self._noises = TickNoise(seed, noise_rows, like)
         self._steps = [torch.tensor([step]) for step in range(self.plan.length)]
-        self._maps = list(
-            zip(*(each.flatten().tolist() for each in (*self.plan.factors, self.plan.sigma)), strict=True)
-        )
+        columns = [column.flatten().tolist() for column in (*self.plan.factors, self.plan.sigma)]
+        self._maps = list(zip(*columns, strict=True))
         self.milliseconds = 0.0
 
     @torch.no_grad()
     def act(self, observation: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Chunks `(B, H, A)` for observations `(B, *obs)`.
+        """Return chunks `(B, H, A)` for observations `(B, *obs)`.
 
         Args:
-            observation: what is seen.
+            observation: of every environment.
             noise: of a tick, as `Sampler.noise` has it; fresh unless given.
         """
-        begun = time.perf_counter()
-        noise, plan = self._noises.draw_fresh() if noise is None else noise, self.plan
-        sample, times = plan.first_sigma * noise[0], plan.timesteps.expand(len(observation), -1)
+        start = time.perf_counter()
+        plan = self.plan
+        if noise is None:
+            noise = self._noises.draw_fresh()
+        sample = plan.first_sigma * noise[0]
+        timesteps = plan.timesteps.expand(len(observation), -1)
         for step, (a, b, sigma) in enumerate(self._maps):
-            predicted = self._denoiser(sample, times[:, step], observation)
+            predicted = self._denoiser(sample, timesteps[:, step], observation)
             output = plan.to_outputs(self._steps[step], sample[None], predicted[None])[0]
             sample = a * sample + b * output
             if sigma:
                 sample = sample + sigma * noise[1 + step]
-        self.milliseconds = 1000 * (time.perf_counter() - begun)
+        self.milliseconds = 1000 * (time.perf_counter() - start)
         return sample

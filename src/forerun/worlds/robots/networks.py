@@ -43,7 +43,12 @@ class ChunkPerceptron(nn.Module):
         blocks: number of residual blocks.
     """
 
-    def __init__(self, shape: ChunkShape, width: int, blocks: int) -> None:
+    def __init__(
+        self,
+        shape: ChunkShape,
+        width: int,
+        blocks: int,
+    ) -> None:
         super().__init__()
         numbers = shape.horizon * shape.action
         self.width = width
@@ -56,7 +61,12 @@ class ChunkPerceptron(nn.Module):
         self.second = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
         self.outward = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, numbers))
 
-    def forward(self, actions: Tensor, t: Tensor, observation: Tensor) -> Tensor:
+    def forward(
+        self,
+        actions: Tensor,
+        t: Tensor,
+        observation: Tensor,
+    ) -> Tensor:
         """Predict from noisy chunks `(B, horizon, action)`, timesteps `(B,)` and observations `(B, observed)`."""
         modulation = self.modulation(self.condition(t, observation)).split(self.width, -1)
         hidden = self.inward(torch.cat([actions.flatten(1), observation], -1))
@@ -88,7 +98,12 @@ class ChunkUNet(nn.Module):
         self.up = _ConvolutionPair(2 * width, width)
         self.outward = nn.Conv1d(width, shape.action, 1)
 
-    def forward(self, actions: Tensor, t: Tensor, observation: Tensor) -> Tensor:
+    def forward(
+        self,
+        actions: Tensor,
+        t: Tensor,
+        observation: Tensor,
+    ) -> Tensor:
         """Predict from noisy chunks `(B, horizon, action)`, timesteps `(B,)` and observations `(B, observed)`."""
         condition = self.condition(t, observation)
         full = self.down(self.inward(actions.mT), condition)

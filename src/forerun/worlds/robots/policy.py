@@ -44,7 +44,13 @@ class ChunkPolicy(nn.Module):
     low: Tensor
     high: Tensor
 
-    def __init__(self, network: nn.Module, shape: ChunkShape, config: dict[str, Any], scheduler: Any) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        shape: ChunkShape,
+        config: dict[str, Any],
+        scheduler: Any,
+    ) -> None:
         super().__init__()
         self.network = network
         self.shape = shape
@@ -55,7 +61,12 @@ class ChunkPolicy(nn.Module):
         self.register_buffer("low", -torch.ones(shape.action))
         self.register_buffer("high", torch.ones(shape.action))
 
-    def forward(self, actions: Tensor, t: Tensor, observation: Tensor) -> Tensor:
+    def forward(
+        self,
+        actions: Tensor,
+        t: Tensor,
+        observation: Tensor,
+    ) -> Tensor:
         predicted: Tensor = self.network(actions, t, (observation - self.mean) / self.deviation)
         return predicted
 
@@ -75,7 +86,12 @@ class ChunkPolicy(nn.Module):
             chunks = torch.cat([chunks[..., :-1], gripper], -1)
         return self.low + (chunks + 1) / 2 * (self.high - self.low)
 
-    def measure_ranges(self, demonstrations: Demonstrations, *, gripper: float = 1.0) -> None:
+    def measure_ranges(
+        self,
+        demonstrations: Demonstrations,
+        *,
+        gripper: float = 1.0,
+    ) -> None:
         """Take the ranges from demonstrations.
 
         Args:

@@ -84,7 +84,12 @@ class PushExpert(Expert):
         return act
 
 
-def _plan_places(simulation: PushSimulation, disc: Array, pose: Array, random: np.random.Generator) -> list[Array]:
+def _plan_places(
+    simulation: PushSimulation,
+    disc: Array,
+    pose: Array,
+    random: np.random.Generator,
+) -> list[Array]:
     """Return where the disc shall be in the coming steps: to the best push and through it; still, where none helps."""
     push = _choose_push(simulation, disc, pose, random)
     if push is None:
@@ -141,7 +146,12 @@ def _plan_cost(plan: PushPlan) -> float:
     return plan.cost
 
 
-def _try_push(simulation: PushSimulation, start: Array, direction: Array, pose: Array) -> tuple[float, int]:
+def _try_push(
+    simulation: PushSimulation,
+    start: Array,
+    direction: Array,
+    pose: Array,
+) -> tuple[float, int]:
     """Return the least distance in the course of a long push, and the steps to it.
 
     The push ends where it makes things worse.
@@ -149,12 +159,14 @@ def _try_push(simulation: PushSimulation, start: Array, direction: Array, pose: 
     steps = range(1, MAX_PUSH_STEPS + 1)
     places = [start + direction * PUSH_STEP * step for step in steps]
     places_inside = [place for place in places if _is_inside(place)]
-    least, least_step = math.inf, 0
+    smallest = math.inf
+    smallest_step = 0
     before = corner_distance(pose)
     useless = 0
     for step, distance in enumerate(simulation.follow(start, pose, places_inside), 1):
-        if distance < least:
-            least, least_step = distance, step
+        if distance < smallest:
+            smallest = distance
+            smallest_step = step
         if step > 3 and distance > before - LEAST_HELP:
             useless += 1
         else:
@@ -162,7 +174,7 @@ def _try_push(simulation: PushSimulation, start: Array, direction: Array, pose: 
         before = distance
         if useless == PATIENCE:
             break
-    return least, least_step
+    return smallest, smallest_step
 
 
 def _is_inside(place: Array) -> bool:

@@ -49,7 +49,12 @@ def distance_between(start: Array, end: Array) -> float:
     return float(np.linalg.norm(end - start))
 
 
-def plan_route(disc: Array, start: Array, pose: Array, normal: Array) -> list[Array]:
+def plan_route(
+    disc: Array,
+    start: Array,
+    pose: Array,
+    normal: Array,
+) -> list[Array]:
     """Return a route to the beginning of a push without touching the block: straight, or round it on a circle.
 
     Args:

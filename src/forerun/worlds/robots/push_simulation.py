@@ -28,7 +28,12 @@ class PushSimulation:
         self._arena: Any = make_arena()
         self._arena.reset(seed=0)
 
-    def follow(self, start: Array, pose: Array, places: Sequence[Array]) -> Iterator[float]:
+    def follow(
+        self,
+        start: Array,
+        pose: Array,
+        places: Sequence[Array],
+    ) -> Iterator[float]:
         """Yield how far the block is from its place, step by step, while the disc goes from place to place.
 
         Args:

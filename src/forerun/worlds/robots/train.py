@@ -65,7 +65,12 @@ class PolicyTraining:
     horizon: int = 1000
 
 
-def fit_policy(task: RobotTask, demonstrations: Demonstrations, training: PolicyTraining, work: Path) -> ChunkPolicy:
+def fit_policy(
+    task: RobotTask,
+    demonstrations: Demonstrations,
+    training: PolicyTraining,
+    work: Path,
+) -> ChunkPolicy:
     """Return the averaged policy after all steps.
 
     Args:
@@ -88,7 +93,13 @@ def fit_policy(task: RobotTask, demonstrations: Demonstrations, training: Policy
         save_every=interval,
         report_every=interval,
     )
-    return train_network(policy, batch_loss, stage, work, seed=training.seed).network
+    return train_network(
+        policy,
+        batch_loss,
+        stage,
+        work,
+        seed=training.seed,
+    ).network
 
 
 def run_name(task: RobotTask, training: PolicyTraining) -> str:
@@ -106,7 +117,11 @@ def run_name(task: RobotTask, training: PolicyTraining) -> str:
     return "-".join(map(str, parts))
 
 
-def training_facts(task: RobotTask, training: PolicyTraining, work: Path) -> dict[str, Any]:
+def training_facts(
+    task: RobotTask,
+    training: PolicyTraining,
+    work: Path,
+) -> dict[str, Any]:
     """Return the facts of a finished run, for the file beside the weights."""
     record = read_records(work)[run_name(task, training)]
     return {
@@ -120,7 +135,11 @@ def training_facts(task: RobotTask, training: PolicyTraining, work: Path) -> dic
     }
 
 
-def chunk_loss(policy: ChunkPolicy, demonstrations: Demonstrations, batch: int) -> Tensor:
+def chunk_loss(
+    policy: ChunkPolicy,
+    demonstrations: Demonstrations,
+    batch: int,
+) -> Tensor:
     """Return the mean square error of the prediction at random timesteps (Ho et al. 2020, equation 14)."""
     rows = torch.randint(len(demonstrations.chunks), (batch,))
     clean = policy.encode_actions(demonstrations.chunks[rows])
@@ -134,7 +153,10 @@ def chunk_loss(policy: ChunkPolicy, demonstrations: Demonstrations, batch: int) 
     return nn.functional.mse_loss(predicted, target)
 
 
-def _untrained_policy(demonstrations: Demonstrations, training: PolicyTraining) -> ChunkPolicy:
+def _untrained_policy(
+    demonstrations: Demonstrations,
+    training: PolicyTraining,
+) -> ChunkPolicy:
     from diffusers import DDPMScheduler
 
     torch.manual_seed(training.seed)

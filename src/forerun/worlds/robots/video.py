@@ -75,7 +75,13 @@ class VideoRecorder:
 
         first, *others = [Image.fromarray(frame) for frame in self.frames]
         milliseconds = 1000 / self._frame_rate
-        first.save(path, save_all=True, append_images=others, duration=milliseconds, loop=0)
+        first.save(
+            path,
+            save_all=True,
+            append_images=others,
+            duration=milliseconds,
+            loop=0,
+        )
 
     def _save_mp4(self, path: Path) -> None:
         import imageio_ffmpeg

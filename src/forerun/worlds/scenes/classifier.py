@@ -53,7 +53,10 @@ class SceneClassifier(nn.Module):
         return [_scene_from_labels(labels) for labels in torch.stack(columns, 1).tolist()]
 
 
-def measure_agreement(expected: Sequence[Scene], recognised: Sequence[Scene]) -> dict[str, float]:
+def measure_agreement(
+    expected: Sequence[Scene],
+    recognised: Sequence[Scene],
+) -> dict[str, float]:
     """Return the shares of right answers.
 
     An object counts at its place, so a swapped pair has wrong colours.
@@ -68,16 +71,16 @@ def measure_agreement(expected: Sequence[Scene], recognised: Sequence[Scene]) ->
     """
     scenes: list[tuple[Scene, Scene]] = []
     objects: list[tuple[SceneObject, SceneObject]] = []
-    for wanted, read in zip(expected, recognised, strict=True):
-        ordered = _best_order(wanted, read)
-        scenes.append((wanted, ordered))
-        objects.extend(_pair_objects(wanted, ordered))
+    for truth, answer in zip(expected, recognised, strict=True):
+        ordered = _best_order(truth, answer)
+        scenes.append((truth, ordered))
+        objects.extend(_pair_objects(truth, ordered))
     return {
-        "layout": _share([wanted.layout == read.layout for wanted, read in scenes]),
-        "colour": _share([wanted.colour == read.colour for wanted, read in objects]),
-        "shape": _share([wanted.shape == read.shape for wanted, read in objects]),
-        "size": _share([wanted.size == read.size for wanted, read in objects]),
-        "all": _share([_match_but_size(wanted, read) for wanted, read in scenes]),
+        "layout": _share([truth.layout == answer.layout for truth, answer in scenes]),
+        "colour": _share([truth.colour == answer.colour for truth, answer in objects]),
+        "shape": _share([truth.shape == answer.shape for truth, answer in objects]),
+        "size": _share([truth.size == answer.size for truth, answer in objects]),
+        "all": _share([_match_but_size(truth, answer) for truth, answer in scenes]),
     }
 
 
@@ -108,7 +111,10 @@ def _share(answers: Sequence[bool]) -> float:
     return sum(answers) / len(answers)
 
 
-def _pair_objects(expected: Scene, recognised: Scene) -> list[tuple[SceneObject, SceneObject]]:
+def _pair_objects(
+    expected: Scene,
+    recognised: Scene,
+) -> list[tuple[SceneObject, SceneObject]]:
     """Return objects at the same place; one that was not drawn is paired with one that matches nothing."""
     read_objects = [*recognised.objects, MISSING_OBJECT]
     return list(zip(expected.objects, read_objects[: len(expected.objects)], strict=True))
@@ -118,7 +124,7 @@ def _match_but_size(expected: Scene, recognised: Scene) -> bool:
     if expected.layout != recognised.layout:
         return False
     pairs = zip(expected.objects, recognised.objects, strict=True)
-    return all(wanted.colour == read.colour and wanted.shape == read.shape for wanted, read in pairs)
+    return all(truth.colour == answer.colour and truth.shape == answer.shape for truth, answer in pairs)
 
 
 def _best_order(expected: Scene, recognised: Scene) -> Scene:
@@ -131,4 +137,4 @@ def _best_order(expected: Scene, recognised: Scene) -> Scene:
 
 def _count_matches(expected: Scene, recognised: Scene) -> int:
     pairs = zip(expected.objects, recognised.objects, strict=True)
-    return sum(wanted == read for wanted, read in pairs)
+    return sum(truth == answer for truth, answer in pairs)

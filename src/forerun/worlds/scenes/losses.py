@@ -43,7 +43,12 @@ def meaning_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return torch.stack(losses).sum()
 
 
-def write_captions(scenes: Sequence[Scene], dice: random.Random, *, silent_share: float = 0.1) -> list[str]:
+def write_captions(
+    scenes: Sequence[Scene],
+    dice: random.Random,
+    *,
+    silent_share: float = 0.1,
+) -> list[str]:
     """Return a caption for each scene, and the empty one for a share of them (Ho and Salimans 2022)."""
     captions = []
     for scene in scenes:

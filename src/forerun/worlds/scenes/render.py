@@ -81,7 +81,7 @@ def render_scenes(scenes: Sequence[Scene], seed: int = 0) -> Tensor:
 
 def _pose_objects(scenes: Sequence[Scene], generator: torch.Generator) -> _ObjectPoses:
     owners: list[int] = []
-    placed: list[SceneObject] = []
+    all_objects: list[SceneObject] = []
     centres: list[tuple[float, float]] = []
     for index, scene in enumerate(scenes):
         shifts = (2 * torch.rand(2, 2, generator=generator) - 1).tolist()
@@ -90,14 +90,14 @@ def _pose_objects(scenes: Sequence[Scene], generator: torch.Generator) -> _Objec
             objects = objects[::-1]
         for place, scene_object in enumerate(objects):
             owners.append(index)
-            placed.append(scene_object)
+            all_objects.append(scene_object)
             centres.append(_place_centre(scene.layout, place, shifts))
-    colours = torch.tensor([SCENE_COLOURS[scene_object.colour] for scene_object in placed])
-    radii = torch.tensor([RADII[scene_object.size] for scene_object in placed])
+    colours = torch.tensor([SCENE_COLOURS[scene_object.colour] for scene_object in all_objects])
+    radii = torch.tensor([RADII[scene_object.size] for scene_object in all_objects])
     jitter = 2 * torch.rand(3, len(owners), generator=generator) - 1
     return _ObjectPoses(
         scene=torch.tensor(owners),
-        shape=torch.tensor([scene_object.labels[1] for scene_object in placed]),
+        shape=torch.tensor([scene_object.labels[1] for scene_object in all_objects]),
         colour=colours * (1 + 0.04 * jitter[0])[:, None],
         radius=radii * (1 + 0.04 * jitter[1]),
         centre=torch.tensor(centres),
@@ -105,7 +105,11 @@ def _pose_objects(scenes: Sequence[Scene], generator: torch.Generator) -> _Objec
     )
 
 
-def _place_centre(layout: str, place: int, shifts: list[list[float]]) -> tuple[float, float]:
+def _place_centre(
+    layout: str,
+    place: int,
+    shifts: list[list[float]],
+) -> tuple[float, float]:
     """Return the centre of the object at a place, in pixels.
 
     Args:
@@ -117,14 +121,18 @@ def _place_centre(layout: str, place: int, shifts: list[list[float]]) -> tuple[f
     if layout == "single":
         return 32 + 5 * shared[0], 32 + 5 * shared[1]
     along = 17.5 + 29 * place + 2 * individual[place]
-    apart = shared[1] if place else -shared[1]
-    across = 32 + 4 * shared[0] + apart
+    shift = shared[1] if place else -shared[1]
+    across = 32 + 4 * shared[0] + shift
     if layout == "row":
         return along, across
     return across, along
 
 
-def _draw_patches(distance: SceneDistance, poses: _ObjectPoses, offset: Tensor) -> Tensor:
+def _draw_patches(
+    distance: SceneDistance,
+    poses: _ObjectPoses,
+    offset: Tensor,
+) -> Tensor:
     """Return colour times cover, and cover, of objects of one shape, `(K, 4, PATCH_SIDE, PATCH_SIDE)`.
 
     Args:
@@ -145,7 +153,12 @@ def _draw_patches(distance: SceneDistance, poses: _ObjectPoses, offset: Tensor) 
     return functional.avg_pool2d(torch.cat([lit, cover[:, None]], 1), SUPERSAMPLING)
 
 
-def _ray_starts(poses: _ObjectPoses, offset: Tensor, sine: Tensor, cosine: Tensor) -> Coordinates:
+def _ray_starts(
+    poses: _ObjectPoses,
+    offset: Tensor,
+    sine: Tensor,
+    cosine: Tensor,
+) -> Coordinates:
     """Return where the rays of all pixels start: two radii in front of the object, turned into its own frame."""
     grid = (torch.arange(PATCH_SIDE * SUPERSAMPLING) + 0.5) / SUPERSAMPLING
     right = ((grid - offset[:, :1]) / poses.radius[:, None])[:, None, :]
@@ -197,7 +210,12 @@ def _shade_surface(normal: Tensor, colour: Tensor) -> Tensor:
     return lit.clamp(0, 1)
 
 
-def _compose_pictures(patches: Tensor, corner: Tensor, scene: Tensor, count: int) -> Tensor:
+def _compose_pictures(
+    patches: Tensor,
+    corner: Tensor,
+    scene: Tensor,
+    count: int,
+) -> Tensor:
     """Return the wall, then all shadows, then all objects, `(count, 3, PICTURE_SIDE, PICTURE_SIDE)` in [0, 1]."""
     margin = PATCH_SIDE
     canvas = torch.zeros(count, 4, PICTURE_SIDE + 2 * margin, PICTURE_SIDE + 2 * margin)

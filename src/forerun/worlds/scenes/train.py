@@ -86,12 +86,22 @@ def train_autoencoder(pictures: Tensor, options: argparse.Namespace) -> Autoenco
             horizon=100,
         )
         vae.requires_grad_(True)
-        vae = train_network(vae, batch_loss, stage, options.work, seed=options.seed).network
+        vae = train_network(
+            vae,
+            batch_loss,
+            stage,
+            options.work,
+            seed=options.seed,
+        ).network
         networks.whiten_latents(vae, _scale_pictures(pictures[:512]))
     return vae
 
 
-def train_classifier(scenes: Sequence[Scene], pictures: Tensor, options: argparse.Namespace) -> SceneClassifier:
+def train_classifier(
+    scenes: Sequence[Scene],
+    pictures: Tensor,
+    options: argparse.Namespace,
+) -> SceneClassifier:
     """Train the classifier on rendered pictures, made noisy and now and then soft, as those of a decoder are."""
     labels = torch.tensor([scene.labels for scene in scenes])
 
@@ -105,10 +115,20 @@ def train_classifier(scenes: Sequence[Scene], pictures: Tensor, options: argpars
         return losses.meaning_loss(classifier(noisy), labels[rows])
 
     stage = TrainingStage(name="classifier", steps=options.classifier_steps, rate=3e-3)
-    return train_network(SceneClassifier(), batch_loss, stage, options.work, seed=options.seed).network
+    return train_network(
+        SceneClassifier(),
+        batch_loss,
+        stage,
+        options.work,
+        seed=options.seed,
+    ).network
 
 
-def train_unet(scenes: Sequence[Scene], latents: Tensor, options: argparse.Namespace) -> TextUNet:
+def train_unet(
+    scenes: Sequence[Scene],
+    latents: Tensor,
+    options: argparse.Namespace,
+) -> TextUNet:
     """Train the text encoder alone, on what captions mean; then the UNet and the encoder together."""
     reader = train_reader(scenes, options)
     tokenizer = networks.build_tokenizer()
@@ -124,7 +144,13 @@ def train_unet(scenes: Sequence[Scene], latents: Tensor, options: argparse.Names
     encoder = reader.encoder.train().requires_grad_(True)
     unet = networks.build_unet().to(memory_format=torch.channels_last)
     stage = TrainingStage(name="unet", steps=options.unet_steps, rate=options.rate)
-    return train_network(TextUNet(unet, encoder), batch_loss, stage, options.work, seed=options.seed).network
+    return train_network(
+        TextUNet(unet, encoder),
+        batch_loss,
+        stage,
+        options.work,
+        seed=options.seed,
+    ).network
 
 
 def train_reader(scenes: Sequence[Scene], options: argparse.Namespace) -> TextReader:
@@ -140,7 +166,13 @@ def train_reader(scenes: Sequence[Scene], options: argparse.Namespace) -> TextRe
 
     reader = TextReader(networks.build_text_encoder(tokenizer), sum(LABEL_COUNTS))
     stage = TrainingStage(name="text", steps=options.text_steps, rate=2e-3)
-    return train_network(reader, batch_loss, stage, options.work, seed=options.seed).network
+    return train_network(
+        reader,
+        batch_loss,
+        stage,
+        options.work,
+        seed=options.seed,
+    ).network
 
 
 @torch.no_grad()
@@ -192,17 +224,37 @@ def _scale_pictures(pictures: Tensor) -> Tensor:
 
 def _parse_options(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train the text-to-image pipeline that ships with forerun.")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the pipeline and the classifier")
-    parser.add_argument("--work", type=Path, required=True, help="folder for pictures, latents and unfinished stages")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="folder for the pipeline and the classifier",
+    )
+    parser.add_argument(
+        "--work",
+        type=Path,
+        required=True,
+        help="folder for pictures, latents and unfinished stages",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--pictures", type=int, default=24576)
-    parser.add_argument("--autoencoder-steps", type=int, nargs=2, default=(1000, 650))
+    parser.add_argument(
+        "--autoencoder-steps",
+        type=int,
+        nargs=2,
+        default=(1000, 650),
+    )
     parser.add_argument("--classifier-steps", type=int, default=1500)
     parser.add_argument("--text-steps", type=int, default=600)
     parser.add_argument("--unet-steps", type=int, default=5000)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--rate", type=float, default=1e-3, help="the UNet's largest learning rate")
+    parser.add_argument(
+        "--rate",
+        type=float,
+        default=1e-3,
+        help="the UNet's largest learning rate",
+    )
     return parser.parse_args(words)
 
 

@@ -78,9 +78,14 @@ SOLID_DISTANCES: Mapping[str, SolidDistance] = {
 }
 
 
-def surface_normals(distance: SolidDistance, points: Tensor, *, apart: float = 2e-3) -> Tensor:
+def surface_normals(
+    distance: SolidDistance,
+    points: Tensor,
+    *,
+    spacing: float = 2e-3,
+) -> Tensor:
     """Return unit normals `(..., 3)` of the surface at points `(..., 3)`, from four distances around each."""
     corners = points.new_tensor([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]])
-    distances = distance(points.unsqueeze(-2) + apart * corners)
+    distances = distance(points.unsqueeze(-2) + spacing * corners)
     gradient = (distances.unsqueeze(-1) * corners).sum(-2)
     return torch.nn.functional.normalize(gradient, dim=-1)

@@ -28,7 +28,13 @@ def render_solid(solid: ColouredSolid, cameras: Cameras, side: int) -> Tensor:
     return paint_pictures(shaded, colours, cameras.background)
 
 
-def shade_shape(shape: str, cameras: Cameras, side: int, *, rays_across: int = 2) -> Tensor:
+def shade_shape(
+    shape: str,
+    cameras: Cameras,
+    side: int,
+    *,
+    rays_across: int = 2,
+) -> Tensor:
     """Return what of a picture does not depend on the colour: coverage, and coverage times brightness.
 
     Args:
@@ -65,7 +71,11 @@ def paint_pictures(shaded: Tensor, colours: Tensor, background: Tensor) -> Tenso
     return brightness * colours[:, :, None, None] + (1 - coverage) * background[:, None, None, None]
 
 
-def _march_to_surface(distance: SolidDistance, start: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
+def _march_to_surface(
+    distance: SolidDistance,
+    start: Tensor,
+    rays: Tensor,
+) -> tuple[Tensor, Tensor]:
     """Return where rays end, `(R, 3)`, and which of them end on the surface, `(R,)`."""
     depth = torch.full((len(rays),), NEAREST_DEPTH)
     active = torch.arange(len(rays))

@@ -116,7 +116,12 @@ class Sculpture:
             "barriers": Barriers([self._coarse_steps], self._refine_grid),
             "seed": self.options.seed,
         }
-        return Loop(self.field, optimizer, self.step_loss, **{**own_options, **loop_options})
+        return Loop(
+            self.field,
+            optimizer,
+            self.step_loss,
+            **{**own_options, **loop_options},
+        )
 
     def rate_schedule(self, optimizer: Optimizer) -> LambdaLR:
         """Return the schedule of the optimiser's rate: down to a tenth, by half a cosine."""
@@ -152,7 +157,14 @@ class Sculpture:
         views = []
         for index in range(len(cameras)):
             camera = cameras[index : index + 1]
-            views.append(render_fields(self.field[None], camera, side, samples=MEASURING_SAMPLES)[0])
+            views.append(
+                render_fields(
+                    self.field[None],
+                    camera,
+                    side,
+                    samples=MEASURING_SAMPLES,
+                )[0]
+            )
         return torch.cat(views)
 
     def measure_quality(self) -> float:
@@ -166,7 +178,12 @@ class Sculpture:
         cosine = 0.5 * (1 + math.cos(math.pi * step / self.options.steps))
         return FINAL_RATE_SHARE + (1 - FINAL_RATE_SHARE) * cosine
 
-    def _refine_grid(self, step: int, field: Tensor, moments: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+    def _refine_grid(
+        self,
+        step: int,
+        field: Tensor,
+        moments: dict[str, Any],
+    ) -> tuple[Tensor, dict[str, Any]]:
         """Return the field and Adam's moments on the grid of full size."""
         size = self.options.size
         refined_moments: dict[str, Any] = {}

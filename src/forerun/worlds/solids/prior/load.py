@@ -47,7 +47,12 @@ def _read_prior(prompt: str, folder: Path) -> Prior:
         encoder = CLIPTextModel.from_pretrained(folder / "text_encoder").float().eval()
         unet = UNet2DConditionModel.from_pretrained(folder / "unet").float().eval().requires_grad_(False)
         scheduler = DDPMScheduler.from_pretrained(folder / "scheduler")
-    batch = tokenizer([prompt, ""], padding="max_length", truncation=True, return_tensors="pt")
+    batch = tokenizer(
+        [prompt, ""],
+        padding="max_length",
+        truncation=True,
+        return_tensors="pt",
+    )
     prompt_states, empty_states = encoder(batch.input_ids).last_hidden_state.split(1)
     text = FixedPrompt({"encoder_hidden_states": prompt_states}, {"encoder_hidden_states": empty_states})
     conditioning = CameraConditioning(text, _camera_features)

@@ -112,15 +112,31 @@ def train_prior(views: ShapeViews, options: argparse.Namespace) -> TextUNet:
 
         def predict(noisy: Tensor, t: Tensor) -> Tensor:
             noisy = noisy.contiguous(memory_format=torch.channels_last)
-            predicted: Tensor = painter(noisy, t, tokens, class_labels=batch.camera_features)
+            predicted: Tensor = painter(
+                noisy,
+                t,
+                tokens,
+                class_labels=batch.camera_features,
+            )
             return predicted
 
         return velocity_loss(predict, batch.pictures, schedule)
 
     encoder = reader.encoder.train().requires_grad_(True)
     unet = networks.build_prior_unet().to(memory_format=torch.channels_last)
-    stage = TrainingStage(name="unet", steps=options.steps, rate=options.rate, save_every=100)
-    return train_network(TextUNet(unet, encoder), batch_loss, stage, options.work, seed=options.seed).network
+    stage = TrainingStage(
+        name="unet",
+        steps=options.steps,
+        rate=options.rate,
+        save_every=100,
+    )
+    return train_network(
+        TextUNet(unet, encoder),
+        batch_loss,
+        stage,
+        options.work,
+        seed=options.seed,
+    ).network
 
 
 def train_prompt_reader(options: argparse.Namespace) -> TextReader:
@@ -138,8 +154,19 @@ def train_prompt_reader(options: argparse.Namespace) -> TextReader:
         return functional.cross_entropy(colour_logits, colours) + functional.cross_entropy(shape_logits, shapes)
 
     reader = TextReader(networks.build_prompt_encoder(tokenizer), sum(groups))
-    stage = TrainingStage(name="text", steps=options.text_steps, rate=2e-3, horizon=50)
-    return train_network(reader, batch_loss, stage, options.work, seed=options.seed).network
+    stage = TrainingStage(
+        name="text",
+        steps=options.text_steps,
+        rate=2e-3,
+        horizon=50,
+    )
+    return train_network(
+        reader,
+        batch_loss,
+        stage,
+        options.work,
+        seed=options.seed,
+    ).network
 
 
 def save_prior(painter: TextUNet, out: Path, facts: dict[str, Any]) -> None:
@@ -159,15 +186,35 @@ def _solid_frequencies() -> list[int]:
 
 def _parse_options(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train the prior of forerun text3d.")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the prior")
-    parser.add_argument("--work", type=Path, required=True, help="folder for unfinished stages")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="folder for the prior",
+    )
+    parser.add_argument(
+        "--work",
+        type=Path,
+        required=True,
+        help="folder for unfinished stages",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--views", type=int, default=1024, help="of each shape")
+    parser.add_argument(
+        "--views",
+        type=int,
+        default=1024,
+        help="of each shape",
+    )
     parser.add_argument("--text-steps", type=int, default=200)
     parser.add_argument("--steps", type=int, default=1800)
     parser.add_argument("--batch", type=int, default=48)
-    parser.add_argument("--rate", type=float, default=2e-3, help="the UNet's largest learning rate")
+    parser.add_argument(
+        "--rate",
+        type=float,
+        default=2e-3,
+        help="the UNet's largest learning rate",
+    )
     return parser.parse_args(words)
 
 
