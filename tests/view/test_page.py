@@ -259,7 +259,7 @@ def test_the_slider_moves_picture_words_and_wavefront(tmp_path):
     script = """for (const round of [4, 0, 1, 2, 3, 4]) {
         const slider = one("#round"), canvas = one("canvas");
         if (told.length) { slider.value = round; slider.dispatchEvent(new Event("input")); }
-        tell(one("output").textContent, one("#said").textContent, one("img").src, canvas.toDataURL());
+        tell(one("output").textContent, one("#caption").textContent, one("img").src, canvas.toDataURL());
     }"""
     end, *told = browse(tmp_path, html, script=script)[1]
     assert end == told[-1]
@@ -286,7 +286,7 @@ def test_keys_and_the_button_walk_through_the_rounds(tmp_path):
 def test_the_wavefront_tells_a_slot_and_its_round(tmp_path):
     script = """const canvas = one("canvas"), box = canvas.getBoundingClientRect();
         const at = {clientX: box.right - 0.45 * box.width, clientY: box.top + 31, bubbles: true};
-        const state = () => tell(one("output").textContent, one(".tip").innerText, one("#said").textContent);
+        const state = () => tell(one("output").textContent, one(".tip").innerText, one("#caption").textContent);
         const act = (event) => { canvas.dispatchEvent(event); state(); };
         act(new PointerEvent("pointermove", at)); act(new PointerEvent("pointerdown", at));
         act(new PointerEvent("pointermove", {...at, clientY: at.clientY + 90, buttons: 1}));
@@ -319,7 +319,7 @@ def test_it_fits_a_phone_draws_in_its_colours_and_copies_the_command(tmp_path):
 
 @browsed
 def test_runs_of_no_round_and_in_order(tmp_path):
-    script = "tell(one('.wave').hidden, one('#said').textContent)"
+    script = "tell(one('.wave').hidden, one('#caption').textContent)"
     run = replace(
         PAGE, log=[Round(0, 50, 50, (0.0,) * 50, 1.0, 50, 50, RoundTiming(), in_order=True)], length=50, frames=[]
     )

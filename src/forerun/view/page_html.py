@@ -146,6 +146,7 @@ def _wavefront_row(entry: Round, stride: int, rounds_before: int) -> dict[str, A
         "accepted": entry.accepted,
         "rounds": entry.rounds,
         "evaluations": entry.evaluations,
+        "in_order": entry.in_order,
         "before": rounds_before,
         "threshold": _short_number(entry.threshold),
         "residuals": [_short_number(residual) for residual in entry.residuals[first_slot::stride]],
