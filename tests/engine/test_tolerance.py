@@ -75,7 +75,7 @@ def test_levels_that_are_no_units_are_refused(levels):
         PerStep(0.1, levels)
 
 
-def test_only_moving_changes_its_limit():
+def test_only_moving_changes_its_threshold():
     for tolerance in (Absolute(0.2), Relative(0.2), PerStep(0.2, torch.ones(3))):
         assert tolerance.threshold() == 0.2
         assert tolerance.follow(0.1, [0.0, 5.0]) == 0.1

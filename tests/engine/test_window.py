@@ -181,7 +181,7 @@ def test_auto_measures_single_steps_where_a_run_began_wide():
     assert found.rounds < 30
 
 
-def test_auto_keeps_its_limit():
+def test_auto_keeps_its_largest_width():
     assert max(entry.width for entry in run("DDPM 1000", Auto(max_width=20), COSTS["flat"]).log) == 20
     assert all(entry.evaluations == entry.accepted for entry in run("easy 100", Auto(max_width=1), COSTS["flat"]).log)
 
@@ -250,7 +250,7 @@ def test_residuals_that_are_not_finite_earn_nothing(bad):
     assert RoundProgress.from_log(log).rate == pytest.approx(1.0 / 3**0.7)
 
 
-def test_a_limit_of_zero_is_survived():
+def test_a_threshold_of_zero_is_survived():
     log = [entry(start, 4, 1, [0.0, 1.0, 1.0, 1.0], threshold=0.0) for start in range(6)]
     assert Auto().width(log, 100) >= 0
 

@@ -36,10 +36,10 @@ class Probe(Guess):
         spread = torch.linspace(0, width - 1, self.count, dtype=torch.float64, device=row.device)
         slots = spread.round()
         outputs = evaluate(slots.long() + prefix.start, row.expand(self.count, *row.shape))
-        return sweep_on(prefix, _interpolate(outputs, slots, width - 1))
+        return sweep_on(prefix, _interpolate_outputs(outputs, slots, width - 1))
 
 
-def _interpolate(outputs: Tensor, slots: Tensor, count: int) -> Tensor:
+def _interpolate_outputs(outputs: Tensor, slots: Tensor, count: int) -> Tensor:
     """Return the outputs of the slots `0 .. count-1`, on lines between those that were evaluated, float64 `slots`."""
     every_slot = torch.arange(count, device=slots.device, dtype=torch.float64)
     right = torch.searchsorted(slots, every_slot, right=True)

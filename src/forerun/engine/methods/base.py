@@ -33,7 +33,7 @@ class Evaluate(Protocol):
             steps: int64 `(W,)`.
             inputs: `(W, *batch, D)`.
             call: a function of steps and input rows that treats each step by itself and returns rows
-                `(W, *batch, anything)`, such as outputs with derivatives behind them; None for `problem.evaluate`.
+                `(W, *batch, anything)`, such as outputs with derivatives after them; None for `problem.evaluate`.
             cost: evaluations that a step of `call` counts for.
         """
 

@@ -23,7 +23,7 @@ FAR_APART = 1e15  # the distance of values that cannot be near: beyond any toler
 
 @dataclass(frozen=True)
 class BlockWalk:
-    """What walking the blocks leaves behind.
+    """What walking the blocks of a window gives.
 
     Attributes:
         first_slots: slots of the window where blocks begin.

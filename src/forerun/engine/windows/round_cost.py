@@ -26,9 +26,9 @@ class RoundCost:
 
     Attributes:
         widths: those measured, ascending.
-        seconds: of each.
-        counts: measurements of each.
-        single: of a step of the ordinary loop, which need not be measured, compared and slid.
+        seconds: time of a round of each width.
+        counts: number of measurements of each width.
+        single: time of a step of the ordinary loop, which need not be measured, compared and slid.
     """
 
     widths: tuple[int, ...]
