@@ -1,4 +1,4 @@
-"""Every scheduler and every pipeline family of diffusers, by itself and ahead of order: how far apart, and why not.
+"""Every scheduler and every pipeline family of diffusers, by itself and in parallel: how far apart, and why not.
 
 Writes docs/conformance.md besides its result. Networks are tiny and random, so rounds tell little here: a random
 network changes from step to step as no trained one does. What counts is that the samples are the same.
@@ -32,7 +32,7 @@ PAGE = ROOT / "docs" / "conformance.md"
 INTRODUCTION = """\
 # Conformance
 
-Every scheduler class that diffusers exports and every pipeline family of our zoo, run by itself and ahead of order
+Every scheduler class that diffusers exports and every pipeline family of our zoo, run by itself and in parallel
 with the same seed. Made by `python benchmarks/every_pipeline_gives_its_own_sample.py`; the same matrix runs in the
 tests. The networks are tiny and random, as in diffusers' own tests, so the rounds here say little about yours.
 """

@@ -1,7 +1,7 @@
 """Claim: forerun needs fewer rounds and evaluations than diffusers' own ParaDiGMS pipeline at the same deviation.
 
 The rival is `StableDiffusionParadigmsPipeline` with `DDPMParallelScheduler` and `DDIMParallelScheduler`, as diffusers
-ships it; forerun runs the ordinary `StableDiffusionPipeline` with the same scheduler ahead of order. Both are built
+ships it; forerun runs the ordinary `StableDiffusionPipeline` with the same scheduler in parallel. Both are built
 from the components of the shipped text-to-image pipeline, with guidance 3, and get the same prompts and seeds.
 
 The deviation is the largest difference of any number of the latents from those of the sequential run of the same

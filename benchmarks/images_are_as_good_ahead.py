@@ -1,4 +1,4 @@
-"""Claim: images made ahead of order are as good as those made in order: they are the same images.
+"""Claim: images made in parallel over steps are as good as those made in order: they are the same images.
 
 Prompts of the shipped text-to-image pipeline, one image each, DDIM with guidance 3, in batches; every prompt in order
 and ahead from the same noise, and in order from the noise of two other seeds. An independent classifier, which never
@@ -42,7 +42,7 @@ def drawn(prompts: Sequence[str], seed: int) -> Tensor:
 
 
 def ahead(prompts: Sequence[str], seed: int) -> tuple[Tensor, dict[str, float]]:
-    """The same ahead of order; and rounds and evaluations, means over the batches, with the largest estimate."""
+    """The same in parallel; and rounds and evaluations, means over the batches, with the largest estimate."""
     with parallel(shipped(), window=Sliding(WINDOW)) as run:
         images = drawn(prompts, seed)
     found = run.solutions

@@ -1,4 +1,4 @@
-"""Claim: pixels and layers computed ahead of order need fewer passes than there are, and give what the loop gives.
+"""Claim: pixels and layers computed in parallel need fewer passes than there are, and give what the loop gives.
 
 The experiments of Song et al. (arXiv 2002.03629) at the size of scikit-learn's digits: sampling from MADE and from a
 PixelCNN, and a network whose layers read all earlier ones. Their names for the methods: Jacobi is `Picard()`, GS-Jacobi

@@ -1,4 +1,4 @@
-"""Claim: text to 3-D ahead of order takes several times fewer rounds, and stays nearer than another seed would.
+"""Claim: text to 3-D in parallel over steps takes several times fewer rounds, and stays nearer than another seed would.
 
 Score distillation of a voxel field, and where running it ahead pays, and where a rival does as well.
 

@@ -1,4 +1,4 @@
-"""Claim: VSD ahead of order stays nearer to VSD in order with the distilled model in the state than once a round.
+"""Claim: VSD in parallel stays nearer to VSD in order with the distilled model in the state than once a round.
 
 Variational score distillation (ProlificDreamer) trains a second model, a LoRA of the prior here, beside the field.
 Three ways to run it with the same losses and the same draws:

@@ -1,4 +1,4 @@
-"""Score distillation of a voxel field with the shipped prior, ahead of order."""
+"""Score distillation of a voxel field with the shipped prior, in parallel over steps."""
 
 import torch
 

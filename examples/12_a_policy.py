@@ -1,4 +1,4 @@
-"""A diffusion policy: a point walks to a goal. Its chunks of actions are sampled ahead of order.
+"""A diffusion policy: a point walks to a goal. Its chunks of actions are sampled in parallel over steps.
 
 The network is made by hand, so that nothing has to be trained: it knows the way, and is a little distracted by the
 noise that it looks at.

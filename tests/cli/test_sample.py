@@ -241,7 +241,9 @@ def test_control_c_says_what_was_accepted(monkeypatch, tmp_path):
     monkeypatch.setattr("forerun.cli.kit.terminal.Silent", Impatient)
     result = sample("a ball", *QUICK, "--no-compare", "--out", tmp_path)
     assert result.exit_code == 130, result.output
-    assert re.search(r"Interrupted ahead of order; [1-7] of 8 steps were accepted, after \d rounds", result.output)
+    assert re.search(
+        r"Interrupted in parallel over steps; [1-7] of 8 steps were accepted, after \d rounds", result.output
+    )
     assert not list(tmp_path.iterdir())
 
 

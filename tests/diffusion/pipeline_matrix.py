@@ -1,4 +1,4 @@
-"""Every pipeline of the zoo, as it is and ahead of order."""
+"""Every pipeline of the zoo, as it is and in parallel over steps."""
 
 import warnings
 from dataclasses import dataclass

@@ -123,11 +123,11 @@ def test_what_is_foreseen_and_not_finite_is_held_too() -> None:
     good = policy.act(on_the_way(0))
     broken = True
     held = policy.act(on_the_way(1))
-    assert policy.report.held == (True,)
+    assert policy.report.action_held == (True,)
     assert torch.equal(held, good[3].expand(SHAPE))
     broken = False
     assert torch.isfinite(policy.act(on_the_way(2))).all()
-    assert policy.report.held == (False,)
+    assert policy.report.action_held == (False,)
 
 
 @pytest.mark.parametrize("rounds", [1, 2, 3])

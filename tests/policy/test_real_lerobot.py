@@ -1,4 +1,4 @@
-"""LeRobot's own DiffusionPolicy, ahead of order: run by `make test-lerobot`, which installs it; skipped without."""
+"""LeRobot's own DiffusionPolicy, in parallel: run by `make test-lerobot`, which installs it; skipped without."""
 
 import importlib
 import sys

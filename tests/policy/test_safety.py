@@ -124,14 +124,14 @@ def test_what_is_not_finite_is_held_and_the_others_get_their_exact_answer(mode: 
     for _ in range(2):
         chunk = policy.act(observation)
         own = own_loop(ddpm(), 20, policy.noise, observation)
-        assert policy.report.held == (True, False)
+        assert policy.report.action_held == (True, False)
         assert "held" in policy.report.sentence
         assert torch.equal(chunk[0], good[0, 3].expand(SHAPE)), "the next action of the last good chunk"
         assert float((chunk[1] - own[1]).abs().max()) < 1e-5
     broken.broken = False
     chunk = policy.act(observation)
     own = own_loop(ddpm(), 20, policy.noise, observation)
-    assert policy.report.held == (False, False)
+    assert policy.report.action_held == (False, False)
     assert float((chunk - own).abs().max()) < 1e-5
 
 

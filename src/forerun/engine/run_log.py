@@ -37,7 +37,7 @@ class RunLog:
         self.entries: list[Round] = []
         self._first_step = first_step
         self._path = None if first_state is None else JoinedStates([first_state])
-        self._begun = time.perf_counter()
+        self._start_time = time.perf_counter()
         self._advance = 0.0
 
     @property
@@ -48,9 +48,9 @@ class RunLog:
     @contextmanager
     def timed(self) -> Iterator[None]:
         """Count the time inside as time of the sweep, but for what evaluation takes of it."""
-        begun = time.perf_counter()
+        start_time = time.perf_counter()
         yield
-        self._advance += time.perf_counter() - begun
+        self._advance += time.perf_counter() - start_time
 
     def add_round(self, state: SolveState, update: WindowUpdate, sizes: list[float], accepted: int) -> Round:
         """Add a round, and the states that it accepted, after those that the state knows of."""
@@ -86,8 +86,8 @@ class RunLog:
 
     def seconds(self, state: SolveState) -> RunTiming:
         """Return where the time went since the run began."""
-        total = time.perf_counter() - self._begun
+        total = time.perf_counter() - self._start_time
         timing = sum((entry.timing for entry in self.rounds(state)), RoundTiming())
         advance = max(self._advance, 0.0)
-        rest = total - timing.evaluate - timing.communicate - advance
-        return RunTiming(timing.evaluate, advance, timing.communicate, max(rest, 0.0))
+        overhead = total - timing.evaluate - timing.communicate - advance
+        return RunTiming(timing.evaluate, advance, timing.communicate, max(overhead, 0.0))

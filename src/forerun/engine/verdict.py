@@ -72,19 +72,21 @@ def plan_retry(state: SolveState, settings: SolveSettings, excess: float) -> Ret
     tolerance_value = settings.tolerance.threshold()
     threshold = state.threshold * max(tolerance_value / (4 * excess), TIGHTEST_SHARE)
     count = state.retries + 1
-    most = settings.check.retries
+    allowed = settings.check.retries
     problem, estimator = state.window.problem, state.estimator
     method: Method
-    if count > most or threshold <= ROUNDING_MARGIN * _rounding(problem, state, settings):
-        method, count = Sequential(), most + 1
+    if count > allowed or threshold <= ROUNDING_MARGIN * _rounding(problem, state, settings):
+        method, count = Sequential(), allowed + 1
         estimator = estimator.go_to_start()
-        how = "goes on step by step, as no tolerance that rounding allows would keep it"
+        continuation = "goes on step by step, as no tolerance that rounding allows would keep it"
     else:
         method = settings.method
         estimator = estimator.go_back(settings.tolerance, excess, tolerance_value)
-        how = f"goes on with the threshold of a step at {threshold:.2g}"
+        continuation = f"goes on with the threshold of a step at {threshold:.2g}"
     step = estimator.restart_points[-1].step
-    note = f"deviation estimated at {excess:.2g} for {tolerance_value:.2g}: went back to step {step} and {how}."
+    note = (
+        f"deviation estimated at {excess:.2g} for {tolerance_value:.2g}: went back to step {step} and {continuation}."
+    )
     return Retry(estimator, method, threshold, count, note)
 
 

@@ -1,6 +1,6 @@
 """Preflight of a loop: its first step is evaluated twice and taken twice, before anything expensive runs.
 
-A loop runs ahead of order only if gradients and updates are functions of the step and of what the state carries.
+A loop runs in parallel only if gradients and updates are functions of the step and of what the state carries.
 """
 
 from __future__ import annotations

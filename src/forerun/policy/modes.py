@@ -99,7 +99,7 @@ class Deadline(Mode):
     shifts: ClassVar[bool] = True
 
     def answer(self, tick: Tick) -> TickAnswer:
-        clock = DeadlineClock(tick.begun + self.ms / 1000)
+        clock = DeadlineClock(tick.start_time + self.ms / 1000)
         return tick.solve_in_time(stop=clock, stale=self.stale)
 
     def actions(self, sample: Tensor) -> Tensor:

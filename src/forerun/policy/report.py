@@ -27,7 +27,7 @@ class TickReport:
         step: steps of the scheduler that are done; all of them unless there was no time.
         length: all of them.
         stale: of each environment, whether the guess from the last tick was dropped.
-        held: of each environment, whether the network gave something not finite, and an action was held instead.
+        action_held: of each environment, whether the network gave something not finite, and an action was held instead.
         sentence: what holds.
     """
 
@@ -38,7 +38,7 @@ class TickReport:
     step: int
     length: int
     stale: tuple[bool, ...]
-    held: tuple[bool, ...]
+    action_held: tuple[bool, ...]
     sentence: str
 
     @classmethod
@@ -53,7 +53,7 @@ class TickReport:
             step=solution.step,
             length=length,
             stale=answer.stale,
-            held=answer.bad,
+            action_held=answer.bad,
             sentence=_describe_answer(answer),
         )
 

@@ -1,4 +1,4 @@
-"""Sampler: a diffusion policy in receding horizon, whose every tick is sampled ahead of order."""
+"""Sampler: a diffusion policy in receding horizon, whose every tick is sampled in parallel over steps."""
 
 from __future__ import annotations
 
@@ -113,8 +113,7 @@ class Sampler:
         options: SolveOptions | None = None,
         **keywords: Unpack[SolveKeywords],
     ) -> None:
-        _refuse_shape(shape, executed, first)
-        _refuse_count(environments)
+        _refuse_numbers(shape, executed, first, environments)
         like = torch.empty(environments, *shape, dtype=dtype, device=device)
         self.mode = mode
         self.plan = TickPlan(scheduler, steps, like, step_options=step_options)
@@ -146,35 +145,35 @@ class Sampler:
             TypeError: the observation is no tensor or array of floating point numbers.
             ValueError: it has another shape or values that are not finite, or an environment waits for its reset.
         """
-        begun = time.perf_counter()
+        start_time = time.perf_counter()
         self._refuse_unready()
         rows = self._observations.from_observation(observation)
         self._noise = self._next_noise()
-        answer = self.mode.answer(self._make_tick(rows, self._noise, begun)).mark_nonfinite()
+        answer = self.mode.answer(self._make_tick(rows, self._noise, start_time)).mark_nonfinite()
         chunk = self._make_chunk(answer)
         self._remember(chunk, answer)
-        self.report = TickReport.from_answer(answer, time.perf_counter() - begun, self.plan.length)
+        self.report = TickReport.from_answer(answer, time.perf_counter() - start_time, self.plan.length)
         if not self._observations.is_batched(observation):
             chunk = chunk[0]
         self.solution = _with_chunk(answer.solution, chunk)
         return chunk
 
-    def reset(self, which: EnvironmentSelection = None) -> None:
+    def reset(self, selection: EnvironmentSelection = None) -> None:
         """Begin an episode: nothing of the last tick is used again.
 
         Args:
-            which: the environments, by their numbers or as one truth value each; None for all.
+            selection: the environments, by their numbers or as one truth value each; None for all.
         """
-        for index in self._environment_numbers(which):
+        for index in self._environment_numbers(selection):
             self._ready[index], self._warm[index], self._good[index] = True, False, False
 
-    def ended(self, which: EnvironmentSelection = None) -> None:
+    def ended(self, selection: EnvironmentSelection = None) -> None:
         """Tell that episodes ended: to act before their `reset` is an error from here on.
 
         Args:
-            which: as for `reset`.
+            selection: as for `reset`.
         """
-        for index in self._environment_numbers(which):
+        for index in self._environment_numbers(selection):
             self._ready[index] = False
 
     @property
@@ -192,7 +191,7 @@ class Sampler:
             options = replace(options, backend=Local(pad=compiled_widths(self.plan.length)))
         return options.over(POLICY_DEFAULTS).settled(tolerance=measure_in_levels)
 
-    def _make_tick(self, observations: Tensor, noise: Tensor, begun: float) -> Tick:
+    def _make_tick(self, observations: Tensor, noise: Tensor, start_time: float) -> Tick:
         return Tick(
             plan=self.plan,
             denoiser=ObservedDenoiser(self._denoiser, self.plan, observations),
@@ -201,7 +200,7 @@ class Sampler:
             last_sample=shift_chunks(self._sample, self._executed),
             warm=tuple(self._warm),
             settings=self._settings,
-            begun=begun,
+            start_time=start_time,
         )
 
     def _make_chunk(self, answer: TickAnswer) -> Tensor:
@@ -244,23 +243,23 @@ class Sampler:
         self._warm = [self.mode.carries and not bad for bad in answer.bad]
         self._good = [True] * self._count
 
-    def _environment_numbers(self, which: EnvironmentSelection) -> list[int]:
-        if which is None:
+    def _environment_numbers(self, selection: EnvironmentSelection) -> list[int]:
+        if selection is None:
             return list(range(self._count))
-        selection = torch.as_tensor(which).flatten()
-        numbers = selection
-        if selection.dtype == torch.bool:
-            if len(selection) != self._count:
-                self._refuse_selection(selection)
-            numbers = selection.nonzero().flatten()
+        entries = torch.as_tensor(selection).flatten()
+        numbers = entries
+        if entries.dtype == torch.bool:
+            if len(entries) != self._count:
+                self._refuse_selection(entries)
+            numbers = entries.nonzero().flatten()
         listed_numbers: list[int] = numbers.tolist()
         if any(number not in range(self._count) for number in listed_numbers):
-            self._refuse_selection(selection)
+            self._refuse_selection(entries)
         return listed_numbers
 
-    def _refuse_selection(self, selection: Tensor) -> None:
+    def _refuse_selection(self, entries: Tensor) -> None:
         raise ValueError(
-            f"which = {selection.tolist()} does not choose among {self._count} environments; pass their numbers, "
+            f"selection = {entries.tolist()} does not choose among {self._count} environments; pass their numbers, "
             f"0 .. {self._count - 1}, or one truth value each"
         )
 
@@ -285,7 +284,7 @@ def _with_chunk(solution: Solution, chunk: Tensor) -> TickSolution:
     return TickSolution(**values, chunk=chunk)
 
 
-def _refuse_shape(shape: Sequence[int], executed: int, first: int) -> None:
+def _refuse_numbers(shape: Sequence[int], executed: int, first: int, environments: int) -> None:
     if len(shape) != 2 or min(shape) < 1:
         raise ValueError(f"shape = {tuple(shape)}, but a chunk is (horizon, dimensions of an action), such as (16, 4)")
     if not 1 <= executed <= shape[0] or not 0 <= first < shape[0]:
@@ -293,8 +292,5 @@ def _refuse_shape(shape: Sequence[int], executed: int, first: int) -> None:
             f"executed = {executed} and first = {first} of a horizon of {shape[0]}; execute 1 .. {shape[0]} actions, "
             f"from one of 0 .. {shape[0] - 1} on"
         )
-
-
-def _refuse_count(environments: int) -> None:
     if environments < 1:
         raise ValueError(f"environments = {environments}; pass how many are observed together, 1 or more")

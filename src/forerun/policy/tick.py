@@ -63,7 +63,7 @@ class Tick:
         last_sample: the sample of the last tick, moved along the horizon, `(B, H, A)`.
         warm: of each environment, whether the guesses come from its last tick.
         settings: how it is solved.
-        begun: when it was asked for, in the seconds of `time.perf_counter`.
+        start_time: when it was asked for, in the seconds of `time.perf_counter`.
 
     Attributes:
         bad: of each environment, whether it is left out as something was not finite.
@@ -76,7 +76,7 @@ class Tick:
     last_sample: Tensor
     warm: tuple[bool, ...]
     settings: SolveSettings
-    begun: float
+    start_time: float
     bad: tuple[bool, ...] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -47,7 +47,7 @@ def digits(
     out: kit.OutOption = kit.DEFAULT_OUT,
     resume: kit.ResumeOption = None,
 ) -> None:
-    """Draw handwritten digits with the shipped denoiser, in order and ahead of order, and compare."""
+    """Draw handwritten digits with the shipped denoiser, in order and in parallel over steps, and compare."""
     torch.set_num_threads(threads)
     with refusing_input():
         _require_matplotlib()

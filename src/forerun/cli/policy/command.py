@@ -1,4 +1,4 @@
-"""`forerun policy`: a trained policy moves a simulated arm, ahead of order and in order."""
+"""`forerun policy`: a trained policy moves a simulated arm, in parallel over steps and in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`forerun sample`: the images of a prompt, in order and ahead of order, compared."""
+"""`forerun sample`: the images of a prompt, in order and in parallel over steps, compared."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def sample(
     compare: kit.CompareOption = True,
     strict: own.StrictOption = False,
 ) -> None:
-    """Draw what a prompt says, ahead of order, and compare with the pipeline's own run."""
+    """Draw what a prompt says, in parallel over steps, and compare with the pipeline's own run."""
     torch.set_num_threads(threads)
     ranks.silence_other_ranks()
     with refusing_input():

@@ -48,7 +48,7 @@ class SampleOutcome:
 
     Attributes:
         job: what was run.
-        ahead: ahead of order.
+        ahead: the run in parallel over steps.
         solution: of that run.
         watch: what its rounds foresaw.
         in_order: the pipeline without forerun; None where it was not asked for.
@@ -158,7 +158,7 @@ def _run_ahead(
             warnings.filterwarnings("ignore", "forerun: ", RuntimeWarning)  # they are notes of the solution too
             pictures, seconds = _time_call(lambda: job.draw_images(steps))
     except KeyboardInterrupt:
-        raise RunInterrupted(f"ahead of order; {_progress_words(watch)}") from None
+        raise RunInterrupted(f"in parallel over steps; {_progress_words(watch)}") from None
     solution = pipeline_run.solution
     if solution is None:
         raise _without_loop(job)

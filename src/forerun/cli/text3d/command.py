@@ -47,7 +47,7 @@ def text3d(
     compare: kit.CompareOption = False,  # it would take as long again, and more
     resume: kit.ResumeOption = None,
 ) -> None:
-    """Shape what a prompt says in three dimensions, by score distillation, ahead of order."""
+    """Shape what a prompt says in three dimensions, by score distillation, in parallel over steps."""
     torch.set_num_threads(threads)
     with refusing_input():
         options = _read_options(context, resume)

@@ -88,7 +88,7 @@ def run_text3d(
     *,
     progress: Progress,
 ) -> Text3dOutcome:
-    """Shape the solid ahead of order.
+    """Shape the solid in parallel over steps.
 
     Raises:
         RunInterrupted: Ctrl-C; the checkpoint is written.

@@ -59,7 +59,7 @@ def small_problems() -> Problems:
 
 
 def require_sequential_answer(process: Process, state: Tree, **settings: Any) -> None:
-    """Solve a process ahead of order with some settings, and hold the answer against the sequential one."""
+    """Solve a process in parallel over steps with some settings, and hold the answer against the sequential one."""
     truth = solve(process, state, method=Sequential(), check=False)
     solution = solve(process, state, tolerance=SOLVE_TOLERANCE, check=False, **settings)
     gap = distance(solution.state, truth.state)
