@@ -62,13 +62,20 @@ def runs_within(rival: Rival, truth: Sequence[RivalRun], bound: float, grid: Seq
     Where no tolerance of the grid does, these are the runs at the tightest, whose deviation says so.
     """
     runs = cache(rival)
-    tolerance = loosest_tolerance(lambda size: largest_deviation(runs(size), truth) <= bound, grid)
-    return runs(grid[-1] if tolerance is None else tolerance)
+
+    def keeps(tolerance: float) -> bool:
+        return largest_deviation(runs(tolerance), truth) <= bound
+
+    tolerance = loosest_tolerance(keeps, grid)
+    if tolerance is None:
+        tolerance = grid[-1]
+    return runs(tolerance)
 
 
 def largest_deviation(runs: Sequence[RivalRun], truth: Sequence[RivalRun]) -> float:
     """Return the largest deviation of any seed."""
-    return max(run.largest_deviation(true) for run, true in zip(runs, truth, strict=True))
+    pairs = zip(runs, truth, strict=True)
+    return max(run.largest_deviation(run_in_order) for run, run_in_order in pairs)
 
 
 def rival_figures(label: str, runs: Sequence[RivalRun], truth: Sequence[RivalRun]) -> dict[str, float | str]:
@@ -112,19 +119,23 @@ def compare_rivals(
     return figures
 
 
-def ratio_range(figures: Mapping[str, Any], what: str, over: str, under: str) -> dict[str, float]:
+def ratio_range(figures: Mapping[str, Any], quantity: str, over: str, under: str) -> dict[str, float]:
     """Return the smallest and the largest ratio of two rivals over all cases that there are figures of.
 
     Args:
         figures: of all cases.
-        what: rounds or evaluations.
+        quantity: rounds or evaluations.
         over: the rival above the bar.
         under: the rival below it.
 
     Returns:
         `smallest rounds, OVER / UNDER` and `largest rounds, OVER / UNDER`.
     """
-    cases = [name.split(", ")[1] for name in figures if name.startswith(f"{what}, ") and name.endswith(f", {over}")]
-    ratios = [figures[f"{what}, {case}, {over}"] / figures[f"{what}, {case}, {under}"] for case in cases]
-    label = f"{what}, {over} / {under}"
+    ratios = []
+    for name, numerator in figures.items():
+        if name.startswith(f"{quantity}, ") and name.endswith(f", {over}"):
+            case = name.split(", ")[1]
+            denominator = figures[f"{quantity}, {case}, {under}"]
+            ratios.append(numerator / denominator)
+    label = f"{quantity}, {over} / {under}"
     return {f"smallest {label}": min(ratios), f"largest {label}": max(ratios)}

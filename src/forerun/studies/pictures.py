@@ -19,7 +19,11 @@ LINE_COLOUR = "#eceff1"
 PANELS = {"rounds": "what wall-clock pays for", "evaluations": "what compute pays for"}
 
 
-def draw_rivals(figures: Mapping[str, Any], cases: Sequence[str], rivals: Mapping[str, str]) -> Figure:
+def draw_rivals(
+    figures: Mapping[str, Any],
+    cases: Sequence[str],
+    rivals: Mapping[str, str],
+) -> Figure:
     """Draw rounds and evaluations of several rivals, a line for each case.
 
     Args:
@@ -27,23 +31,58 @@ def draw_rivals(figures: Mapping[str, Any], cases: Sequence[str], rivals: Mappin
         cases: from above.
         rivals: their colours.
     """
-    figure = new_figure(9.6, 1.6 + 0.65 * len(cases))
+    figure = new_figure(9.6, 1.7 + 0.7 * len(cases))
     panels = figure.subplots(1, len(PANELS), sharey=True)
-    for axes, (what, subtitle) in zip(panels, PANELS.items(), strict=True):
-        for rival, colour in rivals.items():
-            counts = [figures[f"{what}, {case}, {rival}"] for case in cases]
-            axes.scatter(counts, range(len(cases)), s=110, color=colour, label=rival, zorder=2, edgecolor="white")
-        for place, case in enumerate(cases):
-            ends = [figures[f"{what}, {case}, {rival}"] for rival in rivals]
-            axes.hlines(place, min(ends), max(ends), color=LINE_COLOUR, linewidth=8, zorder=1)
-        _set_axes(axes, cases, what.capitalize(), subtitle)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(rivals), frameon=False)
+    for axes, (quantity, subtitle) in zip(panels, PANELS.items(), strict=True):
+        counts = [[figures[f"{quantity}, {case}, {rival}"] for case in cases] for rival in rivals]
+        for column, (rival, colour) in zip(counts, rivals.items(), strict=True):
+            _draw_rival(axes, column, rival, colour)
+        _draw_lines(axes, counts)
+        _set_axes(axes, cases)
+        style_axes(axes, quantity.capitalize(), subtitle)
+        axes.tick_params(axis="y", length=0, labelsize=10)
+    figure.legend(
+        *panels[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=len(rivals),
+        frameon=False,
+        labelcolor=INK_COLOUR,
+    )
     return figure
 
 
-def _set_axes(axes: Axes, cases: Sequence[str], title: str, subtitle: str) -> None:
+def _draw_rival(axes: Axes, counts: Sequence[float], rival: str, colour: str) -> None:
+    """Draw a dot for each case, with its number: ours below the dot, those of others above."""
+    axes.scatter(counts, range(len(counts)), s=120, color=colour, label=rival, zorder=2, edgecolor="white")
+    offset = -17 if colour == OURS_COLOUR else 9
+    for place, count in enumerate(counts):
+        axes.annotate(
+            format_count(count),
+            (count, place),
+            xytext=(0, offset),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8.5,
+            color=colour,
+        )
+
+
+def _draw_lines(axes: Axes, counts: Sequence[Sequence[float]]) -> None:
+    """Draw a line for each case, from its smallest to its largest count."""
+    for place, ends in enumerate(zip(*counts, strict=True)):
+        axes.hlines(place, min(ends), max(ends), color=LINE_COLOUR, linewidth=8, zorder=1)
+
+
+def format_count(count: float) -> str:
+    """Return a mean count with three digits; a large one whole."""
+    return f"{count:.0f}" if count >= 100 else f"{count:.3g}"
+
+
+def _set_axes(axes: Axes, cases: Sequence[str]) -> None:
+    """Set a logarithmic axis with a little room around, and the cases from above."""
     axes.set_xscale("log")
-    axes.set_yticks(range(len(cases)), cases, color=INK_COLOUR)
-    axes.set_ylim(len(cases) - 0.5, -0.5)
+    axes.margins(x=0.12)
+    axes.set_yticks(range(len(cases)), cases)
+    axes.set_ylim(len(cases) - 0.5, -0.6)
+    axes.xaxis.set_major_formatter("{x:.0f}")
     axes.grid(axis="x", color=LINE_COLOUR, linewidth=0.8, zorder=0)
-    style_axes(axes, title, subtitle)

@@ -45,17 +45,33 @@ class MomentumDescent(Process):
 
     def advance(self, step: int, state: Tree, output: Tree) -> Tree:
         velocity = 0.8 * state["v"] - 0.1 * output
-        return {"x": state["x"] + velocity, "v": velocity, "count": state["count"] + 1}
+        return {
+            "x": state["x"] + velocity,
+            "v": velocity,
+            "count": state["count"] + 1,
+        }
 
 
 def small_problems() -> Problems:
     """Return processes of a few steps and their first states, in double precision."""
+
+    def contract(i: Tensor, x: Tensor) -> Tensor:
+        return torch.tanh(0.8 * x.flip(0) + 0.1 * i)
+
+    def grow(i: Tensor, x: Tensor) -> Tensor:
+        return x + 0.1 * torch.sin(x + 0.2 * i)
+
+    def turn(i: Tensor, x: Tensor) -> Tensor:
+        return torch.cos(x)
+
     x = torch.linspace(-1, 1, 6, dtype=torch.float64)
-    contraction = Process.from_step(lambda i, x: torch.tanh(0.8 * x.flip(0) + 0.1 * i), 20)
-    growth = Process.from_step(lambda i, x: x + 0.1 * torch.sin(x + 0.2 * i), 15, increment=True, batch_dims=1)
-    single = Process.from_step(lambda i, x: torch.cos(x), 1)
-    descent = {"x": x, "v": torch.zeros_like(x), "count": 0}
-    return [(contraction, x), (growth, x.reshape(2, 3)), (single, x), (MomentumDescent(), descent)]
+    at_rest = {"x": x, "v": torch.zeros_like(x), "count": 0}
+    return [
+        (Process.from_step(contract, 20), x),
+        (Process.from_step(grow, 15, increment=True, batch_dims=1), x.reshape(2, 3)),
+        (Process.from_step(turn, 1), x),
+        (MomentumDescent(), at_rest),
+    ]
 
 
 def require_sequential_answer(process: Process, state: Tree, **settings: Any) -> None:
@@ -63,14 +79,19 @@ def require_sequential_answer(process: Process, state: Tree, **settings: Any) ->
     truth = solve(process, state, method=Sequential(), check=False)
     solution = solve(process, state, tolerance=SOLVE_TOLERANCE, check=False, **settings)
     gap = distance(solution.state, truth.state)
-    named = ", ".join(f"{name}={value}" for name, value in settings.items())
-    require(gap <= ANSWER_DISTANCE, f"solve(..., {named}) gave an answer that is {gap:.1e} off the sequential one")
+    keywords = ", ".join(f"{name}={value}" for name, value in settings.items())
+    require(
+        gap <= ANSWER_DISTANCE,
+        f"solve(..., {keywords}) gave an answer that is {gap:.1e} off the sequential one",
+    )
 
 
 def is_close(one: Tensor, other: Tensor, rtol: float) -> bool:
     """Whether two tensors agree, nan with nan, to a share of the largest finite number."""
     finite = other[other.isfinite()].abs()
-    scale = float(finite.max()) if finite.numel() else 0.0
+    scale = 0.0
+    if finite.numel():
+        scale = float(finite.max())
     return torch.allclose(one, other, rtol=0.0, atol=rtol * scale, equal_nan=True)
 
 

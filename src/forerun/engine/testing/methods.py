@@ -107,7 +107,7 @@ def _check_exact(window_state: WindowState, update: WindowUpdate, index: int, st
     """Check that a step that did not move is the process's own."""
     problem, step = window_state.problem, window_state.start + index
     output = problem.evaluate(problem.step_range(step, step + 1), problem.observe(state).unsqueeze(0))[0]
-    following = problem.advance(step, state, output)
+    next_state = problem.advance(step, state, output)
     sentence = (
         f"step {step} did not move, says the method, but is not exact; moves must tell how far its new input lies from "
         "the one its output was evaluated at"
@@ -116,7 +116,7 @@ def _check_exact(window_state: WindowState, update: WindowUpdate, index: int, st
         sentence = (
             "the first step is not exact; evaluate it at window_state.inputs[0] and advance window_state.state plainly"
         )
-    require(distance(following, update.states[index]) <= ANSWER_DISTANCE, sentence)
+    require(distance(next_state, update.states[index]) <= ANSWER_DISTANCE, sentence)
     observed = problem.observe(update.states[index])
     require(
         is_close(observed, update.inputs[index + 1], ANSWER_DISTANCE),

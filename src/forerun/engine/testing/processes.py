@@ -36,9 +36,12 @@ def check_process(process: Process, state: Tree, *, steps: int = 4, rtol: float 
     problem = Problem(process, state)
     states, input_rows, output_rows = [state], [], []
     for step in range(count):
-        input_rows.append(_check_observe(problem, step, states[-1]))
-        output_rows.append(problem.evaluate(problem.step_range(step, step + 1), input_rows[-1].unsqueeze(0))[0])
-        states.append(_check_advance(problem, step, states[-1], output_rows[-1]))
+        row = _check_observe(problem, step, states[-1])
+        steps_of_one = problem.step_range(step, step + 1)
+        output = problem.evaluate(steps_of_one, row.unsqueeze(0))[0]
+        states.append(_check_advance(problem, step, states[-1], output))
+        input_rows.append(row)
+        output_rows.append(output)
     if rtol is None:
         rtol = _rounding(problem) ** 0.5
     inputs = torch.stack(input_rows)
@@ -51,7 +54,8 @@ def check_process(process: Process, state: Tree, *, steps: int = 4, rtol: float 
 def _check_observe(problem: Problem, step: int, state: Tree) -> Tensor:
     """Return the input of a state, observed twice."""
     before = tree_map(torch.clone, state)
-    first, second = (problem.observe(state) for _ in range(2))
+    first = problem.observe(state)
+    second = problem.observe(state)
     require(is_same(before, state), f"observe modified the state of step {step}; return a part of it, or new tensors")
     require(is_same(first, second), f"observe gave two inputs for the state of step {step}; let it only select")
     return first
@@ -91,13 +95,14 @@ def _check_evaluate(problem: Problem, inputs: Tensor, one_by_one: Tensor, rtol: 
         "forerun.engine.numerics.noise does, and put layers such as dropout to rest with model.eval()",
     )
     single = problem.evaluate(steps[:1], passed_inputs[:1])
+    every_other = problem.evaluate(steps[::2], passed_inputs[::2])
     require(
         is_close(together, one_by_one, rtol) and is_close(single, one_by_one[:1], rtol),
         "evaluate answers a batch of steps unlike its steps one by one; let each step depend on its own input alone, "
         "and use steps[k] for input k",
     )
     require(
-        is_close(problem.evaluate(steps[::2], passed_inputs[::2]), one_by_one[::2], rtol),
+        is_close(every_other, one_by_one[::2], rtol),
         "evaluate answers every other step unlike all steps; steps need not be contiguous: use steps[k] for input k, "
         "not steps[0] + k",
     )
@@ -111,9 +116,12 @@ def _check_samples(problem: Problem, inputs: Tensor, outputs: Tensor, rtol: floa
         return
     changed = inputs.clone().flatten(1, dims)
     changed[:, 0] = changed[:, 1].flip(0)  # of another step, as the samples may begin alike
-    outputs_of_changed = problem.evaluate(problem.step_range(0, len(inputs)), changed.reshape(inputs.shape))
+    steps = problem.step_range(0, len(inputs))
+    outputs_of_changed = problem.evaluate(steps, changed.reshape(inputs.shape))
+    others = outputs_of_changed.flatten(1, dims)[:, 1:]
+    expected = outputs.flatten(1, dims)[:, 1:]
     require(
-        is_close(outputs_of_changed.flatten(1, dims)[:, 1:], outputs.flatten(1, dims)[:, 1:], rtol),
+        is_close(others, expected, rtol),
         f"the process says batch_dims = {dims}, but the outputs of a sample follow the input of another; evaluate "
         "every sample by itself, or set batch_dims = 0",
     )

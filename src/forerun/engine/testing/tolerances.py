@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf, isnan, nan
+from math import inf, nan
 
 import torch
 from torch import Tensor
@@ -57,8 +57,8 @@ def _check_thresholds(tolerance: Tolerance, steps: Tensor, moves: Tensor, inputs
             not bool((sizes[place] <= threshold).any()),
             f"a move of {value} passes the threshold; let it through norm as it is",
         )
-    following = tolerance.follow(threshold, [0.0, threshold, 2 * threshold])
+    next_threshold = tolerance.follow(threshold, [0.0, threshold, 2 * threshold])
     require(
-        0 <= following < inf and not isnan(following),
-        f"follow gave {following} after small residuals; give the threshold of the next round",
+        0 <= next_threshold < inf,
+        f"follow gave {next_threshold} after small residuals; give the threshold of the next round",
     )

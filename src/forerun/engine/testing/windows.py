@@ -31,7 +31,8 @@ def check_window(window: Window, *, problems: Problems | None = None) -> None:
 def _check_width(window: Window, log: Sequence[Round]) -> None:
     """Ask twice for the width of the round after a log, of a path of 400 steps."""
     before = list(log)
-    first, second = (window.width(log, 400) for _ in range(2))
+    first = window.width(log, 400)
+    second = window.width(log, 400)
     require(
         isinstance(first, int) and first >= 0,
         f"width gave {first!r}; give a whole number of steps, or 0 to go on in order",
@@ -45,7 +46,11 @@ def _check_width(window: Window, log: Sequence[Round]) -> None:
 
 def _logs() -> list[list[Round]]:
     """Logs of runs that go well and badly, from their beginning to the middle."""
-    return [_log(accepted)[:count] for accepted in (1, 3, 16) for count in range(8)]
+    logs = []
+    for accepted in (1, 3, 16):
+        log = _log(accepted)
+        logs += [log[:count] for count in range(len(log) + 1)]
+    return logs
 
 
 def _log(accepted: int) -> list[Round]:
