@@ -131,7 +131,7 @@ def training():
 
     loop = Loop(model, optim.AdamW(model.parameters(), 0.02), loss, gradients=OneByOne(), ema=0.9)
     events = list(loop.run(3))
-    return loop.process(8), events[-1].state
+    return loop.build_process(8), events[-1].state
 
 
 class Digits(CausalFunction):
@@ -185,9 +185,9 @@ def known():
 
 
 def watched():
-    from forerun.cli.sample.frames import Watch, Watched
+    from forerun.cli.sample.frames import SampleWatch, WatchedMethod
 
-    return Watched(Secant(), Watch())
+    return WatchedMethod(Secant(), SampleWatch())
 
 
 def step_length():
@@ -199,7 +199,7 @@ def step_length():
 
 INSTANCES = {
     # processes
-    "_FromStep": lambda: (Process.from_step(lambda i, x: torch.tanh(x.flip(0) + 0.1 * i), 9), normal(6)),
+    "StepProcess": lambda: (Process.from_step(lambda i, x: torch.tanh(x.flip(0) + 0.1 * i), 9), normal(6)),
     "Denoising": denoising,
     "Increments": increments,
     "SchedulerSampling": scheduler_sampling,
@@ -225,7 +225,7 @@ INSTANCES = {
     "JacobiGaussSeidel": lambda: JacobiGaussSeidel(3),
     "PicardGaussSeidel": lambda: PicardGaussSeidel(3),
     "Reguess": lambda: (Reguess(Lookup()), [causal_process()]),
-    "Watched": watched,
+    "WatchedMethod": watched,
     # windows
     "Full": Full,
     "Sliding": lambda: Sliding(3),
