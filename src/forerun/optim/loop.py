@@ -53,7 +53,7 @@ class Loop:
             optimizer.step()
 
     Args:
-        params: a tensor, a module, or any list, tuple or dict of them. Trained is what the optimisers hold of it.
+        params: a tensor, a module, or any list, tuple or dict of them. What the optimisers hold of it is trained.
         optimizer: any of torch's kind that takes gradients only, over these parameters; or several, each over its part.
         loss: `loss(params, step)`, a scalar, a function of its arguments alone. It is handed the tree of `params` with
             other tensors in place, modules with these inside. With several optimisers it may return a tuple, one
