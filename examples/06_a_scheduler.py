@@ -15,7 +15,7 @@ for kind in (DPMSolverMultistepScheduler, EulerAncestralDiscreteScheduler):
     scheduler = kind(beta_start=1e-4, beta_end=0.02, prediction_type="v_prediction")
     found = [
         sample(
-            network.velocity,
+            network.predict_velocity,
             scheduler,
             noise,
             steps=50,
