@@ -43,7 +43,8 @@ def to_rgb(picture: Tensor) -> Tensor:
     if picture.dim() == 3 and picture.shape[0] == 3:
         picture = picture.permute(1, 2, 0)
     has_colours = picture.dim() == 3 and picture.shape[2] == 3
-    if picture.dtype != torch.uint8 or not has_colours or not picture.numel():
+    has_bytes = picture.dtype == torch.uint8 and picture.numel() > 0
+    if not has_colours or not has_bytes:
         raise ValueError(
             f"a picture is uint8 (3, H, W), (H, W, 3) or (H, W), got {picture.dtype} {list(picture.shape)}; of a "
             "sample in -1 .. 1 make ((x.float().clamp(-1, 1) + 1) * 127.5).round().byte()"
@@ -147,9 +148,15 @@ def _shrink_picture(picture: Tensor, side: int) -> Tensor:
     if longest <= side:
         return picture
     size = [max(round(length * side / longest), 1) for length in picture.shape[:2]]
-    channels_first = picture.permute(2, 0, 1)[None].float()
-    smaller = interpolate(channels_first, size=size, mode="bilinear", antialias=True)[0]
-    return smaller.round().clamp(0, 255).byte().permute(1, 2, 0).contiguous()
+    channels_first = picture.permute(2, 0, 1).float()
+    smaller = interpolate(
+        channels_first[None],
+        size=size,
+        mode="bilinear",
+        antialias=True,
+    )
+    pixels = smaller[0].round().clamp(0, 255).byte()
+    return pixels.permute(1, 2, 0).contiguous()
 
 
 def _draw_label(text: str, height: int, width: int) -> Tensor:
@@ -161,7 +168,15 @@ def _draw_label(text: str, height: int, width: int) -> Tensor:
     font = ImageFont.load_default(LABEL_FONT_SIZE)
     lines = text.replace(", ", ",\n")
     draw = ImageDraw.Draw(image)
-    draw.text((width, height / 2), lines, (INK_GREY,) * 3, font, anchor="rm", align="right")
+    middle_right = (width, height / 2)
+    draw.text(
+        middle_right,
+        lines,
+        fill=(INK_GREY,) * 3,
+        font=font,
+        anchor="rm",
+        align="right",
+    )
     pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
     return pixels.reshape(height, width, 3)
 

@@ -37,15 +37,17 @@ class SlotGrid:
         row_stride = thinning_stride(len(rows), MAX_CELLS)
         column_stride = thinning_stride(solution.length, MAX_CELLS)
         thinned = rows[::row_stride]
-        columns = _ceil_divide(solution.length, column_stride)
-        kind = torch.zeros(max(len(thinned), 1), max(columns, 1), dtype=torch.uint8)
+        height = max(len(thinned), 1)
+        width = max(_ceil_divide(solution.length, column_stride), 1)
+        kind = torch.zeros(height, width, dtype=torch.uint8)
         size = torch.zeros(kind.shape)
         for index, entry in enumerate(thinned):
             _fill_row(kind[index], size[index], entry, column_stride)
         right = float(max(solution.length, 1))
         top = rounds_before + 0.5
         bottom = top + max(len(rows), 1)
-        return cls(kind, size, (0.0, right, bottom, top))
+        extent = (0.0, right, bottom, top)
+        return cls(kind, size, extent)
 
     @property
     def waiting_sizes(self) -> Tensor:
@@ -58,7 +60,8 @@ def split_iterations(log: Sequence[Round]) -> list[Round]:
     """Return the log with each sequential stretch, which it holds as one entry, split into its rounds."""
     iterations: list[Round] = []
     for entry in log:
-        if entry.in_order and entry.accepted == entry.width:
+        is_complete = entry.accepted == entry.width
+        if entry.in_order and is_complete:
             iterations += _split_stretch(entry)
         else:
             iterations.append(entry)
@@ -97,10 +100,12 @@ def _rows_of_log(log: Sequence[Round]) -> list[Round]:
 
 
 def _fill_row(kind: Tensor, size: Tensor, entry: Round, stride: int) -> None:
+    frontier = entry.start + entry.accepted
     begin = _ceil_divide(entry.start, stride)  # the first column at or after the window's start
-    accepted_end = _ceil_divide(entry.start + entry.accepted, stride)
+    accepted_end = _ceil_divide(frontier, stride)
     skipped = begin * stride - entry.start
-    residuals = torch.tensor(entry.residuals)[skipped::stride]
+    residuals = torch.tensor(entry.residuals)
+    residuals = residuals[skipped::stride]
     end = begin + len(residuals)
     kind[begin:end] = WAITING
     kind[begin:accepted_end] = ACCEPTED

@@ -23,10 +23,19 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def write_summary(
-    out: Path, *, machine: Mapping[str, str], options: Mapping[str, Any], jobs: Sequence[Mapping[str, Any]]
+    out: Path,
+    *,
+    machine: Mapping[str, str],
+    options: Mapping[str, Any],
+    jobs: Sequence[Mapping[str, Any]],
 ) -> None:
     """Write `summary.json`: the machine, the options, and the figures of all jobs."""
-    write_json(out / SUMMARY_NAME, {"machine": machine, "options": options, "jobs": list(jobs)})
+    summary = {
+        "machine": machine,
+        "options": options,
+        "jobs": list(jobs),
+    }
+    write_json(out / SUMMARY_NAME, summary)
 
 
 def resume_record_path(checkpoint: Path) -> Path:

@@ -63,21 +63,41 @@ def sample(
             _write_files(outcome, options, machine, files)
 
 
-def _run(options: SampleOptions, settings: SampleSettings, machine: dict[str, str], *, compare: bool) -> SampleOutcome:
+def _run(
+    options: SampleOptions,
+    settings: SampleSettings,
+    machine: dict[str, str],
+    *,
+    compare: bool,
+) -> SampleOutcome:
     with refusing_input():
         job = prepare_sample(options, settings)
     show_begin(job, options, machine)
-    outcome = run_sample(job, options, settings, compare=compare, progress=command_progress())
-    ranks.require_agreement([outcome.ahead.sample, *outcome.ahead.pictures], settings.device)
+    outcome = run_sample(
+        job,
+        options,
+        settings,
+        compare=compare,
+        progress=command_progress(),
+    )
+    results = [outcome.ahead.sample, *outcome.ahead.pictures]
+    ranks.require_agreement(results, settings.device)
     return outcome
 
 
-def _write_files(outcome: SampleOutcome, options: SampleOptions, machine: dict[str, str], files: SampleFiles) -> None:
+def _write_files(
+    outcome: SampleOutcome,
+    options: SampleOptions,
+    machine: dict[str, str],
+    files: SampleFiles,
+) -> None:
     names = write_images(outcome, files.out)
     figures = sample_figures(outcome, names)
     write_summary(files.out, machine=machine, options=asdict(options), jobs=[figures])
     show_figures(figures, options.window)
-    with_frames = files.report is not None and write_report(outcome, machine, files.command, files.report)
+    with_frames = False
+    if files.report is not None:
+        with_frames = write_report(outcome, machine, files.command, files.report)
     show_end(names, files.out, files.report, with_frames=with_frames)
 
 

@@ -46,8 +46,10 @@ class SampleWatch:
     def record_round(self, window_state: WindowState, update: WindowUpdate) -> None:
         """Keep the sample at the end of the path; where that is not in flight, the last denoised one."""
         reaches_end = window_state.stop == window_state.problem.length
-        if reaches_end and not self.rounds and not self._rows:
-            self._rows.append((0, window_state.inputs[-1].clone()))  # what the steps before the first round foresaw
+        is_first = not self.rounds and not self._rows
+        if reaches_end and is_first:
+            foreseen = window_state.inputs[-1].clone()  # by the steps before the first round
+            self._rows.append((0, foreseen))
         rows = update.inputs if reaches_end else update.outputs
         self._current_row = rows[-1].clone()  # as a view would hold all other rows in memory
 
@@ -115,7 +117,8 @@ class LoopReplay(PipelineObserver):
             return call()
         if network not in self._outputs:
             self._outputs[network] = call()
-        return pytree.tree_map_only(Tensor, torch.clone, self._outputs[network])  # pipelines may change it in place
+        outputs = self._outputs[network]
+        return pytree.tree_map_only(Tensor, torch.clone, outputs)  # pipelines may change it in place
 
     def step_scheduler(self, scheduler: Any, call: PendingCall) -> Any:
         self._steps_left -= 1
@@ -123,9 +126,10 @@ class LoopReplay(PipelineObserver):
             self._first_result = call()
         result = self._first_result
         if isinstance(result, tuple):
-            return (self.sample.to(result[0]), *result[1:])
-        entries = {**result, "prev_sample": self.sample.to(result.prev_sample)}
-        return type(result)(**entries)
+            sample = self.sample.to(result[0])
+            return (sample, *result[1:])
+        sample = self.sample.to(result.prev_sample)
+        return type(result)(**{**result, "prev_sample": sample})
 
 
 def decode_frames(
