@@ -37,7 +37,7 @@ transformers.utils.logging.disable_progress_bar()
 
 
 @dataclass(frozen=True)
-class Counted:
+class CountedRun:
     """A run: its latents, calls of the network, rows of these calls over rows of a step, wall-clock seconds.
 
     `solution` is what forerun says of it; None where the pipeline ran as it is.
@@ -51,24 +51,24 @@ class Counted:
 
 
 @cache
-def shipped() -> Any:
+def load_shipped() -> Any:
     """The pipeline that ships with forerun, silent."""
     pipe = load_scenes_pipeline()
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
 
-def built(kind: type, scheduler: type, **changes: Any) -> Any:
+def build_pipeline(kind: type, scheduler: type, **changes: Any) -> Any:
     """Another pipeline class, or the same, around the networks of the shipped one."""
-    parts = shipped().components
-    taken = {name: parts[name] for name in inspect.signature(kind.__init__).parameters if name in parts}
-    pipe = kind(**{**taken, "requires_safety_checker": False})
-    pipe.scheduler = scheduler.from_config(shipped().scheduler.config, **changes)
+    parts = load_shipped().components
+    components = {name: parts[name] for name in inspect.signature(kind.__init__).parameters if name in parts}
+    pipe = kind(**{**components, "requires_safety_checker": False})
+    pipe.scheduler = scheduler.from_config(load_shipped().scheduler.config, **changes)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
 
-def weights() -> str:
+def describe_weights() -> str:
     """Which weights were measured, from the file beside them."""
     file = resources.files("forerun.worlds.scenes") / "weights" / "training.json"
     facts = json.loads(file.read_text())
@@ -76,30 +76,30 @@ def weights() -> str:
     return f"Weights: {json.dumps(done)}"
 
 
-def prompts(count: int, seed: int = 0) -> list[str]:
+def draw_prompts(count: int, seed: int = 0) -> list[str]:
     """Random captions of the default model."""
     dice = random.Random(seed)
     return [write_caption(draw_scene(dice), dice) for _ in range(count)]
 
 
-def counted(
+def run_counted(
     pipe: Any, prompt: str | Sequence[str], seed: int, *, ahead: Mapping[str, Any] | None = None, **options: Any
-) -> Counted:
+) -> CountedRun:
     """Run a pipeline to its latents, from a seed; `ahead` are the options of `parallel`, None to run it as it is."""
     batch = 1 if isinstance(prompt, str) else len(prompt)
     options = {"guidance_scale": GUIDANCE, "output_type": "latent", **options}
     branches = 2 if options["guidance_scale"] > 1 else 1
     generator = torch.Generator().manual_seed(seed)
-    with counting(pipe.unet) as rows, nullcontext() if ahead is None else parallel(pipe, **ahead) as run:
-        begun = time.perf_counter()
+    with count_calls(pipe.unet) as rows, nullcontext() if ahead is None else parallel(pipe, **ahead) as run:
+        start = time.perf_counter()
         latents = pipe(prompt, generator=generator, **options).images
-        seconds = time.perf_counter() - begun
+        seconds = time.perf_counter() - start
         solution = None if run is None else run.solution
-    return Counted(latents, len(rows), sum(rows) / branches / batch, seconds, solution)
+    return CountedRun(latents, len(rows), sum(rows) / branches / batch, seconds, solution)
 
 
 @contextmanager
-def counting(network: torch.nn.Module) -> Iterator[list[int]]:
+def count_calls(network: torch.nn.Module) -> Iterator[list[int]]:
     """The batch sizes of all calls of a network inside of the context."""
     rows: list[int] = []
     real = network.forward
@@ -115,23 +115,23 @@ def counting(network: torch.nn.Module) -> Iterator[list[int]]:
         del network.forward
 
 
-def distance(found: Tensor, truth: Tensor) -> float:
+def relative_distance(latents: Tensor, truth: Tensor) -> float:
     """Root mean square of the difference over that of the truth, the largest of the batch."""
-    away = (found - truth).flatten(1).square().mean(1) / truth.flatten(1).square().mean(1)
+    away = (latents - truth).flatten(1).square().mean(1) / truth.flatten(1).square().mean(1)
     return float(away.max().sqrt())
 
 
-def furthest(found: Tensor, truth: Tensor) -> float:
+def largest_difference(latents: Tensor, truth: Tensor) -> float:
     """The largest difference, over the root mean square of the truth."""
-    return float((found - truth).abs().max() / truth.square().mean().sqrt())
+    return float((latents - truth).abs().max() / truth.square().mean().sqrt())
 
 
-def loosest(kept: Callable[[float], bool], grid: Sequence[float], *, look: int = 2) -> float | None:
-    """The largest tolerance of a falling grid that is kept: bisection, then a look at a few looser ones."""
+def find_loosest(keeps: Callable[[float], bool], grid: Sequence[float], *, look: int = 2) -> float | None:
+    """The largest tolerance of a falling grid that keeps what is asked: bisection, then a look at a few looser ones."""
     low, high = 0, len(grid) - 1
-    if not kept(grid[high]):
+    if not keeps(grid[high]):
         return None
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if kept(grid[middle]) else (middle + 1, high)
-    return next((grid[place] for place in range(max(low - look, 0), low) if kept(grid[place])), grid[low])
+        low, high = (low, middle) if keeps(grid[middle]) else (middle + 1, high)
+    return next((grid[place] for place in range(max(low - look, 0), low) if keeps(grid[place])), grid[low])

@@ -62,10 +62,12 @@ def main() -> None:
     reasons = [*scheduler_matrix.NOT_COVERED.items(), *scheduler_matrix.SHORT.items()]
     listed = {
         "Schedulers": covered,
-        "Schedulers that are not covered": _list(reasons),
+        "Schedulers that are not covered": _list_items(reasons),
         "Pipelines": families,
-        "Pipelines that run in order, with a warning": _list([*pipeline_matrix.IN_ORDER.items(), *NO_STEP.items()]),
-        "Not in the zoo": _list(LEFT_OUT.items()),
+        "Pipelines that run in order, with a warning": _list_items(
+            [*pipeline_matrix.IN_ORDER.items(), *NO_STEP.items()]
+        ),
+        "Not in the zoo": _list_items(LEFT_OUT.items()),
     }
     write_result(Path(__file__).stem, listed)
     _write_page(listed)
@@ -73,28 +75,28 @@ def main() -> None:
 
 def scheduler_rows() -> Iterable[dict[str, str]]:
     """One row a class and prediction."""
-    found: dict[tuple[str, str], dict[str, str]] = {}
+    rows: dict[tuple[str, str], dict[str, str]] = {}
     for cell in scheduler_matrix.cells():
         name = cell.name.removesuffix("Scheduler")
-        row = found.setdefault((name, cell.prediction or "its own"), {})
-        in_order, ahead, rounds, steps = _scheduler(cell)
+        row = rows.setdefault((name, cell.prediction or "its own"), {})
+        in_order, ahead, rounds, steps = _run_scheduler(cell)
         row[f"{cell.steps} in order"] = f"{in_order:.0e}"
         row[f"{cell.steps} ahead"] = f"{ahead:.0e}"
         row[f"{cell.steps} rounds"] = f"{rounds} of {steps}"
-    columns = [f"{steps} {what}" for steps in scheduler_matrix.STEPS for what in ("in order", "ahead", "rounds")]
-    for (name, prediction), row in found.items():
+    columns = [f"{steps} {figure}" for steps in scheduler_matrix.STEPS for figure in ("in order", "ahead", "rounds")]
+    for (name, prediction), row in rows.items():
         yield {"scheduler": name, "prediction": prediction, **{column: row.get(column, "-") for column in columns}}
 
 
-def _scheduler(cell: Cell) -> tuple[float, float, int, int]:
+def _run_scheduler(cell: Cell) -> tuple[float, float, int, int]:
     noise, network = scheduler_matrix.start(), scheduler_matrix.network
-    own = scheduler_matrix.own_loop(cell, noise)
-    size = float(own.abs().max())
+    expected = scheduler_matrix.own_loop(cell, noise)
+    size = float(expected.abs().max())
     runs = []
     for options in ({"method": forerun.Sequential()}, {"window": forerun.Full(), "tolerance": 1e-4}):
         generator = torch.Generator().manual_seed(5)
         runs.append(sample(network, cell.scheduler(), noise, generator=generator, **options))
-    errors = [float((run.state - own).abs().max()) / size for run in runs]
+    errors = [float((run.state - expected).abs().max()) / size for run in runs]
     return errors[0], errors[1], runs[1].rounds, runs[0].rounds
 
 
@@ -105,11 +107,11 @@ def pipeline_rows(entries: Sequence[Entry]) -> Iterable[dict[str, str]]:
             continue
         row = {"family": entry.name, "class": type(entry.build()).__name__}
         for case in pipeline_matrix.CASES:
-            row[_heading(case)] = _cell(entry, case)
+            row[_name_column(case)] = _describe_case(entry, case)
         yield row
 
 
-def _cell(entry: Entry, case: pipeline_matrix.Case) -> str:
+def _describe_case(entry: Entry, case: pipeline_matrix.Case) -> str:
     if not pipeline_matrix.applies(entry, case):
         return "-"
     half = case.dtype == torch.bfloat16
@@ -117,7 +119,7 @@ def _cell(entry: Entry, case: pipeline_matrix.Case) -> str:
     return f"{row.deviation:.0e}" + (f" / {row.rounding:.0e}" if half else "")
 
 
-def _heading(case: pipeline_matrix.Case) -> str:
+def _name_column(case: pipeline_matrix.Case) -> str:
     if case.dtype == torch.bfloat16:
         return "bfloat16"
     if case.batch > 1:
@@ -127,7 +129,7 @@ def _heading(case: pipeline_matrix.Case) -> str:
     return "guided" if case.guidance else "plain"
 
 
-def _list(items: Iterable[tuple[str, str]]) -> str:
+def _list_items(items: Iterable[tuple[str, str]]) -> str:
     return "\n".join(f"- `{name}`: {reason}" for name, reason in items)
 
 

@@ -22,7 +22,16 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from _pipelines import Counted, built, counted, distance, furthest, loosest, prompts, weights
+from _pipelines import (
+    CountedRun,
+    build_pipeline,
+    describe_weights,
+    draw_prompts,
+    find_loosest,
+    largest_difference,
+    relative_distance,
+    run_counted,
+)
 from diffusers import DDIMParallelScheduler, DDPMParallelScheduler, StableDiffusionPipeline
 from diffusers.pipelines.deprecated.stable_diffusion_variants.pipeline_stable_diffusion_paradigms import (
     StableDiffusionParadigmsPipeline,
@@ -36,7 +45,7 @@ OURS = [2 * 0.7**power for power in range(32)]
 
 
 @dataclass(frozen=True)
-class Case:
+class RivalCase:
     """A scheduler, its steps, and what is tried with it."""
 
     name: str
@@ -49,15 +58,15 @@ class Case:
 
 
 CASES = [
-    Case("DDIM 50", DDIMParallelScheduler, 50, (25, 50), target="rounds 0.8"),
-    Case("DDIM 100", DDIMParallelScheduler, 100, (50, 100), target="rounds 0.8"),
-    Case("DDPM 100", DDPMParallelScheduler, 100, (50, 100), target="rounds 0.6, evaluations 0.7"),
-    Case("DDPM 1000", DDPMParallelScheduler, 1000, (100,), (1e-1, 1e-2), target="rounds 0.6, evaluations 0.7"),
+    RivalCase("DDIM 50", DDIMParallelScheduler, 50, (25, 50), target="rounds 0.8"),
+    RivalCase("DDIM 100", DDIMParallelScheduler, 100, (50, 100), target="rounds 0.8"),
+    RivalCase("DDPM 100", DDPMParallelScheduler, 100, (50, 100), target="rounds 0.6, evaluations 0.7"),
+    RivalCase("DDPM 1000", DDPMParallelScheduler, 1000, (100,), (1e-1, 1e-2), target="rounds 0.6, evaluations 0.7"),
 ]
 
 
 @dataclass(frozen=True)
-class Found:
+class MeanRun:
     """Means over the seeds, and the largest deviations."""
 
     tolerance: float | None
@@ -67,7 +76,7 @@ class Found:
     deviation: float
     largest: float
 
-    def row(self, run: str, window: object) -> dict[str, object]:
+    def as_row(self, run: str, window: object) -> dict[str, object]:
         """A row of a table."""
         return {
             "run": run, "window": str(window), "tolerance": self.tolerance, "rounds": round(self.rounds, 1),
@@ -79,74 +88,76 @@ class Found:
 class Contest:
     """Both rivals on one case."""
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: RivalCase) -> None:
         self.case = case
-        self.prompts = prompts(case.seeds)
-        self.rival = built(StableDiffusionParadigmsPipeline, case.scheduler)
-        self.pipe = built(StableDiffusionPipeline, case.scheduler)
+        self.prompts = draw_prompts(case.seeds)
+        self.rival = build_pipeline(StableDiffusionParadigmsPipeline, case.scheduler)
+        self.pipe = build_pipeline(StableDiffusionPipeline, case.scheduler)
         self.truth = [self._run(self.pipe, seed) for seed in range(case.seeds)]
 
-    def _run(self, pipe: Any, seed: int, **options: Any) -> Counted:
-        return counted(pipe, self.prompts[seed], seed, num_inference_steps=self.case.steps, **options)
+    def _run(self, pipe: Any, seed: int, **options: Any) -> CountedRun:
+        return run_counted(pipe, self.prompts[seed], seed, num_inference_steps=self.case.steps, **options)
 
-    def found(self, run: Callable[[int], Counted], tolerance: float | None) -> Found:
+    def average_seeds(self, run: Callable[[int], CountedRun], tolerance: float | None) -> MeanRun:
         """All seeds."""
         runs = [run(seed) for seed in range(self.case.seeds)]
         pairs = list(zip(runs, self.truth, strict=True))
         rounds, evaluations, seconds = (
-            sum(getattr(each, name) for each in runs) / len(runs) for name in ("rounds", "evaluations", "seconds")
+            sum(getattr(single, name) for single in runs) / len(runs) for name in ("rounds", "evaluations", "seconds")
         )
-        away = max(distance(one.latents, truth.latents) for one, truth in pairs)
-        largest = max(furthest(one.latents, truth.latents) for one, truth in pairs)
-        return Found(tolerance, rounds, evaluations, seconds, away, largest)
+        away = max(relative_distance(one.latents, truth.latents) for one, truth in pairs)
+        largest = max(largest_difference(one.latents, truth.latents) for one, truth in pairs)
+        return MeanRun(tolerance, rounds, evaluations, seconds, away, largest)
 
-    def sequential(self) -> Found:
+    def run_in_order(self) -> MeanRun:
         """The sequential runs, timed once more now that all is warm."""
-        return self.found(lambda seed: self._run(self.pipe, seed), None)
+        return self.average_seeds(lambda seed: self._run(self.pipe, seed), None)
 
-    def theirs(self, window: int, tolerance: float) -> Found:
+    def run_theirs(self, window: int, tolerance: float) -> MeanRun:
         """ParaDiGMS."""
-        return self.found(lambda seed: self._run(self.rival, seed, parallel=window, tolerance=tolerance), tolerance)
+        return self.average_seeds(
+            lambda seed: self._run(self.rival, seed, parallel=window, tolerance=tolerance), tolerance
+        )
 
-    def ours(self, tolerance: float | None, **options: Any) -> Found:
+    def run_ours(self, tolerance: float | None, **options: Any) -> MeanRun:
         """The ordinary pipeline, ahead."""
         ahead = {"tolerance": tolerance, **options}
-        return self.found(lambda seed: self._run(self.pipe, seed, ahead=ahead), tolerance)
+        return self.average_seeds(lambda seed: self._run(self.pipe, seed, ahead=ahead), tolerance)
 
-    def cheapest(self, run: Callable[[float], Found], grid: Sequence[float]) -> list[Found | None]:
+    def find_cheapest(self, run: Callable[[float], MeanRun], grid: Sequence[float]) -> list[MeanRun | None]:
         """At each bound the loosest tolerance that keeps it."""
-        kept = cache(run)
-        sizes = [loosest(lambda size, b=bound: kept(size).largest <= b, grid) for bound in self.case.bounds]
-        return [None if size is None else kept(size) for size in sizes]
+        cached_run = cache(run)
+        sizes = [find_loosest(lambda size, b=bound: cached_run(size).largest <= b, grid) for bound in self.case.bounds]
+        return [None if size is None else cached_run(size) for size in sizes]
 
 
-def compare(case: Case) -> dict[str, str]:
+def compare_rivals(case: RivalCase) -> dict[str, str]:
     """The tables of one case: all runs, and the ratios."""
     contest = Contest(case)
-    limit, sequential = contest.theirs(1, 0.0), contest.sequential()
-    rows = [sequential.row("in order", 1), limit.row("ParaDiGMS, its own limit", 1)]
-    rows.append(contest.ours(None).row("forerun, as it is", "auto"))
+    exact, sequential = contest.run_theirs(1, 0.0), contest.run_in_order()
+    rows = [sequential.as_row("in order", 1), exact.as_row("ParaDiGMS, its own limit", 1)]
+    rows.append(contest.run_ours(None).as_row("forerun, as it is", "auto"))
     ratios: list[Mapping[str, object]] = []
-    best: dict[float, list[tuple[Found | None, Found | None]]] = {bound: [] for bound in case.bounds}
+    best: dict[float, list[tuple[MeanRun | None, MeanRun | None]]] = {bound: [] for bound in case.bounds}
     for window in case.windows:
-        theirs = contest.cheapest(lambda size, w=window: contest.theirs(w, size), THEIRS)
-        ours = contest.cheapest(lambda size, w=window: contest.ours(size, window=Sliding(w)), OURS)
+        theirs = contest.find_cheapest(lambda size, w=window: contest.run_theirs(w, size), THEIRS)
+        ours = contest.find_cheapest(lambda size, w=window: contest.run_ours(size, window=Sliding(w)), OURS)
         for bound, one, two in zip(case.bounds, theirs, ours, strict=True):
             best[bound].append((one, two))
-            for run, found in (("ParaDiGMS", one), ("forerun", two)):
-                if found is not None:
-                    rows.append({"bound": bound, **found.row(run, window)})
-            ratios.append(ratio(bound, str(window), one, two))
+            for run, mean in (("ParaDiGMS", one), ("forerun", two)):
+                if mean is not None:
+                    rows.append({"bound": bound, **mean.as_row(run, window)})
+            ratios.append(compare_runs(bound, str(window), one, two))
             print(case.name, ratios[-1], flush=True)
     for bound, pairs in best.items():
-        ratios.append(apart(bound, pairs))
+        ratios.append(best_ratios(bound, pairs))
     rows.sort(key=lambda row: -float(row.get("bound", 1)))
     columns = {"bound": None}
     heading = f"{case.name}: forerun over ParaDiGMS (target: {case.target})"
     return {f"{case.name}": table([{**columns, **row} for row in rows]), heading: table(ratios)}
 
 
-def ratio(bound: float, window: str, theirs: Found | None, ours: Found | None) -> Mapping[str, object]:
+def compare_runs(bound: float, window: str, theirs: MeanRun | None, ours: MeanRun | None) -> Mapping[str, object]:
     """Ours over theirs at one bound."""
     row: dict[str, object] = {"bound": bound, "window": window}
     if theirs is None or ours is None:
@@ -157,13 +168,13 @@ def ratio(bound: float, window: str, theirs: Found | None, ours: Found | None) -
     }  # fmt: skip
 
 
-def apart(bound: float, pairs: Sequence[tuple[Found | None, Found | None]]) -> Mapping[str, object]:
+def best_ratios(bound: float, pairs: Sequence[tuple[MeanRun | None, MeanRun | None]]) -> Mapping[str, object]:
     """The same where each may take another window for its fewest rounds, and another for its fewest evaluations."""
-    least = {
+    smallest = {
         name: [min((getattr(pair[k], name) for pair in pairs if pair[k]), default=float("nan")) for k in (0, 1)]
         for name in ("rounds", "evaluations", "seconds")
     }
-    return {"bound": bound, "window": "each its best", **{name: two / one for name, (one, two) in least.items()}}
+    return {"bound": bound, "window": "each its best", **{name: two / one for name, (one, two) in smallest.items()}}
 
 
 def main() -> None:
@@ -171,12 +182,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="leave out DDPM 1000")
     parser.add_argument("--only", help="one case, by its name; writes no result")
-    given = parser.parse_args()
-    cases = [case for case in CASES if not (given.quick and case.steps > 100) and given.only in {None, case.name}]
-    sections = {"What is measured": f"{__doc__ or ''}\n{weights()}"}
+    arguments = parser.parse_args()
+    cases = [
+        case for case in CASES if not (arguments.quick and case.steps > 100) and arguments.only in {None, case.name}
+    ]
+    sections = {"What is measured": f"{__doc__ or ''}\n{describe_weights()}"}
     for case in cases:
-        sections |= compare(case)
-    if given.only:
+        sections |= compare_rivals(case)
+    if arguments.only:
         print("\n\n".join(f"{heading}\n{text}" for heading, text in sections.items()))
     else:
         write_result("fewer_rounds_than_paradigms", sections)

@@ -22,7 +22,17 @@ from typing import Any
 
 import diffusers
 import torch
-from _pipelines import GUIDANCE, Counted, built, counted, distance, furthest, prompts, shipped, weights
+from _pipelines import (
+    GUIDANCE,
+    CountedRun,
+    build_pipeline,
+    describe_weights,
+    draw_prompts,
+    largest_difference,
+    load_shipped,
+    relative_distance,
+    run_counted,
+)
 from harness import table, write_result
 from torch import Tensor
 
@@ -43,42 +53,42 @@ BETTER = "UniPC"
 
 
 @cache
-def pipeline(kind: str) -> Any:
+def load_pipeline(kind: str) -> Any:
     """The shipped pipeline with another scheduler."""
-    return built(diffusers.StableDiffusionPipeline, KINDS[kind], **TRAILING)
+    return build_pipeline(diffusers.StableDiffusionPipeline, KINDS[kind], **TRAILING)
 
 
-def run(kind: str, steps: int, guidance: float, seed: int, ahead: Mapping[str, Any] | None = None) -> Counted:
+def run_image(kind: str, steps: int, guidance: float, seed: int, ahead: Mapping[str, Any] | None = None) -> CountedRun:
     """One image, in order or ahead."""
-    prompt = prompts(SEEDS)[seed]
+    prompt = draw_prompts(SEEDS)[seed]
     if KINDS[kind] is None:
-        return flow(prompt, steps, guidance, seed, ahead)
+        return run_flow(prompt, steps, guidance, seed, ahead)
     options = {"num_inference_steps": steps, "guidance_scale": guidance}
-    return counted(pipeline(kind), prompt, seed, ahead=ahead, **options)
+    return run_counted(load_pipeline(kind), prompt, seed, ahead=ahead, **options)
 
 
 @torch.no_grad()
-def flow(prompt: str, steps: int, guidance: float, seed: int, ahead: Mapping[str, Any] | None) -> Counted:
+def run_flow(prompt: str, steps: int, guidance: float, seed: int, ahead: Mapping[str, Any] | None) -> CountedRun:
     """The network's prediction as a flow from data to noise, with the scheduler of flow matching."""
     noise = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(seed))
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
     method = {"method": Sequential()} if ahead is None else {"window": Auto(), **ahead}
-    begun = time.perf_counter()
-    found = sample(Flow(prompt, guidance), scheduler, noise, steps=steps, **method)
-    return Counted(found.state, found.rounds, found.evaluations, time.perf_counter() - begun, found)
+    start = time.perf_counter()
+    solution = sample(GuidedFlow(prompt, guidance), scheduler, noise, steps=steps, **method)
+    return CountedRun(solution.state, solution.rounds, solution.evaluations, time.perf_counter() - start, solution)
 
 
-class Flow:
+class GuidedFlow:
     """`eps - x0` at `x = (1 - s) x0 + s eps`, from a network that was trained on `sqrt(abar) x0 + sqrt(1 - abar) eps`.
 
     Both are the same up to a factor where their ratios of noise to signal agree, `sqrt(1/abar - 1) = s / (1 - s)`.
     """
 
     def __init__(self, prompt: str, guidance: float) -> None:
-        self.unet, self.guidance = shipped().unet, guidance
-        positive, negative = shipped().encode_prompt(prompt, "cpu", 1, True)
+        self.unet, self.guidance = load_shipped().unet, guidance
+        positive, negative = load_shipped().encode_prompt(prompt, "cpu", 1, True)
         self.context = [negative, positive] if guidance > 1 else [positive]
-        self.abar = shipped().scheduler.alphas_cumprod.double()
+        self.abar = load_shipped().scheduler.alphas_cumprod.double()
 
     def __call__(self, x: Tensor, times: Tensor) -> Tensor:
         """Flows `(N, *shape)` of samples `(N, *shape)` at `times = 1000 s`, `(N,)`."""
@@ -88,17 +98,17 @@ class Flow:
         place = torch.searchsorted(-self.abar, -abar).clamp(1, len(self.abar) - 1)
         low, high = self.abar[place], self.abar[place - 1]
         t = place - ((abar - low) / (high - low)).clamp(0, 1)
-        signal, noise = (_column(each.sqrt(), x) for each in (abar, 1 - abar))
+        signal, noise = (_column(share.sqrt(), x) for share in (abar, 1 - abar))
         scaled = x / _column(size, x)
         v = self._guided(scaled, t.to(x.dtype))
         return (noise * scaled + signal * v) - (signal * scaled - noise * v)
 
     def _guided(self, x: Tensor, t: Tensor) -> Tensor:
         copies = len(self.context)
-        context = torch.cat([each.expand(len(x), -1, -1) for each in self.context])
-        found = self.unet(x.repeat(copies, 1, 1, 1), t.repeat(copies), encoder_hidden_states=context).sample
-        first, *rest = found.chunk(copies)
-        return first if not rest else first + self.guidance * (rest[0] - first)
+        context = torch.cat([branch.expand(len(x), -1, -1) for branch in self.context])
+        predicted = self.unet(x.repeat(copies, 1, 1, 1), t.repeat(copies), encoder_hidden_states=context).sample
+        first, *guided = predicted.chunk(copies)
+        return first if not guided else first + self.guidance * (guided[0] - first)
 
 
 def _column(values: Tensor, like: Tensor) -> Tensor:
@@ -106,39 +116,40 @@ def _column(values: Tensor, like: Tensor) -> Tensor:
 
 
 @cache
-def truth(kind: str, guidance: float, seed: int) -> Tensor:
+def fine_latents(kind: str, guidance: float, seed: int) -> Tensor:
     """The latents that 1000 steps lead to."""
-    return run("Flow Euler" if KINDS[kind] is None else "DDIM", FINE, guidance, seed).latents
+    return run_image("Flow Euler" if KINDS[kind] is None else "DDIM", FINE, guidance, seed).latents
 
 
 @cache
-def away(kind: str, steps: int, guidance: float) -> float:
+def mean_distance(kind: str, steps: int, guidance: float) -> float:
     """Distance of the sequential run to the result of 1000 steps, mean over the seeds."""
-    found = [
-        distance(run(kind, steps, guidance, seed).latents, truth(kind, guidance, seed)) for seed in range(SEEDS)
-    ]  # fmt: skip
-    return statistics.fmean(found)
+    distances = []
+    for seed in range(SEEDS):
+        latents = run_image(kind, steps, guidance, seed).latents
+        distances.append(relative_distance(latents, fine_latents(kind, guidance, seed)))
+    return statistics.fmean(distances)
 
 
-def row(kind: str, steps: int, guidance: float) -> dict[str, object]:
+def make_row(kind: str, steps: int, guidance: float) -> dict[str, object]:
     """A scheduler at a number of steps."""
     pairs, auto = [], []
     for seed in range(SEEDS):
-        own = run(kind, steps, guidance, seed)
-        pairs.append((run(kind, steps, guidance, seed, {"window": Full()}), own))
-        auto.append((run(kind, steps, guidance, seed, {}), own))
-    found = [one for one, _ in pairs]
-    rounds = statistics.fmean(one.rounds for one in found)
+        in_order = run_image(kind, steps, guidance, seed)
+        pairs.append((run_image(kind, steps, guidance, seed, {"window": Full()}), in_order))
+        auto.append((run_image(kind, steps, guidance, seed, {}), in_order))
+    runs = [one for one, _ in pairs]
+    rounds = statistics.fmean(one.rounds for one in runs)
     return {
         "scheduler": kind, "steps": steps, "guidance": guidance, "calls in order": pairs[0][1].rounds,
-        "rounds": round(rounds, 1), "evaluations": round(statistics.fmean(one.evaluations for one in found)),
-        "deviation": max(distance(one.latents, own.latents) for one, own in pairs),
-        "largest": max(furthest(one.latents, own.latents) for one, own in pairs),
+        "rounds": round(rounds, 1), "evaluations": round(statistics.fmean(one.evaluations for one in runs)),
+        "deviation": max(relative_distance(one.latents, in_order.latents) for one, in_order in pairs),
+        "largest": max(largest_difference(one.latents, in_order.latents) for one, in_order in pairs),
         "auto, rounds": round(statistics.fmean(one.rounds for one, _ in auto), 1),
-        "auto, time": statistics.median(one.seconds / own.seconds for one, own in auto),
-        "from 1000 steps": away(kind, steps, guidance),
-        "as many steps as rounds": away(kind, _steps_of(kind, rounds), guidance),
-        f"{BETTER}, as many": away(BETTER, round(rounds), guidance) if KINDS[kind] else None,
+        "auto, time": statistics.median(one.seconds / in_order.seconds for one, in_order in auto),
+        "from 1000 steps": mean_distance(kind, steps, guidance),
+        "as many steps as rounds": mean_distance(kind, _steps_of(kind, rounds), guidance),
+        f"{BETTER}, as many": mean_distance(BETTER, round(rounds), guidance) if KINDS[kind] else None,
     }  # fmt: skip
 
 
@@ -149,12 +160,12 @@ def _steps_of(kind: str, rounds: float) -> int:
 
 def main() -> None:
     """All rows, a table for each guidance."""
-    sections = {"What is measured": f"{__doc__ or ''}\n{weights()}"}
+    sections = {"What is measured": f"{__doc__ or ''}\n{describe_weights()}"}
     for guidance in (GUIDANCE, 1.0):
         rows = []
         for kind in KINDS:
             for steps in STEPS:
-                rows.append(row(kind, steps, guidance))
+                rows.append(make_row(kind, steps, guidance))
                 print(rows[-1], flush=True)
         sections["With guidance 3" if guidance > 1 else "Without guidance"] = table(rows)
     write_result(Path(__file__).stem, sections)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _pipelines import GUIDANCE, shipped, weights
+from _pipelines import GUIDANCE, describe_weights, load_shipped
 from harness import table, write_result
 from torch import Tensor
 
@@ -31,44 +31,44 @@ from forerun.worlds.scenes.render import render_scenes
 STEPS, BATCH, WINDOW = 50, 20, 12
 
 
-def drawn(prompts: Sequence[str], seed: int) -> Tensor:
+def draw_images(prompts: Sequence[str], seed: int) -> Tensor:
     """Images of prompts, `(N, 3, 64, 64)` in 0 .. 1, batch by batch."""
-    found = []
+    batches = []
     for number in range(0, len(prompts), BATCH):
         generator = torch.Generator().manual_seed(1000 * seed + number)
         options: dict[str, Any] = {"num_inference_steps": STEPS, "guidance_scale": GUIDANCE, "output_type": "pt"}
-        found.append(shipped()(list(prompts[number : number + BATCH]), generator=generator, **options).images)
-    return torch.cat(found)
+        batches.append(load_shipped()(list(prompts[number : number + BATCH]), generator=generator, **options).images)
+    return torch.cat(batches)
 
 
-def ahead(prompts: Sequence[str], seed: int) -> tuple[Tensor, dict[str, float]]:
-    """The same in parallel; and rounds and evaluations, means over the batches, with the largest estimate."""
-    with parallel(shipped(), window=Sliding(WINDOW)) as run:
-        images = drawn(prompts, seed)
-    found = run.solutions
+def draw_in_parallel(prompts: Sequence[str], seed: int) -> tuple[Tensor, dict[str, float]]:
+    """Return images sampled in parallel; and rounds and evaluations, means over the batches, with the largest estimate."""
+    with parallel(load_shipped(), window=Sliding(WINDOW)) as run:
+        images = draw_images(prompts, seed)
+    solutions = run.solutions
     rounds, evaluations = (
-        sum(getattr(each, name) for each in found) / len(found) for name in ("rounds", "evaluations")
+        sum(getattr(solution, name) for solution in solutions) / len(solutions) for name in ("rounds", "evaluations")
     )
-    estimate = max(float(each.deviation_estimate) for each in found)
+    estimate = max(float(solution.deviation_estimate) for solution in solutions)
     return images, {"rounds": rounds, "evaluations": evaluations, "largest estimate": estimate}
 
 
 @cache
-def classifier() -> Any:
+def load_classifier() -> Any:
     """The independent classifier."""
     return load_scene_classifier()
 
 
-def right(scenes: Sequence[Scene], images: Tensor) -> dict[str, float]:
+def measure_answers(scenes: Sequence[Scene], images: Tensor) -> dict[str, float]:
     """Shares of right answers."""
-    facts = [scene for part in images.split(100) for scene in classifier().read_scenes(part)]
+    facts = [scene for batch in images.split(100) for scene in load_classifier().read_scenes(batch)]
     return measure_agreement(scenes, facts)
 
 
 @torch.no_grad()
-def frechet(one: Tensor, other: Tensor) -> float:
+def frechet_distance(one: Tensor, other: Tensor) -> float:
     """`|m - m'|^2 + tr(C + C' - 2 (C C')^(1/2))` of the classifier's features."""
-    first, second = (classifier().extract_features(images).double() for images in (one, other))
+    first, second = (load_classifier().extract_features(images).double() for images in (one, other))
     means = (first.mean(0) - second.mean(0)).square().sum()
     left, right_ = first.T.cov(), second.T.cov()
     roots = torch.linalg.eigvals(left @ right_).real.clamp(min=0).sqrt().sum()
@@ -83,33 +83,33 @@ def main() -> None:
     dice = random.Random(11)
     prompts = [write_caption(draw_scene(dice), dice) for _ in range(count)]
     scenes = [parse_caption(prompt) for prompt in prompts]
-    own = drawn(prompts, 0)
-    same, cost = ahead(prompts, 0)
-    others = [drawn(prompts, seed) for seed in (1, 2)]
+    in_order = draw_images(prompts, 0)
+    same, cost = draw_in_parallel(prompts, 0)
+    others = [draw_images(prompts, seed) for seed in (1, 2)]
     truth = render_scenes(scenes, seed=5).float() / 255
-    sets = {"in order": own, "ahead": same, "in order, seed 1": others[0], "in order, seed 2": others[1]}
-    apart = [
+    sets = {"in order": in_order, "ahead": same, "in order, seed 1": others[0], "in order, seed 2": others[1]}
+    distances = [
         {
             "sets": f"in order, {name}",
-            "Frechet distance": frechet(own, images),
-            "to the rendered": frechet(images, truth),
+            "Frechet distance": frechet_distance(in_order, images),
+            "to the rendered": frechet_distance(images, truth),
         }
         for name, images in sets.items()
     ]
-    off = (own - same).abs().flatten(1) * 255
+    difference = (in_order - same).abs().flatten(1) * 255
     pixels = {
         "images": count,
-        "largest difference of a pixel, median image": float(off.amax(1).median()),
-        "worst image": float(off.max()),
-        "mean over all pixels": float(off.mean()),
+        "largest difference of a pixel, median image": float(difference.amax(1).median()),
+        "worst image": float(difference.max()),
+        "mean over all pixels": float(difference.mean()),
     }
-    answers = [{"set": name, **right(scenes, images)} for name, images in {**sets, "rendered": truth}.items()]
+    answers = [{"set": name, **measure_answers(scenes, images)} for name, images in {**sets, "rendered": truth}.items()]
     write_result(
         Path(__file__).stem,
         {
-            "What is measured": f"{__doc__ or ''}\n{weights()}",
+            "What is measured": f"{__doc__ or ''}\n{describe_weights()}",
             "Answers of the classifier": table(answers),
-            "Distances of sets": table(apart),
+            "Distances of sets": table(distances),
             "In order against ahead, pixel by pixel": table([pixels]),
             f"DDIM {STEPS}, window {WINDOW}, batches of {BATCH}": table([cost]),
         },

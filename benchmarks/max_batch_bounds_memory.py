@@ -16,7 +16,7 @@ from typing import Any
 
 import diffusers
 import torch
-from _pipelines import built
+from _pipelines import build_pipeline
 from harness import table, write_result
 from memory_follows_the_window import peak
 
@@ -27,9 +27,9 @@ from forerun.engine.event import RoundEvent
 STEPS, ROUNDS, SLICES = 64, 2, ("in order", "1", "4", "16", "none")
 
 
-def pipeline() -> Any:
+def build_narrow_pipeline() -> Any:
     """Stable Diffusion with a narrow UNet."""
-    pipe = built(diffusers.StableDiffusionPipeline, diffusers.DDIMScheduler)
+    pipe = build_pipeline(diffusers.StableDiffusionPipeline, diffusers.DDIMScheduler)
     torch.manual_seed(0)
     blocks = {"down_block_types": (*3 * ("CrossAttnDownBlock2D",), "DownBlock2D")}
     blocks["up_block_types"] = ("UpBlock2D", *3 * ("CrossAttnUpBlock2D",))
@@ -45,10 +45,10 @@ def pipeline() -> Any:
     return pipe
 
 
-def run(slices: str) -> None:
+def run_slices(slices: str) -> None:
     """Print MiB above the warm state, the widest window and the rounds."""
     torch.set_num_threads(1)
-    pipe = pipeline()
+    pipe = build_narrow_pipeline()
 
     def call(steps: int) -> None:
         generator = torch.Generator().manual_seed(0)
@@ -80,7 +80,7 @@ class Enough(Exception):
 def main() -> None:
     """All settings, each in a process of its own."""
     if len(sys.argv) > 1:
-        run(sys.argv[1])
+        run_slices(sys.argv[1])
         return
     rows: list[dict[str, object]] = []
     for slices in SLICES:

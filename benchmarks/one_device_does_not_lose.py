@@ -22,7 +22,7 @@ from typing import Any
 
 import diffusers
 import torch
-from _pipelines import built, counted, prompts, shipped, weights
+from _pipelines import build_pipeline, describe_weights, draw_prompts, load_shipped, run_counted
 from harness import median_time, paired_ratio, table, write_result
 from torch import Tensor, nn
 
@@ -36,7 +36,7 @@ Call = Callable[[int], Callable[[], Any]]  # from a batch to a call of the netwo
 
 def shipped_calls() -> Call:
     """The shipped UNet, two rows a step."""
-    unet, context = shipped().unet, torch.randn(1, 16, 96)
+    unet, context = load_shipped().unet, torch.randn(1, 16, 96)
 
     def call(batch: int) -> Callable[[], Any]:
         x = torch.randn(2 * batch, 4, 16, 16)
@@ -68,7 +68,7 @@ def flux_calls() -> Call:
         def noise(*shape: int) -> Tensor:
             return torch.randn(*shape, device="cuda", dtype=torch.bfloat16)
 
-        given = {
+        inputs = {
             "hidden_states": noise(batch, 1024, 64),
             "encoder_hidden_states": noise(batch, 512, 4096),
             "pooled_projections": noise(batch, 768),
@@ -77,34 +77,34 @@ def flux_calls() -> Call:
             "img_ids": torch.zeros(1024, 3, device="cuda"),
             "txt_ids": torch.zeros(512, 3, device="cuda"),
         }
-        return lambda: network(**given)
+        return lambda: network(**inputs)
 
     return call
 
 
 @torch.no_grad()
-def costs(call: Call) -> dict[int, float]:
+def measure_costs(call: Call) -> dict[int, float]:
     """Seconds of a call by its batch, the median of five."""
     return {batch: median_time(call(batch), repeats=5) for batch in BATCHES}
 
 
-def cost_rows(name: str, found: dict[int, float]) -> Iterator[dict[str, object]]:
+def cost_rows(name: str, seconds_by_batch: dict[int, float]) -> Iterator[dict[str, object]]:
     """One row a batch."""
-    for batch, seconds in found.items():
+    for batch, seconds in seconds_by_batch.items():
         yield {
-            "network": name, "steps in a call": batch, "ms": 1e3 * seconds, "over one": seconds / found[1],
-            "batch efficiency": batch * found[1] / seconds,
+            "network": name, "steps in a call": batch, "ms": 1e3 * seconds, "over one": seconds / seconds_by_batch[1],
+            "batch efficiency": batch * seconds_by_batch[1] / seconds,
         }  # fmt: skip
 
 
-def predicted(found: dict[int, float]) -> Iterator[dict[str, object]]:
+def predict_speed_ups(seconds_by_batch: dict[int, float]) -> Iterator[dict[str, object]]:
     """Rounds of the shipped network by the window, and the speed-up of a device with these costs."""
-    pipe = built(diffusers.StableDiffusionPipeline, diffusers.DDIMScheduler)
+    pipe = build_pipeline(diffusers.StableDiffusionPipeline, diffusers.DDIMScheduler)
     for steps in (50, 100):
         for window in (4, 8, 16, 32, 64):
             ahead = {"window": Sliding(window)}
-            run = counted(pipe, prompts(1)[0], 0, num_inference_steps=steps, ahead=ahead)
-            price = found[window] / found[1]
+            run = run_counted(pipe, draw_prompts(1)[0], 0, num_inference_steps=steps, ahead=ahead)
+            price = seconds_by_batch[window] / seconds_by_batch[1]
             yield {
                 "steps": steps, "window": window, "rounds": run.rounds, "evaluations": round(run.evaluations),
                 "price of a round": price, "predicted speed-up": steps / (run.rounds * price),
@@ -112,60 +112,60 @@ def predicted(found: dict[int, float]) -> Iterator[dict[str, object]]:
             }  # fmt: skip
 
 
-def measured(*, compiled: bool) -> Iterator[dict[str, object]]:
+def measure_pipelines(*, compiled: bool) -> Iterator[dict[str, object]]:
     """The whole pipeline, its own run over forerun's."""
-    prompt, name = prompts(1)[0], "compiled" if compiled else "eager"
+    prompt, name = draw_prompts(1)[0], "compiled" if compiled else "eager"
     for kind, steps in (("DDIMScheduler", 20), ("DDIMScheduler", 50), ("DDIMScheduler", 100), ("DDPMScheduler", 1000)):
-        pipe = built(diffusers.StableDiffusionPipeline, getattr(diffusers, kind))
+        pipe = build_pipeline(diffusers.StableDiffusionPipeline, getattr(diffusers, kind))
 
-        def own(pipe: Any = pipe, steps: int = steps) -> None:
-            counted(pipe, prompt, 0, num_inference_steps=steps)
+        def run_in_order(pipe: Any = pipe, steps: int = steps) -> None:
+            run_counted(pipe, prompt, 0, num_inference_steps=steps)
 
         for window, options in (("auto", {}), ("full", {"window": Full()})):
             if window == "full" and steps == 1000:
                 continue
 
-            def ahead(pipe: Any = pipe, steps: int = steps, options: Any = options) -> None:
-                counted(pipe, prompt, 0, num_inference_steps=steps, ahead=options)
+            def run_ahead(pipe: Any = pipe, steps: int = steps, options: Any = options) -> None:
+                run_counted(pipe, prompt, 0, num_inference_steps=steps, ahead=options)
 
-            found = counted(pipe, prompt, 0, num_inference_steps=steps, ahead=options)
-            ratio = paired_ratio(own, ahead, repeats=1 if steps == 1000 else 5)
+            run = run_counted(pipe, prompt, 0, num_inference_steps=steps, ahead=options)
+            ratio = paired_ratio(run_in_order, run_ahead, repeats=1 if steps == 1000 else 5)
             yield {
                 "UNet": name, "sampler": f"{kind.removesuffix('Scheduler')} {steps}", "window": window,
-                "rounds": found.rounds, "evaluations": round(found.evaluations), "wall": str(ratio.wall),
+                "rounds": run.rounds, "evaluations": round(run.evaluations), "wall": str(ratio.wall),
                 "CPU": str(ratio.cpu),
             }  # fmt: skip
 
 
-def paused(constant: float, each: float) -> Iterator[dict[str, object]]:
+def measure_paused(call_seconds: float, row_seconds: float) -> Iterator[dict[str, object]]:
     """The digits' denoiser with a pause: so long a call, and so long a row."""
     denoiser = load_digits_denoiser()
     noise = torch.randn(1, 64, generator=torch.Generator().manual_seed(0))
 
     def network(x: Tensor, t: Tensor) -> Tensor:
-        time.sleep(constant + each * len(x))
+        time.sleep(call_seconds + row_seconds * len(x))
         return denoiser(x, t)
 
     scheduler = diffusers.DDIMScheduler(beta_start=1e-4, beta_end=0.02, prediction_type="sample", clip_sample=False)
     for steps in (10, 20, 50, 100, 200):
         scheduler.set_timesteps(steps)
 
-        def loop() -> Tensor:
+        def run_loop() -> Tensor:
             x = noise
             for t in scheduler.timesteps:
                 x = scheduler.step(network(x, t.reshape(1)), t, x).prev_sample
             return x
 
-        def ahead(steps: int = steps) -> Any:
+        def run_ahead(steps: int = steps) -> Any:
             return sample(network, scheduler, noise, steps=steps)
 
-        found, own = ahead(), loop()
-        ratio = paired_ratio(loop, ahead, repeats=5)
+        solution, expected = run_ahead(), run_loop()
+        ratio = paired_ratio(run_loop, run_ahead, repeats=5)
         yield {
-            "a call takes": f"{1e3 * constant:g} ms and {1e3 * each:g} ms a row", "steps": steps,
-            "rounds": found.rounds, "evaluations": found.evaluations,
-            "deviation": float((found.state - own).square().mean().sqrt()), "wall": str(ratio.wall),
-            "why it declined": next(iter(found.notes), ""),
+            "a call takes": f"{1e3 * call_seconds:g} ms and {1e3 * row_seconds:g} ms a row", "steps": steps,
+            "rounds": solution.rounds, "evaluations": solution.evaluations,
+            "deviation": float((solution.state - expected).square().mean().sqrt()), "wall": str(ratio.wall),
+            "why it declined": next(iter(solution.notes), ""),
         }  # fmt: skip
 
 
@@ -174,28 +174,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--compiled", action="store_true")
     compiled = parser.parse_args().compiled
-    own = costs(shipped_calls())
-    rows = list(cost_rows("shipped UNet, eager", own))
-    whole = list(measured(compiled=False))
+    costs = measure_costs(shipped_calls())
+    rows = list(cost_rows("shipped UNet, eager", costs))
+    pipelines = list(measure_pipelines(compiled=False))
     if compiled:
-        unet: nn.Module = shipped().unet
+        unet: nn.Module = load_shipped().unet
         unet.compile(dynamic=True)
-        rows += cost_rows("shipped UNet, compiled", costs(shipped_calls()))
-        whole += measured(compiled=True)
+        rows += cost_rows("shipped UNet, compiled", measure_costs(shipped_calls()))
+        pipelines += measure_pipelines(compiled=True)
         unet._compiled_call_impl = None
     text = "No GPU was there: the networks of its size were not measured."
     if torch.cuda.is_available():
         for name, build in (("SD 1.5", sd15_calls), ("Flux-like", flux_calls)):
-            rows += cost_rows(f"{name}, bfloat16, eager", costs(build()))
+            rows += cost_rows(f"{name}, bfloat16, eager", measure_costs(build()))
         text = "Networks of random weights, bfloat16."
-    devices = [*paused(PAUSE, 0.0), *paused(0.0, PAUSE)]
+    devices = [*measure_paused(PAUSE, 0.0), *measure_paused(0.0, PAUSE)]
     write_result(
         Path(__file__).stem,
         {
-            "What is measured": f"{__doc__ or ''}\n{weights()}",
+            "What is measured": f"{__doc__ or ''}\n{describe_weights()}",
             "(a) A call by its batch": f"{text}\n\n{table(rows)}",
-            "(b) Predicted from it": table(list(predicted(own))),
-            "(c) The shipped pipeline: time in order over time ahead, median (smallest .. largest)": table(whole),
+            "(b) Predicted from it": table(list(predict_speed_ups(costs))),
+            "(c) The shipped pipeline: time in order over time ahead, median (smallest .. largest)": table(pipelines),
             "(d) Devices made of pauses: time in order over time ahead": table(devices),
         },
     )
