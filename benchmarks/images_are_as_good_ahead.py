@@ -42,7 +42,7 @@ def draw_images(prompts: Sequence[str], seed: int) -> Tensor:
 
 
 def draw_in_parallel(prompts: Sequence[str], seed: int) -> tuple[Tensor, dict[str, float]]:
-    """Return images sampled in parallel; and rounds and evaluations, means over the batches, with the largest estimate."""
+    """Return images in parallel; and means of rounds and evaluations over the batches, with the largest estimate."""
     with parallel(load_shipped(), window=Sliding(WINDOW)) as run:
         images = draw_images(prompts, seed)
     solutions = run.solutions
