@@ -183,7 +183,7 @@ class One(Wrong):
         (Observing(), "observe modified"),
         (Random(), "observe gave two inputs"),
         (Noisy(), r"two answers.*forerun\.engine\.numerics\.noise"),
-        (Mixing(), r"unlike its steps one by one.*steps\[k\]"),
+        (Mixing(), r"for its steps one by one.*steps\[k\]"),
         (Contiguous(), "every other step"),
         (Fickle(), "advance gave two states"),
         (Remembering(), "advance gave two states.*carry counters in the state"),

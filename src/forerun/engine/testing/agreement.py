@@ -54,23 +54,24 @@ class MomentumDescent(Process):
 
 def small_problems() -> Problems:
     """Return processes of a few steps and their first states, in double precision."""
-
-    def contract(i: Tensor, x: Tensor) -> Tensor:
-        return torch.tanh(0.8 * x.flip(0) + 0.1 * i)
-
-    def grow(i: Tensor, x: Tensor) -> Tensor:
-        return x + 0.1 * torch.sin(x + 0.2 * i)
-
-    def turn(i: Tensor, x: Tensor) -> Tensor:
-        return torch.cos(x)
-
     x = torch.linspace(-1, 1, 6, dtype=torch.float64)
-    at_rest = {"x": x, "v": torch.zeros_like(x), "count": 0}
+    contraction = Process.from_step(
+        lambda i, x: torch.tanh(0.8 * x.flip(0) + 0.1 * i),
+        length=20,
+    )
+    growth = Process.from_step(
+        lambda i, x: x + 0.1 * torch.sin(x + 0.2 * i),
+        length=15,
+        increment=True,
+        batch_dims=1,
+    )
+    single_step = Process.from_step(lambda i, x: torch.cos(x), length=1)
+    momentum_state = {"x": x, "v": torch.zeros_like(x), "count": 0}
     return [
-        (Process.from_step(contract, 20), x),
-        (Process.from_step(grow, 15, increment=True, batch_dims=1), x.reshape(2, 3)),
-        (Process.from_step(turn, 1), x),
-        (MomentumDescent(), at_rest),
+        (contraction, x),
+        (growth, x.reshape(2, 3)),
+        (single_step, x),
+        (MomentumDescent(), momentum_state),
     ]
 
 
@@ -78,7 +79,7 @@ def require_sequential_answer(process: Process, state: Tree, **settings: Any) ->
     """Solve a process in parallel over steps with some settings, and hold the answer against the sequential one."""
     truth = solve(process, state, method=Sequential(), check=False)
     solution = solve(process, state, tolerance=SOLVE_TOLERANCE, check=False, **settings)
-    gap = distance(solution.state, truth.state)
+    gap = largest_difference(solution.state, truth.state)
     keywords = ", ".join(f"{name}={value}" for name, value in settings.items())
     require(
         gap <= ANSWER_DISTANCE,
@@ -88,23 +89,33 @@ def require_sequential_answer(process: Process, state: Tree, **settings: Any) ->
 
 def is_close(one: Tensor, other: Tensor, rtol: float) -> bool:
     """Whether two tensors agree, nan with nan, to a share of the largest finite number."""
-    finite = other[other.isfinite()].abs()
+    finite_sizes = other[other.isfinite()].abs()
     scale = 0.0
-    if finite.numel():
-        scale = float(finite.max())
-    return torch.allclose(one, other, rtol=0.0, atol=rtol * scale, equal_nan=True)
+    if finite_sizes.numel():
+        scale = float(finite_sizes.max())
+    return torch.allclose(
+        one,
+        other,
+        rtol=0.0,
+        atol=rtol * scale,
+        equal_nan=True,
+    )
 
 
 def is_same(one: Tree, other: Tree) -> bool:
     """Whether two trees are equal to the bit, nan with nan."""
     leaves, spec = pytree.tree_flatten(one)
     other_leaves, other_spec = pytree.tree_flatten(other)
-    return spec == other_spec and all(map(_is_same_leaf, leaves, other_leaves))
+    if spec != other_spec:
+        return False
+    return all(map(_is_same_leaf, leaves, other_leaves))
 
 
 def _is_same_leaf(one: Any, other: Any) -> bool:
+    """Whether two leaves are equal to the bit, and of one type, dtype and shape."""
     if not isinstance(one, Tensor) or not isinstance(other, Tensor):
-        return type(one) is type(other) and bool(one == other)
+        same_type = type(one) is type(other)
+        return same_type and bool(one == other)
     if one.dtype != other.dtype or one.shape != other.shape:
         return False
     if one.is_floating_point():
@@ -112,7 +123,7 @@ def _is_same_leaf(one: Any, other: Any) -> bool:
     return torch.equal(one, other)
 
 
-def distance(one: Tree, other: Tree) -> float:
+def largest_difference(one: Tree, other: Tree) -> float:
     """Return the largest difference between two trees; infinity where one is not a number."""
     largest = 0.0
     for a, b in zip(tree_tensors(one), tree_tensors(other), strict=True):

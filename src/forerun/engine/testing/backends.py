@@ -1,4 +1,4 @@
-"""Whether a backend keeps its contract."""
+"""check_backend: whether a backend keeps its contract."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import torch
 from torch import Tensor
 
 from forerun.engine.backends import Backend
-from forerun.engine.testing.agreement import is_same, require, require_sequential_answer, small_problems
+from forerun.engine.testing.agreement import (
+    is_same,
+    require,
+    require_sequential_answer,
+    small_problems,
+)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Whether a guess keeps its contract."""
+"""check_guess: whether a guess keeps its contract."""
 
 from __future__ import annotations
 
@@ -44,26 +44,33 @@ def _check_entry(guess: Guess, process: Process, state: Tree) -> None:
     for step in range(min(3, process.length)):
         prefix = KnownPrefix(problem, step, state, outputs)
         _check_slots(guess, prefix, min(step + 4, process.length))
-        row = problem.evaluate(torch.tensor([step]), problem.observe(state).unsqueeze(0))
-        outputs = row if outputs is None else torch.cat([outputs, row])
+        row = problem.evaluate(problem.step_range(step, step + 1), problem.observe(state).unsqueeze(0))
+        if outputs is None:
+            outputs = row
+        else:
+            outputs = torch.cat([outputs, row])
         state = problem.advance(step, state, row[0])
 
 
 def _check_slots(guess: Guess, prefix: KnownPrefix, stop: int) -> None:
+    """Check the slots that a guess fills after a prefix."""
     before = tree_map(torch.clone, prefix.state)
     states, rows = guess.enter(prefix, stop, CountedEvaluate(prefix.problem, Local()))
-    where = f"for the steps {prefix.start} .. {stop - 1} "
-    require(is_same(before, prefix.state), where + "enter modified the state; return new tensors")
+    occasion = f"for the steps {prefix.start} .. {stop - 1} "
+    require(
+        is_same(before, prefix.state),
+        occasion + "enter modified the state; return new tensors",
+    )
     require(
         len(states) == len(rows) and 1 <= len(rows) <= stop - prefix.start,
-        f"{where}enter gave {len(states)} states and {len(rows)} rows; give one of each a step, or those of the "
+        f"{occasion}enter gave {len(states)} states and {len(rows)} rows; give one of each a step, or those of the "
         "first step alone",
     )
     require(
         is_same(tree_map(torch.clone, states[0]), before),
-        where + "the first state is another than that of the prefix; begin with it",
+        occasion + "the first state is another than that of the prefix; begin with it",
     )
     require(
         is_close(rows[0], prefix.problem.observe(prefix.state), 0.0),
-        where + "the first row is not what is observed of the first state; begin with problem.observe(state)",
+        occasion + "the first row is not what is observed of the first state; begin with problem.observe(state)",
     )

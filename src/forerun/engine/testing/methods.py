@@ -1,4 +1,4 @@
-"""Whether a method keeps its contract."""
+"""check_method: whether a method keeps its contract."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from forerun.engine.testing.agreement import (
     ANSWER_DISTANCE,
     SOLVE_TOLERANCE,
     Problems,
-    distance,
     is_close,
     is_same,
+    largest_difference,
     require,
     small_problems,
 )
@@ -43,16 +43,21 @@ def check_method(method: Method, *, problems: Problems | None = None) -> None:
     inspected = _Inspected(method)
     for process, state in small_problems() if problems is None else problems:
         truth = solve(process, state, method=Sequential(), check=False)
-        windows: tuple[Window, ...] = (Sliding(1), Sliding(3), Full(), Sliding(process.length + 5))
+        windows: tuple[Window, ...] = (
+            Sliding(1),
+            Sliding(3),
+            Full(),
+            Sliding(process.length + 5),
+        )
         for window in windows:
-            solution = _solve(process, state, inspected, window)
-            gap = distance(solution.state, truth.state)
+            solution = _solve_problem(process, state, inspected, window)
+            gap = largest_difference(solution.state, truth.state)
             require(
                 gap <= ANSWER_DISTANCE,
                 f"with {window} the answer is {gap:.1e} off the sequential one; moves must tell how far every new "
                 "input lies from the one its output was evaluated at",
             )
-            again = _solve(process, state, inspected, window)
+            again = _solve_problem(process, state, inspected, window)
             require(
                 solution.rounds == again.rounds and is_same(solution.state, again.state),
                 f"with {window} a second run differs from the first; keep nothing in self, but hand it on with "
@@ -60,8 +65,16 @@ def check_method(method: Method, *, problems: Problems | None = None) -> None:
             )
 
 
-def _solve(process: Process, state: Tree, method: Method, window: Window) -> Solution:
-    return solve(process, state, method=method, window=window, tolerance=SOLVE_TOLERANCE, check=False)
+def _solve_problem(process: Process, state: Tree, method: Method, window: Window) -> Solution:
+    """Solve with a method, held to the tolerance of the checks."""
+    return solve(
+        process,
+        state,
+        method=method,
+        window=window,
+        tolerance=SOLVE_TOLERANCE,
+        check=False,
+    )
 
 
 @final
@@ -76,7 +89,7 @@ class _Inspected(Method):
         _check_sizes(update)
         state = window_state.state
         for index in range(len(update.moves)):
-            if _moved(update.moves[index]):
+            if _has_moved(update.moves[index]):
                 require(
                     index > 0,
                     "the first step moved; evaluate it at window_state.inputs[0], from window_state.state",
@@ -91,6 +104,7 @@ class _Inspected(Method):
 
 
 def _check_sizes(update: WindowUpdate) -> None:
+    """Check that an update has one of everything for every step."""
     count = len(update.moves)
     require(
         len(update.states) == count == len(update.outputs) == len(update.inputs) - 1 and count >= 1,
@@ -99,14 +113,16 @@ def _check_sizes(update: WindowUpdate) -> None:
     )
 
 
-def _moved(moves: Tensor) -> bool:
+def _has_moved(moves: Tensor) -> bool:
+    """Whether a step has moved, by whatever little."""
     return not bool((moves == 0).all())
 
 
 def _check_exact(window_state: WindowState, update: WindowUpdate, index: int, state: Tree) -> None:
     """Check that a step that did not move is the process's own."""
     problem, step = window_state.problem, window_state.start + index
-    output = problem.evaluate(problem.step_range(step, step + 1), problem.observe(state).unsqueeze(0))[0]
+    state_input = problem.observe(state).unsqueeze(0)
+    output = problem.evaluate(problem.step_range(step, step + 1), state_input)[0]
     next_state = problem.advance(step, state, output)
     sentence = (
         f"step {step} did not move, says the method, but is not exact; moves must tell how far its new input lies from "
@@ -116,7 +132,8 @@ def _check_exact(window_state: WindowState, update: WindowUpdate, index: int, st
         sentence = (
             "the first step is not exact; evaluate it at window_state.inputs[0] and advance window_state.state plainly"
         )
-    require(distance(next_state, update.states[index]) <= ANSWER_DISTANCE, sentence)
+    gap = largest_difference(next_state, update.states[index])
+    require(gap <= ANSWER_DISTANCE, sentence)
     observed = problem.observe(update.states[index])
     require(
         is_close(observed, update.inputs[index + 1], ANSWER_DISTANCE),

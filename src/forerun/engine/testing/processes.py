@@ -1,4 +1,4 @@
-"""Whether a process keeps its contract."""
+"""check_process: whether a process keeps its contract."""
 
 from __future__ import annotations
 
@@ -37,13 +37,12 @@ def check_process(process: Process, state: Tree, *, steps: int = 4, rtol: float 
     states, input_rows, output_rows = [state], [], []
     for step in range(count):
         row = _check_observe(problem, step, states[-1])
-        steps_of_one = problem.step_range(step, step + 1)
-        output = problem.evaluate(steps_of_one, row.unsqueeze(0))[0]
-        states.append(_check_advance(problem, step, states[-1], output))
+        output = problem.evaluate(problem.step_range(step, step + 1), row.unsqueeze(0))[0]
         input_rows.append(row)
         output_rows.append(output)
+        states.append(_check_advance(problem, step, states[-1], output))
     if rtol is None:
-        rtol = _rounding(problem) ** 0.5
+        rtol = _coarsest_rounding(problem) ** 0.5
     inputs = torch.stack(input_rows)
     together = _check_evaluate(problem, inputs, torch.stack(output_rows), rtol)
     _check_samples(problem, inputs, together, rtol)
@@ -56,14 +55,21 @@ def _check_observe(problem: Problem, step: int, state: Tree) -> Tensor:
     before = tree_map(torch.clone, state)
     first = problem.observe(state)
     second = problem.observe(state)
-    require(is_same(before, state), f"observe modified the state of step {step}; return a part of it, or new tensors")
-    require(is_same(first, second), f"observe gave two inputs for the state of step {step}; let it only select")
+    require(
+        is_same(before, state),
+        f"observe modified the state of step {step}; return a part of it, or new tensors",
+    )
+    require(
+        is_same(first, second),
+        f"observe gave two inputs for the state of step {step}; let it only select",
+    )
     return first
 
 
 def _check_advance(problem: Problem, step: int, state: Tree, output: Tensor) -> Tree:
     """Return the next state, advanced to twice."""
-    state_before, output_before = tree_map(torch.clone, state), output.clone()
+    state_before = tree_map(torch.clone, state)
+    output_before = output.clone()
     first = problem.advance(step, state, output)
     first_before = tree_map(torch.clone, first)
     second = problem.advance(step, state, output)
@@ -82,46 +88,48 @@ def _check_advance(problem: Problem, step: int, state: Tree, output: Tensor) -> 
 
 def _check_evaluate(problem: Problem, inputs: Tensor, one_by_one: Tensor, rtol: float) -> Tensor:
     """Return the outputs of all steps in one call, once it is sure that they are those of the steps one by one."""
-    steps, passed_inputs = problem.step_range(0, len(inputs)), inputs.clone()
+    steps = problem.step_range(0, len(inputs))
+    passed_inputs = inputs.clone()
     together = problem.evaluate(steps, passed_inputs).clone()
     require(
         is_same(passed_inputs, inputs),
-        "evaluate modified its inputs; return new tensors, as `x + 1` does and `x += 1` not",
+        "evaluate modified its inputs; return new tensors, as `x + 1` does and `x += 1` does not",
     )
     again = problem.evaluate(steps, passed_inputs)
     require(
         is_close(again, together, rtol),
         "evaluate gave two answers to the same question; let noise belong to the step, as "
-        "forerun.engine.numerics.noise does, and put layers such as dropout to rest with model.eval()",
+        "forerun.engine.numerics.noise does, and switch layers such as dropout off with model.eval()",
     )
     single = problem.evaluate(steps[:1], passed_inputs[:1])
-    every_other = problem.evaluate(steps[::2], passed_inputs[::2])
     require(
         is_close(together, one_by_one, rtol) and is_close(single, one_by_one[:1], rtol),
-        "evaluate answers a batch of steps unlike its steps one by one; let each step depend on its own input alone, "
-        "and use steps[k] for input k",
+        "evaluate gave other outputs for a batch of steps than for its steps one by one; let each step depend on its "
+        "own input alone, and use steps[k] for input k",
     )
+    every_other = problem.evaluate(steps[::2], passed_inputs[::2])
     require(
         is_close(every_other, one_by_one[::2], rtol),
-        "evaluate answers every other step unlike all steps; steps need not be contiguous: use steps[k] for input k, "
-        "not steps[0] + k",
+        "evaluate gave other outputs for every other step than for all steps; steps need not be contiguous: "
+        "use steps[k] for input k, not steps[0] + k",
     )
     return together
 
 
 def _check_samples(problem: Problem, inputs: Tensor, outputs: Tensor, rtol: float) -> None:
     """Check that the other samples do not notice when the first one is replaced."""
-    dims = len(problem.input_layout.batch)
-    if problem.input_layout.batch.numel() < 2 or not dims:
+    batch = problem.input_layout.batch
+    dims = len(batch)
+    if batch.numel() < 2 or not dims:
         return
     changed = inputs.clone().flatten(1, dims)
     changed[:, 0] = changed[:, 1].flip(0)  # of another step, as the samples may begin alike
     steps = problem.step_range(0, len(inputs))
     outputs_of_changed = problem.evaluate(steps, changed.reshape(inputs.shape))
-    others = outputs_of_changed.flatten(1, dims)[:, 1:]
+    other_samples = outputs_of_changed.flatten(1, dims)[:, 1:]
     expected = outputs.flatten(1, dims)[:, 1:]
     require(
-        is_close(others, expected, rtol),
+        is_close(other_samples, expected, rtol),
         f"the process says batch_dims = {dims}, but the outputs of a sample follow the input of another; evaluate "
         "every sample by itself, or set batch_dims = 0",
     )
@@ -134,27 +142,33 @@ def _check_affine(problem: Problem, start: int, states: list[Tree], outputs: Ten
     if maps is None:
         return
     if not is_same(problem.process.observe(states[0]), states[0]):
-        raise ContractBroken("affine is for processes whose input is the state; return None from it, or drop observe")
+        raise ContractBroken(
+            "affine is for processes whose input is the state; return None from it, or drop observe",
+        )
     for name, factor in (("state", maps.state), ("output", maps.output)):
         require(
             factor.shape == (len(outputs),),
             f"affine gave {name} of shape {list(factor.shape)} for {len(outputs)} steps; give one number a step, (W,)",
         )
     inputs = torch.stack([problem.observe(state) for state in states])
-    a, b = (factor.to(inputs).reshape(-1, *[1] * (inputs.dim() - 1)) for factor in (maps.state, maps.output))
+    row_shape = (-1, *[1] * (inputs.dim() - 1))
+    a = maps.state.to(inputs).reshape(row_shape)
+    b = maps.output.to(inputs).reshape(row_shape)
     closed = a * inputs[:-1] + b * outputs
     if maps.shift is not None:
         closed = closed + problem.input_layout.pack(maps.shift, len(outputs))
-    stepped_states = [problem.advance(start + k, states[k], output) for k, output in enumerate(outputs)]
-    stepped = torch.stack([problem.observe(state) for state in stepped_states])
+    stepped_inputs = []
+    for index, output in enumerate(outputs):
+        next_state = problem.advance(start + index, states[index], output)
+        stepped_inputs.append(problem.observe(next_state))
     require(
-        is_close(closed, stepped, 64 * _rounding(problem)),
+        is_close(closed, torch.stack(stepped_inputs), 64 * _coarsest_rounding(problem)),
         "affine and advance disagree; affine must give a, b, c with advance(i, x, o) = a x + b o + c in the precision "
         "of the state, or return None",
     )
 
 
-def _rounding(problem: Problem) -> float:
+def _coarsest_rounding(problem: Problem) -> float:
     """Return the rounding of the coarsest dtype among inputs and outputs; zero for whole numbers."""
     dtypes = {*problem.input_layout.dtypes, *problem.output_layout.dtypes}
     roundings = [torch.finfo(dtype).eps for dtype in dtypes if dtype.is_floating_point]

@@ -1,4 +1,4 @@
-"""Whether a tolerance keeps its contract."""
+"""check_tolerance: whether a tolerance keeps its contract."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ def check_tolerance(tolerance: Tolerance, *, inputs: Tensor | None = None) -> No
         sizes.shape == inputs.shape[:2],
         f"norm gave a shape of {list(sizes.shape)} for moves of {list(moves.shape)}; give one size a step and sample",
     )
-    require(bool((sizes > 0).all()), "norm gave a size that is not positive, of a move that is not zero")
+    require(
+        bool((sizes > 0).all()),
+        "norm gave a size that is not positive, of a move that is not zero",
+    )
     require(
         bool((tolerance.norm(steps, 2 * moves, inputs) > sizes).all()),
         "norm gave no larger size for a move twice as large",
@@ -48,13 +51,17 @@ def check_tolerance(tolerance: Tolerance, *, inputs: Tensor | None = None) -> No
 
 
 def _check_thresholds(tolerance: Tolerance, steps: Tensor, moves: Tensor, inputs: Tensor) -> None:
+    """Check that nothing infinite passes the threshold, of this round and the next."""
     threshold = tolerance.threshold()
-    require(0 <= threshold < inf, f"threshold gave {threshold}; give a number that is not negative")
+    require(
+        0 <= threshold < inf,
+        f"threshold gave {threshold}; give a number that is not negative",
+    )
     for value in (nan, inf):
         sizes = tolerance.norm(steps, moves.where(moves > moves.min(), value), inputs)
-        place = (moves == moves.min()).any(-1)
+        rows = (moves == moves.min()).any(-1)
         require(
-            not bool((sizes[place] <= threshold).any()),
+            not bool((sizes[rows] <= threshold).any()),
             f"a move of {value} passes the threshold; let it through norm as it is",
         )
     next_threshold = tolerance.follow(threshold, [0.0, threshold, 2 * threshold])
