@@ -38,6 +38,8 @@ class DeviationEstimator:
         evaluations: those of the window, the newest first.
         predicted: the last evaluation, with what its sweep took for outputs.
         waiting: accepted steps that the shadow has not followed yet.
+        waiting_elements: numbers that these hold, all together.
+        last_restart_step: the step of the last restart point, those in waiting included.
     """
 
     problem: Problem
@@ -46,6 +48,8 @@ class DeviationEstimator:
     evaluations: tuple[StepEvaluations, ...] = ()
     predicted: StepEvaluations | None = None
     waiting: tuple[Segment, ...] = ()
+    waiting_elements: int = 0
+    last_restart_step: int = 0
 
     @classmethod
     def from_state(cls, problem: Problem, step: int, state: Tree, shadow: Tree = None) -> DeviationEstimator:
@@ -62,7 +66,8 @@ class DeviationEstimator:
     ) -> DeviationEstimator:
         """Return an estimator at the last of some restart points."""
         last = restart_points[-1]
-        return cls(problem, Shadow(problem, last.shadow, last.jacobian), restart_points)
+        shadow = Shadow(problem, last.shadow, last.jacobian)
+        return cls(problem, shadow, restart_points, last_restart_step=last.step)
 
     def follow_steps(
         self,
@@ -117,7 +122,7 @@ class DeviationEstimator:
         for segment in join_segments(self.waiting):
             shadow, new_points = shadow.follow_segment(segment, restart_states)
             restart_points = (*restart_points, *new_points)
-        return replace(self, shadow=shadow, restart_points=restart_points, waiting=())
+        return replace(self, shadow=shadow, restart_points=restart_points, waiting=(), waiting_elements=0)
 
     def go_back(self, tolerance: Tolerance, excess: float, requested: float) -> DeviationEstimator:
         """Return the estimator at the first step to blame for a deviation `excess` where `requested` was asked for.
@@ -192,10 +197,18 @@ class DeviationEstimator:
 
     def _let_wait(self, segment: Segment) -> DeviationEstimator:
         """Return the estimator with one more segment in waiting, or after all of them where they have grown large."""
-        total = sum(waiting.element_count for waiting in self.waiting)
-        if total + segment.element_count > WAITING_ELEMENTS:
-            return replace(self, waiting=(*self.waiting, segment)).follow_waiting()
-        return replace(self, waiting=(*self.waiting, segment.copy_views()))
+        elements = self.waiting_elements + segment.element_count
+        last_restart_step = self.last_restart_step
+        if segment.restart_state is not None:
+            last_restart_step = segment.stop
+        is_full = elements > WAITING_ELEMENTS
+        estimator = replace(
+            self,
+            waiting=(*self.waiting, segment if is_full else segment.copy_views()),
+            waiting_elements=elements,
+            last_restart_step=last_restart_step,
+        )
+        return estimator.follow_waiting() if is_full else estimator
 
     def _add_restart_point(self, step: int, state: Tree) -> DeviationEstimator:
         """Return the estimator with a restart point at an accepted state, where one is due."""
@@ -206,15 +219,11 @@ class DeviationEstimator:
         if self.shadow.state is not state:
             shadow_copy = tree_map(torch.clone, self.shadow.state)
         restart_point = RestartPoint(step, state_copy, shadow_copy, self.shadow.jacobian)
-        return replace(self, restart_points=(*self.restart_points, restart_point))
+        return replace(self, restart_points=(*self.restart_points, restart_point), last_restart_step=step)
 
     def _is_restart_due(self, step: int) -> bool:
         """Whether a restart point is due at a step."""
-        last_step = self.restart_points[-1].step
-        for segment in self.waiting:
-            if segment.restart_state is not None:
-                last_step = max(last_step, segment.stop)
-        return is_restart_due(step, last_step, self.problem.length)
+        return is_restart_due(step, self.last_restart_step, self.problem.length)
 
 
 def largest_size(sizes: Tensor) -> float:
