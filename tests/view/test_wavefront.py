@@ -3,12 +3,13 @@ import sys
 
 import pytest
 import torch
+from view.drawing import pixels, share
 
 import forerun
 from forerun.diffusion import Denoising, Schedule
 from forerun.engine.rounds import Round, RoundTiming
 from forerun.engine.solution import RunTiming, Solution, Status
-from forerun.view import draw_side_by_side, draw_wavefront
+from forerun.view import draw_wavefront
 from forerun.view.canvas import ACCEPTED_COLOUR, INK_COLOUR
 from forerun.view.slot_grid import ACCEPTED, MAX_CELLS, OUTSIDE, WAITING, SlotGrid
 from forerun.worlds.digits import ExactDenoiser
@@ -33,21 +34,6 @@ def solution(log, length, *, rounds_before=0, step=None):
 def lines(figure):
     """The lines in the first axes, as (steps, rounds)."""
     return [tuple(map(list, line.get_data())) for line in figure.axes[0].lines]
-
-
-def pixels(figure):
-    """What is drawn, `(height, width, 3)`, through the backend that needs no display."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    width, height = canvas.get_width_height()
-    return torch.frombuffer(bytearray(canvas.buffer_rgba()), dtype=torch.uint8).reshape(height, width, 4)[..., :3]
-
-
-def share(picture, colour):
-    wanted = torch.tensor([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
-    return float((picture == wanted).all(-1).float().mean())
 
 
 WINDOWS = [entry(0, 2, [0, 0.5, 3, 9]), entry(2, 1, [0, 2, 4, 8]), entry(3, 3, [0, 0.1, 0.2])]
@@ -161,25 +147,3 @@ def test_forerun_is_imported_and_drawn_without_pyplot():
         "forerun.view.canvas.new_axes(1, 1); assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_samples_stand_side_by_side():
-    ink = torch.ones(3, 8, 8)
-    figure = draw_side_by_side(ink, ink - 0.05, title="three", subtitle="squares")
-    assert len(figure.axes) == 9
-    difference = figure.axes[-1].images[0].get_array()
-    assert float(difference.max()) == pytest.approx(10 * 0.05 - 1, abs=1e-5)
-    assert any("5.0e-02" in text.get_text() for text in figure.texts)
-    assert 0.04 < share(pixels(figure), "#000000") < 0.5
-
-
-def test_no_more_samples_are_drawn_than_fit():
-    figure = draw_side_by_side(torch.zeros(40, 8, 8), torch.zeros(40, 8, 8), title="forty")
-    assert len(figure.axes) == 48
-    assert any("first 16 of 40" in text.get_text() for text in figure.texts)
-
-
-@pytest.mark.parametrize("shapes", [((2, 8, 8), (3, 8, 8)), ((2, 64), (2, 64)), ((0, 8, 8), (0, 8, 8))])
-def test_what_are_no_pictures_is_refused(shapes):
-    with pytest.raises(ValueError, match="height, width"):
-        draw_side_by_side(torch.zeros(shapes[0]), torch.zeros(shapes[1]), title="none")
