@@ -25,12 +25,12 @@ from forerun.worlds.robots.episodes import run_episodes
 from forerun.worlds.robots.in_order import InOrderSampler
 from forerun.worlds.robots.policy import ChunkPolicy, shipped_policy
 
-CELLS = ROOT / "forerun-out" / "cells"  # what an interrupted benchmark goes on from; remove it to begin anew
-FIRST_SEED = 10_000  # of episodes, which no demonstration has
+CELL_FOLDER = ROOT / "forerun-out" / "cells"  # what an interrupted benchmark goes on from; remove it to begin anew
+FIRST_EPISODE_SEED = 10_000  # of episodes, which no demonstration has
 
 
 @dataclass(frozen=True)
-class Ticked:
+class TimedTick:
     """One chunk, and what it took."""
 
     chunk: Tensor
@@ -40,13 +40,13 @@ class Ticked:
     cpu: float
 
 
-class Rival(Protocol):
+class PolicyRival(Protocol):
     """A way to sample chunks for one environment."""
 
     def reset(self) -> None:
         """Begin an episode."""
 
-    def tick(self, observation: Tensor) -> Ticked:
+    def tick(self, observation: Tensor) -> TimedTick:
         """The chunk `(1, H, A)` for an observation `(1, *obs)`."""
 
     @property
@@ -54,7 +54,7 @@ class Rival(Protocol):
         """Of the last tick."""
 
 
-class Plain:
+class PlainRival:
     """The plain loop, eager or compiled."""
 
     def __init__(self, policy: ChunkPolicy, scheduler: Any, steps: int, seed: int, *, compiled: bool = False) -> None:
@@ -68,12 +68,12 @@ class Plain:
     def reset(self) -> None:
         pass
 
-    def tick(self, observation: Tensor) -> Ticked:
+    def tick(self, observation: Tensor) -> TimedTick:
         self.noise = self._noises.draw_fresh()
-        return ticked(lambda: self.loop.act(observation, self.noise), lambda: (self.loop.plan.length,) * 2)
+        return time_tick(lambda: self.loop.act(observation, self.noise), lambda: (self.loop.plan.length,) * 2)
 
 
-class Diffusers:
+class DiffusersRival:
     """The loop as users of diffusers write it; its noise is drawn by the scheduler."""
 
     noise = None
@@ -86,8 +86,8 @@ class Diffusers:
     def reset(self) -> None:
         pass
 
-    def tick(self, observation: Tensor) -> Ticked:
-        return ticked(lambda: self._loop(observation), lambda: (self.steps,) * 2)
+    def tick(self, observation: Tensor) -> TimedTick:
+        return time_tick(lambda: self._loop(observation), lambda: (self.steps,) * 2)
 
     @torch.no_grad()
     def _loop(self, observation: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ class Diffusers:
         return sample
 
 
-class Step:
+class CompiledStepRival:
     """The plain loop whose whole step, network and scheduler, is one compiled function."""
 
     def __init__(self, policy: ChunkPolicy, scheduler: Any, steps: int, seed: int) -> None:
@@ -121,9 +121,9 @@ class Step:
     def reset(self) -> None:
         pass
 
-    def tick(self, observation: Tensor) -> Ticked:
+    def tick(self, observation: Tensor) -> TimedTick:
         self.noise = self._noises.draw_fresh()
-        return ticked(lambda: self._loop(observation), lambda: (self.plan.length,) * 2)
+        return time_tick(lambda: self._loop(observation), lambda: (self.plan.length,) * 2)
 
     @torch.no_grad()
     def _loop(self, observation: Tensor) -> Tensor:
@@ -138,7 +138,7 @@ class Step:
         return sample
 
 
-class Paradigms:
+class ParadigmsRival:
     """ParaDiGMS' rule (Shih et al. 2023, algorithm 1), written out as plainly as the loop, with its window sliding.
 
     Increments in one batched call, their cumulative sum, and a step accepted when it moved less than `tolerance` in
@@ -163,10 +163,10 @@ class Paradigms:
     def reset(self) -> None:
         pass
 
-    def tick(self, observation: Tensor) -> Ticked:
+    def tick(self, observation: Tensor) -> TimedTick:
         self.noise = self._noises.draw_fresh()
         self._count = [0, 0]
-        return ticked(lambda: self._solve(observation), lambda: tuple(self._count))
+        return time_tick(lambda: self._solve(observation), lambda: tuple(self._count))
 
     @torch.no_grad()
     def _solve(self, observation: Tensor) -> Tensor:
@@ -191,7 +191,7 @@ class Paradigms:
         return path[length][None]
 
 
-class Ahead:
+class AheadRival:
     """Our sampler; its tolerance is stated, since defaults change."""
 
     def __init__(
@@ -227,21 +227,21 @@ class Ahead:
     def reset(self) -> None:
         self.sampler.reset()
 
-    def tick(self, observation: Tensor) -> Ticked:
+    def tick(self, observation: Tensor) -> TimedTick:
         counts = lambda: (self.sampler.report.rounds, self.sampler.report.evaluations)  # noqa: E731
-        return ticked(lambda: self.sampler.act(observation), counts)
+        return time_tick(lambda: self.sampler.act(observation), counts)
 
 
-def ticked(act: Callable[[], Tensor], counts: Callable[[], Sequence[int]]) -> Ticked:
+def time_tick(act: Callable[[], Tensor], counts: Callable[[], Sequence[int]]) -> TimedTick:
     """Time one tick."""
     wall, cpu = time.perf_counter(), time.process_time()
     chunk = act()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     rounds, evaluations = counts()
-    return Ticked(chunk, rounds, evaluations, wall, cpu)
+    return TimedTick(chunk, rounds, evaluations, wall, cpu)
 
 
-def policy_of(name: str) -> ChunkPolicy:
+def load_policy(name: str) -> ChunkPolicy:
     """A policy that comes with forerun, or one of a folder."""
     return ChunkPolicy.load(Path(name) if "/" in name else shipped_policy(name))
 
@@ -252,25 +252,31 @@ def ddim(policy: ChunkPolicy) -> Any:
 
 
 @cache
-def arm(task: RobotTask) -> Environment:
+def shared_environment(task: RobotTask) -> Environment:
     """One environment of a task serves all its episodes: a seed tells all of each."""
     return task.environment()
 
 
-def episodes(
-    task: RobotTask, policy: ChunkPolicy, rival: Rival, seeds: Sequence[int], *, executed: int = 8, signs: bool = False
+def run_rival(
+    task: RobotTask,
+    policy: ChunkPolicy,
+    rival: PolicyRival,
+    seeds: Sequence[int],
+    *,
+    executed: int = 8,
+    signs: bool = False,
 ) -> list[dict[str, Any]]:
     """Episodes of a rival, with what every tick took."""
-    environment, found = arm(task), []
+    environment, found = shared_environment(task), []
     for seed in seeds:
-        ticks: list[Ticked] = []
+        ticks: list[TimedTick] = []
 
-        def act(observation: Tensor, ticks: list[Ticked] = ticks) -> Tensor:
+        def act(observation: Tensor, ticks: list[TimedTick] = ticks) -> Tensor:
             ticks.append(rival.tick(observation))
             return policy.decode_chunks(ticks[-1].chunk, signs=signs)
 
         rival.reset()
-        (episode,) = run_episodes([environment], act, [FIRST_SEED + seed], executed=executed)
+        (episode,) = run_episodes([environment], act, [FIRST_EPISODE_SEED + seed], executed=executed)
         found.append({
             "success": episode.success, "failed": episode.failed, "reward": episode.reward, "best": episode.best,
             "steps": episode.steps,
@@ -279,31 +285,31 @@ def episodes(
     return found
 
 
-def recorded(task: RobotTask, policy: ChunkPolicy, count: int, *, executed: int = 8) -> list[list[Tensor]]:
+def record_observations(task: RobotTask, policy: ChunkPolicy, count: int, *, executed: int = 8) -> list[list[Tensor]]:
     """What was observed at every tick of some episodes in order, `(1, observed)` each."""
     found: list[list[Tensor]] = []
     for seed in range(count):
-        rival = Plain(policy, policy.scheduler, 100, seed)
+        rival = PlainRival(policy, policy.scheduler, 100, seed)
         found.append([])
 
-        def act(observation: Tensor, rival: Plain = rival) -> Tensor:
+        def act(observation: Tensor, rival: PlainRival = rival) -> Tensor:
             found[-1].append(observation)
             return policy.decode_chunks(rival.tick(observation).chunk)
 
-        run_episodes([arm(task)], act, [FIRST_SEED + seed], executed=executed)
+        run_episodes([shared_environment(task)], act, [FIRST_EPISODE_SEED + seed], executed=executed)
     return found
 
 
-def file_of(name: str) -> Path:
+def cell_file(name: str) -> Path:
     """Where a cell is kept."""
-    return CELLS / f"{name.replace('/', 'by')}.json"
+    return CELL_FOLDER / f"{name.replace('/', 'by')}.json"
 
 
-def kept(name: str, make: Callable[[], Any]) -> Any:
+def cached_cell(name: str, make: Callable[[], Any]) -> Any:
     """What `make` gives, kept in a file: an interrupted benchmark goes on after its last cell."""
-    file = file_of(name)
+    file = cell_file(name)
     if not file.exists():
-        CELLS.mkdir(parents=True, exist_ok=True)
+        CELL_FOLDER.mkdir(parents=True, exist_ok=True)
         found = make()
         file.with_suffix(".tmp").write_text(json.dumps(found))
         file.with_suffix(".tmp").replace(file)

@@ -20,7 +20,7 @@ from forerun.worlds.solids.sculpture import Sculpture
 
 
 @dataclass(frozen=True)
-class Made:
+class SculptureRun:
     """A finished run: its figures, and the sixteen views that measure it, `(16, 3, 32, 32)`."""
 
     rounds: int
@@ -30,7 +30,7 @@ class Made:
     pictures: Tensor
 
 
-def made(file: Path, build: Callable[[], Sculpture], run: Callable[[Sculpture], Solution]) -> Made | None:
+def cached_run(file: Path, build: Callable[[], Sculpture], run: Callable[[Sculpture], Solution]) -> SculptureRun | None:
     """A run, or what its file tells of it where it has been made before; CPU seconds are those of the run alone.
 
     With FORERUN_FINISHED=1 in the environment nothing is run: None where there is no file.
@@ -42,25 +42,25 @@ def made(file: Path, build: Callable[[], Sculpture], run: Callable[[Sculpture], 
         begun = time.process_time()
         solution = run(sculpture)
         cpu = time.process_time() - begun
-        found = Made(
+        found = SculptureRun(
             solution.rounds,
             solution.evaluations,
             sculpture.measure_quality(),
             cpu,
             sculpture.render_views(held_out_cameras(), PRIOR_SIDE),
         )
-        _keep(found, file)
+        _write_run(found, file)
         print(file.stem, found.rounds, found.evaluations, f"{found.quality:.2f} dB, {found.cpu:.1f} s", flush=True)
     figures = json.loads(file.read_text())
-    return Made(**figures, pictures=load_file(file.with_suffix(".safetensors"))["pictures"])
+    return SculptureRun(**figures, pictures=load_file(file.with_suffix(".safetensors"))["pictures"])
 
 
-def mean(values: list[float]) -> float:
+def mean_of(values: list[float]) -> float:
     """The mean, of one value at least."""
     return sum(values) / len(values)
 
 
-def _keep(found: Made, file: Path) -> None:
+def _write_run(found: SculptureRun, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     save_file({"pictures": found.pictures.contiguous()}, file.with_suffix(".safetensors"))
     figures = {name: value for name, value in asdict(found).items() if name != "pictures"}

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _policies import FIRST_SEED, ddim, kept, policy_of
+from _policies import FIRST_EPISODE_SEED, cached_cell, ddim, load_policy
 from harness import table, write_result
 from torch import Tensor
 
@@ -43,7 +43,7 @@ def main() -> None:
     policies = {"sample": "pick-place"} | ({"epsilon": str(options.epsilon)} if options.epsilon else {})
     for kind, name in policies.items():
         for label in SAMPLERS:
-            wins = kept(f"flags, {kind}, {label}", lambda n=name, each=label: successes(policy_of(n), each))
+            wins = cached_cell(f"flags, {kind}, {label}", lambda n=name, each=label: successes(load_policy(n), each))
             low, high = success_interval(wins, EPISODES)
             rows.append({"prediction": kind, "sampler": label, "success": f"{wins}/{EPISODES}",
                          "95 %": f"{100 * low:.0f}-{100 * high:.0f}"})  # fmt: skip
@@ -57,7 +57,7 @@ def successes(policy: ChunkPolicy, label: str) -> int:
     generator, environments = torch.Generator().manual_seed(0), [tasks.PICK_PLACE.environment() for _ in range(ARMS)]
     act = loop(policy, label, generator)
     found = []
-    for first in range(FIRST_SEED, FIRST_SEED + EPISODES, ARMS):
+    for first in range(FIRST_EPISODE_SEED, FIRST_EPISODE_SEED + EPISODES, ARMS):
         found += run_episodes(environments, act, range(first, first + ARMS))
     return sum(episode.success for episode in found)
 

@@ -24,7 +24,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from _policies import FIRST_SEED, Ahead, Rival, arm, ddim, kept, policy_of, recorded
+from _policies import (
+    FIRST_EPISODE_SEED,
+    AheadRival,
+    PolicyRival,
+    cached_cell,
+    ddim,
+    load_policy,
+    record_observations,
+    shared_environment,
+)
 from harness import table, write_result
 from torch import Tensor
 
@@ -36,15 +45,15 @@ from forerun.worlds.robots.in_order import InOrderSampler
 from forerun.worlds.robots.policy import ChunkPolicy
 
 CHUNKS, EXECUTED = 120, 8
-Make = Callable[[ChunkPolicy, int], Rival]
+Make = Callable[[ChunkPolicy, int], PolicyRival]
 RIVALS: dict[str, Make] = {
-    "DDPM 100, exact": lambda p, seed: Ahead(p, p.scheduler, 100, seed, mode=Exact()),
-    "DDPM 100, warm": lambda p, seed: Ahead(p, p.scheduler, 100, seed, mode=Warm()),
-    "DDPM 100, deadline 5 ms": lambda p, seed: Ahead(p, p.scheduler, 100, seed, mode=Deadline(5)),
-    "DDPM 100, deadline 10 ms": lambda p, seed: Ahead(p, p.scheduler, 100, seed, mode=Deadline(10)),
-    "DDPM 100, deadline 20 ms": lambda p, seed: Ahead(p, p.scheduler, 100, seed, mode=Deadline(20)),
-    "RTI 3 steps": lambda p, seed: Ahead(p, p.scheduler, 100, seed, mode=RTI(3)),
-    "RTI 15 steps": lambda p, seed: Ahead(p, p.scheduler, 100, seed, mode=RTI(15)),
+    "DDPM 100, exact": lambda p, seed: AheadRival(p, p.scheduler, 100, seed, mode=Exact()),
+    "DDPM 100, warm": lambda p, seed: AheadRival(p, p.scheduler, 100, seed, mode=Warm()),
+    "DDPM 100, deadline 5 ms": lambda p, seed: AheadRival(p, p.scheduler, 100, seed, mode=Deadline(5)),
+    "DDPM 100, deadline 10 ms": lambda p, seed: AheadRival(p, p.scheduler, 100, seed, mode=Deadline(10)),
+    "DDPM 100, deadline 20 ms": lambda p, seed: AheadRival(p, p.scheduler, 100, seed, mode=Deadline(20)),
+    "RTI 3 steps": lambda p, seed: AheadRival(p, p.scheduler, 100, seed, mode=RTI(3)),
+    "RTI 15 steps": lambda p, seed: AheadRival(p, p.scheduler, 100, seed, mode=RTI(15)),
 }
 
 IN_ORDER: dict[str, tuple[Callable[[ChunkPolicy], Any], int, int]] = {  # scheduler, steps, seed
@@ -60,7 +69,7 @@ def main() -> None:
     """A table a task."""
     sections = {"What is measured": __doc__ or ""}
     for task in (tasks.PILLAR, tasks.PICK_PLACE):
-        policy = policy_of(task.name)
+        policy = load_policy(task.name)
         streams = undecided(task, policy) if task is tasks.PILLAR else plain_ones(task, policy)
         found: dict[str, list[Tensor]] = {name: [] for name in (*IN_ORDER, *RIVALS)}
         for number, stream in enumerate(streams):
@@ -68,7 +77,7 @@ def main() -> None:
                 found[name].append(many(policy, stream[-1], 4 * CHUNKS, number, name))
             for name, make in RIVALS.items():
                 cell = f"distribution, {task.name}, {name}, {number}"
-                found[name].append(torch.tensor(kept(cell, partial(draw, policy, make, stream))))
+                found[name].append(torch.tensor(cached_cell(cell, partial(draw, policy, make, stream))))
             print(task.name, number, flush=True)
         truth = found["DDPM 100, in order"]
         sections[f"{task.name}, {len(streams)} observations"] = table(
@@ -82,14 +91,14 @@ def undecided(task: RobotTask, policy: ChunkPolicy, begun: int = 10) -> list[lis
 
     Of ten episodes, those where the policy is undecided: with 200 demonstrations it prefers a side at many places.
     """
-    found = [approach(task, FIRST_SEED + number) for number in range(begun)]
+    found = [approach(task, FIRST_EPISODE_SEED + number) for number in range(begun)]
     shares = [float((sides(policy, many(policy, each[-1], 200, 5), each[-1]) > 0).float().mean()) for each in found]
     return [each for each, share in zip(found, shares, strict=True) if 0.1 < share < 0.9][:4]
 
 
 def approach(task: RobotTask, seed: int) -> list[Tensor]:
     """Of one episode."""
-    environment, act = arm(task), task.expert.begin_episode(np.random.default_rng(seed))
+    environment, act = shared_environment(task), task.expert.begin_episode(np.random.default_rng(seed))
     moment, seen = environment.reset(seed), []
     while moment.scene[GRIPPER_OPENING] > GRIPPER_CLOSED or not seen:
         seen.append(torch.tensor(moment.observation, dtype=torch.float32)[None])
@@ -100,7 +109,7 @@ def approach(task: RobotTask, seed: int) -> list[Tensor]:
 
 def plain_ones(task: RobotTask, policy: ChunkPolicy) -> list[list[Tensor]]:
     """Observations up to the second, fourth and sixth tick of three episodes."""
-    return [episode[:stop] for episode, stop in zip(recorded(task, policy, 3), (2, 4, 6), strict=True)]
+    return [episode[:stop] for episode, stop in zip(record_observations(task, policy, 3), (2, 4, 6), strict=True)]
 
 
 def many(policy: ChunkPolicy, seen: Tensor, count: int, seed: int, name: str = "DDPM 100, in order") -> Tensor:

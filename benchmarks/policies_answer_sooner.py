@@ -25,43 +25,57 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _policies import Ahead, Diffusers, Paradigms, Plain, Rival, Step, Ticked, ddim, kept, policy_of, recorded
+from _policies import (
+    AheadRival,
+    CompiledStepRival,
+    DiffusersRival,
+    ParadigmsRival,
+    PlainRival,
+    PolicyRival,
+    TimedTick,
+    cached_cell,
+    ddim,
+    load_policy,
+    record_observations,
+)
 from harness import table, write_result
 
 from forerun.policy import RTI, Deadline, Exact, Warm
 from forerun.worlds.robots import tasks
 from forerun.worlds.robots.policy import ChunkPolicy
 
-Make = Callable[[ChunkPolicy, int], Rival]
+Make = Callable[[ChunkPolicy, int], PolicyRival]
 RIVALS: dict[str, Make] = {
-    "DDPM 100, in order": lambda p, n: Plain(p, p.scheduler, 100, 0),
-    "DDPM 100, diffusers' loop": lambda p, n: Diffusers(p, p.scheduler, 100, 0),
-    "DDPM 100, in order, compiled network": lambda p, n: Plain(p, p.scheduler, 100, 0, compiled=True),
-    "DDPM 100, in order, compiled step": lambda p, n: Step(p, p.scheduler, 100, 0),
-    "DDPM 100, ParaDiGMS' rule, window 20": lambda p, n: Paradigms(p, p.scheduler, 100, 0, window=20),
-    "DDPM 100, ParaDiGMS' rule, window 32": lambda p, n: Paradigms(p, p.scheduler, 100, 0, window=32),
-    "DDPM 100, exact": lambda p, n: Ahead(p, p.scheduler, 100, 0, mode=Exact(), executed=n),
-    "DDPM 100, exact, window 100": lambda p, n: Ahead(p, p.scheduler, 100, 0, mode=Exact(), executed=n, window=100),
-    "DDPM 100, warm": lambda p, n: Ahead(p, p.scheduler, 100, 0, mode=Warm(), executed=n),
-    "DDPM 100, warm, window 100": lambda p, n: Ahead(p, p.scheduler, 100, 0, mode=Warm(), executed=n, window=100),
-    "DDPM 100, warm, window 100, checked": lambda p, n: Ahead(
+    "DDPM 100, in order": lambda p, n: PlainRival(p, p.scheduler, 100, 0),
+    "DDPM 100, diffusers' loop": lambda p, n: DiffusersRival(p, p.scheduler, 100, 0),
+    "DDPM 100, in order, compiled network": lambda p, n: PlainRival(p, p.scheduler, 100, 0, compiled=True),
+    "DDPM 100, in order, compiled step": lambda p, n: CompiledStepRival(p, p.scheduler, 100, 0),
+    "DDPM 100, ParaDiGMS' rule, window 20": lambda p, n: ParadigmsRival(p, p.scheduler, 100, 0, window=20),
+    "DDPM 100, ParaDiGMS' rule, window 32": lambda p, n: ParadigmsRival(p, p.scheduler, 100, 0, window=32),
+    "DDPM 100, exact": lambda p, n: AheadRival(p, p.scheduler, 100, 0, mode=Exact(), executed=n),
+    "DDPM 100, exact, window 100": lambda p, n: AheadRival(
+        p, p.scheduler, 100, 0, mode=Exact(), executed=n, window=100
+    ),
+    "DDPM 100, warm": lambda p, n: AheadRival(p, p.scheduler, 100, 0, mode=Warm(), executed=n),
+    "DDPM 100, warm, window 100": lambda p, n: AheadRival(p, p.scheduler, 100, 0, mode=Warm(), executed=n, window=100),
+    "DDPM 100, warm, window 100, checked": lambda p, n: AheadRival(
         p, p.scheduler, 100, 0, mode=Warm(), executed=n, window=100, check=True
     ),
-    "DDPM 100, exact, tolerance 3e-3": lambda p, n: Ahead(
+    "DDPM 100, exact, tolerance 3e-3": lambda p, n: AheadRival(
         p, p.scheduler, 100, 0, mode=Exact(), executed=n, tolerance=3e-3
     ),
-    "DDPM 100, warm, window 100, tolerance 3e-3": lambda p, n: Ahead(
+    "DDPM 100, warm, window 100, tolerance 3e-3": lambda p, n: AheadRival(
         p, p.scheduler, 100, 0, mode=Warm(), executed=n, window=100, tolerance=3e-3
     ),
-    "DDPM 100, deadline 5 ms": lambda p, n: Ahead(p, p.scheduler, 100, 0, mode=Deadline(5), executed=n),
-    "DDPM 100, deadline 10 ms": lambda p, n: Ahead(p, p.scheduler, 100, 0, mode=Deadline(10), executed=n),
-    "DDPM 100, deadline 20 ms": lambda p, n: Ahead(p, p.scheduler, 100, 0, mode=Deadline(20), executed=n),
-    "RTI, 3 steps": lambda p, n: Ahead(p, p.scheduler, 100, 0, mode=RTI(3), executed=n),
-    "DDIM 100, in order": lambda p, n: Plain(p, ddim(p), 100, 0),
-    "DDIM 100, exact": lambda p, n: Ahead(p, ddim(p), 100, 0, mode=Exact(), executed=n),
-    "DDIM 10, in order": lambda p, n: Plain(p, ddim(p), 10, 0),
-    "DDIM 10, in order, compiled step": lambda p, n: Step(p, ddim(p), 10, 0),
-    "DDIM 10, exact": lambda p, n: Ahead(p, ddim(p), 10, 0, mode=Exact(), executed=n),
+    "DDPM 100, deadline 5 ms": lambda p, n: AheadRival(p, p.scheduler, 100, 0, mode=Deadline(5), executed=n),
+    "DDPM 100, deadline 10 ms": lambda p, n: AheadRival(p, p.scheduler, 100, 0, mode=Deadline(10), executed=n),
+    "DDPM 100, deadline 20 ms": lambda p, n: AheadRival(p, p.scheduler, 100, 0, mode=Deadline(20), executed=n),
+    "RTI, 3 steps": lambda p, n: AheadRival(p, p.scheduler, 100, 0, mode=RTI(3), executed=n),
+    "DDIM 100, in order": lambda p, n: PlainRival(p, ddim(p), 100, 0),
+    "DDIM 100, exact": lambda p, n: AheadRival(p, ddim(p), 100, 0, mode=Exact(), executed=n),
+    "DDIM 10, in order": lambda p, n: PlainRival(p, ddim(p), 10, 0),
+    "DDIM 10, in order, compiled step": lambda p, n: CompiledStepRival(p, ddim(p), 10, 0),
+    "DDIM 10, exact": lambda p, n: AheadRival(p, ddim(p), 10, 0, mode=Exact(), executed=n),
 }
 
 
@@ -78,9 +92,9 @@ def main() -> None:
         ("2 M", options.medium, 14, 8), ("10 M", options.large, 7, 8),
     ):  # fmt: skip
         if name is not None:
-            policy = policy_of(str(name))
+            policy = load_policy(str(name))
             calls, rows = (
-                kept(f"latency, {label}, {what}", partial(make, policy, count, executed))
+                cached_cell(f"latency, {label}, {what}", partial(make, policy, count, executed))
                 for what, make in (("calls", cost), ("chunks", contest))
             )
             sections[f"{label}: one call of the network, ms"] = table(calls)
@@ -90,16 +104,18 @@ def main() -> None:
 
 def contest(policy: ChunkPolicy, count: int, executed: int) -> list[Mapping[str, Any]]:
     """Every rival on every observation, in turn."""
-    episodes = recorded(tasks.PICK_PLACE, policy_of("pick-place"), 4 if executed == 8 else 1, executed=executed)
+    episodes = record_observations(
+        tasks.PICK_PLACE, load_policy("pick-place"), 4 if executed == 8 else 1, executed=executed
+    )
     seen = [tick for episode in episodes for tick in episode][:count]
     rivals = {name: make(policy, executed) for name, make in RIVALS.items()}
     for rival in rivals.values():
         for observation in seen[:2]:
             rival.tick(observation)  # compiles, and warms up
-    found: dict[str, list[Ticked]] = {name: [] for name in rivals}
+    found: dict[str, list[TimedTick]] = {name: [] for name in rivals}
     away = dict.fromkeys(rivals, 0.0)
-    truths = {(100, True): Plain(policy, policy.scheduler, 100, 0)}
-    truths |= {(n, False): Plain(policy, ddim(policy), n, 0) for n in (100, 10)}
+    truths = {(100, True): PlainRival(policy, policy.scheduler, 100, 0)}
+    truths |= {(n, False): PlainRival(policy, ddim(policy), n, 0) for n in (100, 10)}
     for observation in seen:
         for name, rival in rivals.items():
             tick = rival.tick(observation)
@@ -111,7 +127,7 @@ def contest(policy: ChunkPolicy, count: int, executed: int) -> list[Mapping[str,
     return [row(name, ticks, base, away[name]) for name, ticks in found.items()]
 
 
-def row(name: str, ticks: list[Ticked], base: list[Ticked], away: float) -> Mapping[str, Any]:
+def row(name: str, ticks: list[TimedTick], base: list[TimedTick], away: float) -> Mapping[str, Any]:
     """A rival's figures."""
     walls = torch.tensor([1000 * tick.seconds for tick in ticks])
     return {

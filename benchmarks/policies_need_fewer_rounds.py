@@ -15,7 +15,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from _policies import Ahead, Paradigms, Plain, Rival, ddim, kept, policy_of, recorded
+from _policies import (
+    AheadRival,
+    ParadigmsRival,
+    PlainRival,
+    PolicyRival,
+    cached_cell,
+    ddim,
+    load_policy,
+    record_observations,
+)
 from harness import table, write_result
 from torch import Tensor
 
@@ -25,19 +34,19 @@ from forerun.worlds.robots.policy import ChunkPolicy
 
 BOUNDS = (3e-2, 1e-2)
 GRIDS = {"theirs": [32 * 0.7**k for k in range(32)], "ours": [0.7**k for k in range(24)]}
-Make = Callable[[ChunkPolicy, Any, float, int], Rival]
+Make = Callable[[ChunkPolicy, Any, float, int], PolicyRival]
 RIVALS: dict[str, tuple[str, Make]] = {
-    "ParaDiGMS' rule, window 20": ("theirs", lambda p, s, t, n: Paradigms(p, s, 100, 0, window=20, tolerance=t)),
-    "ParaDiGMS' rule, window 32": ("theirs", lambda p, s, t, n: Paradigms(p, s, 100, 0, window=32, tolerance=t)),
-    "exact, window 32": ("ours", lambda p, s, t, n: Ahead(p, s, 100, 0, mode=Exact(), tolerance=t, executed=n)),
+    "ParaDiGMS' rule, window 20": ("theirs", lambda p, s, t, n: ParadigmsRival(p, s, 100, 0, window=20, tolerance=t)),
+    "ParaDiGMS' rule, window 32": ("theirs", lambda p, s, t, n: ParadigmsRival(p, s, 100, 0, window=32, tolerance=t)),
+    "exact, window 32": ("ours", lambda p, s, t, n: AheadRival(p, s, 100, 0, mode=Exact(), tolerance=t, executed=n)),
     "exact, window 100": (
         "ours",
-        lambda p, s, t, n: Ahead(p, s, 100, 0, mode=Exact(), tolerance=t, executed=n, window=100),
+        lambda p, s, t, n: AheadRival(p, s, 100, 0, mode=Exact(), tolerance=t, executed=n, window=100),
     ),
-    "warm, window 32": ("ours", lambda p, s, t, n: Ahead(p, s, 100, 0, mode=Warm(), tolerance=t, executed=n)),
+    "warm, window 32": ("ours", lambda p, s, t, n: AheadRival(p, s, 100, 0, mode=Warm(), tolerance=t, executed=n)),
     "warm, window 100": (
         "ours",
-        lambda p, s, t, n: Ahead(p, s, 100, 0, mode=Warm(), tolerance=t, executed=n, window=100),
+        lambda p, s, t, n: AheadRival(p, s, 100, 0, mode=Warm(), tolerance=t, executed=n, window=100),
     ),
 }
 
@@ -49,13 +58,13 @@ def main() -> None:
     """Every task, both schedulers."""
     sections = {"What is measured": __doc__ or ""}
     for task, count, executed in CASES:
-        policy = policy_of(task.name)
-        seen = recorded(task, policy, count, executed=executed)
+        policy = load_policy(task.name)
+        seen = record_observations(task, policy, count, executed=executed)
         for label, scheduler in (("DDPM 100", policy.scheduler), ("DDIM 100", ddim(policy))):
             contest, rows = Contest(policy, scheduler, seen, executed), []
             case = f"{task.name}, {label}" + (", every action" if executed == 1 else "")
             for name in RIVALS:
-                rows += kept(f"rounds, {case}, {name}", partial(contest.rows, name))
+                rows += cached_cell(f"rounds, {case}, {name}", partial(contest.rows, name))
                 print(case, rows[-len(BOUNDS) :], flush=True)
             sections[case] = table(sorted(rows, key=lambda row: -row["bound"]))
     write_result("policies_need_fewer_rounds", sections)
@@ -66,7 +75,7 @@ class Contest:
 
     def __init__(self, policy: ChunkPolicy, scheduler: Any, seen: Sequence[Sequence[Tensor]], executed: int) -> None:
         self.policy, self.scheduler, self.seen, self.executed = policy, scheduler, seen, executed
-        self._plain = Plain(policy, scheduler, 100, 0)
+        self._plain = PlainRival(policy, scheduler, 100, 0)
         self._truth: dict[tuple[int, float], Tensor] = {}
 
     def rows(self, name: str) -> list[dict[str, Any]]:
@@ -82,7 +91,7 @@ class Contest:
             rows.append({"bound": bound, "run": name, "tolerance": tolerance, **found})
         return rows
 
-    def _follow(self, rival: Rival) -> dict[str, float]:
+    def _follow(self, rival: PolicyRival) -> dict[str, float]:
         """A rival over all recorded episodes."""
         ticks, away = [], 0.0
         for episode in self.seen:

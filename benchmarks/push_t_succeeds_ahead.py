@@ -16,7 +16,7 @@ import statistics
 from functools import partial
 from typing import Any
 
-from _policies import kept
+from _policies import cached_cell
 from harness import table, write_result
 from robots_succeed_ahead import BLOCK, RUNS, cell, row
 
@@ -36,7 +36,7 @@ def main() -> None:
     found: dict[str, list[dict[str, Any]]] = {run: [] for run in WANTED}
     for block in range(options.episodes // BLOCK):
         for run, episodes in found.items():
-            episodes += kept(f"push-t, {run}, {block}", partial(cell, PUSH_T, RUNS[run], block))
+            episodes += cached_cell(f"push-t, {run}, {block}", partial(cell, PUSH_T, RUNS[run], block))
         print("block", block, {run: sum(each["success"] for each in some) for run, some in found.items()}, flush=True)
     rows = []
     for run, episodes in found.items():

@@ -25,7 +25,17 @@ from functools import partial
 from typing import Any
 
 import torch
-from _policies import Ahead, Paradigms, Plain, Rival, ddim, episodes, file_of, kept, policy_of
+from _policies import (
+    AheadRival,
+    ParadigmsRival,
+    PlainRival,
+    PolicyRival,
+    cached_cell,
+    cell_file,
+    ddim,
+    load_policy,
+    run_rival,
+)
 from harness import table, write_result
 
 from forerun.policy import RTI, Deadline, Exact, Mode, Warm
@@ -49,32 +59,32 @@ class Run:
         signs: the gripper comes as -1 or 1.
     """
 
-    make: Callable[[ChunkPolicy, int], Rival]
+    make: Callable[[ChunkPolicy, int], PolicyRival]
     policy: str | None = None
     executed: int = 8
     signs: bool = False
 
 
-def ahead(mode: Mode, executed: int = 8) -> Callable[[ChunkPolicy, int], Rival]:
+def ahead(mode: Mode, executed: int = 8) -> Callable[[ChunkPolicy, int], PolicyRival]:
     """DDPM with 100 steps in a mode."""
-    return lambda p, seed: Ahead(p, p.scheduler, 100, seed, mode=mode, executed=executed)
+    return lambda p, seed: AheadRival(p, p.scheduler, 100, seed, mode=mode, executed=executed)
 
 
 RUNS: dict[str, Run] = {
-    "DDPM 100, in order": Run(lambda p, seed: Plain(p, p.scheduler, 100, seed)),
-    "DDPM 100, ParaDiGMS' rule, window 20": Run(lambda p, seed: Paradigms(p, p.scheduler, 100, seed, window=20)),
+    "DDPM 100, in order": Run(lambda p, seed: PlainRival(p, p.scheduler, 100, seed)),
+    "DDPM 100, ParaDiGMS' rule, window 20": Run(lambda p, seed: ParadigmsRival(p, p.scheduler, 100, seed, window=20)),
     "DDPM 100, exact": Run(ahead(Exact())),
     "DDPM 100, warm": Run(ahead(Warm())),
     "DDPM 100, deadline 5 ms": Run(ahead(Deadline(5))),
     "DDPM 100, deadline 10 ms": Run(ahead(Deadline(10))),
     "DDPM 100, deadline 20 ms": Run(ahead(Deadline(20))),
-    "DDIM 100, in order": Run(lambda p, seed: Plain(p, ddim(p), 100, seed)),
-    "DDIM 100, exact": Run(lambda p, seed: Ahead(p, ddim(p), 100, seed, mode=Exact())),
-    "DDIM 100, warm": Run(lambda p, seed: Ahead(p, ddim(p), 100, seed, mode=Warm())),
-    "DDIM 15, in order": Run(lambda p, seed: Plain(p, ddim(p), 15, seed)),
-    "DDIM 10, in order": Run(lambda p, seed: Plain(p, ddim(p), 10, seed)),
-    "DDIM 10, exact": Run(lambda p, seed: Ahead(p, ddim(p), 10, seed, mode=Exact())),
-    "gripper / 10, in order": Run(lambda p, seed: Plain(p, p.scheduler, 100, seed), "pick-place-gripper-10"),
+    "DDIM 100, in order": Run(lambda p, seed: PlainRival(p, ddim(p), 100, seed)),
+    "DDIM 100, exact": Run(lambda p, seed: AheadRival(p, ddim(p), 100, seed, mode=Exact())),
+    "DDIM 100, warm": Run(lambda p, seed: AheadRival(p, ddim(p), 100, seed, mode=Warm())),
+    "DDIM 15, in order": Run(lambda p, seed: PlainRival(p, ddim(p), 15, seed)),
+    "DDIM 10, in order": Run(lambda p, seed: PlainRival(p, ddim(p), 10, seed)),
+    "DDIM 10, exact": Run(lambda p, seed: AheadRival(p, ddim(p), 10, seed, mode=Exact())),
+    "gripper / 10, in order": Run(lambda p, seed: PlainRival(p, p.scheduler, 100, seed), "pick-place-gripper-10"),
     "gripper / 10, RTI 3 steps": Run(ahead(RTI(3, GRIPPER)), "pick-place-gripper-10", signs=True),
     "gripper / 10, RTI 3 steps, 1 executed": Run(ahead(RTI(3, GRIPPER), 1), "pick-place-gripper-10", 1, signs=True),
     "RTI 3 steps, clip": Run(ahead(RTI(3, GRIPPER, clip=True)), signs=True),
@@ -114,8 +124,8 @@ def main() -> None:
                 if run in HALF.get(name, ()) and 2 * block * BLOCK >= options.episodes:
                     continue
                 key = f"{name}, {run}, {block}"
-                if not options.cached or file_of(key).exists():
-                    found[run] += kept(key, partial(cell, task, RUNS[run], block))
+                if not options.cached or cell_file(key).exists():
+                    found[run] += cached_cell(key, partial(cell, task, RUNS[run], block))
             print(
                 name, "block", block, {run: sum(e["success"] for e in each) for run, each in found.items()}, flush=True
             )
@@ -125,9 +135,9 @@ def main() -> None:
 
 def cell(task: RobotTask, run: Run, block: int) -> list[dict[str, Any]]:
     """Ten episodes of one run."""
-    policy = policy_of(run.policy or task.name)
+    policy = load_policy(run.policy or task.name)
     seeds = range(block * BLOCK, (block + 1) * BLOCK)
-    return episodes(task, policy, run.make(policy, block), seeds, executed=run.executed, signs=run.signs)
+    return run_rival(task, policy, run.make(policy, block), seeds, executed=run.executed, signs=run.signs)
 
 
 def row(run: str, found: list[Mapping[str, Any]]) -> dict[str, Any]:

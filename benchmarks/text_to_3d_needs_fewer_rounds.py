@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from _text3d import Made, made, mean
+from _text3d import SculptureRun, cached_run, mean_of
 from harness import table, write_result
 
 from forerun import Moving, Picard, Sequential, Sliding
@@ -73,17 +73,17 @@ class Bench:
     def __init__(self, work: Path) -> None:
         self.work = work
 
-    def ordered(self, prompt: str, seed: int, *, sgd: bool = False) -> Made | None:
+    def ordered(self, prompt: str, seed: int, *, sgd: bool = False) -> SculptureRun | None:
         """In order."""
         return self._made(prompt, replace(BASE, seed=seed), "in order", sgd=sgd, method=Sequential(), window=Sliding(1))
 
-    def ahead(self, prompt: str, seed: int, rule: str, case: Case) -> Made | None:
+    def ahead(self, prompt: str, seed: int, rule: str, case: Case) -> SculptureRun | None:
         """Ahead, by a rule of acceptance."""
         tolerance, guess = RULES[rule]
         options = {"method": Picard(), "window": Sliding(case.window), "tolerance": tolerance, "guess": guess}
         return self._made(prompt, replace(BASE, seed=seed), f"{rule} {case.window}", sgd=case.sgd, **options)
 
-    def batch(self, prompt: str, seed: int, rounds: int, rate: str) -> Made | None:
+    def batch(self, prompt: str, seed: int, rounds: int, rate: str) -> SculptureRun | None:
         """In order, in so many steps of so many more views."""
         times = math.ceil(BASE.steps / rounds)
         scaled = BASE.rate * (times if rate == "linear" else math.sqrt(times))
@@ -92,17 +92,19 @@ class Bench:
 
     def _made(
         self, prompt: str, settings: SculptureOptions, name: str, *, sgd: bool = False, **options: object
-    ) -> Made | None:
+    ) -> SculptureRun | None:
         file = self.work / f"{prompt} {settings.seed} {name}{' sgd' if sgd else ''}.json".replace(" ", "-")
 
         def run(sculpture: Sculpture) -> object:
             optimizer = torch.optim.SGD([sculpture.field], SGD) if sgd else None
             return sculpture.build_loop(optimizer, **options).run(settings.steps).solution()
 
-        return made(file, lambda: Sculpture(prompt, settings), run)
+        return cached_run(file, lambda: Sculpture(prompt, settings), run)
 
 
-def row(run: str, all_found: Sequence[Made | None], truths: Sequence[Made | None]) -> dict[str, object] | None:
+def row(
+    run: str, all_found: Sequence[SculptureRun | None], truths: Sequence[SculptureRun | None]
+) -> dict[str, object] | None:
     """Means of some runs beside those in order; None where there are none."""
     pairs = [(one, truth) for one, truth in zip(all_found, truths, strict=True) if one and truth]
     if not pairs:
@@ -111,12 +113,12 @@ def row(run: str, all_found: Sequence[Made | None], truths: Sequence[Made | None
     return {
         "run": run,
         "runs": len(found),
-        "rounds": round(mean([each.rounds for each in found]), 1),
-        "fewer": mean([BASE.steps / each.rounds for each in found]),
-        "evaluations": round(mean([each.evaluations for each in found])),
+        "rounds": round(mean_of([each.rounds for each in found]), 1),
+        "fewer": mean_of([BASE.steps / each.rounds for each in found]),
+        "evaluations": round(mean_of([each.evaluations for each in found])),
         "to the run in order, dB": _db([psnr(a.pictures, b.pictures) for a, b in zip(found, truth, strict=True)]),
         "to the true thing, dB": _db([each.quality for each in found]),
-        "CPU s": mean([each.cpu for each in found]),
+        "CPU s": mean_of([each.cpu for each in found]),
     }
 
 
@@ -140,7 +142,7 @@ def section(bench: Bench, case: Case) -> str:
 
 def _db(values: list[float]) -> str:
     low, high = min(values), max(values)
-    return "same" if math.isinf(low) else f"{mean(values):.1f} ({low:.1f} .. {high:.1f})"
+    return "same" if math.isinf(low) else f"{mean_of(values):.1f} ({low:.1f} .. {high:.1f})"
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from _text3d import Made, made, mean
+from _text3d import SculptureRun, cached_run, mean_of
 from harness import table, write_result
 from peft import LoraConfig
 from torch import Tensor
@@ -126,7 +126,7 @@ def once_a_round(job: Job, **options: object) -> Solution:
     return loop.run(STEPS, callback=learn).solution()
 
 
-def run(prompt: str, seed: int, name: str, work: Path) -> Made | None:
+def run(prompt: str, seed: int, name: str, work: Path) -> SculptureRun | None:
     """One way, kept in a file."""
     jobs: list[Job] = []
 
@@ -140,23 +140,25 @@ def run(prompt: str, seed: int, name: str, work: Path) -> Made | None:
         ahead = {"method": Picard(), "window": Sliding(WINDOW), "tolerance": StepLength(TOLERANCE)}
         return carried(jobs[0], **ahead) if name == "in the state" else once_a_round(jobs[0], **ahead)
 
-    return made(work / f"vsd {prompt} {seed} {name}.json".replace(" ", "-"), build, go)
+    return cached_run(work / f"vsd {prompt} {seed} {name}.json".replace(" ", "-"), build, go)
 
 
-def row(name: str, all_found: Sequence[Made | None], truths: Sequence[Made | None]) -> dict[str, object]:
+def row(
+    name: str, all_found: Sequence[SculptureRun | None], truths: Sequence[SculptureRun | None]
+) -> dict[str, object]:
     """Means of some runs beside those in order."""
     found, truth = zip(*[pair for pair in zip(all_found, truths, strict=True) if all(pair)], strict=True)
     near = [psnr(a.pictures, b.pictures) for a, b in zip(found, truth, strict=True)]
     return {
         "the distilled model": name,
         "runs": len(found),
-        "rounds": round(mean([each.rounds for each in found]), 1),
-        "evaluations": round(mean([each.evaluations for each in found])),
+        "rounds": round(mean_of([each.rounds for each in found]), 1),
+        "evaluations": round(mean_of([each.evaluations for each in found])),
         "to the run in order, dB": "same"
         if name == RUNS[0]
-        else f"{mean(near):.1f} ({min(near):.1f} .. {max(near):.1f})",
-        "to the true thing, dB": f"{mean([each.quality for each in found]):.1f}",
-        "CPU s": mean([each.cpu for each in found]),
+        else f"{mean_of(near):.1f} ({min(near):.1f} .. {max(near):.1f})",
+        "to the true thing, dB": f"{mean_of([each.quality for each in found]):.1f}",
+        "CPU s": mean_of([each.cpu for each in found]),
     }
 
 
@@ -171,7 +173,7 @@ def main() -> None:
     seeds = [psnr(a.pictures, b.pictures) for a, b in zip(truth[::2], truth[1::2], strict=True) if a and b]
     said = (
         f"{', '.join(PROMPTS)}; seeds {', '.join(map(str, SEEDS))}; window {WINDOW}, tolerance {TOLERANCE} of a step's "
-        f"length. Two seeds in order are {mean(seeds):.1f} dB from each other."
+        f"length. Two seeds in order are {mean_of(seeds):.1f} dB from each other."
     )
     whole = [place for place in range(len(pairs)) if all(found[name][place] for name in RUNS)]
     rows = [row(name, [found[name][at] for at in whole], [truth[at] for at in whole]) for name in RUNS]

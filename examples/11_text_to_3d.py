@@ -22,22 +22,26 @@ cameras = random_cameras(STEPS, torch.Generator().manual_seed(0))  # a camera a 
 
 
 def losses(fields, steps):
-    """Of the steps of a window, each with a field of its own: one call of the network."""
-    return sds(render_fields(fields, cameras[steps], 32), steps, cameras[steps])
+    """Return the losses of a window's steps, each with a field of its own, by one call of the network."""
+    pictures = render_fields(fields, cameras[steps], 32)
+    return sds(pictures, steps, cameras[steps])
+
+
+def loss(field, step):
+    """Return the loss of one step."""
+    return losses(field[None], torch.tensor([step]))[0]
 
 
 loop = Loop(
     field,
     torch.optim.Adam([field], 0.2),
-    lambda field, step: losses(field[None], torch.tensor([step]))[0],
+    loss,
     gradients=Batched(losses),
     window=Sliding(8),
     tolerance=StepLength(0.3),
 )
 print(loop.run(STEPS).solution())
 with torch.no_grad():
-    found = psnr(
-        render_fields(field[None], held_out_cameras(), 32)[0],
-        render_solid(parse_prompt("a yellow cone"), held_out_cameras(), 32),
-    )
-print(f"{found:.1f} dB to the true cone, over views that no step has seen")
+    views = render_fields(field[None], held_out_cameras(), 32)[0]
+true_views = render_solid(parse_prompt("a yellow cone"), held_out_cameras(), 32)
+print(f"{psnr(views, true_views):.1f} dB to the true cone, over views that no step has seen")

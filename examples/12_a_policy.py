@@ -13,20 +13,22 @@ HORIZON, STRIDE = 16, 0.05
 
 
 def denoiser(actions, t, observation):
-    """Denoised chunks (N, 16, 2) from noisy ones, timesteps (N,) and observations (N, 4): place and goal."""
+    """Return denoised chunks (N, 16, 2) from noisy ones, timesteps (N,) and observations (N, 4): place and goal."""
     place, goal = observation.split(2, -1)
-    way = (goal - place).unsqueeze(1) / STRIDE  # in actions
-    done = torch.arange(HORIZON).reshape(1, -1, 1) * way / way.norm(dim=-1, keepdim=True).clamp_min(1)
-    left = way - done
-    aim = torch.where((left * way).sum(-1, keepdim=True) > 0, left, 0.0)
+    path = (goal - place).unsqueeze(1) / STRIDE  # in actions
+    walked = torch.arange(HORIZON).reshape(1, -1, 1) * path / path.norm(dim=-1, keepdim=True).clamp_min(1)
+    remaining = path - walked
+    aim = torch.where((remaining * path).sum(-1, keepdim=True) > 0, remaining, 0.0)
     aim = aim / aim.norm(dim=-1, keepdim=True).clamp_min(1)
     clean = 1 - t.reshape(-1, 1, 1) / 100
     return 0.8 * aim + 0.2 * clean * torch.tanh(actions)
 
 
 def walk(sampler, executed):
-    """An episode: observe, act, execute the first actions of the chunk; how it ended, and the rounds of every tick."""
-    place, goal, rounds = torch.zeros(2), torch.tensor([1.0, -0.5]), []
+    """Observe, act, execute the first actions; return the distance from the goal, and every tick's rounds."""
+    place = torch.zeros(2)
+    goal = torch.tensor([1.0, -0.5])
+    rounds = []
     while len(rounds) * executed < 40:
         chunk = sampler.act(torch.cat([place, goal]))
         rounds.append(sampler.report.rounds)
@@ -52,8 +54,9 @@ observation = torch.tensor([0.0, 0.0, 1.0, -0.5])
 chunk = exact.act(observation)
 x, sigma = exact.noise[0], exact.plan.sigma
 for step, t in enumerate(scheduler.timesteps):
-    quiet = torch.Generator().manual_seed(0)
-    own = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)) if t > 0 else 0.0
-    x = scheduler.step(denoiser(x, t.expand(1), observation[None]), t, x, generator=quiet).prev_sample
-    x = x - sigma[step] * own + sigma[step] * exact.noise[1 + step]  # its own noise gives way to the tick's
+    prediction = denoiser(x, t.expand(1), observation[None])
+    x = scheduler.step(prediction, t, x, generator=torch.Generator().manual_seed(0)).prev_sample
+    if t > 0:  # the scheduler's own noise gives way to the tick's
+        own_noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+        x = x + sigma[step] * (exact.noise[1 + step] - own_noise)
 print(f"off the scheduler's own loop by at most {(chunk - x[0]).abs().max():.1e}")
