@@ -77,7 +77,6 @@ class SolveRun:
         else:
             self.state = begin_resumed(self._slots, settings, checkpoint)
 
-    @torch.no_grad()
     def goes_on(self) -> bool:
         """Return whether a step is left; at the end of the path the check may send the run back."""
         if self.state.status is not Status.RUNNING:
@@ -102,9 +101,8 @@ class SolveRun:
 
         unmoved = not any(residuals.sizes[:accepted])
         exact = state.exact and unmoved
-        estimator = state.estimator
         if settings.check:
-            estimator = estimator.follow_steps(
+            estimator = state.estimator.follow_steps(
                 state.window,
                 update,
                 accepted=accepted,
@@ -112,15 +110,16 @@ class SolveRun:
                 unmoved=unmoved,
                 sound=residuals.count_sound(accepted),
             )
-        state = replace(state, estimator=estimator, exact=exact)
+            state = replace(state, estimator=estimator)
 
-        state, stop = self._choose_window(state, update, accepted)
+        state, stop = self._choose_window(state, update, accepted, exact=exact)
         window = self._slots.slide(
             state.window, update, accepted=accepted, finite_inputs=residuals.finite_inputs, stop=stop
         )
         self.state = replace(
             state,
             window=window,
+            exact=exact,
             threshold=settings.tolerance.follow(state.threshold, residuals.sizes),
             logged=self.log.size,
             rounds=state.rounds + entry.rounds,
@@ -179,28 +178,30 @@ class SolveRun:
     def _at_end(self, step: int) -> bool:
         return step >= self.problem.length
 
-    def _choose_window(self, state: SolveState, update: WindowUpdate, accepted: int) -> tuple[SolveState, int]:
+    def _choose_window(
+        self, state: SolveState, update: WindowUpdate, accepted: int, *, exact: bool
+    ) -> tuple[SolveState, int]:
         """Return the state with the method for the next window, and the step where that shall end."""
         start, length = state.window.start + accepted, self.problem.length
         width = 1 if self._at_end(start) else self.settings.window.width(self.log.entries, length)
         if width < 1 and not isinstance(state.method, Sequential):
             estimator = state.estimator.follow_waiting()
-            notes = (*state.notes, *self._explain_declining(state, estimator, start, update.states[accepted - 1]))
+            reasons = self._explain_declining(estimator, start, update.states[accepted - 1], exact=exact)
+            notes = (*state.notes, *reasons)
             state = replace(state, estimator=estimator, method=Sequential(), notes=notes)
         return state, state.method.stop(start, min(start + max(width, 1), length))
 
-    def _explain_declining(
-        self, state: SolveState, estimator: DeviationEstimator, step: int, step_state: Tree
-    ) -> list[str]:
+    def _explain_declining(self, estimator: DeviationEstimator, step: int, state: Tree, *, exact: bool) -> list[str]:
         """Return the sentences there are to say where the window declines at a step."""
         note = self.settings.window.note(self.log.entries, self.problem.length)
         if not note:
             return []
-        if not self.settings.check or state.exact:
+        if not self.settings.check or exact:
             return [note]
-        drift = largest_size(estimator.estimate_deviation(self.settings.tolerance, step, step_state))
+        drift = largest_size(estimator.estimate_deviation(self.settings.tolerance, step, state))
         return [note, CARRIED_DRIFT.format(drift, step)]
 
+    @torch.no_grad()
     def _settle(self) -> None:
         """At the end of the path: say how it ended, or go back where the deviation is more than was asked for."""
         excess = largest_size(self._estimate_deviation()) if self.settings.check else 0.0
