@@ -9,6 +9,7 @@ from typing import Any, Final, final
 import torch
 from torch import Tensor
 
+from forerun.diffusion.schedulers.quirks import INITIAL_SCALE, TRAIN_TIMESTEPS, is_scheduler
 from forerun.diffusion.schedulers.sampling import SchedulerSampling
 
 # share of a step's noise, as it is measured, that may be no multiple of what was drawn
@@ -51,7 +52,7 @@ class TickPlan:
         )
         self.length = len(timesteps)
         self.timesteps = torch.stack(timesteps).to(like.device)
-        self.first_sigma = float(getattr(scheduler, "init_noise_sigma", 1.0))
+        self.first_sigma = float(INITIAL_SCALE.read(scheduler))
         self.sigma = _to_column(self._measure_sigmas(), like)
         self._scales = _to_column(self.sampling.scales, like)
         self._scales_inputs = bool((self.sampling.scales != 1).any())
@@ -102,9 +103,9 @@ def prepare_scheduler(scheduler: Any, steps: int, device: torch.device) -> Any:
         ValueError: it takes fewer steps, or none.
     """
     name = type(scheduler).__name__
-    if not _has_method(scheduler, "step") or not _has_method(scheduler, "set_timesteps"):
+    if not is_scheduler(scheduler):
         raise TypeError(f"{name} is not a diffusers scheduler; pass one such as diffusers.DDPMScheduler()")
-    trained_steps = scheduler.config.get("num_train_timesteps")
+    trained_steps = TRAIN_TIMESTEPS.read(scheduler)
     if steps < 1 or (trained_steps is not None and steps > trained_steps):
         raise ValueError(
             f"steps = {steps}, but this {name} was trained with {trained_steps} timesteps, of which "
@@ -113,10 +114,6 @@ def prepare_scheduler(scheduler: Any, steps: int, device: torch.device) -> Any:
     scheduler = copy.deepcopy(scheduler)
     scheduler.set_timesteps(steps, device=device)
     return scheduler
-
-
-def _has_method(scheduler: Any, name: str) -> bool:
-    return callable(getattr(scheduler, name, None))
 
 
 def _measure_sigma(sampling: SchedulerSampling, step: int, zero: Tensor) -> float:

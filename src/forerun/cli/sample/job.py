@@ -15,6 +15,7 @@ from torch import Tensor
 from forerun.cli import words
 from forerun.cli.sample.call_arguments import PYTHON_ADVICE, call_arguments
 from forerun.cli.sample.options import SampleOptions, SampleSettings
+from forerun.diffusion.schedulers.quirks import TRAIN_TIMESTEPS
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def _refuse_pipeline(options: SampleOptions, pipe: Any) -> None:
         raise ValueError(f"{name} has no scheduler, so it has no steps to run ahead of")
     if hasattr(pipe, "video_processor"):
         raise ValueError(f"{name} makes videos, not images; {PYTHON_ADVICE}")
-    trained_steps = scheduler.config.get("num_train_timesteps")
+    trained_steps = TRAIN_TIMESTEPS.read(scheduler)
     if trained_steps is not None and options.steps > trained_steps:
         raise ValueError(
             f"--steps {options.steps} is more than the {trained_steps} that the pipeline was trained with; type "

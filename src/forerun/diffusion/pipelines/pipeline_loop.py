@@ -212,13 +212,13 @@ class PipelineLoop:
             self._is_inside = False
 
     def _solve_proposal(self, proposal: _Proposal) -> None:
-        settings = proposal.loop.settings(self._options)
-        solution = solve_remaining(proposal.loop, settings, self._ledger.spent)
+        options = proposal.loop.complete_options(self._options)
+        solution = solve_remaining(proposal.loop, options, self._ledger.spent)
         self._ledger.add_solution(solution, proposal.start)
         if solution.status is Status.INTERRUPTED:
             raise KeyboardInterrupt
         if solution.status.done:
-            self._path = SolvedPath(proposal.loop, settings)
+            self._path = SolvedPath(proposal.loop, options)
         elif solution.status is Status.NONFINITE:
             self._give_up("a step was not finite", proposal.start)
 

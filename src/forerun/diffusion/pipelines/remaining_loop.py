@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
@@ -28,8 +28,8 @@ from forerun.diffusion.pipelines.traced_step import (
 from forerun.diffusion.schedulers.sampling import SchedulerSampling
 from forerun.engine.guesses import Guess, Hold, Probe
 from forerun.engine.numerics.tree import Tree
-from forerun.engine.options import SolveOptions, SolveSettings
-from forerun.engine.tolerance import PerStep
+from forerun.engine.options import SolveOptions
+from forerun.engine.tolerance import PerStep, Tolerance
 
 CONTROL_ROUNDINGS = 200  # of the network's dtype, between one step alone and the same step in a batch
 STEP_ROUNDINGS = 64  # of the sample's dtype, between the scheduler's step and ours
@@ -99,14 +99,15 @@ class RemainingLoop:
         """Device of the samples."""
         return self._sample.device
 
-    def settings(self, options: SolveOptions) -> SolveSettings:
+    def complete_options(self, options: SolveOptions) -> SolveOptions:
         """Return how to solve this loop: a plain number is in units of the samples' standard deviation."""
-        levels = self.process.levels
-        defaults = SolveOptions(
-            tolerance=PerStep(self._traced.tolerance, levels),
-            guess=self._first_guess(),
-        )
-        return options.over(defaults).settled(tolerance=lambda value: PerStep(value, levels))
+        value = options.tolerance
+        if value is None:
+            value = self._traced.tolerance
+        if not isinstance(value, Tolerance):
+            value = PerStep(value, self.process.levels)
+        completed = replace(options, tolerance=value)
+        return completed.over(SolveOptions(guess=self._first_guess()))
 
     def _first_guess(self) -> Guess:
         """Return the first path: with the output of the traced step; without noise, wide windows are probed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, final
 
 from torch import nn
@@ -13,37 +14,36 @@ from forerun.diffusion.pipelines.record_sharing import share_records
 from forerun.diffusion.pipelines.remaining_loop import RemainingLoop
 from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.event import RoundEvent
-from forerun.engine.options import SolveOptions, SolveSettings
+from forerun.engine.options import SolveOptions
 from forerun.engine.solution import Solution
 from forerun.engine.solve import solve
 
 TOLERANCE_SLACK = 4.0  # times the tolerance, that an input may lie off the one that was evaluated
 
 
-def solve_remaining(
-    loop: RemainingLoop,
-    settings: SolveSettings,
-    spent: tuple[int, int],
-) -> Solution:
+def solve_remaining(loop: RemainingLoop, options: SolveOptions, spent: tuple[int, int]) -> Solution:
     """Solve the steps after the traced one; `spent` are the rounds and evaluations of the loop before."""
+    settings = options.settled()
 
     def count_round(event: RoundEvent) -> Any:
         loop.rounds += 1
         return settings.callback(event)
 
     rounds, evaluations = spent
-    begin = Checkpoint(1, loop.length, loop.state, rounds=rounds, evaluations=evaluations)
-    options = SolveOptions(
-        method=settings.method,
-        window=settings.window,
-        tolerance=settings.tolerance,
-        check=settings.check or False,
-        guess=settings.guess,
-        backend=settings.backend,
-        progress=settings.progress,
-        callback=count_round,
+    begin = Checkpoint(
+        1,
+        loop.length,
+        loop.state,
+        rounds=rounds,
+        evaluations=evaluations,
     )
-    solution = solve(loop.process, loop.state, options=options, resume=begin, throw=False)
+    solution = solve(
+        loop.process,
+        loop.state,
+        options=replace(options, callback=count_round),
+        resume=begin,
+        throw=False,
+    )
     if solution.status.done:
         share_records(loop.records, settings.backend, loop.device)
     return solution
@@ -58,11 +58,11 @@ class SolvedPath:
         difference: which argument was not the one that was evaluated, where it has.
     """
 
-    def __init__(self, loop: RemainingLoop, settings: SolveSettings) -> None:
+    def __init__(self, loop: RemainingLoop, options: SolveOptions) -> None:
         self.is_left = False
         self.difference: str | None = None
         self._loop = loop
-        self._threshold = TOLERANCE_SLACK * settings.tolerance.threshold()
+        self._threshold = TOLERANCE_SLACK * options.settled().tolerance.threshold()
         self._index = 1  # of the present step
 
     @property
