@@ -63,8 +63,8 @@ def deviation(found, truth):
 def test_the_estimate_of_a_contraction_is_right_to_a_factor_of_six(size, width, method):
     process, state = network(width)
     truth = solve(process, state, method=Sequential())
-    told = Check(share=1.0, retries=0)
-    found = solve(process, state, method=method, window=Sliding(20), tolerance=Absolute(size), check=told)
+    report_only = Check(share=1.0, retries=0)
+    found = solve(process, state, method=method, window=Sliding(20), tolerance=Absolute(size), check=report_only)
     true = deviation(found, truth).max()
     assert true > 0
     assert true / 6 < found.deviation_estimate < 6 * true
@@ -73,8 +73,8 @@ def test_the_estimate_of_a_contraction_is_right_to_a_factor_of_six(size, width, 
 def test_the_slopes_of_a_method_are_not_taken_for_the_jacobian():
     process, state = lorenz(300)  # of which a diagonal with an error of its own says little
     truth = solve(process, state, method=Sequential())
-    told = Check(share=1.0, retries=0)
-    found = solve(process, state, method=QuasiNewton(), window=Full(), tolerance=Absolute(1e-6), check=told)
+    report_only = Check(share=1.0, retries=0)
+    found = solve(process, state, method=QuasiNewton(), window=Full(), tolerance=Absolute(1e-6), check=report_only)
     assert deviation(found, truth).max() > 1e-5
     assert found.status is Status.UNCERTAIN
 
@@ -101,11 +101,11 @@ def test_a_wrong_run_that_residuals_call_converged_is_caught(length):
     assert any(after.start < before.start for before, after in zip(checked.log, checked.log[1:], strict=False))
 
 
-def test_without_retries_the_deviation_is_told_as_it_is():
+def test_without_retries_the_deviation_is_reported_as_it_is():
     process, state = lorenz(300)
     truth = solve(process, state, method=Sequential())
-    told = Check(share=1.0, retries=0)
-    found = solve(process, state, window=Sliding(16), tolerance=Absolute(1e-4), check=told)
+    report_only = Check(share=1.0, retries=0)
+    found = solve(process, state, window=Sliding(16), tolerance=Absolute(1e-4), check=report_only)
     assert found.status is Status.UNCERTAIN
     assert not found.notes
     assert found.deviation_estimate > 1e-4
@@ -125,14 +125,14 @@ def test_chaos_in_single_precision_ends_in_the_sequential_run_bit_for_bit():
 def test_each_sample_has_an_estimate_of_its_own():
     process, state = network(8)
     truth = solve(process, state, method=Sequential())
-    told = Check(share=1.0, retries=0)
-    found = solve(process, state, method=Picard(), window=Full(), tolerance=Absolute(1e-2), check=told)
+    report_only = Check(share=1.0, retries=0)
+    found = solve(process, state, method=Picard(), window=Full(), tolerance=Absolute(1e-2), check=report_only)
     true = deviation(found, truth)
     assert found.deviation.shape == true.shape == (4,)
     assert ((true / 6 < found.deviation) & (found.deviation < 20 * true)).all()
 
 
-def test_the_share_of_a_step_is_the_limit_of_its_residual():
+def test_the_share_of_a_step_bounds_its_residual():
     process, state = network(8)
     for share in (0.1, 0.5):
         found = solve(process, state, window=Sliding(8), tolerance=Absolute(1e-3), check=Check(share=share))
@@ -150,7 +150,7 @@ def test_a_warm_start_off_the_path_does_not_fool_the_check(shift):
     assert deviation(found, truth).max() < 3e-4
 
 
-def test_what_drifted_before_a_checkpoint_is_told_and_ends():
+def test_what_drifted_before_a_checkpoint_is_reported_and_ends():
     process = Process.from_step(lambda i, x: x + 0.1 * torch.sin(x + i), 30, increment=True)
     state = torch.linspace(-1, 1, 4, dtype=DOUBLE)
     options = {"window": Sliding(8), "tolerance": Absolute(1e-5)}
@@ -175,7 +175,7 @@ def test_going_back_with_known_inputs_or_a_relative_tolerance_arrives_too():
     assert float((rms(found.state - truth.state) / rms(truth.state)).max()) < 3e-5
 
 
-def test_worst_is_never_less_than_it_looks():
+def test_the_largest_size_is_never_less_than_it_looks():
     assert largest_size(torch.tensor([1.0, 3.0])) == 3.0
     assert largest_size(torch.tensor([1.0, torch.nan])) == float("inf")
     assert largest_size(torch.zeros(0)) == 0.0
@@ -215,13 +215,13 @@ def test_the_matrix_of_a_linear_step_is_found_along_the_path():
     torch.testing.assert_close(before.base[0, 0], matrix, rtol=1e-3, atol=1e-3)
 
 
-def test_steps_evaluated_once_tell_nothing():
+def test_steps_evaluated_once_show_nothing():
     generator = torch.Generator().manual_seed(0)
     seen = evaluations(torch.eye(3, dtype=DOUBLE), 1, 3, generator)
     assert estimate(seen, 0, 5, base=None, before=None) is None
 
 
-def test_going_back_takes_the_last_place_that_was_good_enough():
+def test_going_back_takes_the_last_restart_point_that_is_good_enough():
     process, state = lorenz(10)
     problem, tolerance = Problem(process, state), Absolute(1e-3)
     estimator = DeviationEstimator.from_state(problem, 0, state)

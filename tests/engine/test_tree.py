@@ -1,4 +1,4 @@
-"""Trees in rows and back, and what a refused tree is told."""
+"""Trees in rows and back, and what the message says where a tree is refused."""
 
 import pytest
 import torch
