@@ -65,3 +65,20 @@ def test_the_script_that_writes_the_map_parses():
         tree = ast.parse((ROOT / "docs" / f"{name}.py").read_text())
         imported = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
         assert not any("forerun" in line for line in imported)
+
+
+def test_the_glossary_names_classes_that_there_are():
+    """A name in code with a capital is a class; those that a method's author meets are all in it."""
+    page = (ROOT / "docs" / "glossary.md").read_text()
+    named = set(re.findall(r"`([A-Z][a-z]\w+)`", page))
+    classes = {definition.name for _, definition in house.class_definitions(MODULES)}
+    assert named <= classes, f"not in the package: {sorted(named - classes)}"
+    abstract = {definition.name for module, definition in house.class_definitions(MODULES)
+                if module.folder == "engine" and "ABC" in house.base_names(definition)}  # fmt: skip
+    assert abstract - {"Progress", "SlopeMethod"} <= named, "say in docs/glossary.md what it is"
+
+
+def test_the_glossary_explains_what_a_method_gets_and_gives():
+    page = (ROOT / "docs" / "glossary.md").read_text()
+    for name in ("WindowState", "WindowUpdate", "SweepResult", "KnownPrefix", "RestartPoint", "SolveOptions"):
+        assert f"`{name}`" in page
