@@ -22,16 +22,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from _pipelines import (
-    CountedRun,
-    build_pipeline,
-    describe_weights,
-    draw_prompts,
-    find_loosest,
-    largest_difference,
-    relative_distance,
-    run_counted,
-)
+from _pipelines import describe_weights
 from diffusers import DDIMParallelScheduler, DDPMParallelScheduler, StableDiffusionPipeline
 from diffusers.pipelines.deprecated.stable_diffusion_variants.pipeline_stable_diffusion_paradigms import (
     StableDiffusionParadigmsPipeline,
@@ -39,6 +30,15 @@ from diffusers.pipelines.deprecated.stable_diffusion_variants.pipeline_stable_di
 from harness import table, write_result
 
 from forerun import Sliding
+from forerun.studies.equal_deviation import loosest_tolerance
+from forerun.worlds.scenes.counted_run import (
+    CountedRun,
+    build_pipeline,
+    count_run,
+    largest_deviation,
+    mean_deviation,
+    scene_prompts,
+)
 
 THEIRS = [4 * 0.7**power for power in range(32)]
 OURS = [2 * 0.7**power for power in range(32)]
@@ -90,13 +90,13 @@ class Contest:
 
     def __init__(self, case: RivalCase) -> None:
         self.case = case
-        self.prompts = draw_prompts(case.seeds)
+        self.prompts = scene_prompts(case.seeds)
         self.rival = build_pipeline(StableDiffusionParadigmsPipeline, case.scheduler)
         self.pipe = build_pipeline(StableDiffusionPipeline, case.scheduler)
         self.truth = [self._run(self.pipe, seed) for seed in range(case.seeds)]
 
     def _run(self, pipe: Any, seed: int, **options: Any) -> CountedRun:
-        return run_counted(pipe, self.prompts[seed], seed, num_inference_steps=self.case.steps, **options)
+        return count_run(pipe, self.prompts[seed], seed, num_inference_steps=self.case.steps, **options)
 
     def average_seeds(self, run: Callable[[int], CountedRun], tolerance: float | None) -> MeanRun:
         """All seeds."""
@@ -105,8 +105,8 @@ class Contest:
         rounds, evaluations, seconds = (
             sum(getattr(single, name) for single in runs) / len(runs) for name in ("rounds", "evaluations", "seconds")
         )
-        away = max(relative_distance(one.latents, truth.latents) for one, truth in pairs)
-        largest = max(largest_difference(one.latents, truth.latents) for one, truth in pairs)
+        away = max(mean_deviation(one.latents, truth.latents) for one, truth in pairs)
+        largest = max(largest_deviation(one.latents, truth.latents) for one, truth in pairs)
         return MeanRun(tolerance, rounds, evaluations, seconds, away, largest)
 
     def run_in_order(self) -> MeanRun:
@@ -127,7 +127,9 @@ class Contest:
     def find_cheapest(self, run: Callable[[float], MeanRun], grid: Sequence[float]) -> list[MeanRun | None]:
         """At each bound the loosest tolerance that keeps it."""
         cached_run = cache(run)
-        sizes = [find_loosest(lambda size, b=bound: cached_run(size).largest <= b, grid) for bound in self.case.bounds]
+        sizes = [
+            loosest_tolerance(lambda size, b=bound: cached_run(size).largest <= b, grid) for bound in self.case.bounds
+        ]
         return [None if size is None else cached_run(size) for size in sizes]
 
 

@@ -22,22 +22,22 @@ from typing import Any
 
 import diffusers
 import torch
-from _pipelines import (
-    GUIDANCE,
-    CountedRun,
-    build_pipeline,
-    describe_weights,
-    draw_prompts,
-    largest_difference,
-    load_shipped,
-    relative_distance,
-    run_counted,
-)
+from _pipelines import describe_weights
 from harness import table, write_result
 from torch import Tensor
 
 from forerun import Auto, Full, Sequential
 from forerun.diffusion import sample
+from forerun.worlds.scenes.counted_run import (
+    GUIDANCE_SCALE,
+    CountedRun,
+    build_pipeline,
+    count_run,
+    largest_deviation,
+    mean_deviation,
+    scene_prompts,
+    shipped_pipeline,
+)
 
 SEEDS, STEPS, FINE = 3, (10, 20, 28, 50, 100), 1000
 TRAILING = {"timestep_spacing": "trailing"}
@@ -60,11 +60,11 @@ def load_pipeline(kind: str) -> Any:
 
 def run_image(kind: str, steps: int, guidance: float, seed: int, ahead: Mapping[str, Any] | None = None) -> CountedRun:
     """One image, in order or ahead."""
-    prompt = draw_prompts(SEEDS)[seed]
+    prompt = scene_prompts(SEEDS)[seed]
     if KINDS[kind] is None:
         return run_flow(prompt, steps, guidance, seed, ahead)
     options = {"num_inference_steps": steps, "guidance_scale": guidance}
-    return run_counted(load_pipeline(kind), prompt, seed, ahead=ahead, **options)
+    return count_run(load_pipeline(kind), prompt, seed, ahead=ahead, **options)
 
 
 @torch.no_grad()
@@ -85,10 +85,10 @@ class GuidedFlow:
     """
 
     def __init__(self, prompt: str, guidance: float) -> None:
-        self.unet, self.guidance = load_shipped().unet, guidance
-        positive, negative = load_shipped().encode_prompt(prompt, "cpu", 1, True)
+        self.unet, self.guidance = shipped_pipeline().unet, guidance
+        positive, negative = shipped_pipeline().encode_prompt(prompt, "cpu", 1, True)
         self.context = [negative, positive] if guidance > 1 else [positive]
-        self.abar = load_shipped().scheduler.alphas_cumprod.double()
+        self.abar = shipped_pipeline().scheduler.alphas_cumprod.double()
 
     def __call__(self, x: Tensor, times: Tensor) -> Tensor:
         """Flows `(N, *shape)` of samples `(N, *shape)` at `times = 1000 s`, `(N,)`."""
@@ -127,7 +127,7 @@ def mean_distance(kind: str, steps: int, guidance: float) -> float:
     distances = []
     for seed in range(SEEDS):
         latents = run_image(kind, steps, guidance, seed).latents
-        distances.append(relative_distance(latents, fine_latents(kind, guidance, seed)))
+        distances.append(mean_deviation(latents, fine_latents(kind, guidance, seed)))
     return statistics.fmean(distances)
 
 
@@ -143,8 +143,8 @@ def make_row(kind: str, steps: int, guidance: float) -> dict[str, object]:
     return {
         "scheduler": kind, "steps": steps, "guidance": guidance, "calls in order": pairs[0][1].rounds,
         "rounds": round(rounds, 1), "evaluations": round(statistics.fmean(one.evaluations for one in runs)),
-        "deviation": max(relative_distance(one.latents, in_order.latents) for one, in_order in pairs),
-        "largest": max(largest_difference(one.latents, in_order.latents) for one, in_order in pairs),
+        "deviation": max(mean_deviation(one.latents, in_order.latents) for one, in_order in pairs),
+        "largest": max(largest_deviation(one.latents, in_order.latents) for one, in_order in pairs),
         "auto, rounds": round(statistics.fmean(one.rounds for one, _ in auto), 1),
         "auto, time": statistics.median(one.seconds / in_order.seconds for one, in_order in auto),
         "from 1000 steps": mean_distance(kind, steps, guidance),
@@ -161,7 +161,7 @@ def _steps_of(kind: str, rounds: float) -> int:
 def main() -> None:
     """All rows, a table for each guidance."""
     sections = {"What is measured": f"{__doc__ or ''}\n{describe_weights()}"}
-    for guidance in (GUIDANCE, 1.0):
+    for guidance in (GUIDANCE_SCALE, 1.0):
         rows = []
         for kind in KINDS:
             for steps in STEPS:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _pipelines import GUIDANCE, describe_weights, load_shipped
+from _pipelines import describe_weights
 from harness import table, write_result
 from torch import Tensor
 
@@ -26,6 +26,7 @@ from forerun import Sliding
 from forerun.diffusion.pipelines.parallel import parallel
 from forerun.worlds.scenes.captions import Scene, draw_scene, parse_caption, write_caption
 from forerun.worlds.scenes.classifier import load_scene_classifier, measure_agreement
+from forerun.worlds.scenes.counted_run import GUIDANCE_SCALE, shipped_pipeline
 from forerun.worlds.scenes.render import render_scenes
 
 STEPS, BATCH, WINDOW = 50, 20, 12
@@ -36,14 +37,16 @@ def draw_images(prompts: Sequence[str], seed: int) -> Tensor:
     batches = []
     for number in range(0, len(prompts), BATCH):
         generator = torch.Generator().manual_seed(1000 * seed + number)
-        options: dict[str, Any] = {"num_inference_steps": STEPS, "guidance_scale": GUIDANCE, "output_type": "pt"}
-        batches.append(load_shipped()(list(prompts[number : number + BATCH]), generator=generator, **options).images)
+        options: dict[str, Any] = {"num_inference_steps": STEPS, "guidance_scale": GUIDANCE_SCALE, "output_type": "pt"}
+        batches.append(
+            shipped_pipeline()(list(prompts[number : number + BATCH]), generator=generator, **options).images
+        )
     return torch.cat(batches)
 
 
 def draw_in_parallel(prompts: Sequence[str], seed: int) -> tuple[Tensor, dict[str, float]]:
     """Return images in parallel; and means of rounds and evaluations over the batches, with the largest estimate."""
-    with parallel(load_shipped(), window=Sliding(WINDOW)) as run:
+    with parallel(shipped_pipeline(), window=Sliding(WINDOW)) as run:
         images = draw_images(prompts, seed)
     solutions = run.solutions
     rounds, evaluations = (

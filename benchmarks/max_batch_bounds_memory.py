@@ -14,15 +14,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import _pipelines  # noqa: F401 (it keeps the libraries quiet)
 import diffusers
 import torch
-from _pipelines import build_pipeline
 from harness import table, write_result
 from memory_follows_the_window import peak
 
 from forerun import Full, Local
 from forerun.diffusion.pipelines.parallel import parallel
 from forerun.engine.event import RoundEvent
+from forerun.worlds.scenes.counted_run import build_pipeline
 
 STEPS, ROUNDS, SLICES = 64, 2, ("in order", "1", "4", "16", "none")
 

@@ -22,13 +22,14 @@ from typing import Any
 
 import diffusers
 import torch
-from _pipelines import build_pipeline, describe_weights, draw_prompts, load_shipped, run_counted
+from _pipelines import describe_weights
 from harness import median_time, paired_ratio, table, write_result
 from torch import Tensor, nn
 
 from forerun import Full, Sliding
 from forerun.diffusion import sample
 from forerun.worlds.digits import load_digits_denoiser
+from forerun.worlds.scenes.counted_run import build_pipeline, count_run, scene_prompts, shipped_pipeline
 
 BATCHES, PAUSE = (1, 2, 4, 8, 16, 32, 64), 5e-3
 Call = Callable[[int], Callable[[], Any]]  # from a batch to a call of the network with it
@@ -36,7 +37,7 @@ Call = Callable[[int], Callable[[], Any]]  # from a batch to a call of the netwo
 
 def shipped_calls() -> Call:
     """The shipped UNet, two rows a step."""
-    unet, context = load_shipped().unet, torch.randn(1, 16, 96)
+    unet, context = shipped_pipeline().unet, torch.randn(1, 16, 96)
 
     def call(batch: int) -> Callable[[], Any]:
         x = torch.randn(2 * batch, 4, 16, 16)
@@ -103,7 +104,7 @@ def predict_speed_ups(seconds_by_batch: dict[int, float]) -> Iterator[dict[str, 
     for steps in (50, 100):
         for window in (4, 8, 16, 32, 64):
             ahead = {"window": Sliding(window)}
-            run = run_counted(pipe, draw_prompts(1)[0], 0, num_inference_steps=steps, ahead=ahead)
+            run = count_run(pipe, scene_prompts(1)[0], 0, num_inference_steps=steps, ahead=ahead)
             price = seconds_by_batch[window] / seconds_by_batch[1]
             yield {
                 "steps": steps, "window": window, "rounds": run.rounds, "evaluations": round(run.evaluations),
@@ -114,21 +115,21 @@ def predict_speed_ups(seconds_by_batch: dict[int, float]) -> Iterator[dict[str, 
 
 def measure_pipelines(*, compiled: bool) -> Iterator[dict[str, object]]:
     """The whole pipeline, its own run over forerun's."""
-    prompt, name = draw_prompts(1)[0], "compiled" if compiled else "eager"
+    prompt, name = scene_prompts(1)[0], "compiled" if compiled else "eager"
     for kind, steps in (("DDIMScheduler", 20), ("DDIMScheduler", 50), ("DDIMScheduler", 100), ("DDPMScheduler", 1000)):
         pipe = build_pipeline(diffusers.StableDiffusionPipeline, getattr(diffusers, kind))
 
         def run_in_order(pipe: Any = pipe, steps: int = steps) -> None:
-            run_counted(pipe, prompt, 0, num_inference_steps=steps)
+            count_run(pipe, prompt, 0, num_inference_steps=steps)
 
         for window, options in (("auto", {}), ("full", {"window": Full()})):
             if window == "full" and steps == 1000:
                 continue
 
             def run_ahead(pipe: Any = pipe, steps: int = steps, options: Any = options) -> None:
-                run_counted(pipe, prompt, 0, num_inference_steps=steps, ahead=options)
+                count_run(pipe, prompt, 0, num_inference_steps=steps, ahead=options)
 
-            run = run_counted(pipe, prompt, 0, num_inference_steps=steps, ahead=options)
+            run = count_run(pipe, prompt, 0, num_inference_steps=steps, ahead=options)
             ratio = paired_ratio(run_in_order, run_ahead, repeats=1 if steps == 1000 else 5)
             yield {
                 "UNet": name, "sampler": f"{kind.removesuffix('Scheduler')} {steps}", "window": window,
@@ -178,7 +179,7 @@ def main() -> None:
     rows = list(cost_rows("shipped UNet, eager", costs))
     pipelines = list(measure_pipelines(compiled=False))
     if compiled:
-        unet: nn.Module = load_shipped().unet
+        unet: nn.Module = shipped_pipeline().unet
         unet.compile(dynamic=True)
         rows += cost_rows("shipped UNet, compiled", measure_costs(shipped_calls()))
         pipelines += measure_pipelines(compiled=True)

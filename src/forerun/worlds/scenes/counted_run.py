@@ -8,12 +8,14 @@ from __future__ import annotations
 import inspect
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
+from diffusers import StableDiffusionPipeline
 from torch import Tensor, nn
 
 from forerun.diffusion import parallel
@@ -43,15 +45,35 @@ class CountedRun:
     solution: Solution | None = None
 
     def largest_deviation(self, truth: CountedRun) -> float:
-        """Return the largest difference of any number of the latents, over the root mean square of the truth."""
-        difference = (self.latents - truth.latents).abs().max()
-        return float(difference / truth.latents.square().mean().sqrt())
+        """Return the largest deviation of any number of the latents; see the function of that name."""
+        return largest_deviation(self.latents, truth.latents)
 
-    def mean_deviation(self, truth: CountedRun) -> float:
-        """Return the root mean square of the difference over that of the truth, the largest of the batch."""
-        difference = (self.latents - truth.latents).flatten(1).square().mean(1)
-        size = truth.latents.flatten(1).square().mean(1)
-        return float((difference / size).max().sqrt())
+
+def largest_deviation(latents: Tensor, truth: Tensor) -> float:
+    """Return the largest difference of any number of the latents, over the root mean square of the truth."""
+    difference = (latents - truth).abs().max()
+    return float(difference / truth.square().mean().sqrt())
+
+
+def mean_deviation(latents: Tensor, truth: Tensor) -> float:
+    """Return the root mean square of the difference over that of the truth, the largest of the batch."""
+    difference = (latents - truth).flatten(1).square().mean(1)
+    size = truth.flatten(1).square().mean(1)
+    return float((difference / size).max().sqrt())
+
+
+@cache
+def shipped_pipeline() -> StableDiffusionPipeline:
+    """Return the pipeline that ships with forerun, without its progress bar; the same object at every call."""
+    pipe = load_scenes_pipeline()
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def scene_prompts(count: int, seed: int = 0) -> list[str]:
+    """Return random captions of scenes, the same for the same seed."""
+    dice = random.Random(seed)
+    return [write_caption(draw_scene(dice), dice) for _ in range(count)]
 
 
 def build_pipeline(kind: type, scheduler: type, **changes: Any) -> Any:
@@ -62,7 +84,7 @@ def build_pipeline(kind: type, scheduler: type, **changes: Any) -> Any:
         scheduler: a scheduler class of diffusers.
         changes: to the scheduler's configuration.
     """
-    shipped = load_scenes_pipeline()
+    shipped = shipped_pipeline()
     components = shipped.components
     names = inspect.signature(kind).parameters
     arguments = {name: components[name] for name in names if name in components}
@@ -73,7 +95,7 @@ def build_pipeline(kind: type, scheduler: type, **changes: Any) -> Any:
 
 
 def count_run(
-    pipe: Any, prompt: str, seed: int, *, ahead: Mapping[str, Any] | None = None, **keywords: Any
+    pipe: Any, prompt: str | Sequence[str], seed: int, *, ahead: Mapping[str, Any] | None = None, **keywords: Any
 ) -> CountedRun:
     """Run a pipeline to its latents, from a seed.
 
@@ -103,13 +125,11 @@ def count_seeds(pipe: Any, count: int, **keywords: Any) -> list[CountedRun]:
         count: of seeds.
         keywords: of `count_run`.
     """
-    dice = random.Random(0)
-    prompts = [write_caption(draw_scene(dice), dice) for _ in range(count)]
-    return [count_run(pipe, prompt, seed, **keywords) for seed, prompt in enumerate(prompts)]
+    return [count_run(pipe, prompt, seed, **keywords) for seed, prompt in enumerate(scene_prompts(count))]
 
 
 def _latents(
-    pipe: Any, prompt: str, ahead: Mapping[str, Any] | None, keywords: Mapping[str, Any]
+    pipe: Any, prompt: str | Sequence[str], ahead: Mapping[str, Any] | None, keywords: Mapping[str, Any]
 ) -> tuple[Tensor, Solution | None]:
     if ahead is None:
         return pipe(prompt, **keywords).images, None
