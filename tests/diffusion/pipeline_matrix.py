@@ -94,23 +94,23 @@ def applies(entry: Entry, case: Case) -> bool:
 def compare(entry: Entry, case: Case, *, steps: int = 12, tolerance: float | None = 1e-4) -> Row:
     """Run a pipeline both ways."""
     pipe = entry.build(case.dtype)
-    asked: dict[str, object] = {"steps": steps, "guidance": case.guidance, "batch": case.batch, "images": case.images}
-    exact = entry.run(**asked)
-    asked["dtype"] = case.dtype
-    own = exact if case.dtype == torch.float32 else entry.run(pipe, **asked)
+    request: dict[str, object] = {"steps": steps, "guidance": case.guidance, "batch": case.batch, "images": case.images}
+    exact = entry.run(**request)
+    request["dtype"] = case.dtype
+    own = exact if case.dtype == torch.float32 else entry.run(pipe, **request)
     before = fingerprint(pipe)
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         with parallel(pipe, window=forerun.Full(), tolerance=tolerance) as run:
-            ahead = entry.run(pipe, **asked)
+            ahead = entry.run(pipe, **request)
     solution = run.solution
     assert solution is not None
-    notes = [str(each.message) for each in told if "forerun" in str(each.message)]
+    notes = [str(warning.message) for warning in caught if "forerun" in str(warning.message)]
     return Row(own, ahead, exact, solution.rounds, solution.length, " ".join(notes), fingerprint(pipe) == before)
 
 
 def fingerprint(pipe: object) -> dict[str, object]:
     """All that watching may not leave behind."""
     components = pipe.components  # type: ignore[attr-defined]
-    networks = {name: set(vars(each)) for name, each in components.items() if isinstance(each, nn.Module)}
+    networks = {name: set(vars(module)) for name, module in components.items() if isinstance(module, nn.Module)}
     return {**networks, "scheduler": type(components["scheduler"])}

@@ -53,14 +53,14 @@ class Cell:
     def scheduler(self) -> SchedulerMixin:
         """A new one, its timesteps set."""
         kind = getattr(schedulers, self.name)
-        taken = inspect.signature(kind.__init__).parameters
+        parameters = inspect.signature(kind.__init__).parameters
         chosen = {} if self.prediction is None else {"prediction_type": self.prediction}
         if self.prediction == "flow_prediction":
             chosen["use_flow_sigmas"] = True
-        assert set(chosen) <= set(taken)
-        found = kind(**chosen)
-        found.set_timesteps(self.steps)
-        return found
+        assert set(chosen) <= set(parameters)
+        scheduler = kind(**chosen)
+        scheduler.set_timesteps(self.steps)
+        return scheduler
 
     def __str__(self) -> str:
         return f"{self.name.removesuffix('Scheduler')}-{self.prediction or 'own'}-{self.steps}"
@@ -68,10 +68,10 @@ class Cell:
 
 def names() -> list[str]:
     """The scheduler classes that diffusers exports."""
-    found = {name: getattr(schedulers, name, None) for name in dir(schedulers)}
+    classes = {name: getattr(schedulers, name, None) for name in dir(schedulers)}
     return [
         name
-        for name, kind in sorted(found.items())
+        for name, kind in sorted(classes.items())
         if isinstance(kind, type) and issubclass(kind, SchedulerMixin) and kind is not SchedulerMixin
     ]
 
@@ -86,15 +86,18 @@ def cells() -> Iterator[Cell]:
 
 def predictions(name: str) -> list[str | None]:
     """The predictions that a class supports; `[None]` where it has one of its own."""
-    taken = inspect.signature(getattr(schedulers, name).__init__).parameters
-    if "prediction_type" not in taken:
+    parameters = inspect.signature(getattr(schedulers, name).__init__).parameters
+    if "prediction_type" not in parameters:
         return [None]
-    return [each for each in PREDICTIONS if _supported(name, each)]
+    return [entry for entry in PREDICTIONS if _supported(name, entry)]
 
 
 def _supported(name: str, prediction: str) -> bool:
-    taken = inspect.signature(getattr(schedulers, name).__init__).parameters
-    if (prediction == "flow_prediction" and "use_flow_sigmas" not in taken) or (name, prediction) in DIVIDES_BY_ZERO:
+    parameters = inspect.signature(getattr(schedulers, name).__init__).parameters
+    if (prediction == "flow_prediction" and "use_flow_sigmas" not in parameters) or (
+        name,
+        prediction,
+    ) in DIVIDES_BY_ZERO:
         return False
     try:
         own_loop(Cell(name, prediction, 10), start(), steps=1)
@@ -123,7 +126,7 @@ def own_loop(cell: Cell, noise: Tensor, *, steps: int | None = None, seed: int =
     takes = "generator" in inspect.signature(scheduler.step).parameters
     more = {"generator": generator} if takes else {}
     for t in scheduler.timesteps[:steps]:
-        seen = scheduler.scale_model_input(x, t) if hasattr(scheduler, "scale_model_input") else x
-        each = torch.as_tensor(t).reshape(1).expand(len(x))
-        x = scheduler.step(network(seen, each), t, x, **more, return_dict=False)[0]
+        scaled = scheduler.scale_model_input(x, t) if hasattr(scheduler, "scale_model_input") else x
+        times = torch.as_tensor(t).reshape(1).expand(len(x))
+        x = scheduler.step(network(scaled, times), t, x, **more, return_dict=False)[0]
     return x

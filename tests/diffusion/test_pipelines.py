@@ -44,7 +44,7 @@ def call(pipe: object, **more: object) -> torch.Tensor:
 @pytest.mark.parametrize(
     "entry, case",
     [(entry, case) for entry in ENTRIES for case in CASES if matrix.applies(entry, case) and entry.name != SCORED],
-    ids=lambda each: str(each) if isinstance(each, Case) else repr(each),
+    ids=lambda entry_or_case: str(entry_or_case) if isinstance(entry_or_case, Case) else repr(entry_or_case),
 )
 def test_gives_its_own_sample(entry: Entry, case: Case) -> None:
     half = case.dtype == torch.bfloat16
@@ -62,88 +62,90 @@ def test_few_run_in_order() -> None:
 
 
 def test_rounds_evaluations_and_status_are_told(sd: diffusers.StableDiffusionPipeline) -> None:
-    own = call(sd, steps=30)
+    expected = call(sd, steps=30)
     with parallel(sd, window=forerun.Full()) as run:
         assert run.solution is None
         ahead = call(sd, steps=30)
-    found = run.solution
-    assert found.status is forerun.Status.CHECKED
-    assert found.length == found.step == 30
-    assert found.rounds < 15 < found.evaluations
-    assert torch.equal(found.state, ahead)
-    assert found.deviation_estimate < 1e-3
-    assert float((ahead - own).pow(2).mean().sqrt()) < 1e-3 * 20
-    assert found.log[0].start == 1
+    solution = run.solution
+    assert solution.status is forerun.Status.CHECKED
+    assert solution.length == solution.step == 30
+    assert solution.rounds < 15 < solution.evaluations
+    assert torch.equal(solution.state, ahead)
+    assert solution.deviation_estimate < 1e-3
+    assert float((ahead - expected).pow(2).mean().sqrt()) < 1e-3 * 20
+    assert solution.log[0].start == 1
 
 
 def test_several_calls_in_one_context(sd: diffusers.StableDiffusionPipeline) -> None:
-    own = [call(sd, seed=seed) for seed in (0, 1)]
+    expected = [call(sd, seed=seed) for seed in (0, 1)]
     with parallel(sd, window=forerun.Full(), tolerance=1e-5) as run:
         ahead = [call(sd, seed=seed) for seed in (0, 1)]
     assert len(run.solutions) == 2
-    assert all(torch.allclose(*pair, atol=1e-3) for pair in zip(own, ahead, strict=True))
+    assert all(torch.allclose(*pair, atol=1e-3) for pair in zip(expected, ahead, strict=True))
 
 
 @pytest.mark.parametrize("steps", [2, 4, 10])
 def test_auto_tries_nothing_where_there_is_nothing_to_gain(sd: diffusers.StableDiffusionPipeline, steps: int) -> None:
-    own = call(sd, steps=steps)
+    expected = call(sd, steps=steps)
     with parallel(sd) as run:
         ahead = call(sd, steps=steps)
-    assert torch.equal(own, ahead)
+    assert torch.equal(expected, ahead)
     assert (run.solution.rounds, run.solution.evaluations) == (steps, steps)
     assert run.solution.status is forerun.Status.SEQUENTIAL
     assert steps < 3 or "too few to gain" in run.solution.notes[0]
 
 
 def test_a_callback_that_changes_the_latents_is_noticed(sd: diffusers.StableDiffusionPipeline) -> None:
-    def shift(pipe: object, step: int, t: object, given: dict) -> dict:
-        return {"latents": given["latents"] + 0.5} if step == 5 else {}
+    def shift(pipe: object, step: int, t: object, arguments: dict) -> dict:
+        return {"latents": arguments["latents"] + 0.5} if step == 5 else {}
 
-    own = call(sd, steps=LONG, callback_on_step_end=shift)
+    expected = call(sd, steps=LONG, callback_on_step_end=shift)
     with parallel(sd, window=forerun.Full(), tolerance=1e-5) as run:
         ahead = call(sd, steps=LONG, callback_on_step_end=shift)
-    assert torch.allclose(own, ahead, atol=1e-3)
-    assert not torch.allclose(own, call(sd, steps=LONG), atol=1e-1)
+    assert torch.allclose(expected, ahead, atol=1e-3)
+    assert not torch.allclose(expected, call(sd, steps=LONG), atol=1e-1)
     assert run.solution.step == LONG
 
 
 def test_callbacks_see_every_step_once_with_the_usual_latents(sd: diffusers.StableDiffusionPipeline) -> None:
-    seen: dict[bool, list] = {False: [], True: []}
+    received: dict[bool, list] = {False: [], True: []}
 
     def watching(ahead: bool):
-        return lambda pipe, step, t, given: seen[ahead].append((step, int(t), given["latents"].clone())) or {}
+        return lambda pipe, step, t, arguments: (
+            received[ahead].append((step, int(t), arguments["latents"].clone())) or {}
+        )
 
     call(sd, callback_on_step_end=watching(False))
     with parallel(sd, window=forerun.Full(), tolerance=1e-5):
         call(sd, callback_on_step_end=watching(True))
-    assert [entry[:2] for entry in seen[False]] == [entry[:2] for entry in seen[True]]
-    assert all(torch.allclose(a[2], b[2], atol=1e-3) for a, b in zip(seen[False], seen[True], strict=True))
+    assert [entry[:2] for entry in received[False]] == [entry[:2] for entry in received[True]]
+    assert all(torch.allclose(a[2], b[2], atol=1e-3) for a, b in zip(received[False], received[True], strict=True))
 
 
 def test_a_pipeline_that_is_interrupted_stops(sd: diffusers.StableDiffusionPipeline) -> None:
-    def stop(pipe: object, step: int, t: object, given: dict) -> dict:
+    def stop(pipe: object, step: int, t: object, arguments: dict) -> dict:
         pipe._interrupt = step >= 3
         return {}
 
-    own = call(sd, callback_on_step_end=stop)
+    expected = call(sd, callback_on_step_end=stop)
     with parallel(sd, window=forerun.Full(), tolerance=1e-5) as run:
         ahead = call(sd, callback_on_step_end=stop)
-    assert torch.allclose(own, ahead, atol=1e-3)
+    assert torch.allclose(expected, ahead, atol=1e-3)
     assert run.solution.step == 4
 
 
 def test_guidance_that_ends_half_way(sd: diffusers.StableDiffusionPipeline) -> None:
-    def end(pipe: object, step: int, t: object, given: dict) -> dict:
+    def end(pipe: object, step: int, t: object, arguments: dict) -> dict:
         if step == 5:
             pipe._guidance_scale = 1.0
-            return {"prompt_embeds": given["prompt_embeds"].chunk(2)[-1]}
+            return {"prompt_embeds": arguments["prompt_embeds"].chunk(2)[-1]}
         return {}
 
     inputs = {"callback_on_step_end": end, "callback_on_step_end_tensor_inputs": ["prompt_embeds"]}
-    own = call(sd, steps=LONG, **inputs)
+    expected = call(sd, steps=LONG, **inputs)
     with parallel(sd, window=forerun.Full(), tolerance=1e-5) as run:
         ahead = call(sd, steps=LONG, **inputs)
-    assert torch.allclose(own, ahead, atol=1e-3)
+    assert torch.allclose(expected, ahead, atol=1e-3)
     assert run.solution.rounds < LONG
 
 
@@ -151,38 +153,38 @@ def test_guidance_that_ends_half_way(sd: diffusers.StableDiffusionPipeline) -> N
 def test_noise_that_is_added_between_two_steps_is_noticed(name: str, first: int) -> None:
     """Nine channels carry the picture to the network; with four it is blended in, as two more steps must confirm."""
     entry = ZOO[name]
-    own = entry.run(steps=STEPS)
+    expected = entry.run(steps=STEPS)
     with parallel(entry.build(), window=forerun.Full(), tolerance=1e-5) as run:
         ahead = entry.run(steps=STEPS)
-    assert torch.allclose(own, ahead, atol=1e-3)
+    assert torch.allclose(expected, ahead, atol=1e-3)
     assert run.solution.log[0].start == first
     assert run.solution.rounds < run.solution.length
 
 
 def test_few_steps_that_are_left_are_not_solved_again(sd: diffusers.StableDiffusionPipeline) -> None:
-    def shift(pipe: object, step: int, t: object, given: dict) -> dict:
-        return {"latents": given["latents"] + 0.5} if step == 7 else {}
+    def shift(pipe: object, step: int, t: object, arguments: dict) -> dict:
+        return {"latents": arguments["latents"] + 0.5} if step == 7 else {}
 
-    own = call(sd, callback_on_step_end=shift)
+    expected = call(sd, callback_on_step_end=shift)
     with pytest.warns(RuntimeWarning, match="too few steps are left"), parallel(sd, window=forerun.Full()) as run:
         ahead = call(sd, callback_on_step_end=shift)
-    assert torch.allclose(own, ahead, atol=2e-2)
+    assert torch.allclose(expected, ahead, atol=2e-2)
     assert run.solution.rounds < 2 * STEPS
 
 
 def test_another_scheduler_is_set_by_the_user(sd: diffusers.StableDiffusionPipeline) -> None:
     sd.scheduler = UniPCMultistepScheduler.from_config(sd.scheduler.config)
-    own = call(sd, steps=30)
+    expected = call(sd, steps=30)
     with parallel(sd, window=forerun.Full(), tolerance=1e-5) as run:
         ahead = call(sd, steps=30)
-    assert torch.allclose(own, ahead, atol=2e-3)
+    assert torch.allclose(expected, ahead, atol=2e-3)
     assert run.solution.rounds < 15
 
 
 def test_everything_is_put_back_after_an_exception(sd: diffusers.StableDiffusionPipeline) -> None:
     before, signature = matrix.fingerprint(sd), inspect.signature(sd.scheduler.step)
 
-    def fail(pipe: object, step: int, t: object, given: dict) -> dict:
+    def fail(pipe: object, step: int, t: object, arguments: dict) -> dict:
         raise KeyError("mine")
 
     run = parallel(sd)
@@ -196,20 +198,20 @@ def test_everything_is_put_back_after_an_exception(sd: diffusers.StableDiffusion
 def test_a_copy_of_the_scheduler_steps_by_itself(sd: diffusers.StableDiffusionPipeline) -> None:
     """Pipelines that copy their scheduler for a second stream of samples."""
     with parallel(sd):
-        own, other = sd.scheduler, copy.deepcopy(sd.scheduler)
-        own.set_timesteps(5)
+        scheduler, other = sd.scheduler, copy.deepcopy(sd.scheduler)
+        scheduler.set_timesteps(5)
         other.set_timesteps(7)
-        assert len(own.timesteps) == 5
-        assert isinstance(own, DDIMScheduler)
+        assert len(scheduler.timesteps) == 5
+        assert isinstance(scheduler, DDIMScheduler)
 
 
 def test_what_is_not_understood_runs_in_order_with_one_warning() -> None:
     entry = ZOO["cogvideox-dpm"]
-    own = entry.run(steps=STEPS)
-    with pytest.warns(RuntimeWarning, match="Sequential from step 1 on") as told, parallel(entry.build()) as run:
+    expected = entry.run(steps=STEPS)
+    with pytest.warns(RuntimeWarning, match="Sequential from step 1 on") as caught, parallel(entry.build()) as run:
         ahead = entry.run(steps=STEPS)
-    assert len([each for each in told if each.category is RuntimeWarning]) == 1
-    assert torch.equal(own, ahead)
+    assert len([warning for warning in caught if warning.category is RuntimeWarning]) == 1
+    assert torch.equal(expected, ahead)
     assert run.solution.status is forerun.Status.SEQUENTIAL
     assert run.solution.rounds == run.solution.length
     assert "Sequential" in str(run.solution)
@@ -245,8 +247,8 @@ def test_bad_input(sd: diffusers.StableDiffusionPipeline) -> None:
         pass
     latents = torch.full((1, 4, 16, 16), torch.nan)
     with pytest.warns(RuntimeWarning), parallel(sd, window=forerun.Full()):
-        found = call(sd, latents=latents)
-    assert found.isnan().all()
+        sample = call(sd, latents=latents)
+    assert sample.isnan().all()
 
 
 @pytest.mark.parametrize(
@@ -266,9 +268,9 @@ def test_what_the_pipeline_refuses_it_refuses_ahead_too(sd: diffusers.StableDiff
 
 @pytest.mark.parametrize("steps", [1, 2])
 def test_a_scheduler_with_no_step_to_run_ahead_runs_in_order(sd: diffusers.StableDiffusionPipeline, steps: int) -> None:
-    own = call(sd, steps=steps)
+    expected = call(sd, steps=steps)
     with parallel(sd, window=forerun.Full()) as run:
-        assert torch.equal(own, call(sd, steps=steps))
+        assert torch.equal(expected, call(sd, steps=steps))
     assert run.solution.rounds == steps
 
 

@@ -35,27 +35,27 @@ def test_every_class_is_covered_or_listed() -> None:
 
 @pytest.mark.parametrize("cell", CELLS, ids=str)
 def test_equals_its_own_loop(cell: Cell) -> None:
-    own = matrix.own_loop(cell, matrix.start())
-    size = max(float(own.abs().max()), 1.0)
+    expected = matrix.own_loop(cell, matrix.start())
+    size = max(float(expected.abs().max()), 1.0)
     options = {"generator": torch.Generator().manual_seed(5)}
     in_order = sample(matrix.network, cell.scheduler(), matrix.start(), method=forerun.Sequential(), **options)
-    assert float((in_order.state - own).abs().max()) <= ROUNDING * size
+    assert float((in_order.state - expected).abs().max()) <= ROUNDING * size
     options = {"generator": torch.Generator().manual_seed(5)}
     ahead = sample(
         matrix.network, cell.scheduler(), matrix.start(), window=forerun.Full(), tolerance=TOLERANCE, **options
     )
     assert ahead.status.done
-    assert float((ahead.state - own).pow(2).mean().sqrt()) <= TOLERANCE * size
+    assert float((ahead.state - expected).pow(2).mean().sqrt()) <= TOLERANCE * size
     assert ahead.rounds <= 2 * in_order.rounds
 
 
 @pytest.mark.parametrize("name", ["DDIMScheduler", "DPMSolverMultistepScheduler", "HeunDiscreteScheduler"])
 def test_half_way_in_another_window_the_history_is_exact(name: str) -> None:
     cell = Cell(name, "v_prediction", 30)
-    own = matrix.own_loop(cell, matrix.start())
-    found = sample(matrix.network, cell.scheduler(), matrix.start(), window=forerun.Sliding(5), tolerance=1e-6)
-    assert float((found.state - own).abs().max()) <= 2e-5
-    assert found.rounds < len(cell.scheduler().timesteps)
+    expected = matrix.own_loop(cell, matrix.start())
+    solution = sample(matrix.network, cell.scheduler(), matrix.start(), window=forerun.Sliding(5), tolerance=1e-6)
+    assert float((solution.state - expected).abs().max()) <= 2e-5
+    assert solution.rounds < len(cell.scheduler().timesteps)
 
 
 def test_the_users_generator_ends_where_the_loop_leaves_it() -> None:
@@ -71,13 +71,13 @@ def test_the_users_generator_ends_where_the_loop_leaves_it() -> None:
 def test_without_a_generator_the_global_one_is_used_as_by_the_loop() -> None:
     cell = Cell("DDPMScheduler", "epsilon", 20)
     torch.manual_seed(7)
-    found = sample(matrix.network, cell.scheduler(), matrix.start(), window=forerun.Full(), tolerance=1e-6)
+    solution = sample(matrix.network, cell.scheduler(), matrix.start(), window=forerun.Full(), tolerance=1e-6)
     after = torch.randn(3)
     torch.manual_seed(7)
     scheduler, x = cell.scheduler(), matrix.start()
     for t in scheduler.timesteps:
         x = scheduler.step(matrix.network(x, t.expand(len(x))), t, x).prev_sample
-    assert torch.allclose(found.state, x, atol=1e-4)
+    assert torch.allclose(solution.state, x, atol=1e-4)
     assert torch.equal(after, torch.randn(3))
 
 
@@ -87,21 +87,21 @@ def test_a_generator_for_each_sample() -> None:
     def seeded() -> list[torch.Generator]:
         return [torch.Generator().manual_seed(seed) for seed in (3, 4)]
 
-    found = sample(
+    solution = sample(
         matrix.network, cell.scheduler(), matrix.start(), window=forerun.Full(), tolerance=1e-6, generator=seeded()
     )
     scheduler, x, generators = cell.scheduler(), matrix.start(), seeded()
     for t in scheduler.timesteps:
         x = scheduler.step(matrix.network(x, t.expand(len(x))), t, x, generator=generators).prev_sample
-    assert torch.allclose(found.state, x, atol=1e-4)
+    assert torch.allclose(solution.state, x, atol=1e-4)
 
 
 def test_options_of_the_step_are_handed_on() -> None:
     scheduler = diffusers.DDIMScheduler(clip_sample=False)
-    found = {}
+    solutions = {}
     for eta in (0.0, 1.0):
         generator = torch.Generator().manual_seed(5)
-        found[eta] = sample(
+        solutions[eta] = sample(
             matrix.network,
             scheduler,
             matrix.start(),
@@ -110,7 +110,7 @@ def test_options_of_the_step_are_handed_on() -> None:
             step_options={"eta": eta},
             window=forerun.Full(),
         )
-    assert not torch.allclose(found[0.0].state, found[1.0].state, atol=0.1)
+    assert not torch.allclose(solutions[0.0].state, solutions[1.0].state, atol=0.1)
 
 
 def test_the_scheduler_is_not_modified() -> None:
@@ -152,13 +152,13 @@ def test_what_is_linear_or_clips_becomes_matrices_and_the_rest_is_stepped(
 def test_a_scheduler_that_clips_takes_the_same_steps_in_closed_form(name: str, options: dict[str, object]) -> None:
     scheduler = getattr(schedulers, name)(clip_sample_range=0.3)
     scheduler.set_timesteps(10)
-    ours = {"generator": torch.Generator().manual_seed(5), "step_options": options}
-    found = sample(matrix.network, scheduler, matrix.start(), window=forerun.Full(), tolerance=1e-6, **ours)
+    keywords = {"generator": torch.Generator().manual_seed(5), "step_options": options}
+    solution = sample(matrix.network, scheduler, matrix.start(), window=forerun.Full(), tolerance=1e-6, **keywords)
     x, generator = matrix.start(), torch.Generator().manual_seed(5)
     for t in scheduler.timesteps:
         x = scheduler.step(matrix.network(x, t.expand(len(x))), t, x, generator=generator, **options).prev_sample
     assert float(x.abs().max()) < 0.31, "the sample was to be clipped"
-    assert float((found.state - x).abs().max()) <= 2e-5
+    assert float((solution.state - x).abs().max()) <= 2e-5
 
 
 def test_history_that_no_later_sample_needs_is_not_carried() -> None:

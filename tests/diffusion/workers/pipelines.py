@@ -24,16 +24,16 @@ STEPS = 16
 def ahead(name):
     """Both ways, and the bits at the end."""
     entry = ZOO[name]
-    own = entry.run(steps=STEPS)
-    with warnings.catch_warnings(record=True) as told:
+    expected = entry.run(steps=STEPS)
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         with parallel(entry.build(), window=forerun.Full(), backend=forerun.Distributed(), tolerance=1e-4) as run:
-            found = entry.run(steps=STEPS)
+            sample = entry.run(steps=STEPS)
     return {
-        "bits": hashlib.sha256(found.contiguous().numpy().tobytes()).hexdigest(),
-        "distance": float((found - own).pow(2).mean().sqrt() / own.pow(2).mean().sqrt()),
+        "bits": hashlib.sha256(sample.contiguous().numpy().tobytes()).hexdigest(),
+        "distance": float((sample - expected).pow(2).mean().sqrt() / expected.pow(2).mean().sqrt()),
         "rounds": run.solution.rounds,
-        "notes": [str(each.message) for each in told if "forerun" in str(each.message)],
+        "notes": [str(warning.message) for warning in caught if "forerun" in str(warning.message)],
     }
 
 
@@ -41,8 +41,8 @@ def main():
     diffusers.logging.set_verbosity_error()
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
-    found = {name: ahead(name) for name in sys.argv[2:]}
-    Path(sys.argv[1], f"{os.environ['RANK']}.json").write_text(json.dumps(found))
+    rows = {name: ahead(name) for name in sys.argv[2:]}
+    Path(sys.argv[1], f"{os.environ['RANK']}.json").write_text(json.dumps(rows))
     dist.destroy_process_group()
 
 

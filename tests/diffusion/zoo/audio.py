@@ -108,9 +108,9 @@ def dance() -> Any:
 
 
 def waves(ask: Ask) -> dict[str, Any]:
-    asked = ask.text(num_waveforms_per_prompt=ask.images)
-    del asked["num_images_per_prompt"]
-    return asked
+    request = ask.text(num_waveforms_per_prompt=ask.images)
+    del request["num_images_per_prompt"]
+    return request
 
 
 def heard(ask: Ask) -> dict[str, Any]:

@@ -133,10 +133,10 @@ class Entry:
         """Arguments for the pipeline; `dtype` is what it was built in, `more` are its own and go last."""
         return {**self.arguments(Ask(steps, guidance, batch, images, seed, dtype)), **more}
 
-    def run(self, pipe: Any = None, **asked: Any) -> Tensor:
+    def run(self, pipe: Any = None, **request: Any) -> Tensor:
         """What the pipeline returns, as one tensor."""
         with quiet():
-            return tensor((self.build() if pipe is None else pipe)(**self.call(**asked)))
+            return tensor((self.build() if pipe is None else pipe)(**self.call(**request)))
 
 
 @functools.cache
@@ -147,10 +147,10 @@ def _built(fresh: Callable[[], Any], dtype: torch.dtype) -> Any:
 
 def tensor(output: Any) -> Tensor:
     """The first field of a pipeline's output, or the output itself, as one tensor."""
-    found = output if isinstance(output, Tensor | list) else output[0]
-    while isinstance(found, list):
-        found = torch.stack([torch.as_tensor(each) for each in found])
-    return torch.as_tensor(found)
+    output = output if isinstance(output, Tensor | list) else output[0]
+    while isinstance(output, list):
+        output = torch.stack([torch.as_tensor(entry) for entry in output])
+    return torch.as_tensor(output)
 
 
 def built(make: Callable[[], Any]) -> Callable[[], Any]:

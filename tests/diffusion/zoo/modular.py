@@ -18,8 +18,8 @@ def assembled(blocks: Any, components: dict[str, Any], guider: Any = None) -> An
     blocks.sub_blocks.pop("decode", None)
     silence(blocks)
     pipe = blocks.init_pipeline()
-    wanted = {name: part for name, part in components.items() if name in pipe.components}
-    pipe.update_components(**wanted, **({} if guider is None else {"guider": guider}))
+    accepted = {name: module for name, module in components.items() if name in pipe.components}
+    pipe.update_components(**accepted, **({} if guider is None else {"guider": guider}))
     return pipe
 
 
@@ -77,9 +77,9 @@ def wan() -> Any:
 
 
 def latents(ask: Ask) -> dict[str, Any]:
-    asked = ask.text(height=SIZE, width=SIZE, output="latents")
-    del asked["guidance_scale"], asked["output_type"]
-    return asked
+    request = ask.text(height=SIZE, width=SIZE, output="latents")
+    del request["guidance_scale"], request["output_type"]
+    return request
 
 
 def from_image(ask: Ask) -> dict[str, Any]:
@@ -87,8 +87,8 @@ def from_image(ask: Ask) -> dict[str, Any]:
 
 
 def masked(ask: Ask) -> dict[str, Any]:
-    given = with_mask(ask)
-    return {**latents(ask), "image": given["image"], "mask_image": given["mask_image"], "strength": 0.99}
+    arguments = with_mask(ask)
+    return {**latents(ask), "image": arguments["image"], "mask_image": arguments["mask_image"], "strength": 0.99}
 
 
 def t5(ask: Ask) -> dict[str, Any]:
@@ -96,10 +96,10 @@ def t5(ask: Ask) -> dict[str, Any]:
 
 
 def filmed(ask: Ask) -> dict[str, Any]:
-    given = {"num_videos_per_prompt": ask.images, **ask.embeds(TOKENS, WIDTH)}
-    asked = {**latents(ask), "height": 32, "width": 32, "num_frames": 9, **given}
-    del asked["num_images_per_prompt"], asked["prompt"]
-    return asked
+    arguments = {"num_videos_per_prompt": ask.images, **ask.embeds(TOKENS, WIDTH)}
+    request = {**latents(ask), "height": 32, "width": 32, "num_frames": 9, **arguments}
+    del request["num_images_per_prompt"], request["prompt"]
+    return request
 
 
 ENTRIES = (

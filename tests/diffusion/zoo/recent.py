@@ -136,9 +136,9 @@ def cogview(ask: Ask) -> dict[str, Any]:
 
 
 def sprinted(ask: Ask) -> dict[str, Any]:
-    asked = {**masked(ask), "height": 32, "width": 32, "use_resolution_binning": False}
+    request = {**masked(ask), "height": 32, "width": 32, "use_resolution_binning": False}
     return {
-        **{name: value for name, value in asked.items() if not name.startswith("negative")},
+        **{name: value for name, value in request.items() if not name.startswith("negative")},
         "intermediate_timesteps": None,
     }
 

@@ -205,10 +205,10 @@ def cascade() -> Any:
 
 
 def imagined(ask: Ask) -> dict[str, Any]:
-    asked = ask.text(height=SIZE, width=SIZE)
-    del asked["prompt"]
-    wanted, unwanted = ask.normal(ask.batch, WIDTH), ask.normal(ask.batch, WIDTH, seed=12)
-    return {**asked, "image_embeds": wanted, "negative_image_embeds": unwanted}
+    request = ask.text(height=SIZE, width=SIZE)
+    del request["prompt"]
+    wanted_embeds, unwanted = ask.normal(ask.batch, WIDTH), ask.normal(ask.batch, WIDTH, seed=12)
+    return {**request, "image_embeds": wanted_embeds, "negative_image_embeds": unwanted}
 
 
 def from_image(ask: Ask) -> dict[str, Any]:
@@ -217,7 +217,7 @@ def from_image(ask: Ask) -> dict[str, Any]:
 
 def masked(ask: Ask) -> dict[str, Any]:
     both = {"image": picture(SIZE) * 2 - 1, "mask_image": square()}
-    return {**imagined(ask), **{name: each.repeat(ask.batch, 1, 1, 1) for name, each in both.items()}}
+    return {**imagined(ask), **{name: entry.repeat(ask.batch, 1, 1, 1) for name, entry in both.items()}}
 
 
 def drawn(ask: Ask) -> dict[str, Any]:

@@ -245,8 +245,8 @@ def masked(ask: Ask) -> dict[str, Any]:
 
 
 def with_two_texts(ask: Ask) -> dict[str, Any]:
-    given = ask.embeds(TOKENS, WIDTH) | ask.masks(TOKENS)
-    again = {f"{name}_2": value for name, value in given.items()}
+    arguments = ask.embeds(TOKENS, WIDTH) | ask.masks(TOKENS)
+    again = {f"{name}_2": value for name, value in arguments.items()}
     return {**masked(ask), **again, "use_resolution_binning": False}
 
 

@@ -117,15 +117,15 @@ def enlarged(ask: Ask) -> dict[str, Any]:
 
 
 def upscaled(ask: Ask) -> dict[str, Any]:
-    asked = ask.text(image=ask.normal(ask.batch, 4, 4, 4))
-    del asked["num_images_per_prompt"]
-    return asked
+    request = ask.text(image=ask.normal(ask.batch, 4, 4, 4))
+    del request["num_images_per_prompt"]
+    return request
 
 
 def varied(ask: Ask) -> dict[str, Any]:
-    asked = ask.text(image=picture(SIZE).repeat(ask.batch, 1, 1, 1))
-    del asked["prompt"]
-    return asked
+    request = ask.text(image=picture(SIZE).repeat(ask.batch, 1, 1, 1))
+    del request["prompt"]
+    return request
 
 
 def measured(ask: Ask) -> dict[str, Any]:

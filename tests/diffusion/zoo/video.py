@@ -248,9 +248,9 @@ def hunyuan() -> Any:
 
 
 def filmed(ask: Ask, size: int = SIZE, frames: int = 9, **more: Any) -> dict[str, Any]:
-    asked = ask.text(height=size, width=size, num_frames=frames, num_videos_per_prompt=ask.images, **more)
-    del asked["num_images_per_prompt"]
-    return asked
+    request = ask.text(height=size, width=size, num_frames=frames, num_videos_per_prompt=ask.images, **more)
+    del request["num_images_per_prompt"]
+    return request
 
 
 def t5(ask: Ask, size: int = 32, frames: int = 9, **more: Any) -> dict[str, Any]:
@@ -258,9 +258,9 @@ def t5(ask: Ask, size: int = 32, frames: int = 9, **more: Any) -> dict[str, Any]
 
 
 def once(ask: Ask) -> dict[str, Any]:
-    asked = filmed(ask, frames=4)
-    del asked["num_videos_per_prompt"]
-    return asked
+    request = filmed(ask, frames=4)
+    del request["num_videos_per_prompt"]
+    return request
 
 
 def latted(ask: Ask) -> dict[str, Any]:
@@ -268,12 +268,12 @@ def latted(ask: Ask) -> dict[str, Any]:
 
 
 def pooled(ask: Ask) -> dict[str, Any]:
-    given = ask.embeds(TOKENS, WIDTH) | ask.masks(TOKENS)
+    arguments = ask.embeds(TOKENS, WIDTH) | ask.masks(TOKENS)
     pools = {
         "pooled_prompt_embeds": ask.normal(ask.batch, 8),
         "negative_pooled_prompt_embeds": ask.normal(ask.batch, 8),
     }
-    return {**filmed(ask, 32), "prompt": None, **given, **pools, "true_cfg_scale": ask.scale(2.0)}
+    return {**filmed(ask, 32), "prompt": None, **arguments, **pools, "true_cfg_scale": ask.scale(2.0)}
 
 
 NETWORK = {"network": "transformer"}
