@@ -17,7 +17,7 @@ from forerun.worlds.digits import DigitsDenoiser, ExactDenoiser, load_digits, lo
 from forerun.worlds.digits.train_denoiser import main
 
 
-def draw(denoiser: Denoiser, count: int, length: int) -> Tensor:
+def draw_samples(denoiser: Denoiser, count: int, length: int) -> Tensor:
     """DDIM in order, from a fixed start; `(count, 64)`."""
     process = Denoising(denoiser, Schedule.linear().spaced(length))
     x = torch.randn(count, 64, generator=torch.Generator().manual_seed(0))
@@ -26,7 +26,7 @@ def draw(denoiser: Denoiser, count: int, length: int) -> Tensor:
     return x
 
 
-def nearest(samples: Tensor) -> Tensor:
+def nearest_distance(samples: Tensor) -> Tensor:
     """Distance of each sample to the nearest real digit, `(N,)`."""
     return torch.cdist(samples, load_digits()).min(1).values
 
@@ -49,13 +49,13 @@ def test_exact_denoiser_is_bayes_rule(chunk: int) -> None:
     """One sample and one datum at a time, with the densities as they are written in books."""
     data = load_digits()[:30].double()
     x, t = data[:5] + 0.3 * torch.randn(5, 64, dtype=torch.float64), torch.tensor([20, 200, 500, 900, 999])
-    found = ExactDenoiser(data, chunk=chunk)(x, t)
+    denoised = ExactDenoiser(data, chunk=chunk)(x, t)
     for row in range(5):
         abar = Schedule.linear().alphas_cumprod[t[row]]
         logs = torch.stack([-(x[row] - abar.sqrt() * d).square().sum() / (2 * (1 - abar)) for d in data])
         weights = (logs - logs.max()).exp()
         expected = sum(w * d for w, d in zip(weights, data, strict=True)) / weights.sum()
-        torch.testing.assert_close(found[row], expected, rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(denoised[row], expected, rtol=1e-10, atol=1e-10)
 
 
 def test_exact_denoiser_keeps_shape_and_dtype() -> None:
@@ -67,7 +67,7 @@ def test_exact_denoiser_keeps_shape_and_dtype() -> None:
 
 
 def test_exact_denoiser_draws_the_data_itself() -> None:
-    assert nearest(draw(ExactDenoiser(load_digits()), 8, 50)).max() < 0.05
+    assert nearest_distance(draw_samples(ExactDenoiser(load_digits()), 8, 50)).max() < 0.05
 
 
 def test_the_denoised_sample_follows_from_the_velocity() -> None:
@@ -86,8 +86,8 @@ def test_the_shipped_network_works_in_double_precision() -> None:
 
 def test_the_shipped_network_draws_digits() -> None:
     """Real digits lie 2.05 from the nearest other on average; noise of the same mean and variance lies 4.34 away."""
-    samples = draw(load_digits_denoiser(), 64, 50)
-    distance = nearest(samples)
+    samples = draw_samples(load_digits_denoiser(), 64, 50)
+    distance = nearest_distance(samples)
     assert 1.5 < distance.mean() < 2.5
     assert distance.min() > 0.5  # not copies
     assert samples.abs().max() < 1.5

@@ -19,8 +19,8 @@ def test_the_shipped_weights_say_how_they_were_trained(name):
     levels = load_digit_levels()
     levels = levels[torch.randperm(len(levels), generator=torch.Generator().manual_seed(facts["seed"]))]
     with torch.no_grad():
-        found = train.mean_bits(network, levels[: train.HELD_OUT]).item()
-    assert found == pytest.approx(facts["bits a pixel, held out"], abs=0.01)
+        held_out_bits = train.mean_bits(network, levels[: train.HELD_OUT]).item()
+    assert held_out_bits == pytest.approx(facts["bits a pixel, held out"], abs=0.01)
     assert len((weights / f"{name}.safetensors").read_bytes()) < 400_000
 
 

@@ -81,11 +81,11 @@ def test_experts_differ_as_their_dice_do():
 
 
 def test_demonstrations_end_with_success():
-    shown = Demonstrations.collect(PUSH_T, 1, seed=1)
-    assert shown.observations.shape[1] == 36
-    assert shown.chunks.shape[1:] == (16, 2)
-    assert shown.chunks.min() >= 0
-    assert shown.chunks.max() <= 512
+    demonstrations = Demonstrations.collect(PUSH_T, 1, seed=1)
+    assert demonstrations.observations.shape[1] == 36
+    assert demonstrations.chunks.shape[1:] == (16, 2)
+    assert demonstrations.chunks.min() >= 0
+    assert demonstrations.chunks.max() <= 512
 
 
 def test_an_episode_keeps_its_best_reward_and_can_be_seen():
@@ -110,15 +110,27 @@ def test_a_bad_action_is_refused():
 
 
 def test_the_shipped_policy_pushes_and_is_seen(tmp_path):
-    seen = tmp_path / "push.gif"
-    line = ("--episodes", 2, "--scheduler", "ddim", "--steps", 10, "--no-compare", "--out", tmp_path, "--video", seen)
+    video_file = tmp_path / "push.gif"
+    line = (
+        "--episodes",
+        2,
+        "--scheduler",
+        "ddim",
+        "--steps",
+        10,
+        "--no-compare",
+        "--out",
+        tmp_path,
+        "--video",
+        video_file,
+    )
     result = CliRunner().invoke(app, ["policy", "push-t", *map(str, line)])
     assert result.exit_code == 0, result.output
     assert "PushT-v0 of gym-pusht" in result.output
-    found = json.loads((tmp_path / "summary.json").read_text())["warm"]
-    assert max(episode["best"] for episode in found["episodes"]) > 0.5
-    assert 0 < found["rounds"] < 10
-    with Image.open(seen) as video:
+    figures = json.loads((tmp_path / "summary.json").read_text())["warm"]
+    assert max(episode["best"] for episode in figures["episodes"]) > 0.5
+    assert 0 < figures["rounds"] < 10
+    with Image.open(video_file) as video:
         assert video.n_frames > 20
 
 

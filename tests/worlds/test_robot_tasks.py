@@ -89,16 +89,20 @@ def test_a_bad_action_never_reaches_the_arm(action):
 
 
 def test_demonstrations_are_chunks_of_the_actions_to_come(tmp_path):
-    shown = Demonstrations.load_or_collect(tasks.PICK_PLACE, 2, tmp_path, seed=1)
-    assert shown.observations.shape == (len(shown.chunks), 25)
-    assert shown.chunks.shape[1:] == (16, 4)
-    assert shown.chunks.abs().max() <= 1
-    assert torch.equal(shown.chunks[1, :-1], shown.chunks[0, 1:]), "the second chunk is the first, one step on"
-    assert torch.equal(shown.chunks[-1], shown.chunks[-1, :1].expand(16, 4)), "the last action is repeated"
+    demonstrations = Demonstrations.load_or_collect(tasks.PICK_PLACE, 2, tmp_path, seed=1)
+    assert demonstrations.observations.shape == (len(demonstrations.chunks), 25)
+    assert demonstrations.chunks.shape[1:] == (16, 4)
+    assert demonstrations.chunks.abs().max() <= 1
+    assert torch.equal(demonstrations.chunks[1, :-1], demonstrations.chunks[0, 1:]), (
+        "the second chunk is the first, one step on"
+    )
+    assert torch.equal(demonstrations.chunks[-1], demonstrations.chunks[-1, :1].expand(16, 4)), (
+        "the last action is repeated"
+    )
     (file,) = tmp_path.iterdir()
     written = file.stat().st_mtime_ns
     again = Demonstrations.load_or_collect(tasks.PICK_PLACE, 2, tmp_path, seed=1)
-    assert torch.equal(again.chunks, shown.chunks)
+    assert torch.equal(again.chunks, demonstrations.chunks)
     assert file.stat().st_mtime_ns == written
 
 

@@ -1,4 +1,4 @@
-"""The scenes: drawn the same from the same seed, said and understood, read back, and drawn by the shipped pipeline."""
+"""The scenes: drawn the same from the same seed, captioned and understood, read back, drawn by the shipped pipeline."""
 
 import random
 
@@ -20,7 +20,7 @@ from forerun.worlds.scenes.render import render_scenes
 RED_TORUS, BLUE_CUBE = SceneObject("red", "torus"), SceneObject("blue", "cube")
 
 
-def scenes(count, seed):
+def random_scenes(count, seed):
     dice = random.Random(seed)
     return [draw_scene(dice) for _ in range(count)]
 
@@ -36,11 +36,11 @@ def pipeline():
 
 
 def test_the_same_seed_gives_the_same_pictures():
-    pictures = render_scenes(scenes(8, seed=1), seed=2)
+    pictures = render_scenes(random_scenes(8, seed=1), seed=2)
     assert pictures.shape == (8, 3, 64, 64)
     assert pictures.dtype == torch.uint8
-    assert torch.equal(pictures, render_scenes(scenes(8, seed=1), seed=2))
-    assert not torch.equal(pictures, render_scenes(scenes(8, seed=1), seed=3))
+    assert torch.equal(pictures, render_scenes(random_scenes(8, seed=1), seed=2))
+    assert not torch.equal(pictures, render_scenes(random_scenes(8, seed=1), seed=3))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_relation_is_seen_in_the_picture(relation, halves):
 
 def test_every_caption_is_understood_as_its_scene():
     dice = random.Random(0)
-    for scene in scenes(500, seed=5):
+    for scene in random_scenes(500, seed=5):
         understood = parse_caption(write_caption(scene, dice))
         assert set(understood.objects) == set(scene.objects)
         assert understood.layout == scene.layout
@@ -84,8 +84,10 @@ def test_unknown_words_are_named_and_refused():
 
 
 def test_the_classifier_reads_what_was_rendered():
-    asked = scenes(256, seed=1234)
-    right = measure_agreement(asked, load_scene_classifier().read_scenes(render_scenes(asked, seed=99).float() / 255))
+    expected = random_scenes(256, seed=1234)
+    right = measure_agreement(
+        expected, load_scene_classifier().read_scenes(render_scenes(expected, seed=99).float() / 255)
+    )
     assert right["all"] > 0.97, right
     assert right["size"] > 0.95, right
 
@@ -102,9 +104,11 @@ def test_every_word_is_one_token(pipeline):
 def test_the_pipeline_draws_what_is_asked(pipeline):
     prompts = ["a red torus left of a blue cube", "a large yellow cone", "a green sphere above a purple pyramid"]
     generator = torch.Generator().manual_seed(0)
-    drawn = pipeline(prompts, num_inference_steps=20, guidance_scale=3.0, generator=generator, output_type="pt").images
-    assert drawn.shape == (3, 3, 64, 64)
-    assert drawn.dtype == torch.float32
-    right = measure_agreement([parse_caption(prompt) for prompt in prompts], load_scene_classifier().read_scenes(drawn))
+    images = pipeline(prompts, num_inference_steps=20, guidance_scale=3.0, generator=generator, output_type="pt").images
+    assert images.shape == (3, 3, 64, 64)
+    assert images.dtype == torch.float32
+    right = measure_agreement(
+        [parse_caption(prompt) for prompt in prompts], load_scene_classifier().read_scenes(images)
+    )
     assert right["colour"] == 1
     assert right["layout"] == 1

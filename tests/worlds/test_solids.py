@@ -35,8 +35,8 @@ def test_unknown_prompts_list_what_is_known(prompt):
 
 
 def test_captions_stay_within_the_words():
-    said = {write_prompt(solid, random.Random(number)) for number, solid in enumerate(all_solids())}
-    assert {word for each in said for word in each.split()} <= set(prompt_words())
+    captions = {write_prompt(solid, random.Random(number)) for number, solid in enumerate(all_solids())}
+    assert {word for caption in captions for word in caption.split()} <= set(prompt_words())
 
 
 @pytest.mark.parametrize("shape", SHAPE_NAMES)
@@ -54,8 +54,8 @@ def test_solids_are_signed_distances_inside_of_the_ball(shape):
 
 def test_a_sphere_covers_what_geometry_says():
     covered = shade_shape("sphere", cameras_around(3), 48)[:, 0]
-    seen = math.tan(math.asin(0.8 / CAMERA_DISTANCE)) / HALF_VIEW
-    assert covered.mean((1, 2)).tolist() == pytest.approx([math.pi * seen**2 / 4] * 3, rel=0.02)
+    apparent_radius = math.tan(math.asin(0.8 / CAMERA_DISTANCE)) / HALF_VIEW
+    assert covered.mean((1, 2)).tolist() == pytest.approx([math.pi * apparent_radius**2 / 4] * 3, rel=0.02)
 
 
 def test_a_mug_has_a_handle_that_light_passes_through():

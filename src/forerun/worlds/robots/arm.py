@@ -27,7 +27,7 @@ class ArmTask(RobotTask):
 
     Args:
         scene: the environment of Meta-World.
-        path_rule: what is asked of the path besides.
+        path_rule: a condition on the path of the hand.
     """
 
     packages = ("metaworld", "mujoco")

@@ -15,7 +15,7 @@ class ArmRenderer:
 
     Args:
         simulation: with MuJoCo's `model` and `data`.
-        add_features: adds to a `mujoco.MjvScene` what shall be seen beside the simulation.
+        add_features: adds to a `mujoco.MjvScene` what is to be seen beside the simulation.
         width, height: of a picture, in pixels.
     """
 

@@ -1,4 +1,4 @@
-"""What a robot shall do and the world it does it in; a seed decides all of an episode."""
+"""A robot's task and the environment that it is done in; a seed decides all of an episode."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from forerun.worlds.robots.path_rules import Array
 
 @dataclass(frozen=True, kw_only=True)
 class RobotTask(ABC):
-    """What a robot shall do.
+    """The task of a robot.
 
     Args:
         name: as the command line has it.
-        expert: shows how.
+        expert: demonstrates it.
         max_steps: steps of an episode at most; success ends it earlier.
         noise: that disturbs the expert's displacements in demonstrations, in units of an action.
         linger: steps that a demonstration goes on from success, so that the last chunks know where to stay.
@@ -49,7 +49,7 @@ class RobotTask(ABC):
 
     @abstractmethod
     def environment(self) -> Environment:
-        """Return a world to do it in.
+        """Return an environment to do it in.
 
         Raises:
             ImportError: what simulates it is not installed; the message has the line to type.
@@ -57,7 +57,7 @@ class RobotTask(ABC):
 
     @abstractmethod
     def check_rendering(self) -> None:
-        """See that its world can be drawn without a screen.
+        """Make sure that its environment can be drawn without a screen.
 
         Raises:
             ImportError: what draws it is not installed; the message has the line to type.
@@ -94,7 +94,7 @@ class Environment(ABC):
     """A world with one robot and one task.
 
     Attributes:
-        task: what it shall do.
+        task: of the robot.
         features: what the task adds to an observation in this episode.
         rate: steps a second.
     """

@@ -1,4 +1,4 @@
-"""The plain loop over the steps of a scheduler: the truth, and what running ahead has to beat."""
+"""The plain loop over the steps of a scheduler: the truth, and what the parallel sampler has to beat."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an episode asks beyond its scene's own success: nothing, or to keep clear of a pillar."""
+"""Conditions on the path of the hand, beyond the scene's own success: none, or to keep clear of a pillar."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class PathRule(ABC):
 
     @abstractmethod
     def observe_features(self, puck: Array, goal: Array) -> Array:
-        """Return what an observation says of the rule, besides the scene's own numbers; `(features,)`.
+        """Return what an observation says of the rule, after the scene's own numbers; `(features,)`.
 
         Args:
             puck: where the object lies when the episode begins, metres `(3,)`.
-            goal: where it shall be, metres `(3,)`.
+            goal: where it is to be, metres `(3,)`.
         """
 
     @abstractmethod
@@ -31,7 +31,7 @@ class PathRule(ABC):
 
     @abstractmethod
     def draw_features(self, scene: Any, features: Array) -> None:
-        """Add what shall be seen of the rule to a `mujoco.MjvScene`."""
+        """Add what is to be seen of the rule to a `mujoco.MjvScene`."""
 
 
 @final

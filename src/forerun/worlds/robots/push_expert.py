@@ -59,7 +59,7 @@ class PushPlan:
 
     @property
     def places(self) -> list[Array]:
-        """Where the disc shall be, step by step."""
+        """Where the disc is to be, step by step."""
         return push_places(self.start, self.direction, self.length)
 
 
@@ -68,7 +68,7 @@ class PushPlan:
 class PushExpert(Expert):
     """Pushes straight at an edge, again and again, each time where a simulation says that it helps most.
 
-    Without damping the block lies still unless it is pushed, so that a push can be tried by itself. Greedy, by the
+    Without damping the block lies still unless it is pushed, so a push can be tried on its own. Greedy, by the
     mean distance of the block's corners to their places.
     """
 
@@ -90,7 +90,7 @@ def _plan_places(
     pose: Array,
     random: np.random.Generator,
 ) -> list[Array]:
-    """Return where the disc shall be in the coming steps: to the best push and through it; still, where none helps."""
+    """Return where the disc is to be in the coming steps: to the best push and through it; still, where none helps."""
     push = _choose_push(simulation, disc, pose, random)
     if push is None:
         return [disc]

@@ -24,14 +24,14 @@ SAFE_CLEARANCE: Final = DISC_RADIUS + 2.5
 
 
 def push_places(start: Array, direction: Array, length: float) -> list[Array]:
-    """Return where the disc shall be, step by step in a push, and while it comes to rest."""
+    """Return where the disc is to be, step by step in a push, and while it comes to rest."""
     count = max(math.ceil(length / PUSH_STEP), 1)
     places = [start + direction * length * step / count for step in range(1, count + 1)]
     return [*places, places[-1], places[-1]]
 
 
 def travel_places(disc: Array, route: Sequence[Array]) -> list[Array]:
-    """Return where the disc shall be, step by step on a route, and while it comes to rest."""
+    """Return where the disc is to be, step by step on a route, and while it comes to rest."""
     places: list[Array] = []
     for start, end in pairwise([disc, *route]):
         count = max(math.ceil(distance_between(start, end) / TRAVEL_STEP), 1)

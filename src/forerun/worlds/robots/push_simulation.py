@@ -39,7 +39,7 @@ class PushSimulation:
         Args:
             start: of the disc, `(2,)`.
             pose: of the block at the beginning, `(3,)`.
-            places: where the disc shall be after each step, `(2,)` each.
+            places: where the disc is to be after each step, `(2,)` each.
         """
         disc = self._arena.agent
         block = self._arena.block

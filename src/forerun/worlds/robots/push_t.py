@@ -48,7 +48,7 @@ class PushTask(RobotTask):
 class PushT(Environment):
     """The arena of gym-pusht.
 
-    An action `(2,)` is where the disc shall go, pixels. An observation is the disc `(2,)` and the corners of the block
+    An action `(2,)` is where the disc is to go, pixels. An observation is the disc `(2,)` and the corners of the block
     `(8, 2)`, of this frame and of the one before. The reward is the share of the place that is covered, relative to
     the 95 % that are success, at most 1. Experts see gym-pusht's own state: disc `(2,)`, block `(2,)` and its angle.
 

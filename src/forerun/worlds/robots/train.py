@@ -26,7 +26,7 @@ class PolicySize:
     Args:
         network: "perceptron" or "unet".
         settings: of its class.
-        steps: of the training, where nothing else is said.
+        steps: of the training by default.
     """
 
     network: str
@@ -162,7 +162,7 @@ def _untrained_policy(
     torch.manual_seed(training.seed)
     _, horizon, action = demonstrations.chunks.shape
     shape = ChunkShape(horizon, action, demonstrations.observations.shape[1])
-    # a denoised sample stays in range by itself; clipping would only make the steps nonlinear
+    # a denoised sample stays in range without clipping, which would only make the steps nonlinear
     scheduler = DDPMScheduler(
         num_train_timesteps=shape.train_steps,
         beta_schedule="squaredcos_cap_v2",

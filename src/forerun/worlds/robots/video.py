@@ -13,7 +13,7 @@ VIDEO_WRITERS = {".gif": "PIL", ".mp4": "imageio_ffmpeg"}  # what writes which e
 
 
 def check_video(path: Path, task: RobotTask) -> None:
-    """See that a video of a task can be made, before anything runs.
+    """Make sure that a video of a task can be made, before anything runs.
 
     Raises:
         ValueError: the file's name ends otherwise.

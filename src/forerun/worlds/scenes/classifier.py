@@ -18,7 +18,7 @@ MISSING_OBJECT = SceneObject("", "", "none")  # stands where nothing was drawn, 
 
 @final
 class SceneClassifier(nn.Module):
-    """A network that tells the layout, then colour, shape and size of up to two objects.
+    """A network that recognises the layout, then colour, shape and size of up to two objects.
 
     It never sees the pipeline in its training. Calls take pictures in [0, 1], `(N, 3, 64, 64)`, and return logits,
     `(N, sum(LABEL_COUNTS))`.

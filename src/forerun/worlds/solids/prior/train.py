@@ -1,7 +1,7 @@
 """Train the prior of `forerun text3d`: `python -m forerun.worlds.solids.prior.train --out DIR --work DIR`.
 
 Every shape is rendered from random cameras; then the text encoder learns what prompts mean, and the UNet and it
-to denoise pictures, told the prompt and the camera. The same command after an interruption goes on where it stopped.
+to denoise pictures, given the prompt and the camera. The same command after an interruption goes on where it stopped.
 """
 
 from __future__ import annotations
