@@ -16,15 +16,15 @@ from forerun.engine.check.evaluation_changes import EvaluationChanges
 from forerun.engine.check.jacobian_estimate import LOW_RANK_WIDTH
 from forerun.engine.check.output_defects import estimate_defects
 from forerun.engine.check.restart_point import RestartPoint, is_restart_due
-from forerun.engine.check.segment import Segment, join_segments
 from forerun.engine.check.shadow import Shadow
+from forerun.engine.check.waiting_steps import WaitingSteps, join_steps
 from forerun.engine.methods.base import StepEvaluations, WindowState, WindowUpdate
 from forerun.engine.numerics.tree import Tree, tree_map
 from forerun.engine.rows import Problem
 from forerun.engine.tolerance import Tolerance
 
 REMEMBERED_EVALUATIONS: Final = 5  # of a step, to estimate its Jacobian: four differences
-WAITING_ELEMENTS: Final = 2**19  # that segments in waiting may hold, all together
+WAITING_ELEMENTS: Final = 2**19  # that waiting steps may hold, all together
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class DeviationEstimator:
     restart_points: tuple[RestartPoint, ...]
     evaluations: tuple[StepEvaluations, ...] = ()
     predicted: StepEvaluations | None = None
-    waiting: tuple[Segment, ...] = ()
+    waiting: tuple[WaitingSteps, ...] = ()
     waiting_elements: int = 0
     last_restart_step: int = 0
 
@@ -115,12 +115,12 @@ class DeviationEstimator:
     def follow_waiting(self) -> DeviationEstimator:
         """Return the estimator when no step waits any more."""
         restart_states = {}
-        for segment in self.waiting:
-            if segment.restart_state is not None:
-                restart_states[segment.stop] = segment.restart_state
+        for waiting_steps in self.waiting:
+            if waiting_steps.restart_state is not None:
+                restart_states[waiting_steps.stop] = waiting_steps.restart_state
         shadow, restart_points = self.shadow, self.restart_points
-        for segment in join_segments(self.waiting):
-            shadow, new_points = shadow.follow_segment(segment, restart_states)
+        for waiting_steps in join_steps(self.waiting):
+            shadow, new_points = shadow.follow_waiting_steps(waiting_steps, restart_states)
             restart_points = (*restart_points, *new_points)
         return replace(self, shadow=shadow, restart_points=restart_points, waiting=(), waiting_elements=0)
 
@@ -184,7 +184,7 @@ class DeviationEstimator:
         if self._is_restart_due(stop):
             # a copy, as a state may be a view into a whole window, which would live on with it
             restart_state = tree_map(torch.clone, state)
-        segment = Segment(
+        waiting_steps = WaitingSteps(
             maps=maps.without_shift(),
             defects=defects,
             base=base,
@@ -193,22 +193,26 @@ class DeviationEstimator:
             end_input=update.inputs[count],
             restart_state=restart_state,
         )
-        return self._let_wait(segment)
+        return self._let_steps_wait(waiting_steps)
 
-    def _let_wait(self, segment: Segment) -> DeviationEstimator:
-        """Return the estimator with one more segment in waiting, or after all of them where they have grown large."""
-        elements = self.waiting_elements + segment.element_count
+    def _let_steps_wait(self, waiting_steps: WaitingSteps) -> DeviationEstimator:
+        """Return the estimator with more steps in waiting, or after all of them where they have grown large."""
+        elements = self.waiting_elements + waiting_steps.element_count
         last_restart_step = self.last_restart_step
-        if segment.restart_state is not None:
-            last_restart_step = segment.stop
+        if waiting_steps.restart_state is not None:
+            last_restart_step = waiting_steps.stop
         is_full = elements > WAITING_ELEMENTS
+        if not is_full:
+            waiting_steps = waiting_steps.copy_views()
         estimator = replace(
             self,
-            waiting=(*self.waiting, segment if is_full else segment.copy_views()),
+            waiting=(*self.waiting, waiting_steps),
             waiting_elements=elements,
             last_restart_step=last_restart_step,
         )
-        return estimator.follow_waiting() if is_full else estimator
+        if is_full:
+            return estimator.follow_waiting()
+        return estimator
 
     def _add_restart_point(self, step: int, state: Tree) -> DeviationEstimator:
         """Return the estimator with a restart point at an accepted state, where one is due."""

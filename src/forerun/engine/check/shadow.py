@@ -13,7 +13,7 @@ from forerun.engine.check.evaluation_changes import EvaluationChanges
 from forerun.engine.check.jacobian import Jacobian
 from forerun.engine.check.jacobian_estimate import estimate_or_base
 from forerun.engine.check.restart_point import RestartPoint
-from forerun.engine.check.segment import Segment
+from forerun.engine.check.waiting_steps import WaitingSteps
 from forerun.engine.methods.base import WindowUpdate
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.rows import Problem
@@ -90,30 +90,30 @@ class Shadow:
             state = self.problem.advance(step, state, output + defect + correction)
         return replace(self, state=state, jacobian=jacobian.select_step(count - 1))
 
-    def follow_segment(
+    def follow_waiting_steps(
         self,
-        segment: Segment,
+        waiting_steps: WaitingSteps,
         restart_states: Mapping[int, Tree],
     ) -> tuple[Shadow, list[RestartPoint]]:
-        """Return the shadow after a segment, and the restart points in it.
+        """Return the shadow after steps that waited, and the restart points among them.
 
         Args:
-            segment: steps with a closed form; the shadow stands at the first.
-            restart_states: accepted states of the steps that become restart points, of this and other segments.
+            waiting_steps: steps with a closed form; the shadow stands at the first.
+            restart_states: accepted states of the steps that become restart points, these and others.
         """
-        distance = self.problem.observe(self.state) - segment.first_input
-        distances, jacobian = segment.follow_distance(distance, self.jacobian)
+        distance = self.problem.observe(self.state) - waiting_steps.first_input
+        distances, jacobian = waiting_steps.follow_distance(distance, self.jacobian)
         restart_points = []
         for step, state in restart_states.items():
-            if segment.start < step <= segment.stop:
-                index = step - segment.start - 1
+            if waiting_steps.start < step <= waiting_steps.stop:
+                index = step - waiting_steps.start - 1
                 shadow_state = self._shift_state(self.problem.observe(state), distances[index])
                 restart_point = RestartPoint(step, state, shadow_state, jacobian.select_step(index))
                 restart_points.append(restart_point)
         shadow = replace(
             self,
-            state=self._shift_state(segment.end_input, distances[-1]),
-            jacobian=jacobian.select_step(len(segment) - 1),
+            state=self._shift_state(waiting_steps.end_input, distances[-1]),
+            jacobian=jacobian.select_step(len(waiting_steps) - 1),
         )
         return shadow, restart_points
 

@@ -1,7 +1,7 @@
 """Numerics that know no process: trees of tensors, rows, noise that belongs to a step, and affine scans."""
 
 from forerun.engine.numerics.layout import RowLayout
-from forerun.engine.numerics.noise import DrawnInOrder, StepNoise
+from forerun.engine.numerics.noise import DrawnInOrder, StepNoise, mix_seed
 from forerun.engine.numerics.scan import affine_scan
 from forerun.engine.numerics.tree import (
     Tree,
@@ -17,6 +17,7 @@ __all__ = [
     "Tree",
     "affine_scan",
     "describe_tree",
+    "mix_seed",
     "tree_map",
     "tree_tensors",
 ]

@@ -1,4 +1,4 @@
-"""Segment: accepted steps with a closed form that wait until the shadow follows them."""
+"""WaitingSteps: accepted steps with a closed form that wait until the shadow follows them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from forerun.engine.rows import AffineMaps
 
 
 @dataclass(frozen=True)
-class Segment:
+class WaitingSteps:
     """Accepted steps that the shadow has not followed yet.
 
     Attributes:
@@ -53,7 +53,7 @@ class Segment:
 
     @property
     def element_count(self) -> int:
-        """How many numbers the segment holds."""
+        """How many numbers the steps hold."""
         total = self.defects.numel()
         if self.changes is not None:
             total += 2 * self.changes.inputs.numel()
@@ -61,8 +61,8 @@ class Segment:
             total += self.base.numel()
         return total
 
-    def copy_views(self) -> Segment:
-        """Return the segment in memory of its own: what was cut from a whole window would keep it alive."""
+    def copy_views(self) -> WaitingSteps:
+        """Return the steps in memory of their own: what was cut from a whole window would keep it alive."""
         base = self.base
         if base is not None:
             base = base.clone()
@@ -90,41 +90,41 @@ class Segment:
         return grow_distances(self.maps, jacobian, self.defects, distance), jacobian
 
 
-def join_segments(segments: Sequence[Segment]) -> list[Segment]:
-    """Return the same steps in as few segments as their bases allow."""
-    groups: list[list[Segment]] = []
-    for segment in segments:
-        if groups and _base_shape(groups[-1][0]) == _base_shape(segment):
-            groups[-1].append(segment)
+def join_steps(parts: Sequence[WaitingSteps]) -> list[WaitingSteps]:
+    """Return the same steps in as few parts as their bases allow."""
+    groups: list[list[WaitingSteps]] = []
+    for steps in parts:
+        if groups and _base_shape(groups[-1][0]) == _base_shape(steps):
+            groups[-1].append(steps)
         else:
-            groups.append([segment])
+            groups.append([steps])
     return [_join_group(group) for group in groups]
 
 
-def _join_group(segments: Sequence[Segment]) -> Segment:
-    """Return consecutive segments with bases of one shape as one."""
-    if len(segments) == 1:
-        return segments[0]
+def _join_group(parts: Sequence[WaitingSteps]) -> WaitingSteps:
+    """Return consecutive parts with bases of one shape as one."""
+    if len(parts) == 1:
+        return parts[0]
     base = None
-    bases = [segment.base for segment in segments if segment.base is not None]
+    bases = [steps.base for steps in parts if steps.base is not None]
     if bases:
         base = torch.cat(bases)
-    return Segment(
-        maps=AffineMaps.from_parts([segment.maps for segment in segments]),
-        defects=torch.cat([segment.defects for segment in segments]),
+    return WaitingSteps(
+        maps=AffineMaps.from_parts([steps.maps for steps in parts]),
+        defects=torch.cat([steps.defects for steps in parts]),
         base=base,
         changes=EvaluationChanges.from_parts(
-            [segment.changes for segment in segments],
-            [len(segment) for segment in segments],
+            [steps.changes for steps in parts],
+            [len(steps) for steps in parts],
         ),
-        first_input=segments[0].first_input,
-        end_input=segments[-1].end_input,
-        restart_state=segments[-1].restart_state,
+        first_input=parts[0].first_input,
+        end_input=parts[-1].end_input,
+        restart_state=parts[-1].restart_state,
     )
 
 
-def _base_shape(segment: Segment) -> tuple[int, ...] | None:
+def _base_shape(steps: WaitingSteps) -> tuple[int, ...] | None:
     """Return the shape of one step's base."""
-    if segment.base is None:
+    if steps.base is None:
         return None
-    return tuple(segment.base.shape[1:])
+    return tuple(steps.base.shape[1:])
