@@ -15,7 +15,7 @@ from house import MODULES, Module
 MAX_NAMES = 25
 MAX_FILE_LINES = 300
 MAX_METHOD_FILE_LINES = 180
-MAX_FUNCTION_LINES = 48
+MAX_FUNCTION_LINES = 40
 
 
 def keeps(breaches):

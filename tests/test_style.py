@@ -12,20 +12,19 @@ from _style import SourceFile, StyleFigures
 
 FIGURES = _style.measure_tree(_style.SOURCE)
 
-# What may be reached at most; the figures of the models lie around these.
-MAX_ONE_WORD_FUNCTIONS = 70.0  # percent
-MAX_GRAMMAR_WORDS = 7.5  # percent
-MAX_TOKENS_A_LINE = 10.4
-MAX_CONDITIONALS = 31.0  # in 1,000 lines
-# How many may be left; lower them as they go.
+# What may be reached at most; the figures of the models lie around these, and ours below.
+MAX_ONE_WORD_FUNCTIONS = 35.0  # percent
+MAX_GRAMMAR_WORDS = 0.3  # percent
+MAX_TOKENS_A_LINE = 9.0
+MAX_CONDITIONALS = 15.0  # in 1,000 lines
 MAX_OFFENCES = {
-    "class names in several places": 15,
-    "constants in several modules": 29,
-    "functions of a complexity over 10": 32,
-    "functions of more than 40 lines": 4,
+    "class names in several places": 0,
+    "constants in several modules": 0,
+    "functions of a complexity over 10": 0,
+    "functions of more than 40 lines": 0,
     "files of more than 300 lines": 0,
-    "nested conditional expressions": 12,
-    "banned words in messages and docstrings": 60,
+    "nested conditional expressions": 0,
+    "banned words in messages and docstrings": 0,
 }
 
 
@@ -46,7 +45,7 @@ def test_conditional_expressions_are_rare():
 
 
 @pytest.mark.parametrize("kind", MAX_OFFENCES)
-def test_what_is_not_kept_becomes_no_more(kind):
+def test_what_is_kept_stays_so(kind):
     entries = _style.offences(FIGURES)[kind]
     assert len(entries) <= MAX_OFFENCES[kind], "\n" + "\n".join(entries)
 

@@ -116,7 +116,7 @@ class SolveOptions:
         """Return one object for `options=` and the keywords of a front door.
 
         Raises:
-            TypeError: a keyword is no option, or of the wrong kind.
+            TypeError: a keyword is not an option, or of the wrong kind.
         """
         if options is not None and not isinstance(options, SolveOptions):
             raise TypeError(f"options must be a SolveOptions, got {options!r}; write options=SolveOptions(window=8)")
@@ -206,14 +206,14 @@ def _settle_check(check: Check | bool | None) -> Check | None:
 
 
 def _is_of_kind(value: Any, kind: OptionKind) -> bool:
-    """Return whether a value is of a kind; a bool is no number here."""
+    """Return whether a value is of a kind; a bool is not taken for a number."""
     if isinstance(value, bool):
         return bool in kind.types
     return isinstance(value, kind.types)
 
 
 def _advise_name(name: str) -> str:
-    """Return what to write in place of a name that is no option."""
+    """Return what to write in place of a name that is not an option."""
     close_names = difflib.get_close_matches(name, OPTION_NAMES, 1)
     if close_names:
         return f"did you mean {close_names[0]}?"

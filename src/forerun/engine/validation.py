@@ -11,7 +11,7 @@ from forerun.engine.tolerance import PerStep, Tolerance
 
 
 def refuse_process(process: Any, tolerance: Tolerance) -> None:
-    """Refuse what is no process, or a tolerance of another length.
+    """Refuse what is not a process, or a tolerance of another length.
 
     Raises:
         TypeError: it is not a `Process`.

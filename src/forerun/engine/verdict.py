@@ -91,7 +91,7 @@ def plan_retry(state: SolveState, settings: SolveSettings, excess: float) -> Ret
 
 
 def return_to_restart_point(state: SolveState, retry: Retry, *, began_exact: bool) -> SolveState:
-    """Return the state of a solve at the restart point of a retry, but for its window, which is filled anew.
+    """Return the state of a solve at the restart point of a retry, but for its window, which is filled again.
 
     Args:
         state: at the end of the path.

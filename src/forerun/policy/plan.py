@@ -125,8 +125,8 @@ def _measure_sigma(sampling: SchedulerSampling, step: int, zero: Tensor) -> floa
     error = float((sample - sigma * noise).abs().max())
     if error > NOISE_ROUNDING * max(abs(sigma), 1.0) or any(bool(slot.any()) for slot in history):
         raise ValueError(
-            f"{replay.templates[0].kind.__name__} adds noise to step {step} that is no multiple of one standard normal "
-            "draw, so that a tick could not hand it on; use another scheduler, such as DDPMScheduler"
+            f"{replay.templates[0].kind.__name__} adds noise to step {step} that is not a multiple of one standard "
+            "normal draw, so that a tick could not hand it on; use another scheduler, such as DDPMScheduler"
         )
     return sigma
 

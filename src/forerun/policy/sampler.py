@@ -142,7 +142,7 @@ class Sampler:
 
         Raises:
             NotFinite: the network gave something not finite in the first tick of an environment.
-            TypeError: the observation is no tensor or array of floating point numbers.
+            TypeError: the observation is not a tensor or array of floating point numbers.
             ValueError: it has another shape or values that are not finite, or an environment waits for its reset.
         """
         start_time = time.perf_counter()
