@@ -22,10 +22,12 @@ class Residuals:
             step's is zero.
         finite_inputs: how many leading inputs of the update are finite; with the one after the last step there are
             one more of them than steps.
+        unmoved: how many leading steps did not move at all; a size of zero may be a move whose square underflows.
     """
 
     sizes: list[float]
     finite_inputs: int
+    unmoved: int
 
     @classmethod
     def measure(cls, window: WindowState, update: WindowUpdate, tolerance: Tolerance) -> Residuals:
@@ -34,10 +36,11 @@ class Residuals:
         norms = tolerance.norm(steps, update.moves, update.inputs[:-1])
         end_is_finite = torch.isfinite(update.inputs[-1]).all()
         *sizes, end_flag = torch.cat([_over_samples(norms), end_is_finite.to(norms).reshape(1)]).tolist()
+        unmoved = _count_unmoved(update, sizes)
         if end_flag and count_finite(sizes) == len(sizes):
-            return cls(sizes, len(update.inputs))
+            return cls(sizes, len(update.inputs), unmoved)
         # rarely a second wait: a guess may be wild, or a norm overflow, where the new input is sound
-        return cls(sizes, _count_finite_rows(update.inputs))
+        return cls(sizes, _count_finite_rows(update.inputs), unmoved)
 
     def count_accepted(self, threshold: float) -> int:
         """Return how many steps to accept: the exact first, and those after it whose residuals keep the threshold."""
@@ -46,6 +49,16 @@ class Residuals:
             if index and not size <= threshold:
                 return min(index, self.finite_inputs - 1)
         return min(len(self.sizes), self.finite_inputs - 1)
+
+    def count_confirmed(self, window: WindowState, update: WindowUpdate) -> int:
+        """Return how many leading steps a check may accept: evaluated in the round before too, or never moved.
+
+        A step accepted at its first evaluation shows nothing of its slope: what it makes of a move is unknown.
+        """
+        if window.previous is None:
+            return max(self.unmoved, 1)
+        evaluated_twice = len(window.previous.select_steps(window.start, len(update.moves)))
+        return max(self.unmoved, evaluated_twice, 1)
 
     def count_sound(self, accepted: int) -> int:
         """Return how many leading steps tell something: those before the first that met something not finite."""
@@ -64,6 +77,17 @@ def _over_samples(norms: Tensor) -> Tensor:
     if not norms.numel():
         return norms.new_zeros(len(norms))
     return norms.reshape(len(norms), -1).amax(1)
+
+
+def _count_unmoved(update: WindowUpdate, sizes: Sequence[float]) -> int:
+    """Return how many leading steps did not move, not even by what a norm leaves out; the first never does."""
+    zeros = 0
+    while zeros < len(sizes) and sizes[zeros] == 0:
+        zeros += 1
+    if zeros < 2 or update.in_order:
+        return zeros
+    moved = (update.moves[:zeros] != 0).reshape(zeros, -1).any(1)
+    return int((~moved).cumprod(0).sum())
 
 
 def _count_finite_rows(inputs: Tensor) -> int:

@@ -97,9 +97,11 @@ class SolveRun:
             return None
 
         accepted = residuals.count_accepted(state.threshold)
+        if settings.check:
+            accepted = min(accepted, residuals.count_confirmed(state.window, update))
         entry = self.log.add_round(state, update, residuals.sizes, accepted)
 
-        unmoved = not any(residuals.sizes[:accepted])
+        unmoved = residuals.unmoved >= accepted
         exact = state.exact and unmoved
         if settings.check:
             estimator = state.estimator.follow_steps(

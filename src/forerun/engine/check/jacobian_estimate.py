@@ -115,8 +115,10 @@ def _estimate_scalars(du: Tensor, do: Tensor) -> Jacobian:
     """Return the secant of the newest change."""
     newest_du = du[..., -1, :]
     newest_do = do[..., -1, :]
-    square = torch.linalg.vecdot(newest_du, newest_du)
-    product = torch.linalg.vecdot(newest_do, newest_du)
+    scale = newest_du.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(du.dtype).tiny)
+    unit_du = newest_du / scale
+    square = torch.linalg.vecdot(unit_du, unit_du)
+    product = torch.linalg.vecdot(newest_do / scale, unit_du)
     slopes = torch.where(square > 0, product / square, 0.0)
     slopes = slopes.nan_to_num(0.0, 0.0, 0.0).unsqueeze(-1)
     return Jacobian(
@@ -135,7 +137,9 @@ def _nearest_evaluated_twice(du: Tensor) -> Tensor:
 
 
 def _scaled_directions(du: Tensor) -> Tensor:
-    """Return `du / |du|^2`, zero where the step did not move (to rounding)."""
-    square = du.square().sum(-1, keepdim=True)
+    """Return `du / |du|^2`, zero where the step did not move; scaled first, as the squares of small moves underflow."""
     smallest = torch.finfo(du.dtype).tiny
-    return torch.where(square > smallest, du / square, 0.0)
+    scale = du.abs().amax(-1, keepdim=True)
+    unit = du / scale.clamp_min(smallest)
+    square = unit.square().sum(-1, keepdim=True)
+    return torch.where(scale > smallest, unit / square / scale, 0.0)

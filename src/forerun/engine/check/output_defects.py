@@ -45,6 +45,8 @@ def estimate_defects(
 
 
 def _row_norms(rows: Tensor) -> Tensor:
-    """Return the Euclidean norm of each row, `(..., 1)`."""
-    norms: Tensor = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
-    return norms
+    """Return the Euclidean norm of each row, `(..., 1)`; scaled first, as the squares of small moves underflow."""
+    scale = rows.abs().amax(-1, keepdim=True) if rows.shape[-1] else rows.sum(-1, keepdim=True)
+    scale = scale.clamp_min(torch.finfo(rows.dtype).tiny)
+    norms: Tensor = torch.linalg.vector_norm(rows / scale, dim=-1, keepdim=True)
+    return norms * scale
