@@ -153,7 +153,7 @@ def test_short_sequences_and_wide_states_take_the_loop_and_say_so():
 def test_where_newton_takes_as_long_as_the_loop_the_loop_takes_over(monkeypatch):
     monkeypatch.setattr(LoopChoice, "declines", lambda self, length: None)
     monkeypatch.setattr(LoopChoice, "budget", 1e-9)
-    cell, h, xs = problem("gru", length=100)
+    cell, h, xs = problem("gru", length=300)
     found = scan(cell, h, xs)
     assert "Newton had taken as long" in found.notes[0]
     torch.testing.assert_close(found.hidden, loop(cell, h, xs), rtol=0, atol=1e-11)

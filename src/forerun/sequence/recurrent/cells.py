@@ -9,9 +9,10 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from forerun.engine.numerics.layout import RowLayout
-from forerun.engine.numerics.tree import Tree, tree_map
+from forerun.engine.numerics.tree import Tree
 
 JACOBIAN_COLUMNS_AT_ONCE = 32
 
@@ -55,10 +56,14 @@ def jacobian_by_columns(cell: Cell, hidden: Tensor, prepared: Tree) -> Tensor:
 @final
 @dataclass(frozen=True)
 class FunctionCell(Cell):
-    """Any function `(h, x) -> h` of one step, for a batch; called with the steps of a window in its batch.
+    """Any function `(h, x) -> h` of one step, for a batch; every step of a window is called with its own batch.
+
+    `torch.func.vmap` carries the steps, so that the function sees the shapes that it sees in the plain loop: what it
+    closes over may have an axis of samples, and samples may look at each other. What vmap refuses, such as a branch on
+    values, cannot be evaluated so.
 
     Args:
-        function: `h` a tree of tensors `(N, ...)`, `x` a tree of tensors `(N, ...)`.
+        function: `h` a tree of tensors `(B, ...)`, `x` a tree of tensors `(B, ...)`.
         layout: of the hidden state, one batch axis.
     """
 
@@ -69,16 +74,16 @@ class FunctionCell(Cell):
         return inputs
 
     def step_rows(self, hidden: Tensor, prepared: Tree) -> Tensor:
-        count, batch = hidden.shape[:2]
-        flat_hidden = tree_map(_merge_steps, self.layout.unpack(hidden))
-        flat_inputs = tree_map(_merge_steps, prepared)
-        flat_result = self.function(flat_hidden, flat_inputs)
+        leaves, spec = pytree.tree_flatten(prepared)
+        axes = tuple(0 if isinstance(leaf, Tensor) else None for leaf in leaves)
 
-        def split_steps(leaf: Tensor) -> Tensor:
-            steps: Tensor = leaf.unflatten(0, (count, batch))
-            return steps
+        def step(row: Tensor, *inputs: Any) -> Tensor:
+            state = self.layout.unpack(row)
+            result = self.function(state, pytree.tree_unflatten(inputs, spec))
+            return self.layout.pack(self._restore_structure(result))
 
-        return self.layout.pack(tree_map(split_steps, flat_result), count)
+        rows: Tensor = torch.func.vmap(step, in_dims=(0, *axes))(hidden, *leaves)
+        return rows
 
     def step_with_jacobian(
         self,
@@ -88,7 +93,8 @@ class FunctionCell(Cell):
         next_rows = self.step_rows(hidden, prepared)
         return next_rows, jacobian_by_columns(self, hidden, prepared)
 
-
-def _merge_steps(leaf: Tensor) -> Tensor:
-    """Return a leaf `(W, B, ...)` with its steps in the batch."""
-    return leaf.flatten(0, 1)
+    def _restore_structure(self, state: Tree) -> Tree:
+        """Return a state in the structure of the first: a tuple where the cell returns a list."""
+        if isinstance(state, Tensor):
+            return state
+        return pytree.tree_unflatten(pytree.tree_leaves(state), self.layout.spec)

@@ -30,6 +30,7 @@ class RecurrenceJob:
         prepared: what the cell made of the inputs, `(T, B, ...)`.
         length: `T`.
         max_bytes: what Jacobians may take.
+        closes_over_gradients: whether the cell itself depends on something that requires a gradient.
     """
 
     cell: Cell
@@ -37,6 +38,7 @@ class RecurrenceJob:
     prepared: Tree
     length: int
     max_bytes: int
+    closes_over_gradients: bool = False
 
     @property
     def process(self) -> Recurrence:
@@ -51,8 +53,10 @@ class RecurrenceJob:
     @property
     def needs_gradient(self) -> bool:
         """Whether the path will be differentiated."""
+        if not torch.is_grad_enabled():
+            return False
         leaves = [self.start, *tree_tensors(self.prepared)]
-        return torch.is_grad_enabled() and any(leaf.requires_grad for leaf in leaves)
+        return self.closes_over_gradients or any(leaf.requires_grad for leaf in leaves)
 
     @property
     def _jacobian_bytes(self) -> int:
@@ -91,16 +95,17 @@ class RecurrenceJob:
         """
         count = len(path) - 1
         prepared = slice_steps(self.prepared, 0, count)
-        before = torch.cat([self.start.unsqueeze(0), path[1:-1]])[:count]  # the first with its gradient
+        if not self.needs_gradient:
+            return self.cell.step_rows(path[:count], prepared)
+        later = path[1:-1].detach().requires_grad_()  # so that torch keeps, and guards, what the state is multiplied by
+        before = torch.cat([self.start.unsqueeze(0), later])[:count]  # the first with its gradient
         stepped = self.cell.step_rows(before, prepared)
-        if not stepped.requires_grad:
-            return stepped
         fixed_rows = before.detach()
 
         @torch.no_grad()
-        def compute_jacobian(first: int, stop: int) -> Tensor:
+        def compute_jacobian(first: int, stop: int) -> tuple[Tensor, Tensor]:
             inputs = detach_tree(slice_steps(prepared, first, stop))
-            return self.cell.step_with_jacobian(fixed_rows[first:stop], inputs)[1]
+            return self.cell.step_with_jacobian(fixed_rows[first:stop], inputs)
 
         return carry_gradient(stepped, compute_jacobian, self.max_width)
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from forerun.sequence.recurrent.axes import SequenceAxes
 from forerun.sequence.recurrent.cells import Cell
 from forerun.sequence.recurrent.job import RecurrenceJob
+from forerun.sequence.recurrent.layer_scan import count_state_tensors
 from forerun.sequence.recurrent.loop_choice import (
     MAX_NEWTON_WIDTH,
     MIN_NEWTON_LENGTH,
@@ -28,26 +29,32 @@ class KernelChoice:
     """Whether a recurrent module of `torch.nn` is quicker by its own kernel: from a trial, and from what runs took.
 
     Args:
-        module: the module.
         max_bytes: what Jacobians may take.
     """
 
-    def __init__(self, module: nn.RNNBase, *, max_bytes: int) -> None:
-        self._module = module
+    def __init__(self, *, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._kernel_seconds: dict[Hashable, float] = {}
         self._declined: dict[Hashable, bool] = {}
 
-    def declines(self, xs: Tensor, make_cell: Callable[[], Cell]) -> bool:
+    def declines(
+        self,
+        module: nn.RNNBase,
+        kernel: Callable[[Tensor], object],
+        xs: Tensor,
+        make_cell: Callable[[], Cell],
+    ) -> bool:
         """Return whether the module's own kernel should be quicker than Newton on all layers.
 
         Args:
-            xs: the inputs of the module.
+            module: the module.
+            kernel: runs its own kernel, without its hooks.
+            xs: its inputs.
             make_cell: makes the cell of the first layer.
         """
         key = _shape_key(xs)
         if key not in self._declined:
-            self._declined[key] = self._try_both(xs, make_cell)
+            self._declined[key] = self._try_both(module, kernel, xs, make_cell)
         return self._declined[key]
 
     def remember_run(self, xs: Tensor, seconds: float) -> None:
@@ -64,8 +71,13 @@ class KernelChoice:
         self._declined.clear()
 
     @torch.no_grad()
-    def _try_both(self, xs: Tensor, make_cell: Callable[[], Cell]) -> bool:
-        module = self._module
+    def _try_both(
+        self,
+        module: nn.RNNBase,
+        kernel: Callable[[Tensor], object],
+        xs: Tensor,
+        make_cell: Callable[[], Cell],
+    ) -> bool:
         steps = SequenceAxes.from_inputs(module, xs).put_time_first(xs)
         length = len(steps)
         width = module.hidden_size * count_state_tensors(module)
@@ -75,21 +87,14 @@ class KernelChoice:
         start = steps.new_zeros(steps.shape[1], width)
         prepared = cell.prepare_inputs(steps)
         job = RecurrenceJob(cell, start, prepared, length, self._max_bytes)
-        kernel_seconds = measure_kernel(module, steps)
+        kernel_seconds = measure_kernel(module, kernel, steps)
         self._kernel_seconds[_shape_key(xs)] = kernel_seconds
         layers = len(module._all_weights)
         newton_seconds = NEWTON_ROUNDS * layers * measure_newton_round(job)
         return kernel_seconds < ROUND_MARGIN * newton_seconds
 
 
-def count_state_tensors(module: nn.RNNBase) -> int:
-    """Return how many tensors a state of the module has: two of an LSTM, one of others."""
-    if module.mode == "LSTM":
-        return 2
-    return 1
-
-
-def measure_kernel(module: nn.RNNBase, steps: Tensor) -> float:
+def measure_kernel(module: nn.RNNBase, kernel: Callable[[Tensor], object], steps: Tensor) -> float:
     """Return the seconds of the module's own forward pass over steps `(T, B, I)`, on the line through two trials."""
     xs = steps
     time_axis = 0
@@ -99,7 +104,7 @@ def measure_kernel(module: nn.RNNBase, steps: Tensor) -> float:
 
     def measure_steps(count: int) -> float:
         inputs = xs.narrow(time_axis, 0, count)
-        return measure_quickest(lambda: module(inputs))
+        return measure_quickest(lambda: kernel(inputs))
 
     short, long = (min(length, len(steps)) for length in TRIAL_LENGTHS)
     with torch.random.fork_rng(enabled=bool(module.dropout)):

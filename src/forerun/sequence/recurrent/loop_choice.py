@@ -18,6 +18,7 @@ import torch
 from forerun.engine.numerics.scan import affine_scan
 from forerun.engine.rounds import Round
 from forerun.engine.windows import Window
+from forerun.sequence.recurrent.cells import FunctionCell
 from forerun.sequence.recurrent.job import RecurrenceJob
 
 MIN_NEWTON_LENGTH = 256  # steps, below which the plain loop is taken without a trial
@@ -79,12 +80,9 @@ class LoopChoice(Window):
         return f"The plain loop from step {step} on: Newton had taken as long as the loop takes."
 
     def declines(self, length: int) -> str | None:
-        width = self.job.start.shape[-1]
-        if length < MIN_NEWTON_LENGTH or width > MAX_NEWTON_WIDTH:
-            return (
-                f"The plain loop was taken: {length} steps of {width} elements gain nothing in parallel; "
-                "method=Newton() tries all the same."
-            )
+        reason = decline_size(length, self.job.start.shape[-1])
+        if reason is not None:
+            return reason
         result = self._try_both()
         loop_seconds = length * result.loop_step
         rounds = NEWTON_ROUNDS
@@ -132,9 +130,20 @@ class LoopChoice(Window):
     def _key(self) -> Hashable:
         """What is the same for jobs that take about as long."""
         job = self.job
-        function = getattr(job.cell, "function", None)
-        kind = getattr(function, "__code__", None) or type(job.cell)
+        kind = type(job.cell)
+        if isinstance(job.cell, FunctionCell):
+            kind = getattr(job.cell.function, "kind", kind)
         return kind, job.start.shape, job.start.dtype, job.start.device, job.length
+
+
+def decline_size(length: int, width: int) -> str | None:
+    """Say that so few steps, or so wide states, gain nothing in parallel; None where a trial decides."""
+    if length >= MIN_NEWTON_LENGTH and width <= MAX_NEWTON_WIDTH:
+        return None
+    return (
+        f"The plain loop was taken: {length} steps of {width} elements gain nothing in parallel; "
+        "method=Newton() tries all the same."
+    )
 
 
 @torch.no_grad()

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Sequence
-from typing import Any, Unpack, final
+from dataclasses import replace
+from typing import Any, Self, Unpack, final
 
-import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from forerun.engine.options import SolveKeywords, SolveOptions
-from forerun.sequence.recurrent.axes import SequenceAxes
 from forerun.sequence.recurrent.cells import Cell
-from forerun.sequence.recurrent.kernel_choice import KernelChoice, count_state_tensors
-from forerun.sequence.recurrent.scan import DEFAULT_JACOBIAN_BYTES, ScanSolution, scan
-from forerun.sequence.recurrent.torch_cells import TORCH_CELLS, CellWeights
+from forerun.sequence.recurrent.kernel_choice import KernelChoice
+from forerun.sequence.recurrent.layer_scan import LayerScan, make_layer_cell, scan_layers
+from forerun.sequence.recurrent.module_witness import witness_module
+from forerun.sequence.recurrent.obstacles import describe_obstacle, report_fallback
+from forerun.sequence.recurrent.scan import DEFAULT_JACOBIAN_BYTES, SCAN_WITNESS, ScanSolution
+from forerun.sequence.recurrent.torch_cells import TORCH_CELLS
 
 
-@final
-class RNN(nn.Module):
+class RNN(nn.RNNBase):
     """A recurrent module of `torch.nn`, its layers run in parallel over time; trains as the module itself does.
 
         rnn = RNN(torch.nn.GRU(16, 8, num_layers=2))
         outputs, h = rnn(xs)
 
-    Calls take and return what the module does. The parameters are the module's own, and `state_dict` is that of the
-    module, so weights go to and from `torch.nn` as they are.
+    `RNN(gru)` is a `torch.nn.GRU` (`isinstance` says so) that shares all that `gru` consists of: parameters, buffers,
+    hooks and parametrizations, so that `state_dict`, `train()`, `functional_call`, pruning and deep copies are torch's
+    own. Where steps in parallel cannot stand for the module (autocast, half precision, packed sequences, empty batches,
+    transforms of `torch.func`), its own kernel runs, and `notes` says why.
+
+    On the first step, some drawn at random and the last the module's own kernel is called from the states of the
+    scans; where it gives something else its outputs are returned, with a `WitnessWarning`.
 
     Args:
         module: `torch.nn.GRU`, `LSTM` or `RNN`.
@@ -35,11 +42,19 @@ class RNN(nn.Module):
 
     Attributes:
         runs: of the last call, one `ScanSolution` a layer (and direction); none where the fused kernel was taken.
+        notes: of the last call, why the module's own kernel was taken, if it was.
 
     Raises:
-        TypeError: it is another module.
+        TypeError: it is another module, or one whose `forward` is its own.
         ValueError: it has projections (`proj_size`).
     """
+
+    def __new__(cls, module: Any = None, **_: Any) -> Self:
+        """Return an empty module of the class that is also a `torch.nn.GRU`, `LSTM` or `RNN`."""
+        if cls is not RNN:
+            return super().__new__(cls)
+        _check_module(module)
+        return super().__new__(PARALLEL_CLASSES[module.mode])  # type: ignore[return-value]
 
     def __init__(
         self,
@@ -48,139 +63,147 @@ class RNN(nn.Module):
         options: SolveOptions | None = None,
         **keywords: Unpack[SolveKeywords],
     ) -> None:
-        super().__init__()
-        _check_module(module)
-        for name, parameter in module.named_parameters():
-            self.register_parameter(name, parameter)
-        self._modules_in_list = [module]  # in a list, so that its parameters are not counted twice
+        self.__dict__.update(module.__dict__)  # the same parameters, buffers and hooks, not copies
         self._options = SolveOptions.gather(options, keywords)
-        self._kernel_choice = KernelChoice(module, max_bytes=DEFAULT_JACOBIAN_BYTES)
-        self.runs: list[ScanSolution] = []
+        self._kernel_choice = KernelChoice(max_bytes=DEFAULT_JACOBIAN_BYTES)
+        self._last_call = CallRecord()
 
-    def forward(self, xs: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
+    def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:
         """Return outputs and the last states, as the module returns them.
 
         Args:
-            xs: `(T, B, I)`, `(B, T, I)` with `batch_first`, or `(T, I)` without a batch.
+            input: `(T, B, I)`, `(B, T, I)` with `batch_first`, or `(T, I)` without a batch; or a `PackedSequence`.
             hx: `(L, B, H)` with one entry a layer and direction, a pair of them for an LSTM; None for zeros.
         """
-        chooses = self._options.method is None
-        if chooses and self._kernel_choice.declines(xs, self._first_cell):
-            self.runs = []
-            outputs, last_state = self._module(xs, hx)
-            return outputs, last_state
+        self._last_call.clear_all()
+        obstacle = self._describe_obstacle(input)
+        if obstacle is not None:
+            return self._take_kernel(input, hx, obstacle)
+        if self._options.method is None and self._kernel_choice.declines(
+            self, self._run_kernel, input, self._make_cell
+        ):
+            return self._run_kernel(input, hx)
         start_time = time.perf_counter()
-        outputs, last_state = self._scan_layers(xs, hx)
-        self._kernel_choice.remember_run(xs, time.perf_counter() - start_time)
+        result = scan_layers(self, input, hx, self._options)
+        outputs = self._witness_scans(result, input, hx)
+        self._kernel_choice.remember_run(input, time.perf_counter() - start_time)
+        return outputs
+
+    @property
+    def runs(self) -> list[ScanSolution]:
+        """The runs of the last call."""
+        return self._last_call.runs
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences about the last call."""
+        return self._last_call.notes
+
+    def _run_kernel(self, xs: Any, hx: Any = None) -> tuple[Any, Any]:
+        """Return what the module itself returns."""
+        outputs, last_state = super().forward(xs, hx)
         return outputs, last_state
 
-    @property
-    def _module(self) -> nn.RNNBase:
-        return self._modules_in_list[0]
+    def _make_cell(self) -> Cell:
+        """Return the cell of the first layer."""
+        return make_layer_cell(self, 0)
 
-    @property
-    def _directions(self) -> int:
-        if self._module.bidirectional:
-            return 2
-        return 1
+    def _describe_obstacle(self, xs: Any) -> str | None:
+        if isinstance(xs, PackedSequence):
+            return "the sequences of a PackedSequence end at different steps"
+        if not isinstance(xs, Tensor) or xs.dim() not in {2, 3}:
+            return "its inputs are of another kind"  # torch says what it takes
+        return describe_obstacle([xs, *self.parameters()])
 
-    def _scan_layers(self, xs: Tensor, hx: Any) -> tuple[Tensor, Any]:
-        axes = SequenceAxes.from_inputs(self._module, xs)
-        features = axes.put_time_first(xs)
-        first_states = self._first_states(features, hx, axes)
+    def _take_kernel(self, xs: Any, hx: Any, reason: str) -> tuple[Any, Any]:
+        """Return what the module itself returns, and say why; aloud, where a method was asked for."""
+        note = f"The module's own kernel was taken: {reason}."
+        if self._options.method is not None:
+            report_fallback(note, strict=bool(self._options.strict))
+        self._last_call.notes.append(note)
+        return self._run_kernel(xs, hx)
+
+    def _witness_scans(self, result: LayerScan, xs: Tensor, hx: Any) -> tuple[Any, Any]:
+        """Return what the scans gave, or what the module itself gives where its kernel disagrees."""
+        settings = self._options.over(SCAN_WITNESS).settled()
+        if settings.witness is None:
+            self._last_call.runs.extend(result.runs)
+            self._last_call.notes.append("The module's own kernel was not called as a witness (witness=False).")
+            return result.outputs, result.last_state
+        count, difference = witness_module(self, self._run_kernel, xs, result, witness=settings.witness)
+        if difference is not None:
+            note = f"The module's own kernel was taken, as it disagrees with the scans of its layers: {difference}."
+            report_fallback(note, strict=settings.strict)
+            self._last_call.notes.append(note)
+            return self._run_kernel(xs, hx)
+        self._last_call.runs.extend(replace(run, witnessed=count) for run in result.runs)
+        return result.outputs, result.last_state
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a parameter, or what a parametrization that was put on the module later makes of it."""
+        modules = self.__dict__.get("_modules", {})
+        parametrizations = modules.get("parametrizations", {})
+        if name in parametrizations:
+            return parametrizations[name]()
+        return super().__getattr__(name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = nn.RNNBase.__getstate__(self)
+        state["_flat_weights"] = []  # made again from the parameters
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._init_flat_weights()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> RNN:
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        RNN.__setstate__(twin, copy.deepcopy(RNN.__getstate__(self), memo))
+        return twin
+
+
+@final
+class ParallelGRU(RNN, nn.GRU):
+    """A `torch.nn.GRU` whose layers run in parallel over time."""
+
+
+@final
+class ParallelLSTM(RNN, nn.LSTM):
+    """A `torch.nn.LSTM` whose layers run in parallel over time."""
+
+
+@final
+class ParallelElman(RNN, nn.RNN):
+    """A `torch.nn.RNN` whose layers run in parallel over time."""
+
+
+PARALLEL_CLASSES: dict[str, type[RNN]] = {  # by the mode of a module of torch.nn
+    "GRU": ParallelGRU,
+    "LSTM": ParallelLSTM,
+    "RNN_TANH": ParallelElman,
+    "RNN_RELU": ParallelElman,
+}
+
+
+@final
+class CallRecord:
+    """What the last call of a module left: its runs and notes; copies and pickles of it are empty."""
+
+    def __init__(self) -> None:
+        self.runs: list[ScanSolution] = []
+        self.notes: list[str] = []
+
+    def clear_all(self) -> None:
+        """Forget the last call; lists that were handed out keep what they have."""
         self.runs = []
-        last_states: list[tuple[Tensor, ...]] = []
-        for layer in range(self._module.num_layers):
-            if layer > 0:
-                features = self._drop_features(features)
-            outputs = []
-            for direction in range(self._directions):
-                place = layer * self._directions + direction
-                states = [state[place] for state in first_states]
-                output, last_state = self._scan_direction(features, place, states)
-                outputs.append(output)
-                last_states.append(last_state)
-            features = torch.cat(outputs, -1)
-        return axes.restore_order(features), _stack_states(last_states, axes)
+        self.notes = []
 
-    def _scan_direction(
-        self,
-        features: Tensor,
-        place: int,
-        states: Sequence[Tensor],
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Return outputs `(T, B, H)` of a layer in a direction, and its last states `(B, H)`."""
-        backward = place % self._directions == 1
-        start: Any = states[0]
-        if len(states) > 1:
-            start = tuple(states)
-        inputs = features
-        if backward:
-            inputs = features.flip(0)
-        run = scan(self._make_cell(place), start, inputs, options=self._options)
-        self.runs.append(run)
-        hidden: tuple[Tensor, ...] = run.hidden
-        if len(states) == 1:
-            hidden = (run.hidden,)
-        outputs = hidden[0]
-        if backward:
-            outputs = outputs.flip(0)
-        last_state = tuple(tensor[-1] for tensor in hidden)
-        return outputs, last_state
+    def __deepcopy__(self, memo: dict[int, Any]) -> CallRecord:
+        return CallRecord()
 
-    def _drop_features(self, features: Tensor) -> Tensor:
-        """Return the features between two layers, after the module's dropout."""
-        if self._module.dropout and self.training:
-            return nn.functional.dropout(features, self._module.dropout)
-        return features
-
-    def _first_cell(self) -> Cell:
-        return self._make_cell(0)
-
-    def _make_cell(self, place: int) -> Cell:
-        """Return the cell of a layer in a direction."""
-        module = self._module
-        weights = [getattr(self, name) for name in module._all_weights[place]]
-        if not module.bias:
-            weights += [None, None]
-        return TORCH_CELLS[module.mode](CellWeights(*weights))
-
-    def _first_states(
-        self,
-        features: Tensor,
-        hx: Any,
-        axes: SequenceAxes,
-    ) -> list[Tensor]:
-        """Return the first states `(L, B, H)`, two of them for an LSTM."""
-        module = self._module
-        count = count_state_tensors(module)
-        shape = torch.Size(
-            [
-                module.num_layers * self._directions,
-                features.shape[1],
-                module.hidden_size,
-            ]
-        )
-        if hx is None:
-            return [features.new_zeros(shape)] * count
-        tensors = hx
-        if count == 1:
-            tensors = [hx]
-        states = [axes.add_batch(tensor) for tensor in tensors]
-        shapes = [state.shape for state in states]
-        if shapes != [shape] * count:
-            raise ValueError(f"the first state must be {count} tensor(s) of shape {list(shape)}; pass None for zeros")
-        return states
-
-
-def _stack_states(last_states: Sequence[tuple[Tensor, ...]], axes: SequenceAxes) -> Any:
-    """Return the last states of all layers as the module returns them: `(L, B, H)`, a pair of them for an LSTM."""
-    stacked = []
-    for tensors in zip(*last_states, strict=True):
-        stacked.append(axes.drop_batch(torch.stack(tensors)))
-    if len(stacked) == 1:
-        return stacked[0]
-    return tuple(stacked)
+    def __reduce__(self) -> tuple[type[CallRecord], tuple[()]]:
+        return CallRecord, ()
 
 
 def _check_module(module: Any) -> None:
@@ -189,8 +212,21 @@ def _check_module(module: Any) -> None:
             f"RNN takes torch.nn.GRU, LSTM or RNN, got {type(module).__name__}; for a cell of your own write "
             "forerun.sequence.scan(cell, h0, xs)"
         )
+    if not _has_torch_forward(module):
+        raise TypeError(
+            f"{type(module).__name__} has a forward of its own, which RNN does not know; keep what it adds outside, "
+            "and pass the torch.nn module, or write forerun.sequence.scan(cell, h0, xs)"
+        )
     if module.proj_size:
         raise ValueError(
             f"the module has proj_size={module.proj_size}, which is not supported; leave it out, or project its "
             "outputs with torch.nn.Linear"
         )
+
+
+def _has_torch_forward(module: nn.RNNBase) -> bool:
+    """Return whether calls of a module run the forward of `torch.nn`, or ours."""
+    if "forward" in module.__dict__:
+        return False
+    known = {RNN.forward, nn.GRU.forward, nn.LSTM.forward, nn.RNN.forward}
+    return type(module).forward in known

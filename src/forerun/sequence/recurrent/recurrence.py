@@ -14,6 +14,9 @@ from forerun.engine.process import Affine, Process
 from forerun.engine.rows import apply_slopes
 from forerun.sequence.recurrent.cells import Cell
 
+CHANGED_ROUNDINGS = 64  # that the states of the backward pass may differ by from those of the forward pass
+TF32_ROUNDING = 2.0**-10
+
 
 @final
 class Recurrence(Process):
@@ -130,7 +133,7 @@ def detach_tree(tree: Tree) -> Tree:
 
 def carry_gradient(
     stepped: Tensor,
-    jacobian: Callable[[int, int], Tensor],
+    jacobian: Callable[[int, int], tuple[Tensor, Tensor]],
     max_width: int,
 ) -> Tensor:
     """Return `stepped` as a function of all steps before: its gradient is carried back by one reverse scan.
@@ -141,8 +144,12 @@ def carry_gradient(
 
     Args:
         stepped: `f(h_t, x_t)` of all steps `(T, *batch, D)`, a differentiable function of weights and inputs alone.
-        jacobian: `df/dh` of the steps from one to another, `(n, *batch, D, D)`; called in the backward pass.
+        jacobian: gives `f` and `df/dh` of the steps from one to another, `(n, *batch, D)` and `(n, *batch, D, D)`;
+            called in the backward pass.
         max_width: steps whose Jacobians are held at a time.
+
+    Raises:
+        RuntimeError: in the backward pass, where `f` has changed since, or a second derivative is asked for.
     """
     carried: Tensor = _ImplicitGradient.apply(
         stepped,
@@ -157,24 +164,57 @@ class _ImplicitGradient(torch.autograd.Function):
     def forward(
         ctx: Any,
         stepped: Tensor,
-        jacobian: Callable[[int, int], Tensor],
+        jacobian: Callable[[int, int], tuple[Tensor, Tensor]],
         max_width: int,
     ) -> Tensor:
+        ctx.stepped = stepped.detach()
         ctx.jacobian = jacobian
         ctx.max_width = max_width
         return stepped.clone()
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        _refuse_second_derivative()
         (grad,) = grads
         costate = grad[-1]
         segments = [grad[-1:]]
         for stop in range(len(grad) - 1, 0, -ctx.max_width):
             start = max(stop - ctx.max_width, 0)
-            transposed = ctx.jacobian(start + 1, stop + 1).mT
-            segment = affine_scan(transposed, grad[start:stop], costate, reverse=True)
+            rows, J = ctx.jacobian(start + 1, stop + 1)
+            _refuse_changed_cell(rows, ctx.stepped[start + 1 : stop + 1])
+            segment = affine_scan(J.mT, grad[start:stop], costate, reverse=True)
             segments.append(segment)
             costate = segment[0]
         segments.reverse()
         return torch.cat(segments), None, None
+
+
+def _refuse_second_derivative() -> None:
+    """Refuse `create_graph=True`: by the implicit function theorem only the first derivative is known.
+
+    A mark such as `once_differentiable` is not enough, since `grad(inputs=...)` goes past it in silence.
+    """
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            "states that were computed in parallel over time can be differentiated once, and create_graph=True asks "
+            "for more; pass method=forerun.Sequential() for the plain loop, or leave create_graph=True out"
+        )
+
+
+def _refuse_changed_cell(rows: Tensor, stepped: Tensor) -> None:
+    """Refuse a cell that gives other states in the backward pass than it gave in the forward pass."""
+    distance = (rows - stepped).abs().amax()
+    allowed = CHANGED_ROUNDINGS * rounding_unit(stepped) * stepped.abs().amax()
+    if bool(distance > allowed):
+        raise RuntimeError(
+            "one of the variables needed for gradient computation has been modified by an inplace operation: the cell "
+            f"gives states that differ by {float(distance):.2g} from those of its forward pass; call backward() "
+            "before optimizer.step(), and leave the cell and what it reads as they are until then"
+        )
+
+
+def rounding_unit(values: Tensor) -> float:
+    """Return the relative size of a rounding where these values are multiplied; TF32 keeps ten bits."""
+    if values.is_cuda and values.dtype == torch.float32 and torch.backends.cuda.matmul.allow_tf32:
+        return TF32_ROUNDING
+    return torch.finfo(values.dtype).eps

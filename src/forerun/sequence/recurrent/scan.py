@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
 from torch import Tensor, nn
 
 from forerun.engine.backends import Local
-from forerun.engine.numerics.layout import RowLayout
-from forerun.engine.numerics.tree import Tree
+from forerun.engine.methods import Sequential
+from forerun.engine.numerics.tree import Tree, tree_tensors
 from forerun.engine.options import SolveKeywords, SolveOptions
 from forerun.engine.rows import stack_states
 from forerun.engine.solution import Solution
+from forerun.engine.witness import Witness
 from forerun.sequence.eval_mode import check_eval_mode
 from forerun.sequence.recurrent.cells import Cell
 from forerun.sequence.recurrent.job import RecurrenceJob
-from forerun.sequence.recurrent.loop_choice import LoopChoice
+from forerun.sequence.recurrent.loop_choice import LoopChoice, decline_size
+from forerun.sequence.recurrent.obstacles import describe_obstacle, report_fallback
+from forerun.sequence.recurrent.path_witness import PathWitness
 from forerun.sequence.recurrent.plain_loop import PlainLoop
-from forerun.sequence.recurrent.torch_cells import adapt_cell
-from forerun.sequence.recurrent.validation import check_cell, check_inputs
+from forerun.sequence.recurrent.replica import FirstStep, ReplicaRefused, prepare_replica, take_first_step
+from forerun.sequence.recurrent.validation import check_inputs
 
+NO_WITNESS_NOTE = "The cell was not called as a witness (witness=False)."
 DEFAULT_JACOBIAN_BYTES = 2**30
+SCAN_WITNESS = SolveOptions(witness=Witness(share=0.0))  # runs take a twentieth of the loop: two steps are drawn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,56 +89,115 @@ def scan(
     length = check_inputs(h0, xs)
     if isinstance(cell, nn.Module):
         check_eval_mode(cell, "cell")
-    layout = RowLayout.from_tree(h0, batch_dims=1, name="state")
-    row_cell = cell
-    if not isinstance(row_cell, Cell):
-        row_cell = adapt_cell(row_cell, layout)
-    prepared = row_cell.prepare_inputs(xs)
-    start = layout.pack(h0)
-    check_cell(row_cell, start.detach(), prepared)
-    job = RecurrenceJob(row_cell, start, prepared, length, max_bytes)
-    settled = options.over(job.default_options(options.method))
+    loop = PlainLoop.from_cell(cell, h0, xs)
+    obstacle = describe_obstacle([*tree_tensors(h0), *tree_tensors(xs)])
+    if obstacle is not None:
+        return _step_aside(loop, length, obstacle, options)
+    first = take_first_step(loop)
+    if first.changes_input:
+        loop = loop.with_copies()
+    reason = _decline_early(options, length, loop.layout.width)
+    if reason is not None:
+        return _take_loop(loop, length, [reason])
+    try:
+        job = _prepare_job(cell, loop, first, options=options, max_bytes=max_bytes)
+        return _solve_or_loop(job, loop, options)
+    except ReplicaRefused as refusal:
+        note = f"The plain loop was taken: {refusal}."
+        report_fallback(note, strict=bool(options.strict))
+        return _take_loop(loop, length, [note])
+
+
+def _decline_early(options: SolveOptions, length: int, width: int) -> str | None:
+    """Say why the plain loop is taken before a replica is made; None where one is."""
+    if isinstance(options.method, Sequential) and options.callback is None:
+        return "The plain loop was taken, as method=Sequential() asks."
     if options.method is not None:
-        return _differentiate(job, layout, job.solve_path(settled))
-    loop_inputs = xs
-    if row_cell is cell:
-        loop_inputs = prepared
-    loop = PlainLoop(cell, layout, h0, loop_inputs)
-    return _solve_or_loop(job, loop, settled)
+        return None
+    backend = options.backend
+    if backend is not None and not isinstance(backend, Local):
+        raise ValueError(
+            f"method=None lets every rank of {backend!r} measure for itself, and they may choose differently; "
+            "write method=forerun.Newton()"
+        )
+    return decline_size(length, width)
 
 
-def _solve_or_loop(
+def _prepare_job(
+    cell: Any,
+    loop: PlainLoop,
+    first: FirstStep,
+    *,
+    options: SolveOptions,
+    max_bytes: int,
+) -> RecurrenceJob:
+    """Return the recurrence of a cell, after one step of its replica was held against the user's own."""
+    witness = options.over(SCAN_WITNESS).settled().witness
+    replica = prepare_replica(cell, loop, first, witness)
+    prepared = loop.xs
+    if replica is not cell:
+        prepared = replica.prepare_inputs(loop.xs)
+    start = loop.layout.pack(loop.h0)
+    length = len(tree_tensors(loop.xs)[0])
+    return RecurrenceJob(replica, start, prepared, length, max_bytes, first.requires_grad)
+
+
+def _solve_or_loop(job: RecurrenceJob, loop: PlainLoop, options: SolveOptions) -> ScanSolution:
+    """Return the states by Newton or by the plain loop, whichever should be quicker.
+
+    Raises:
+        ReplicaRefused: the user's own cell disagrees with what was solved.
+    """
+    settled = options.over(job.default_options(options.method)).over(SCAN_WITNESS)
+    if options.method is not None:
+        return _finish_path(job, loop, settled, job.solve_path(settled))
+    choice = LoopChoice(job, loop.take_first_step, settled.settled().window)
+    reason = choice.declines(job.length)
+    if reason is not None:
+        return _take_loop(loop, job.length, [reason])
+    solution = job.solve_path(replace(settled, window=choice))
+    choice.remember_run(solution.seconds.total)
+    return _finish_path(job, loop, settled, solution)
+
+
+def _finish_path(
     job: RecurrenceJob,
     loop: PlainLoop,
     options: SolveOptions,
-) -> ScanSolution:
-    """Return the states by Newton or by the plain loop, whichever should be quicker."""
-    settings = options.settled()
-    if not isinstance(settings.backend, Local):
-        raise ValueError(
-            f"method=None lets every rank of {settings.backend!r} measure for itself, and they may choose differently; "
-            "write method=forerun.Newton()"
-        )
-    choice = LoopChoice(job, loop.take_first_step, settings.window)
-    reason = choice.declines(job.length)
-    if reason is not None:
-        start_time = time.perf_counter()
-        hidden = loop.run_steps(job.length)
-        seconds = time.perf_counter() - start_time
-        solution = loop.describe_run(hidden, job.length, seconds=seconds, note=reason)
-        return ScanSolution(**vars(solution), hidden=hidden)
-    solution = job.solve_path(replace(options, window=choice))
-    choice.remember_run(solution.seconds.total)
-    return _differentiate(job, loop.layout, solution)
-
-
-def _differentiate(
-    job: RecurrenceJob,
-    layout: RowLayout,
     solution: Solution,
 ) -> ScanSolution:
-    """Return the solution of a path with its states as they depend on what the job was made of."""
+    """Return the states of a solved path as they depend on what the job was made of, witnessed.
+
+    Raises:
+        ReplicaRefused: the user's own cell gives something else.
+    """
     assert solution.states is not None, "job.solve_path keeps them"
     path: Tensor = stack_states(solution.states)
-    hidden = layout.unpack(job.differentiate_path(path))
+    rows = job.differentiate_path(path)
+    witness = options.settled().witness
+    fields = vars(solution)
+    if witness is None:
+        fields = {**fields, "notes": (*solution.notes, NO_WITNESS_NOTE)}
+    else:
+        count, difference = PathWitness(loop, job, witness).compare_states(path[: len(rows)], rows)
+        if difference is not None:
+            raise ReplicaRefused(difference)
+        fields = {**fields, "witnessed": count}
+    return ScanSolution(**fields, hidden=loop.layout.unpack(rows))
+
+
+def _step_aside(loop: PlainLoop, length: int, obstacle: str, options: SolveOptions) -> ScanSolution:
+    """Return the plain loop where steps in parallel have no place; aloud, where a method was asked for."""
+    note = f"The plain loop was taken: {obstacle}."
+    if options.method is not None and not isinstance(options.method, Sequential):
+        report_fallback(note, strict=bool(options.strict))
+    return _take_loop(loop, length, [note])
+
+
+def _take_loop(loop: PlainLoop, length: int, notes: Sequence[str]) -> ScanSolution:
+    """Return the states of the plain loop."""
+    start_time = time.perf_counter()
+    hidden = loop.run_steps(length)
+    seconds = time.perf_counter() - start_time
+    solution = loop.describe_run(hidden, length, seconds=seconds, notes=notes)
     return ScanSolution(**vars(solution), hidden=hidden)

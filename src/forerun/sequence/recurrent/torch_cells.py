@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from forerun.engine.numerics.layout import RowLayout
 from forerun.engine.numerics.small_matrices import prefers_elements, put_elements_first
 from forerun.sequence.recurrent.cells import Cell, FunctionCell
+from forerun.sequence.recurrent.user_cell import UserCell, apply_weight_hooks, unwrap_cell
 
 
 @dataclass(frozen=True)
@@ -208,15 +209,32 @@ TORCH_CELLS: dict[str, Callable[[CellWeights], Cell]] = {  # by the mode of a mo
 }
 
 
-def adapt_cell(cell: Callable[[Any, Any], Any], layout: RowLayout) -> Cell:
-    """Return the cell for rows; those of `torch.nn` have Jacobians in closed form."""
-    if type(cell) is nn.GRUCell:
-        return GatedRecurrentCell(CellWeights.from_cell(cell))
-    if type(cell) is nn.LSTMCell:
-        return LongShortTermCell(CellWeights.from_cell(cell))
-    if type(cell) is nn.RNNCell:
-        return ElmanCell(CellWeights.from_cell(cell), relu=cell.nonlinearity == "relu")
-    return FunctionCell(cell, layout)
+def adapt_cell(cell: Any, layout: RowLayout) -> Cell:
+    """Return the cell for rows; those of `torch.nn` have Jacobians in closed form.
+
+    Args:
+        cell: a cell of `torch.nn`, a `UserCell`, or a function `(h, x) -> h`.
+        layout: of the hidden state.
+    """
+    user_cell = cell
+    if not isinstance(cell, UserCell):
+        user_cell = UserCell.from_callable(cell)
+    mode = _find_mode(unwrap_cell(user_cell.cell))
+    if mode is None:
+        return FunctionCell(user_cell, layout)
+    inner = unwrap_cell(user_cell.cell)
+    apply_weight_hooks(inner)
+    return TORCH_CELLS[mode](CellWeights.from_cell(inner))
+
+
+def _find_mode(inner: Any) -> str | None:
+    """Return the kind of a cell that runs the forward of `torch.nn`; None of any other."""
+    if not isinstance(inner, nn.RNNCellBase) or "forward" in inner.__dict__:
+        return None
+    forward = type(inner).forward
+    if forward is nn.RNNCell.forward:
+        return f"RNN_{inner.nonlinearity}".upper()
+    return {nn.GRUCell.forward: "GRU", nn.LSTMCell.forward: "LSTM"}.get(forward)
 
 
 def _add_scaled_rows(*terms: tuple[Tensor, Tensor]) -> Tensor:

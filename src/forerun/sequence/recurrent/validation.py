@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from forerun.engine.numerics.tree import Tree, describe_tree, tree_tensors
-from forerun.sequence.recurrent.cells import Cell
-from forerun.sequence.recurrent.recurrence import slice_steps
 
 
 def check_inputs(h0: Tree, xs: Tree) -> int:
@@ -61,21 +58,3 @@ def _have_one_dtype(leaves: Sequence[Tensor]) -> bool:
         if leaf.is_floating_point():
             kinds.add((leaf.dtype, leaf.device))
     return len(kinds) <= 1
-
-
-@torch.no_grad()
-def check_cell(cell: Cell, start: Tensor, prepared: Tree) -> None:
-    """Refuse a cell that answers twice differently, by the first step of the loop."""
-    inputs = slice_steps(prepared, 0, 1)
-    rows = cell.step_rows(start.unsqueeze(0), inputs)
-    again = cell.step_rows(start.unsqueeze(0), inputs)
-    if rows.shape != (1, *start.shape):
-        raise ValueError(
-            f"the cell made rows {list(rows.shape[1:])} of a state {list(start.shape)}; return the next state, of the "
-            "same shape"
-        )
-    if not torch.equal(rows, again) and not bool(rows.isnan().any()):
-        raise ValueError(
-            "the cell answers twice differently: it draws at random, or keeps something between its calls; call "
-            "cell.eval(), or let the function take all it needs from its state and input"
-        )

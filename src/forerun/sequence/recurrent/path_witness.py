@@ -1,0 +1,97 @@
+"""The witness of a scan: the user's own cell on single steps of the path, and what is remembered of it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from forerun.engine.numerics.tree import tree_map, tree_tensors
+from forerun.engine.witness import Witness, WitnessMemory, describe_difference
+from forerun.sequence.recurrent.cells import Cell, FunctionCell
+from forerun.sequence.recurrent.job import RecurrenceJob
+from forerun.sequence.recurrent.plain_loop import PlainLoop
+from forerun.sequence.recurrent.replica import describe_gradient_difference
+
+AGREED_CELLS = WitnessMemory()
+
+
+@final
+@dataclass(frozen=True)
+class PathWitness:
+    """Calls the user's own cell beside the replica that was solved.
+
+    Attributes:
+        loop: over the user's own cell.
+        job: what was solved.
+        witness: on how many steps, and how far the two may differ.
+    """
+
+    loop: PlainLoop
+    job: RecurrenceJob
+    witness: Witness
+
+    def compare_states(self, before: Tensor, after: Tensor) -> tuple[int, str | None]:
+        """Return how many steps the user's own cell was called on, and how it differs, if it does.
+
+        Args:
+            before: rows of the states that the steps begin with, `(T, B, D)`.
+            after: what the replica made of them.
+        """
+        chosen = self.witness.choose_steps(len(before), known_to_agree=self._is_known)
+        for step in chosen:
+            difference = self._compare_step(step, before[step].detach(), after[step].detach())
+            if difference is not None:
+                AGREED_CELLS.forget(self._key)
+                return len(chosen), difference
+        if chosen and not self._is_known:
+            middle = chosen[len(chosen) // 2]
+            difference = self.compare_gradients(middle, before[middle])
+            if difference is not None:
+                return len(chosen), difference
+        AGREED_CELLS.remember(self._key)
+        return len(chosen), None
+
+    def compare_gradients(self, step: int, row: Tensor) -> str | None:
+        """Say how the gradients of a step differ; None where they agree, or none is asked for."""
+        if not self.job.needs_gradient or not isinstance(self.job.cell, FunctionCell):
+            return None
+        return describe_gradient_difference(
+            self.loop,
+            self.job.cell,
+            row,
+            step=step,
+            witness=self.witness,
+        )
+
+    @property
+    def _is_known(self) -> bool:
+        return self._key in AGREED_CELLS
+
+    @property
+    def _key(self) -> Hashable:
+        """What is the same for runs that are computed alike."""
+        start = self.job.start
+        kind = name_kind(self.job.cell)
+        return kind, start.shape, start.dtype, start.device, self.job.length, self.job.needs_gradient
+
+    def _compare_step(self, step: int, row: Tensor, next_row: Tensor) -> str | None:
+        layout = self.loop.layout
+        state = tree_map(torch.Tensor.clone, layout.unpack(row))
+        x = tree_map(lambda leaf: leaf.detach().clone(), self.loop.select_input(step))
+        user_leaves = [leaf.detach() for leaf in tree_tensors(self.loop.step(state, x))]
+        replica_leaves = tree_tensors(layout.unpack(next_row))
+        difference = describe_difference(user_leaves, replica_leaves, roundings=self.witness.roundings)
+        if difference is None:
+            return None
+        return f"the cell gives another state than its replica at step {step}: {difference}"
+
+
+def name_kind(cell: Cell) -> Hashable:
+    """Return what is the same for cells of the same code."""
+    if isinstance(cell, FunctionCell):
+        return getattr(cell.function, "kind", cell.function)
+    return type(cell)
