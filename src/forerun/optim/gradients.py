@@ -9,11 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from forerun.engine.numerics.tree import Tree
+from forerun.optim.differentiation import differentiate, share_hooks
 from forerun.optim.gradient_batch import GradientBatch, join_batches
 from forerun.optim.loss_task import LossTask, as_loss_tuple
+from forerun.optim.replica import ReplicaDiffers
+from forerun.optim.step_groups import group_steps, join_groups
 
 
 class Gradients(ABC):
@@ -64,13 +66,27 @@ class Vmapped(Gradients):
     ) -> GradientBatch:
         if len(steps) == 1:
             return OneByOne().compute_gradients(task, steps, tensors)
-        data = _stack_data(task, steps)
+        groups = group_steps(task, steps)
+        batches = []
+        for group in groups:
+            rows = [tensor[group.positions] for tensor in tensors]
+            batches.append(self._compute_group(task, steps[group.positions], rows, group.data))
+        return join_groups(groups, batches)
+
+    def _compute_group(
+        self, task: LossTask, steps: Tensor, tensors: Sequence[Tensor], data: tuple[Tree, ...]
+    ) -> GradientBatch:
+        """Return the gradients of steps whose data are of the same shapes."""
 
         def differentiate_step(
             step: Tensor, leaves: list[Tensor], data: tuple[Tree, ...]
         ) -> tuple[list[Tensor], Tensor]:
+            def stack_on_tree(tree: Tree) -> Tensor:
+                return torch.stack(task.compute_losses(tree, step, data))
+
             def stack_losses(*leaves: Tensor) -> Tensor:
-                return torch.stack(task.compute_losses(leaves, step, data))
+                losses: Tensor = task.parameters.call_on_tree(stack_on_tree, leaves)
+                return losses
 
             losses, pull_back, *_ = torch.func.vjp(stack_losses, *leaves)
             unit_rows = torch.eye(len(losses), dtype=losses.dtype, device=losses.device)
@@ -108,19 +124,29 @@ class Batched(Gradients):
         steps: Tensor,
         tensors: Sequence[Tensor],
     ) -> GradientBatch:
-        data = _stack_data(task, steps)
+        groups = group_steps(task, steps)
+        batches = []
+        for group in groups:
+            rows = [tensor[group.positions] for tensor in tensors]
+            batches.append(self._compute_group(task, steps[group.positions], rows, group.data))
+        return join_groups(groups, batches)
+
+    def _compute_group(
+        self, task: LossTask, steps: Tensor, tensors: Sequence[Tensor], data: tuple[Tree, ...]
+    ) -> GradientBatch:
+        """Return the gradients of steps whose data are of the same shapes."""
         leaves = [tensor.detach().clone().requires_grad_() for tensor in tensors]
         with torch.enable_grad(), task.shielded_generators():
             answer = self.loss(task.parameters.build_tree(leaves), steps, *data)
             losses = as_loss_tuple(answer)
             for loss in losses:
                 _require_loss_per_step(loss, steps)
-            gradients, used = _differentiate(task, [loss.sum() for loss in losses], leaves)
+            batch = differentiate(task, [loss.sum() for loss in losses], leaves)
         loss_rows = torch.stack([loss.detach() for loss in losses], 1)
         return GradientBatch(
-            gradients=gradients,
+            gradients=[gradient[0] for gradient in batch.gradients],
             losses=loss_rows,
-            used=loss_rows.new_tensor(used).expand(len(steps), -1),
+            used=batch.used.expand(len(steps), -1),
         )
 
 
@@ -145,79 +171,22 @@ def _step_gradients(
     """
     pairs = zip(task.parameters.tensors, tensors, strict=True)
     leaves = [_copy_laid_out(tensor, like).requires_grad_() for like, tensor in pairs]
+    share_hooks(task.parameters.tensors, leaves)
+    versions = [leaf._version for leaf in leaves]
+
+    def differentiate_losses(tree: Tree) -> GradientBatch:
+        losses = task.compute_losses(tree, step, data)
+        return differentiate(task, losses, leaves)
+
     with torch.enable_grad(), task.step_data(step) as data:
-        losses = task.compute_losses(leaves, step, data)
-        gradients, used = _differentiate(task, losses, leaves)
-    loss_rows = torch.stack([loss.detach() for loss in losses]).unsqueeze(0)
-    return GradientBatch(
-        gradients=[gradient.unsqueeze(0) for gradient in gradients],
-        losses=loss_rows,
-        used=loss_rows.new_tensor([used]),
-    )
+        batch: GradientBatch = task.parameters.call_on_tree(differentiate_losses, leaves)
+    for label, leaf, version in zip(task.parameters.labels, leaves, versions, strict=True):
+        if leaf._version != version:
+            raise ReplicaDiffers(f"the loss changes {label} in place")
+    return batch
 
 
 def _copy_laid_out(tensor: Tensor, like: Tensor) -> Tensor:
     """Return a copy with the strides of another, unless a barrier has changed the shape."""
     model = like if like.shape == tensor.shape else tensor
     return torch.empty_like(model, requires_grad=False).copy_(tensor)
-
-
-def _differentiate(
-    task: LossTask, losses: Sequence[Tensor], leaves: Sequence[Tensor]
-) -> tuple[list[Tensor], list[float]]:
-    """Return the gradient of every leaf by its own loss, and one where it has one, zero where it has none."""
-    gradients: list[Tensor | None] = [None] * len(leaves)
-    for number, loss in enumerate(losses):
-        indices = _trained_indices(task, len(leaves), number, loss_count=len(losses))
-        if not loss.requires_grad or not indices:
-            continue
-        loss_gradients = torch.autograd.grad(
-            loss,
-            [leaves[index] for index in indices],
-            allow_unused=True,
-            retain_graph=number + 1 < len(losses),
-        )
-        for index, gradient in zip(indices, loss_gradients, strict=True):
-            gradients[index] = gradient
-    used = [float(gradient is not None) for gradient in gradients]
-    pairs = zip(gradients, leaves, strict=True)
-    return [_dense_gradient(gradient, leaf) for gradient, leaf in pairs], used
-
-
-def _trained_indices(
-    task: LossTask,
-    leaf_count: int,
-    number: int,
-    *,
-    loss_count: int,
-) -> list[int]:
-    """Return the indices of the leaves that a loss trains: all of them where it is the only one."""
-    if loss_count == 1:
-        return list(range(leaf_count))
-    return [index for index in range(leaf_count) if task.owners[index] == number]
-
-
-def _dense_gradient(gradient: Tensor | None, leaf: Tensor) -> Tensor:
-    if gradient is None:
-        return torch.zeros_like(leaf, requires_grad=False)
-    if gradient.layout is not torch.strided:
-        raise TypeError("a gradient came sparse; build the embedding with sparse=False")
-    return gradient
-
-
-def _stack_data(task: LossTask, steps: Tensor) -> tuple[Tree, ...]:
-    """Return the data of every step, drawn with its seed, with a leading axis of steps."""
-    if task.data is None:
-        return ()
-
-    def stack_leaves(*leaves: Any) -> Tensor:
-        if isinstance(leaves[0], Tensor):
-            return torch.stack(leaves)
-        return torch.tensor(leaves, device=steps.device)
-
-    data_of_steps = []
-    for step in steps.tolist():
-        with task.step_data(step) as data:
-            data_of_steps.append(data)
-    stacked: tuple[Tree, ...] = pytree.tree_map(stack_leaves, *data_of_steps)
-    return stacked

@@ -50,17 +50,17 @@ class LossTask:
 
     def compute_losses(
         self,
-        tensors: Sequence[Tensor],
+        tree: Tree,
         step: Any,
         data: tuple[Tree, ...],
     ) -> tuple[Tensor, ...]:
-        """Return the losses of a step, scalars.
+        """Return the losses of a step at a tree of parameters, scalars.
 
         Raises:
             TypeError: the loss is not a tensor.
             ValueError: it is not a scalar.
         """
-        losses = as_loss_tuple(self.parameters.call_loss(self.loss, tensors, step, *data))
+        losses = as_loss_tuple(self.loss(tree, step, *data))
         for loss in losses:
             _require_scalar(loss)
         return losses

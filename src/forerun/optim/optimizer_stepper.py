@@ -127,7 +127,8 @@ class OptimizerStepper:
             entries = [_tensor_entry(optimizer, tensor) for tensor in tensors]
             options = [_group_options(group) for group in optimizer.param_groups]
             groups = [_copy_plain(group) for group in options]
-            optimizers.append({"state": entries, "groups": groups})
+            shared = _copy_plain(_shared_entries(optimizer))
+            optimizers.append({"state": entries, "groups": groups, "shared": shared})
         scheduler_states = [scheduler.state_dict() for scheduler in self._schedulers]
         return {
             "params": [tensor.data for tensor in self.tensors],
@@ -153,8 +154,8 @@ class OptimizerStepper:
         """Load what is kept beside the tensors; a step that goes on from the last one finds it in place."""
         for optimizer, values in zip(self.optimizers, state["optimizers"], strict=True):
             for group, options in zip(optimizer.param_groups, values["groups"], strict=True):
-                previous = _group_options(group)
-                group.update(unpack_value(options, previous))
+                _replace_entries(group, options, _group_options(group))
+            _replace_entries(optimizer.state, values.get("shared", {}), _shared_entries(optimizer))
         for scheduler, values in zip(self._schedulers, state["schedulers"], strict=True):
             scheduler.load_state_dict(unpack_value(values, scheduler.state_dict()))
 
@@ -176,6 +177,20 @@ def _tensor_entry(optimizer: Optimizer, tensor: Tensor) -> Tree:
 
 def _group_options(group: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in group.items() if key != "params"}
+
+
+def _shared_entries(optimizer: Optimizer) -> dict[Any, Any]:
+    """Return what an optimiser keeps in its state for all tensors together, such as a count of steps."""
+    return {key: value for key, value in optimizer.state.items() if not isinstance(key, Tensor)}
+
+
+def _replace_entries(entries: dict[Any, Any], packed: Tree, previous: dict[Any, Any]) -> None:
+    """Replace the previous entries of a dict by what was packed; those that only a later step makes are dropped."""
+    values = unpack_value(packed, previous)
+    for key in previous:
+        if key not in values:
+            del entries[key]
+    entries.update(values)
 
 
 def _group_rate(group: dict[str, Any]) -> Any:

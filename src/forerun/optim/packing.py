@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import deque
 from typing import Any
 
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from forerun.engine.numerics.tree import Tree
 
 PAIRS_KEY = "<pairs>"  # marks a dict whose keys are not all strings
+DEQUE_KEY = "<deque>"  # marks a deque, with its maxlen
 PLAIN_TYPES = (bool, int, float, str)
 KEPT_TYPES = (Tensor, *PLAIN_TYPES)
 
@@ -20,6 +22,8 @@ def pack_value(value: Any) -> Tree:
         return _pack_dict(value)
     if type(value) in (list, tuple):
         return type(value)(pack_value(entry) for entry in value)
+    if isinstance(value, deque):
+        return {DEQUE_KEY: [pack_value(entry) for entry in value], "maxlen": value.maxlen}
     if value is None or isinstance(value, KEPT_TYPES):
         return value
     return copy.deepcopy(value)
@@ -33,6 +37,8 @@ def unpack_value(tree: Tree, like: Any = None) -> Any:
     """
     if isinstance(tree, Tensor):
         return tree.clone()
+    if isinstance(tree, dict) and DEQUE_KEY in tree:
+        return deque((unpack_value(entry) for entry in tree[DEQUE_KEY]), tree["maxlen"])
     if isinstance(tree, dict):
         return _unpack_dict(tree, like)
     if type(tree) in (list, tuple):

@@ -105,13 +105,8 @@ class Parameters:
             entries.append(entry)
         return entries
 
-    def call_loss(
-        self,
-        loss: LossFunction,
-        tensors: Sequence[Tensor],
-        *arguments: Any,
-    ) -> Any:
-        """Return `loss(tree, *arguments)`, with `tensors` in place of the trained ones, inside modules too."""
+    def call_on_tree(self, function: Callable[[Tree], Any], tensors: Sequence[Tensor]) -> Any:
+        """Return `function(tree)`, with `tensors` in place of the trained ones, inside modules too, while it runs."""
         leaves = list(self._leaves)
         module_tensors: dict[str, Tensor] = {}
         for place, tensor in zip(self.places, tensors, strict=True):
@@ -121,12 +116,8 @@ class Parameters:
                 module_tensors[place.name] = tensor
         tree = pytree.tree_unflatten(leaves, self._spec)
         if not module_tensors:
-            return loss(tree, *arguments)
-
-        def call_on_tree() -> Any:
-            return loss(tree, *arguments)
-
-        return torch.func.functional_call(self._holder, module_tensors, (call_on_tree,))
+            return function(tree)
+        return torch.func.functional_call(self._holder, module_tensors, (lambda: function(tree),))
 
     def _collect_tensors(self, paths: Sequence[str], optimized: Sequence[Tensor]) -> None:
         """Collect the tensors of the tree, and of its modules those that are trained."""

@@ -77,10 +77,7 @@ def _tensor_entries(state: Tree, locations: Sequence[tuple[int, int]]) -> list[T
 
 def _copy_optimizer(optimizer: Tree) -> dict[str, Any]:
     """Return an optimiser's carried state, whose entries can be replaced."""
-    return {
-        "groups": optimizer["groups"],
-        "state": list(optimizer["state"]),
-    }
+    return dict(optimizer, state=list(optimizer["state"]))
 
 
 def _moment_trees(
@@ -150,7 +147,7 @@ def _restart_optimizers(state: Tree) -> Tree:
     optimizers = []
     for optimizer in state["optimizers"]:
         entries = [None] * len(optimizer["state"])
-        optimizers.append({"groups": optimizer["groups"], "state": entries})
+        optimizers.append(dict(optimizer, state=entries, shared={}))
     average = []
     if state["average"]:
         average = [tensor.clone() for tensor in state["params"]]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, final
 
@@ -23,7 +24,9 @@ class DistilledModel:
     Args:
         prior: the model whose kind this one is of: what it predicts, and the noise of its timesteps.
         network: the prior's network with adapters (`network.add_adapter(peft.LoraConfig(...))`), or a copy of it.
-            What requires a gradient is what learns, the rest is shared by all steps of a window.
+            What requires a gradient is what learns, the rest is shared by all steps of a window. Its activations are
+            stored, even where gradient checkpointing is enabled: what is computed again in the backward pass would
+            meet the network's own weights, not those of the step.
         together: all steps of a window in one call, by `torch.func.vmap`; right for a LoRA, whose few weights are
             all that differ. Step by step otherwise.
     """
@@ -92,10 +95,24 @@ class DistilledModel:
         def call_network(noisy: Tensor, timesteps: Tensor, **arguments: Any) -> Any:
             dtype = getattr(self._network, "dtype", noisy.dtype)
             inputs = (noisy.to(dtype), timesteps)
-            return torch.func.functional_call(self._network, dict(weights), inputs, arguments)
+            with _storing_activations(self._network):
+                return torch.func.functional_call(self._network, dict(weights), inputs, arguments)
 
         prior = replace(self._prior, network=call_network)
         return prior.predict_noise(noisy, timesteps, arguments)
+
+
+@contextmanager
+def _storing_activations(network: nn.Module) -> Iterator[None]:
+    """Switch gradient checkpointing off for a while, in every module that has it on."""
+    modules: list[Any] = [module for module in network.modules() if getattr(module, "gradient_checkpointing", False)]
+    for module in modules:
+        module.gradient_checkpointing = False
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.gradient_checkpointing = True
 
 
 def _select_step(index: int, step_inputs: tuple[Any, ...]) -> list[Any]:

@@ -1,0 +1,13 @@
+"""What is raised where a replica of the user's loop can no longer stand for it."""
+
+
+class ReplicaDiffers(Exception):
+    """A step showed that the replica would not do what the user's own loop does; the plain loop is to take over.
+
+    Args:
+        reason: what differs, as a clause: "the loss changes params[0] in place".
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
