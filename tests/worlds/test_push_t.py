@@ -70,12 +70,12 @@ def test_the_expert_covers_the_place(seed):
     assert moment.success
 
 
-def test_experts_differ_as_their_dice_do():
+def test_experts_differ_as_their_seeds_do():
     arena = PUSH_T.environment()
     scene = arena.reset(7).scene
     firsts = set()
-    for dice in range(8):
-        act = PUSH_T.expert.begin_episode(np.random.default_rng(dice))
+    for seed in range(8):
+        act = PUSH_T.expert.begin_episode(np.random.default_rng(seed))
         firsts.add(tuple(np.round([act(scene, arena.features) for _ in range(20)], 3).flatten()))
     assert len(firsts) > 1
 

@@ -21,8 +21,8 @@ RED_TORUS, BLUE_CUBE = SceneObject("red", "torus"), SceneObject("blue", "cube")
 
 
 def random_scenes(count, seed):
-    dice = random.Random(seed)
-    return [draw_scene(dice) for _ in range(count)]
+    rng = random.Random(seed)
+    return [draw_scene(rng) for _ in range(count)]
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +54,9 @@ def test_a_relation_is_seen_in_the_picture(relation, halves):
 
 
 def test_every_caption_is_understood_as_its_scene():
-    dice = random.Random(0)
+    rng = random.Random(0)
     for scene in random_scenes(500, seed=5):
-        understood = parse_caption(write_caption(scene, dice))
+        understood = parse_caption(write_caption(scene, rng))
         assert set(understood.objects) == set(scene.objects)
         assert understood.layout == scene.layout
         assert understood.relation == "beside" or understood.objects == scene.objects

@@ -115,8 +115,8 @@ def _demonstrate(
     seed: int,
 ) -> _Demonstration | None:
     """Let the expert do one disturbed episode; return None where it failed."""
-    random = np.random.default_rng(seed)
-    act = task.expert.begin_episode(random)
+    rng = np.random.default_rng(seed)
+    act = task.expert.begin_episode(rng)
     outcome = environment.reset(seed)
     observations: list[Tensor] = []
     actions: list[Tensor] = []
@@ -127,7 +127,7 @@ def _demonstrate(
         observations.append(torch.tensor(outcome.observation, dtype=torch.float32))
         actions.append(torch.tensor(action, dtype=torch.float32))
         disturbed = action.copy()
-        disturbed[: task.displacements] += task.noise * random.standard_normal(task.displacements)
+        disturbed[: task.displacements] += task.noise * rng.standard_normal(task.displacements)
         outcome = environment.step(disturbed)
         succeeded |= outcome.success
         remaining_linger -= succeeded

@@ -32,8 +32,8 @@ class Expert(ABC):
     """Knows how a task is done."""
 
     @abstractmethod
-    def begin_episode(self, random: np.random.Generator) -> ExpertActor:
-        """Return what it does in one episode; `random` decides where there is a choice."""
+    def begin_episode(self, rng: np.random.Generator) -> ExpertActor:
+        """Return what it does in one episode; `rng` decides where there is a choice."""
 
 
 @final
@@ -47,7 +47,7 @@ class ScriptedExpert(Expert):
 
     name: str
 
-    def begin_episode(self, random: np.random.Generator) -> ExpertActor:
+    def begin_episode(self, rng: np.random.Generator) -> ExpertActor:
         import metaworld.policies
 
         script = getattr(metaworld.policies, self.name)()
@@ -57,7 +57,7 @@ class ScriptedExpert(Expert):
 @final
 @dataclass(frozen=True)
 class PillarExpert(Expert):
-    """Fetches the object by a script, and brings it to the goal round the pillar: left or right, by a coin.
+    """Fetches the object by a script, and brings it to the goal round the pillar: left or right, at random.
 
     Args:
         script: fetches the object, and would go straight to the goal.
@@ -67,9 +67,9 @@ class PillarExpert(Expert):
     script: ScriptedExpert = ScriptedExpert("SawyerPickPlaceV3Policy")
     clearance: float = 0.11
 
-    def begin_episode(self, random: np.random.Generator) -> ExpertActor:
-        fetch = self.script.begin_episode(random)
-        side = random.choice([-1.0, 1.0])
+    def begin_episode(self, rng: np.random.Generator) -> ExpertActor:
+        fetch = self.script.begin_episode(rng)
+        side = rng.choice([-1.0, 1.0])
 
         def act(observation: Array, features: Array) -> Array:
             action = fetch(observation, features)

@@ -70,7 +70,8 @@ class ChunkPerceptron(nn.Module):
         """Predict from noisy chunks `(B, horizon, action)`, timesteps `(B,)` and observations `(B, observed)`."""
         modulation = self.modulation(self.condition(t, observation)).split(self.width, -1)
         hidden = self.inward(torch.cat([actions.flatten(1), observation], -1))
-        for k, (norm, first, second) in enumerate(zip(self.norms, self.first, self.second, strict=True)):
+        layers = zip(self.norms, self.first, self.second, strict=True)
+        for k, (norm, first, second) in enumerate(layers):
             scale, shift = modulation[2 * k], modulation[2 * k + 1]
             modulated = first(norm(hidden)) * (1 + scale) + shift
             hidden = hidden + second(nn.functional.silu(modulated))

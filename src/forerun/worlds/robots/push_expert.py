@@ -30,7 +30,7 @@ PUSH_TURNS: Final = (-0.4, 0.0, 0.4)  # directions of a push, from the edge's no
 SEAT_SPACING: Final = 14.0  # between the places on an edge where a push may begin
 CORNER_MARGIN: Final = 6.0  # distance of those places from the ends of the edge
 COST_PER_PIXEL: Final = 0.02  # what a pixel of travel is worth, in pixels of distance to the goal
-WHIM: Final = 0.1  # of the distance to the goal: a push so little worse than the best may be done instead
+COST_NOISE: Final = 0.1  # of the distance to the goal: a push so little worse than the best may be done instead
 REFINED_PUSHES: Final = 4  # the best pushes, whose length is chosen again with the disc coming to rest
 SHORTENINGS: Final = np.arange(0.0, 34.0, 4.0)  # pixels by which a push is shortened then
 PATIENCE: Final = 2  # steps in a row that a tried push may go without helping
@@ -72,13 +72,13 @@ class PushExpert(Expert):
     mean distance of the block's corners to their places.
     """
 
-    def begin_episode(self, random: np.random.Generator) -> ExpertActor:
+    def begin_episode(self, rng: np.random.Generator) -> ExpertActor:
         simulation = PushSimulation()
         queue: list[Array] = []
 
         def act(scene: Array, features: Array) -> Array:
             if not queue:
-                queue.extend(_plan_places(simulation, scene[:2], scene[2:], random))
+                queue.extend(_plan_places(simulation, scene[:2], scene[2:], rng))
             return queue.pop(0)
 
         return act
@@ -88,10 +88,10 @@ def _plan_places(
     simulation: PushSimulation,
     disc: Array,
     pose: Array,
-    random: np.random.Generator,
+    rng: np.random.Generator,
 ) -> list[Array]:
     """Return where the disc is to be in the coming steps: to the best push and through it; still, where none helps."""
-    push = _choose_push(simulation, disc, pose, random)
+    push = _choose_push(simulation, disc, pose, rng)
     if push is None:
         return [disc]
     return [*travel_places(disc, push.route), *push.places]
@@ -118,7 +118,7 @@ def _choose_push(
     simulation: PushSimulation,
     disc: Array,
     pose: Array,
-    random: np.random.Generator,
+    rng: np.random.Generator,
 ) -> PushPlan | None:
     """Return the push to do next; None where none helps."""
     normals = place_points(SEAT_NORMALS, np.array([0.0, 0.0, pose[2]]))
@@ -135,7 +135,7 @@ def _choose_push(
             if remaining < distance:
                 route = plan_route(disc, start, pose, normal)
                 travel_cost = COST_PER_PIXEL * route_length(disc, route)
-                cost = remaining + travel_cost + WHIM * distance * random.random()
+                cost = remaining + travel_cost + COST_NOISE * distance * rng.random()
                 plans.append(PushPlan(start, direction, steps * PUSH_STEP, route, remaining, cost))
     plans.sort(key=_plan_cost)
     refined = [_refine_length(simulation, plan, pose) for plan in plans[:REFINED_PUSHES]]

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from forerun.worlds.robots.path_rules import Array
 from forerun.worlds.robots.push_t import BLOCK_OUTLINE, place_points
@@ -35,13 +36,17 @@ def travel_places(disc: Array, route: Sequence[Array]) -> list[Array]:
     places: list[Array] = []
     for start, end in pairwise([disc, *route]):
         count = max(math.ceil(distance_between(start, end) / TRAVEL_STEP), 1)
-        places.extend(start + (end - start) * step / count for step in range(1, count + 1))
+        for step in range(1, count + 1):
+            places.append(start + (end - start) * step / count)
     return [*places, places[-1], places[-1]]
 
 
 def route_length(disc: Array, route: Sequence[Array]) -> float:
     """Return the length of a route from where the disc is, in pixels."""
-    return sum(distance_between(start, end) for start, end in pairwise([disc, *route]))
+    length = 0.0
+    for start, end in pairwise([disc, *route]):
+        length += distance_between(start, end)
+    return length
 
 
 def distance_between(start: Array, end: Array) -> float:
@@ -90,7 +95,8 @@ def _circle_points(disc: Array, entry: Array, centre: Array) -> list[Array]:
     count = max(int(abs(arc) / DETOUR_ANGLE), 1) + 1
     points = []
     for angle in np.linspace(first, first + arc, count):
-        points.append(centre + DETOUR_RADIUS * np.array([math.cos(angle), math.sin(angle)]))
+        direction = np.array([math.cos(angle), math.sin(angle)])
+        points.append(centre + DETOUR_RADIUS * direction)
     return points
 
 
@@ -102,13 +108,26 @@ def _angle_about(centre: Array, place: Array) -> float:
 def block_clearance(points: Array, pose: Array) -> Array:
     """Return the distance of points `(N, 2)` from the block's outline, negative inside."""
     corners = place_points(BLOCK_OUTLINE, pose)
+    neighbours = np.roll(corners, -1, 0)
     distances = []
-    for corner, neighbour in zip(corners, np.roll(corners, -1, 0), strict=True):
-        edge = neighbour - corner
-        share = np.clip((points - corner) @ edge / (edge @ edge), 0, 1)
-        distances.append(np.linalg.norm(points - corner - share[:, None] * edge, axis=1))
-    x, y = place_points(points - pose[:2], np.array([0.0, 0.0, -pose[2]])).T
+    for corner, neighbour in zip(corners, neighbours, strict=True):
+        distances.append(_edge_distance(points, corner, neighbour))
+    nearest = np.min(distances, 0)
+    return np.asarray(np.where(_is_in_block(points, pose), -nearest, nearest))
+
+
+def _edge_distance(points: Array, corner: Array, neighbour: Array) -> Array:
+    """Return the distance of points `(N, 2)` from the edge between two corners."""
+    edge = neighbour - corner
+    share = np.clip((points - corner) @ edge / (edge @ edge), 0, 1)
+    offset = points - corner - share[:, None] * edge
+    return np.asarray(np.linalg.norm(offset, axis=1))
+
+
+def _is_in_block(points: Array, pose: Array) -> NDArray[np.bool_]:
+    """Return which of the points `(N, 2)` lie in the bar or the stem of the T."""
+    turn_back = np.array([0.0, 0.0, -pose[2]])
+    x, y = place_points(points - pose[:2], turn_back).T
     in_bar = (abs(x) < 60) & (y > 0) & (y < 30)
     in_stem = (abs(x) < 15) & (y > 0) & (y < 120)
-    nearest = np.min(distances, 0)
-    return np.asarray(np.where(in_bar | in_stem, -nearest, nearest))
+    return np.asarray(in_bar | in_stem)

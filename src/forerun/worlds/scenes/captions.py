@@ -135,28 +135,28 @@ class Scene:
         return Scene(self.second, INVERSE_RELATIONS[self.relation], self.first)
 
 
-def draw_scene(dice: random.Random) -> Scene:
+def draw_scene(rng: random.Random) -> Scene:
     """Return a random scene: a quarter has one object, the others two in one of the four exact relations."""
-    if dice.random() < 0.25:
-        return Scene(_draw_object(dice))
-    relation = dice.choice(EXACT_RELATIONS)
-    first = _draw_object(dice)
-    second = _draw_object(dice)
+    if rng.random() < 0.25:
+        return Scene(_draw_object(rng))
+    relation = rng.choice(EXACT_RELATIONS)
+    first = _draw_object(rng)
+    second = _draw_object(rng)
     return Scene(first, relation, second)
 
 
-def write_caption(scene: Scene, dice: random.Random) -> str:
+def write_caption(scene: Scene, rng: random.Random) -> str:
     """Return one of the captions of a scene; now and then a row is described without its order ("beside")."""
-    if dice.random() < 0.3:
+    if rng.random() < 0.3:
         scene = scene.swap_roles()
-    first = _write_noun(scene.first, dice)
+    first = _write_noun(scene.first, rng)
     if scene.second is None:
         return first
     relation = scene.relation
-    if scene.layout == "row" and dice.random() < 0.08:
+    if scene.layout == "row" and rng.random() < 0.08:
         relation = "beside"
-    phrase = dice.choice(RELATION_PHRASES[relation])
-    second = _write_noun(scene.second, dice)
+    phrase = rng.choice(RELATION_PHRASES[relation])
+    second = _write_noun(scene.second, rng)
     return f"{first} {phrase} {second}"
 
 
@@ -200,21 +200,21 @@ def _split_words(prompt: str) -> list[str]:
     return re.findall(r"[^\W_]+", prompt.lower())
 
 
-def _draw_object(dice: random.Random) -> SceneObject:
-    size = dice.choices(list(SIZE_WORDS), weights=[1, 2, 1])[0]
-    colour = dice.choice(list(COLOUR_WORDS))
-    shape = dice.choice(list(SHAPE_WORDS))
+def _draw_object(rng: random.Random) -> SceneObject:
+    size = rng.choices(list(SIZE_WORDS), weights=[1, 2, 1])[0]
+    colour = rng.choice(list(COLOUR_WORDS))
+    shape = rng.choice(list(SHAPE_WORDS))
     return SceneObject(colour, shape, size)
 
 
-def _write_noun(scene_object: SceneObject, dice: random.Random) -> str:
+def _write_noun(scene_object: SceneObject, rng: random.Random) -> str:
     """Return one of the ways to name an object, with or without an article."""
-    size = dice.choice(SIZE_WORDS[scene_object.size])
-    colour = dice.choice(COLOUR_WORDS[scene_object.colour])
-    shape = dice.choice(SHAPE_WORDS[scene_object.shape])
+    size = rng.choice(SIZE_WORDS[scene_object.size])
+    colour = rng.choice(COLOUR_WORDS[scene_object.colour])
+    shape = rng.choice(SHAPE_WORDS[scene_object.shape])
     noun = f"{size} {colour} {shape}".strip()
     indefinite = "an" if noun[0] in "aeiou" else "a"
-    article = dice.choices([indefinite, "the", ""], weights=[4, 1, 1])[0]
+    article = rng.choices([indefinite, "the", ""], weights=[4, 1, 1])[0]
     return f"{article} {noun}".strip()
 
 

@@ -72,8 +72,8 @@ def shipped_pipeline() -> StableDiffusionPipeline:
 
 def scene_prompts(count: int, seed: int = 0) -> list[str]:
     """Return random captions of scenes, the same for the same seed."""
-    dice = random.Random(seed)
-    return [write_caption(draw_scene(dice), dice) for _ in range(count)]
+    rng = random.Random(seed)
+    return [write_caption(draw_scene(rng), rng) for _ in range(count)]
 
 
 def build_pipeline(kind: type, scheduler: type, **changes: Any) -> Any:

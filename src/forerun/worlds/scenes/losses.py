@@ -26,32 +26,37 @@ def picture_loss(vae: AutoencoderKL, pictures: Tensor, prior: float) -> Tensor:
         prior: weight of the pull.
     """
     latents = vae.encode(pictures).latent_dist
-    reconstructed = vae.decode(latents.mean + latents.std * torch.randn_like(latents.mean)).sample
+    noise = torch.randn_like(latents.mean)
+    reconstructed = vae.decode(latents.mean + latents.std * noise).sample
     weight = 1 + OBJECT_WEIGHT * (pictures.amin(1, keepdim=True) < DARK)
     error = (reconstructed - pictures) * weight / weight.mean()
     edges = sum(error.diff(dim=axis).abs().mean() for axis in (2, 3))
     pull = 0.5 * (latents.mean.square() + latents.var - 1 - latents.logvar).mean()
-    loss: Tensor = error.abs().mean() + SQUARE_WEIGHT * error.square().mean() + edges + prior * pull
+    absolute = error.abs().mean()
+    square = error.square().mean()
+    loss: Tensor = absolute + SQUARE_WEIGHT * square + edges + prior * pull
     return loss
 
 
 def meaning_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the cross entropy of `Scene.labels`, `(N, 7)`, summed over the seven; absent objects do not count."""
     losses = []
-    for group, label in zip(logits.split(LABEL_COUNTS, -1), labels.unbind(-1), strict=True):
-        losses.append(functional.cross_entropy(group, label, ignore_index=ABSENT_LABEL))
+    groups = logits.split(LABEL_COUNTS, -1)
+    columns = labels.unbind(-1)
+    for group, column in zip(groups, columns, strict=True):
+        losses.append(functional.cross_entropy(group, column, ignore_index=ABSENT_LABEL))
     return torch.stack(losses).sum()
 
 
 def write_captions(
     scenes: Sequence[Scene],
-    dice: random.Random,
+    rng: random.Random,
     *,
     silent_share: float = 0.1,
 ) -> list[str]:
     """Return a caption for each scene, and the empty one for a share of them (Ho and Salimans 2022)."""
     captions = []
     for scene in scenes:
-        silent = dice.random() < silent_share
-        captions.append("" if silent else write_caption(scene, dice))
+        silent = rng.random() < silent_share
+        captions.append("" if silent else write_caption(scene, rng))
     return captions

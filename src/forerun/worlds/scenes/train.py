@@ -55,8 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def prepare_pictures(work: Path, count: int, seed: int) -> tuple[list[Scene], Tensor]:
     """Return random scenes and their pictures, uint8 `(count, 3, 64, 64)`; the pictures are kept in `work`."""
-    dice = random.Random(seed)
-    scenes = [draw_scene(dice) for _ in range(count)]
+    rng = random.Random(seed)
+    scenes = [draw_scene(rng) for _ in range(count)]
     file = work / "pictures.pt"
     if not file.exists():
         batches = []

@@ -77,10 +77,10 @@ def all_solids() -> list[ColouredSolid]:
     return [ColouredSolid(colour, shape) for shape in SHAPE_NAMES for colour in SOLID_COLOURS]
 
 
-def write_prompt(solid: ColouredSolid, dice: random.Random) -> str:
+def write_prompt(solid: ColouredSolid, rng: random.Random) -> str:
     """Return one of the ways to name a solid."""
-    name = dice.choice(SHAPE_NAMES[solid.shape])
-    article = dice.choice(["a", "a", "the", ""])
+    name = rng.choice(SHAPE_NAMES[solid.shape])
+    article = rng.choice(["a", "a", "the", ""])
     return f"{article} {solid.colour} {name}".strip()
 
 

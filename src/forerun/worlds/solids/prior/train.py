@@ -52,9 +52,9 @@ class ShapeViews:
     shaded: Tensor
     cameras: Cameras
 
-    def draw_batch(self, count: int, dice: random.Random) -> PictureBatch:
+    def draw_batch(self, count: int, rng: random.Random) -> PictureBatch:
         """Return random pictures of random solids."""
-        solids = dice.choices(all_solids(), _solid_frequencies(), k=count)
+        solids = rng.choices(all_solids(), _solid_frequencies(), k=count)
         shapes = torch.tensor([solid.labels[1] for solid in solids])
         views_per_shape = self.shaded.shape[1]
         views = torch.randint(views_per_shape, (count,))
@@ -63,8 +63,8 @@ class ShapeViews:
         pictures = paint_pictures(self.shaded[shapes, views].float(), colours, cameras.background)
         prompts = []
         for solid in solids:
-            silent = dice.random() < SILENT_SHARE
-            prompts.append("" if silent else write_prompt(solid, dice))
+            silent = rng.random() < SILENT_SHARE
+            prompts.append("" if silent else write_prompt(solid, rng))
         return PictureBatch(2 * pictures - 1, prompts, cameras.features)
 
 
@@ -145,10 +145,10 @@ def train_prompt_reader(options: argparse.Namespace) -> TextReader:
     groups = (len(SOLID_COLOURS), len(SHAPE_NAMES))
 
     def batch_loss(reader: TextReader, step: int) -> Tensor:
-        dice = random.Random(step)
-        solids = dice.choices(all_solids(), k=READER_BATCH)
+        rng = random.Random(step)
+        solids = rng.choices(all_solids(), k=READER_BATCH)
         colours, shapes = torch.tensor([solid.labels for solid in solids]).unbind(-1)
-        prompts = [write_prompt(solid, dice) for solid in solids]
+        prompts = [write_prompt(solid, rng) for solid in solids]
         logits = reader(tokenize_texts(prompts, tokenizer))
         colour_logits, shape_logits = logits.split(groups, -1)
         return functional.cross_entropy(colour_logits, colours) + functional.cross_entropy(shape_logits, shapes)
