@@ -12,11 +12,13 @@ from forerun.engine.numerics.tree import Tree, tree_tensors
 from forerun.engine.options import SolveOptions
 from forerun.engine.solution import Solution
 from forerun.engine.solve import solve
+from forerun.engine.tolerance import Relative
 from forerun.engine.windows import Full, Sliding, Window
 from forerun.sequence.recurrent.cells import Cell
 from forerun.sequence.recurrent.recurrence import Recurrence, carry_gradient, detach_tree, slice_steps
 
-SCAN_TOLERANCE_ROUNDINGS = 64  # of the dtype, of states of size one: the default tolerance
+SCAN_TOLERANCE_ROUNDINGS = 64  # of the dtype, of the size of a state: the default tolerance
+SMALLEST_SHARE = 1 / 16  # of the size of the first states, below which states are measured by that: they may pass zero
 JACOBIAN_COPIES = 6  # times the Jacobians of a window, that a round of Newton holds at once
 
 
@@ -31,6 +33,7 @@ class RecurrenceJob:
         length: `T`.
         max_bytes: what Jacobians may take.
         closes_over_gradients: whether the cell itself depends on something that requires a gradient.
+        smallest_start: size of the first states, of the smallest sample.
     """
 
     cell: Cell
@@ -39,6 +42,7 @@ class RecurrenceJob:
     length: int
     max_bytes: int
     closes_over_gradients: bool = False
+    smallest_start: float = 1.0
 
     @property
     def process(self) -> Recurrence:
@@ -71,8 +75,18 @@ class RecurrenceJob:
         return SolveOptions(
             method=Newton(),
             window=window,
-            tolerance=SCAN_TOLERANCE_ROUNDINGS * torch.finfo(self.start.dtype).eps,
+            tolerance=self.default_tolerance,
         )
+
+    @property
+    def default_tolerance(self) -> Relative:
+        """Roundings of the size of each state, or of a share of that of the first."""
+        value = SCAN_TOLERANCE_ROUNDINGS * torch.finfo(self.start.dtype).eps
+        return Relative(value, floor=value * SMALLEST_SHARE * self.smallest_start)
+
+    def measures_by_size(self, options: SolveOptions) -> bool:
+        """Return whether the tolerance is the default one."""
+        return options.tolerance == self.default_tolerance
 
     def solve_path(self, options: SolveOptions) -> Solution:
         """Solve for the path, rows `(B, D)`, without its gradient.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
+import torch
 from torch import Tensor, nn
 
 from forerun.engine.backends import Local
@@ -15,12 +16,14 @@ from forerun.engine.numerics.tree import Tree, tree_tensors
 from forerun.engine.options import SolveKeywords, SolveOptions
 from forerun.engine.rows import stack_states
 from forerun.engine.solution import Solution
+from forerun.engine.tolerance import rms
 from forerun.engine.witness import Witness
 from forerun.sequence.eval_mode import check_eval_mode
 from forerun.sequence.recurrent.cells import Cell
 from forerun.sequence.recurrent.job import RecurrenceJob
 from forerun.sequence.recurrent.loop_choice import LoopChoice, decline_size
 from forerun.sequence.recurrent.obstacles import describe_obstacle, report_fallback
+from forerun.sequence.recurrent.path_defects import describe_coarse_path
 from forerun.sequence.recurrent.path_witness import PathWitness
 from forerun.sequence.recurrent.plain_loop import PlainLoop
 from forerun.sequence.recurrent.replica import FirstStep, ReplicaRefused, prepare_replica, take_first_step
@@ -78,7 +81,7 @@ def scan(
             Newton's path runs away. None, the default, chooses: the plain loop for short sequences and large states,
             otherwise what a trial on some steps says; and where Newton takes longer than the loop would, the loop takes
             over. `window`: by default as many steps as `max_bytes` allow. `tolerance`: by default 64 roundings of the
-            dtype, of states of size one. A callback is not called by the plain loop.
+            dtype, of the size of each state. A callback is not called by the plain loop.
 
     Raises:
         TypeError: `xs` is packed, or the tensors are of several dtypes or devices.
@@ -139,7 +142,24 @@ def _prepare_job(
         prepared = replica.prepare_inputs(loop.xs)
     start = loop.layout.pack(loop.h0)
     length = len(tree_tensors(loop.xs)[0])
-    return RecurrenceJob(replica, start, prepared, length, max_bytes, first.requires_grad)
+    return RecurrenceJob(
+        replica,
+        start,
+        prepared,
+        length,
+        max_bytes,
+        closes_over_gradients=first.requires_grad,
+        smallest_start=_measure_smallest(start, loop.layout.pack(first.output)),
+    )
+
+
+def _measure_smallest(start: Tensor, second: Tensor) -> float:
+    """Return the size of the first states, of the sample where they are smallest; 0 where all are zero."""
+    sizes = torch.maximum(rms(start.detach()), rms(second))
+    sizes = sizes[sizes > 0]
+    if not len(sizes):
+        return 0.0
+    return float(sizes.min())
 
 
 def _solve_or_loop(job: RecurrenceJob, loop: PlainLoop, options: SolveOptions) -> ScanSolution:
@@ -174,6 +194,11 @@ def _finish_path(
     assert solution.states is not None, "job.solve_path keeps them"
     path: Tensor = stack_states(solution.states)
     rows = job.differentiate_path(path)
+    coarse = None
+    if job.measures_by_size(options):
+        coarse = describe_coarse_path(path[1:], rows.detach(), loop.layout)
+    if coarse is not None:
+        return _take_loop(loop, job.length, [f"The plain loop was taken: {coarse}."])
     witness = options.settled().witness
     fields = vars(solution)
     if witness is None:
