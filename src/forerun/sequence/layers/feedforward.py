@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Unpack
 
@@ -11,13 +11,16 @@ from torch import Tensor, nn
 
 from forerun.engine.methods import Picard
 from forerun.engine.options import SolveKeywords, SolveOptions
-from forerun.engine.solution import Solution
+from forerun.engine.solution import Solution, Status
 from forerun.engine.solve import solve
 from forerun.engine.windows import Full
+from forerun.engine.witness import Witness, describe_difference
 from forerun.sequence.causal import CausalFunction, CausalProcess
 from forerun.sequence.eval_mode import check_eval_mode
 from forerun.sequence.guess import Fill
-from forerun.sequence.layers.layers import LayerFunction
+from forerun.sequence.layers.gradient import Layer, carry_features, run_ordinary_pass
+from forerun.sequence.layers.layers import LayerFunction, StackedLayers
+from forerun.sequence.recurrent.obstacles import report_fallback
 
 FEEDFORWARD_DEFAULTS = SolveOptions(
     method=Picard(),
@@ -26,8 +29,6 @@ FEEDFORWARD_DEFAULTS = SolveOptions(
     check=False,
     guess=Fill(),
 )
-
-Layer = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +76,9 @@ def feedforward(
         keywords: the options one by one, as for `forerun.solve`; by default `method=Picard()`, `window=Full()`,
             `tolerance=1e-4`, `check=False` and `guess=Fill()`.
 
+    The features are differentiable in what enters and in the weights: the backward pass takes the ordinary pass. The
+    layers of `StackedLayers` are themselves called on some steps, and held against their product.
+
     Raises:
         ValueError: no layer, a layer in training mode or of another growth, features without a batch axis.
         TypeError: `growth` is missing.
@@ -83,10 +87,60 @@ def feedforward(
     function = layers
     if not isinstance(function, CausalFunction):
         function = _adapt_layers(function, entry, growth)
+    if isinstance(function, StackedLayers):
+        function.copy_weights()
     start = _pad_entry(entry, function)
-    solution = solve(CausalProcess(function), start, options=options)
+    solution = solve(CausalProcess(function), start.detach(), options=options)
     features = solution.state.unflatten(-1, (-1, *entry.shape[2:]))
+    if isinstance(function, StackedLayers):
+        return _witness_layers(function, entry, features, solution=solution, options=options)
+    if isinstance(function, LayerFunction):
+        features = carry_features(features, function.layers, entry)
     return FeatureSolution(**vars(solution), features=features)
+
+
+def _witness_layers(
+    function: StackedLayers,
+    entry: Tensor,
+    features: Tensor,
+    *,
+    solution: Solution,
+    options: SolveOptions,
+) -> FeatureSolution:
+    """Return the features, after some layers themselves were called beside their product; or the ordinary pass."""
+    settings = options.settled()
+    fields = vars(solution)
+    layers = function.layers
+    if settings.witness is None:
+        fields = {**fields, "notes": (*solution.notes, "The layers were not called as witnesses (witness=False).")}
+        return FeatureSolution(**fields, features=carry_features(features, layers, entry))
+    steps = settings.witness.choose_steps(solution.step)
+    difference = _compare_layers(function, features, steps, settings.witness)
+    if difference is None:
+        fields = {**fields, "witnessed": len(steps)}
+        return FeatureSolution(**fields, features=carry_features(features, layers, entry))
+    note = f"The ordinary pass was taken, as a layer gives something else than its product: {difference}."
+    report_fallback(note, strict=settings.strict)
+    ordinary = run_ordinary_pass(layers, entry)
+    fields = {**fields, "state": ordinary.detach(), "status": Status.SEQUENTIAL, "notes": (note,)}
+    return FeatureSolution(**fields, features=ordinary)
+
+
+@torch.no_grad()
+def _compare_layers(
+    function: StackedLayers,
+    features: Tensor,
+    steps: Sequence[int],
+    witness: Witness,
+) -> str | None:
+    """Say how the layers of some steps differ from their product; None where they do not."""
+    for step in steps:
+        known = features[:, : int(function.bounds[step])]
+        product = function.compute_slots(torch.tensor([step]), features)
+        difference = describe_difference(function.layers[step](known), product, roundings=witness.roundings)
+        if difference is not None:
+            return f"at layer {step} {difference}"
+    return None
 
 
 def _pad_entry(entry: Tensor, function: CausalFunction) -> Tensor:

@@ -31,7 +31,7 @@ class LayerFunction(CausalFunction):
         entry: Sequence[int],
     ) -> None:
         channels, *positions = entry
-        self._layers = layers
+        self.layers = layers
         self._growth = growth
         self._positions = torch.Size(positions)
         ends = accumulate(growth, initial=channels)
@@ -42,7 +42,7 @@ class LayerFunction(CausalFunction):
         for step in steps.tolist():
             inputs = sequence[:, : int(self.bounds[step])]
             features = inputs.unflatten(-1, (-1, *self._positions))
-            output = self._layers[step](features)
+            output = self.layers[step](features)
             self._check_output(step, features, output)
             outputs.append(output.flatten(1))
         return torch.cat(outputs, -1)
@@ -80,15 +80,28 @@ class StackedLayers(CausalFunction):
         bounds = list(accumulate(sizes, initial=layers[0].in_features))
         for index, layer in enumerate(layers):
             _check_inputs(index, layer, bounds[index])
-        width = bounds[-1]
         self.bounds = torch.tensor(bounds)
-        self._weight = torch.cat([_padded_weight(layer, width) for layer in layers])  # (new features, all features)
-        self._bias = torch.cat([_layer_bias(layer) for layer in layers])
+        self._linear_layers = layers
         self._activation = activation
+        self.copy_weights()
+
+    def copy_weights(self) -> None:
+        """Copy the weights of the layers as they are now, as every run does when it begins."""
+        width = int(self.bounds[-1])
+        weights = [_padded_weight(layer, width) for layer in self._linear_layers]
+        self._weight = torch.cat(weights)  # (new features, all features)
+        self._bias = torch.cat([_layer_bias(layer) for layer in self._linear_layers])
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """The layers one by one, each with its activation."""
+        return [_ActivatedLayer(layer, self._activation) for layer in self._linear_layers]
 
     def compute_slots(self, steps: Tensor, sequence: Tensor) -> Tensor:
         first = int(steps[0])
         last = int(steps[-1])
+        if first == 0:
+            self.copy_weights()  # a run begins: they may have been trained since the last
         entry = int(self.bounds[0])
         begin = int(self.bounds[first])
         end = int(self.bounds[last + 1])
@@ -106,6 +119,17 @@ class StackedLayers(CausalFunction):
         bounds = (self.bounds - begin).tolist()
         slots = [outputs[:, bounds[step] : bounds[step + 1]] for step in steps.tolist()]
         return torch.cat(slots, -1)
+
+
+@final
+class _ActivatedLayer(nn.Module):
+    def __init__(self, layer: nn.Linear, activation: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self._layer = layer
+        self._activation = activation
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self._activation(self._layer(features))
 
 
 def _check_inputs(index: int, layer: nn.Linear, expected: int) -> None:
