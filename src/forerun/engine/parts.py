@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import final
 
@@ -15,7 +14,8 @@ from forerun.engine.options import SolveSettings, ignore_event
 from forerun.engine.process import Process
 from forerun.engine.rounds import Round
 from forerun.engine.rows import JoinedStates
-from forerun.engine.run import SolveRun, guard
+from forerun.engine.run import SolveRun
+from forerun.engine.run_guard import RunGuard
 from forerun.engine.solution import RunTiming, Solution, Status
 from forerun.engine.solve import run_to_end
 
@@ -71,11 +71,9 @@ class SegmentedRun:
         """Let the run end where it stands."""
         self._run.end(status)
 
-    @contextmanager
-    def guarded(self) -> Iterator[Callable[[Round], None]]:
+    def guarded(self) -> RunGuard:
         """Show progress, and lose nothing: an interrupt ends the run, an error carries a checkpoint."""
-        with self._settings.progress.track(self._begin.step, self._begin.length) as report, guard(self):
-            yield report
+        return RunGuard(self, self._settings.progress.track(self._begin.step, self._begin.length))
 
     def checkpoint(self) -> Checkpoint:
         """Return what is accepted so far."""

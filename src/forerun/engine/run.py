@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, final
+from typing import final
 
 import torch
 
 from forerun.engine.check import DeviationEstimator, largest_size
 from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.event import RoundEvent
+from forerun.engine.guesses import Hold
 from forerun.engine.methods import Sequential, WindowUpdate
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.options import SolveSettings
 from forerun.engine.process import Process
 from forerun.engine.residuals import Residuals
-from forerun.engine.rounds import Round
 from forerun.engine.rows import Problem
+from forerun.engine.run_guard import RunGuard
 from forerun.engine.run_log import RunLog
 from forerun.engine.slots import SlotFiller
 from forerun.engine.solution import Solution, Status
-from forerun.engine.solve_state import SolveState, begin_fresh, begin_resumed, deviation_is_known, open_window
+from forerun.engine.solve_state import SolveState, begin_solve, deviation_is_known, open_window
 from forerun.engine.validation import load_resumed, refuse_process
 from forerun.engine.verdict import judge_end, plan_retry, return_to_restart_point
 
@@ -71,14 +70,18 @@ class SolveRun:
         self._whole_length = process.length if whole_length is None else whole_length
         self._began_exact = checkpoint is None or checkpoint.exact
         self._deviation_is_known = checkpoint is None or deviation_is_known(checkpoint)
-        self.state: SolveState
-        if checkpoint is None:
-            self.state = begin_fresh(self._slots, settings, state)
-        else:
-            self.state = begin_resumed(self._slots, settings, checkpoint)
+        self._opening_error: BaseException | None = None
+        try:
+            self.state = begin_solve(self._slots, settings, state, checkpoint)
+        except BaseException as error:  # of a guess that evaluates: raised where the run is guarded
+            self._opening_error = error
+            unguessed = replace(self._slots, guess=Hold())
+            self.state = begin_solve(unguessed, settings, state, checkpoint)
 
     def goes_on(self) -> bool:
         """Return whether a step is left; at the end of the path the check may send the run back."""
+        if self._opening_error is not None:
+            raise self._opening_error
         if self.state.status is not Status.RUNNING:
             return False
         if self._at_end(self.state.window.start):
@@ -89,8 +92,9 @@ class SolveRun:
     def take_round(self) -> RoundEvent | None:
         """Evaluate the window and sweep it, accept the leading steps, slide; None where a step is not finite."""
         state, settings = self.state, self.settings
-        with self.log.timed():
-            update = state.method.iterate(state.window, self.log.evaluate)
+        start_time = self.log.start_sweep()
+        update = state.method.iterate(state.window, self.log.evaluate)
+        self.log.end_sweep(start_time)
         residuals = Residuals.measure(state.window, update, settings.tolerance)
         if residuals.finite_inputs < 2:  # the input after the exact first step is not
             self.end(Status.NONFINITE)
@@ -127,21 +131,21 @@ class SolveRun:
             rounds=state.rounds + entry.rounds,
             evaluations=state.evaluations + entry.evaluations,
         )
+        if update.error is not None:
+            raise update.error
         return RoundEvent(entry, window.start, self._whole_length, window.state, self.checkpoint, update)
 
     def end(self, status: Status) -> None:
         """Let the run end where it stands: stopped, interrupted, not finite."""
         self.state = replace(self.state, status=status)
 
-    @contextmanager
-    def guarded(self) -> Iterator[Callable[[Round], None]]:
+    def guarded(self) -> RunGuard:
         """Show progress, and lose nothing: an interrupt ends the run, an error carries a checkpoint.
 
-        Yields:
-            The function to report rounds to.
+        Returns:
+            A context that gives the function to report rounds to.
         """
-        with self.settings.progress.track(self.state.window.start, self.problem.length) as report, guard(self):
-            yield report
+        return RunGuard(self, self.settings.progress.track(self.state.window.start, self.problem.length))
 
     @torch.no_grad()
     def checkpoint(self) -> Checkpoint:
@@ -229,27 +233,3 @@ class SolveRun:
         """Return the estimator once it has followed all accepted steps."""
         self.state = replace(self.state, estimator=self.state.estimator.follow_waiting())
         return self.state.estimator
-
-
-class Guarded(Protocol):
-    """A run that can be interrupted without a loss."""
-
-    def end(self, status: Status) -> None:
-        """Let the run end where it stands."""
-
-    def checkpoint(self) -> Checkpoint:
-        """Return what is accepted so far."""
-
-
-@contextmanager
-def guard(run: Guarded) -> Iterator[None]:
-    """Let an interrupt end a run, and let an error carry a checkpoint of what is accepted."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        run.end(Status.INTERRUPTED)
-    except Exception as error:
-        checkpoint = run.checkpoint()
-        error.checkpoint = checkpoint  # type: ignore[attr-defined]
-        error.add_note(f"{checkpoint.step} steps are accepted: resume=error.checkpoint goes on from there")
-        raise

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import final
 
 from forerun.engine.backends import Backend
@@ -45,11 +44,12 @@ class RunLog:
         """Number of rounds."""
         return len(self.entries)
 
-    @contextmanager
-    def timed(self) -> Iterator[None]:
-        """Count the time inside as time of the sweep, but for what evaluation takes of it."""
-        start_time = time.perf_counter()
-        yield
+    def start_sweep(self) -> float:
+        """Return the time at which a method begins; its time is that of the sweep, but for what evaluation takes."""
+        return time.perf_counter()
+
+    def end_sweep(self, start_time: float) -> None:
+        """Count the time since a method began."""
         self._advance += time.perf_counter() - start_time
 
     def add_round(self, state: SolveState, update: WindowUpdate, sizes: list[float], accepted: int) -> Round:

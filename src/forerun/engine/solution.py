@@ -48,6 +48,10 @@ class NotConverged(RuntimeError):
         super().__init__(f"{solution.status.value} (step {solution.step} of {solution.length})")
         self.solution = solution
 
+    def __reduce__(self) -> tuple[type[NotConverged], tuple[Solution]]:
+        """Let the error go to another process with its solution."""
+        return type(self), (self.solution,)
+
 
 @dataclass(frozen=True)
 class RunTiming:

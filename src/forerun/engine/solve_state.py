@@ -50,6 +50,13 @@ class SolveState:
     status: Status = Status.RUNNING
 
 
+def begin_solve(slots: SlotFiller, settings: SolveSettings, state: Tree, checkpoint: Checkpoint | None) -> SolveState:
+    """Return where a solve begins: at step 0, or at that of a checkpoint."""
+    if checkpoint is None:
+        return begin_fresh(slots, settings, state)
+    return begin_resumed(slots, settings, checkpoint)
+
+
 def begin_fresh(slots: SlotFiller, settings: SolveSettings, state: Tree) -> SolveState:
     """Return where a solve begins: at step 0, from the first state."""
     return SolveState(

@@ -12,7 +12,7 @@ from forerun.engine.numerics.tree import Tree
 from forerun.engine.options import SolveSettings
 from forerun.engine.parts import PathSegment, SegmentedRun, join_solutions
 from forerun.engine.process import Process
-from forerun.engine.run import guard
+from forerun.engine.run_guard import RunGuard
 from forerun.engine.solution import NotConverged, Solution, Status
 from forerun.optim.barriers import Barriers
 from forerun.optim.events import AcceptedStep, SaveEvery
@@ -199,7 +199,7 @@ class LoopRun(Iterable[AcceptedStep]):
 
 def _take_round(run: SegmentedRun) -> RoundEvent | None:
     """Take the next round of a run; None at its end."""
-    with guard(run):
+    with RunGuard(run):
         if run.goes_on():
             return run.take_round()
     return None

@@ -105,6 +105,7 @@ class WindowUpdate:
         guesses: inputs to evaluate next, `(W + 1, *batch, D)`; None for those of the path.
         memory: comes back to the method in the next `WindowState`.
         in_order: the steps were evaluated one after another, each at its exact input: the plain loop.
+        error: what ended the iteration early, an interrupt or an error; raised once its steps are accepted.
     """
 
     sweep: SweepResult
@@ -113,6 +114,7 @@ class WindowUpdate:
     guesses: Tensor | None = None
     memory: Any = None
     in_order: bool = False
+    error: BaseException | None = None
 
     @property
     def states(self) -> Sequence[Tree]:

@@ -33,19 +33,28 @@ class Sequential(Method):
         state = window_state.state
         steps = problem.step_range(start, min(start + self.steps_per_round, problem.length))
         states, input_rows, output_rows = [], [problem.observe(state)], []
-        for index, step in enumerate(steps.split(1)):
-            output = evaluate(step, input_rows[-1].unsqueeze(0))
-            state = problem.advance(start + index, state, output[0])
-            states.append(state)
-            input_rows.append(problem.observe(state))
-            output_rows.append(output)
-        inputs = torch.stack(input_rows)
+        error: BaseException | None = None
+        try:
+            for index, step in enumerate(steps.split(1)):
+                output = evaluate(step, input_rows[-1].unsqueeze(0))
+                state = problem.advance(start + index, state, output[0])
+                observed = problem.observe(state)
+                states.append(state)
+                input_rows.append(observed)
+                output_rows.append(output)
+        except BaseException as interruption:  # an interrupt too: the steps that are finished are not lost
+            if not output_rows:
+                raise
+            error = interruption
+        count = len(output_rows)
+        inputs = torch.stack(input_rows[: count + 1])
         outputs = torch.cat(output_rows)
         moves = inputs[:-1] - inputs[:-1]  # zero, but for what is not finite
         return WindowUpdate(
-            sweep=SweepResult(states, inputs, outputs, moves),
+            sweep=SweepResult(states[:count], inputs, outputs, moves),
             evaluations=StepEvaluations(start, inputs[:-1], outputs),
             in_order=True,
+            error=error,
         )
 
     def stop(self, start: int, stop: int) -> int:

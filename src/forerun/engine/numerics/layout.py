@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from math import prod
 from typing import Any, Final, NoReturn
 
@@ -22,7 +23,14 @@ from forerun.engine.numerics.tree import (
     describe_tree,
 )
 
-TENSOR: Final = object()  # stands where a tensor was among the plain values of a layout
+
+class PlaceOfTensor(Enum):
+    """Stands where a tensor was among the plain values of a layout; the same object after a copy or a pickle."""
+
+    TENSOR = "tensor"
+
+
+TENSOR: Final = PlaceOfTensor.TENSOR
 
 
 @dataclass(frozen=True)
@@ -104,6 +112,15 @@ class RowLayout:
         if self.spec.is_leaf():
             return tensors[0]
         return pytree.tree_unflatten(self._fill_leaves(tensors), self.spec)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: a tree of numbers in place of the structure, which torch pickles with a warning."""
+        skeleton = pytree.tree_unflatten(list(range(len(self.plain))), self.spec)
+        return {**self.__dict__, "spec": skeleton}
+
+    def __setstate__(self, attributes: dict[str, Any]) -> None:
+        _, spec = pytree.tree_flatten(attributes["spec"])
+        self.__dict__.update(attributes, spec=spec)
 
     def _flatten_tree(self, tree: Tree, lead: tuple[int, ...]) -> list[Any]:
         """Return the leaves of a tree of this structure."""
