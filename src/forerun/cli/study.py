@@ -14,6 +14,7 @@ from rich.table import Table
 from forerun.cli.kit.terminal import console, refusing_input
 from forerun.studies import Scale, StudyEntry, StudyResult, find_studies, load_result, run_study
 from forerun.studies.gallery import study_page
+from forerun.studies.results import save_result
 
 
 def study(
@@ -78,11 +79,7 @@ def claims_table(result: StudyResult) -> Table:
 
 def write_study(entry: StudyEntry, result: StudyResult, folder: Path) -> list[Path]:
     """Write picture, figures and page of a run into a folder, as the gallery has them."""
-    name = entry.name
-    result_path, picture = folder / "results" / f"{name}.json", folder / "pictures" / f"{name}.png"
-    result.save(result_path)
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    entry.study.draw(result.figures).savefig(picture)
-    page = folder / f"{name}.md"
+    paths = save_result(entry, result, folder)
+    page = folder / f"{entry.name}.md"
     page.write_text(study_page(entry, result))
-    return [picture, result_path, page]
+    return [*paths, page]

@@ -60,7 +60,7 @@ def _card(entry: StudyEntry, result: StudyResult | None) -> list[str]:
     if result is None:
         return [*card, "    *Not run yet.*"]
     card += [f"    [![{study.title}](pictures/{name}.png)]({name}.md)", "", f"    {result.engine}", ""]
-    return [*card, f"    *{result.summary}, in {_minutes(result)}*"]
+    return [*card, f"    *{result.summary.capitalize()}; run in {_minutes(result)}.*"]
 
 
 def study_page(entry: StudyEntry, result: StudyResult | None) -> str:
@@ -80,7 +80,8 @@ def study_page(entry: StudyEntry, result: StudyResult | None) -> str:
     lines += [f"![{study.title}](pictures/{entry.name}.png)", "", "## Claims", "", *_claims(result), ""]
     lines += ["## What running ahead adds", "", result.engine, ""]
     lines += ["## What is not the paper's setting", "", result.deviates, ""]
-    lines += ["## Figures", "", *_environment(result), "", *_figures(result), ""]
+    lines += ["## The run", "", *_environment(result), ""]
+    lines += ["<details markdown>", "<summary>All figures</summary>", "", *_figures(result), "", "</details>", ""]
     return "\n".join(lines)
 
 
@@ -93,7 +94,7 @@ def _claims(result: StudyResult) -> Iterator[str]:
 
 
 def _environment(result: StudyResult) -> Iterator[str]:
-    yield f"Run in {result.scale}, in {_minutes(result)}."
+    yield f"In {result.scale}, in {_minutes(result)}:"
     yield ""
     for name, value in result.environment.items():
         yield f"- {name}: {value}"

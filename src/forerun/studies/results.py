@@ -61,19 +61,32 @@ class StudyResult:
 
 def run_study(entry: StudyEntry, scale: Scale) -> StudyResult:
     """Run a study, and hold its claims against what comes out; one that does not hold is a result too."""
-    study, begin = entry.study, time.perf_counter()
+    begin = time.perf_counter()
     torch.manual_seed(0)
-    figures = dict(study.run(scale))
+    figures = dict(entry.study.run(scale))
+    minutes = round((time.perf_counter() - begin) / 60, 1)
+    return judge_figures(entry, scale, figures, minutes=minutes, environment=describe_environment())
+
+
+def judge_figures(
+    entry: StudyEntry, scale: Scale, figures: Figures, *, minutes: float, environment: dict[str, str]
+) -> StudyResult:
+    """Return the result of a study for figures of a run, as its claims and sentences are now."""
     return StudyResult(
         name=entry.name,
         scale=scale,
         figures=figures,
-        verdicts=study.judge(figures),
-        engine=study.engine.format_map(figures),
-        deviates=study.deviates.format_map(figures),
-        minutes=round((time.perf_counter() - begin) / 60, 1),
-        environment=describe_environment(),
+        verdicts=entry.study.judge(figures),
+        engine=entry.study.engine.format_map(figures),
+        deviates=entry.study.deviates.format_map(figures),
+        minutes=minutes,
+        environment=environment,
     )
+
+
+def judge_again(entry: StudyEntry, result: StudyResult) -> StudyResult:
+    """Return a saved result with the claims and sentences of its study as they are now."""
+    return judge_figures(entry, result.scale, result.figures, minutes=result.minutes, environment=result.environment)
 
 
 def load_result(name: str, folder: Path | None = None) -> StudyResult | None:
@@ -94,3 +107,13 @@ def load_result(name: str, folder: Path | None = None) -> StudyResult | None:
 def results_folder() -> Path:
     """Return where the committed results are."""
     return PACKAGED_RESULTS if PACKAGED_RESULTS.exists() else COMMITTED_RESULTS
+
+
+def save_result(entry: StudyEntry, result: StudyResult, folder: Path) -> list[Path]:
+    """Write the figures and verdicts of a study as JSON, and its picture; return both paths."""
+    path = folder / "results" / f"{entry.name}.json"
+    result.save(path)
+    picture = folder / "pictures" / f"{entry.name}.png"
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    entry.study.draw(result.figures).savefig(picture)
+    return [picture, path]

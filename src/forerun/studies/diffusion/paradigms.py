@@ -99,7 +99,7 @@ def draw(figures: Figures) -> Figure:
     return draw_rivals(figures, figures["cases"].split(", "), colours)
 
 
-RATIOS = "{{smallest {0}:.2f}} to {{largest {0}:.2f}}"
+RATIOS = "{{smallest {0}:.2g}} to {{largest {0}:.2g}}"
 ROUNDS_RATIO = "rounds, forerun / ParaDiGMS"
 EVALUATIONS_RATIO = "evaluations, forerun / ParaDiGMS"
 
