@@ -101,9 +101,10 @@ class Denoising(Process):
         self.coefficients = Coefficients.ddim(schedule, eta)
         self._noise = noise
         # plain numbers multiply a tensor of any dtype in its dtype, and never wait for a device
-        self._state: list[float] = self.coefficients.state.tolist()
-        self._output: list[float] = self.coefficients.output.tolist()
-        self._sigma: list[float] = self.coefficients.noise.tolist()
+        coefficients = self.coefficients
+        self._state: list[float] = coefficients.state.tolist()
+        self._output: list[float] = coefficients.output.tolist()
+        self._sigma: list[float] = coefficients.noise.tolist()
 
     @property
     def levels(self) -> Tensor:
@@ -113,22 +114,21 @@ class Denoising(Process):
         residual can be held to: the value of the step before stands there.
         """
         levels = Coefficients.ddim(self.schedule, eta=1.0).noise
-        levels[-1] = levels[-2] if self.length > 1 else 1.0
+        if self.length > 1:
+            levels[-1] = levels[-2]
+        else:
+            levels[-1] = 1.0
         return levels
 
     def evaluate(self, steps: Tensor, inputs: Tensor) -> Tensor:
         """Return denoised samples `(W, B, *shape)` of noisy ones, in one call of the denoiser with `N = W * B`."""
-        timesteps = self.schedule.timesteps.to(inputs.device)[steps]
-        row_timesteps = timesteps.repeat_interleave(inputs.shape[1])
-        flat = self.denoiser(inputs.flatten(0, 1), row_timesteps)
-        return flat.reshape(inputs.shape)
+        timesteps = self.schedule.timesteps.to(inputs.device)
+        row_timesteps = timesteps[steps].repeat_interleave(inputs.shape[1])
+        rows = inputs.flatten(0, 1)
+        denoised = self.denoiser(rows, row_timesteps)
+        return denoised.reshape(inputs.shape)
 
-    def advance(
-        self,
-        step: int,
-        state: Tensor,
-        output: Tensor,
-    ) -> Tensor:
+    def advance(self, step: int, state: Tensor, output: Tensor) -> Tensor:
         from_state = self._state[step] * state
         from_output = self._output[step] * output
         return from_state + self.add_noise(step, from_output)
@@ -149,12 +149,14 @@ class Denoising(Process):
 
     def shift(self, steps: Tensor) -> Tensor | None:
         """Return the noise `sigma_i z_i` of some steps, `(W, B, *shape)`; None where none of them has any."""
-        noises = [self._scaled_noise(step) for step in steps.tolist()]
+        indices = steps.tolist()
+        noises = [self._scaled_noise(step) for step in indices]
         present = [noise for noise in noises if noise is not None]
         if not present:
             return None
         zero = torch.zeros_like(present[0])
-        return torch.stack([zero if noise is None else noise for noise in noises])
+        filled = [zero if noise is None else noise for noise in noises]
+        return torch.stack(filled)
 
     def _scaled_noise(self, step: int) -> Tensor | None:
         sigma = self._sigma[step]
@@ -194,14 +196,10 @@ class Increments(Process):
         output = select_steps(self._output, steps, inputs)
         return state * inputs + output * denoised
 
-    def advance(
-        self,
-        step: int,
-        state: Tensor,
-        output: Tensor,
-    ) -> Tensor:
+    def advance(self, step: int, state: Tensor, output: Tensor) -> Tensor:
         return self.process.add_noise(step, state + output)
 
     def affine(self, steps: Tensor) -> Affine:
         """See `Process.affine`."""
-        return Affine.constant(steps, state=1.0, output=1.0, shift=self.process.shift(steps))
+        shift = self.process.shift(steps)
+        return Affine.constant(steps, state=1.0, output=1.0, shift=shift)

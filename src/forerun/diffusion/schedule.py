@@ -44,7 +44,8 @@ class Schedule:
                 "use Schedule.linear().spaced(length)"
             )
         descending = bool((timesteps.diff() < 0).all())
-        if not descending or int(timesteps[0]) > largest or int(timesteps[-1]) < 0:
+        first, last = int(timesteps[0]), int(timesteps[-1])
+        if not descending or first > largest or last < 0:
             raise ValueError(
                 f"timesteps must descend from at most {largest} to at least 0, got {timesteps.tolist()}; "
                 "sort them, noisiest first"
@@ -87,11 +88,7 @@ class Schedule:
         """Return the schedule on a device: put it where the states live, to save a copy per round."""
         return Schedule(self.alphas_cumprod.to(device), self.timesteps.to(device))
 
-    def rates(
-        self,
-        t: Tensor,
-        like: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    def rates(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         """Return `sqrt(abar_t)` and `sqrt(1 - abar_t)`, shaped `(N, 1, ...)` to multiply `like`, in its dtype.
 
         Args:

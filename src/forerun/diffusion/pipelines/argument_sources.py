@@ -149,11 +149,7 @@ class SampleArgument(ArgumentSource):
         return constants
 
 
-def spread_rows(
-    rows: Tensor,
-    copies: int,
-    count: int,
-) -> Tensor:
+def spread_rows(rows: Tensor, copies: int, count: int) -> Tensor:
     """Return rows `(copies * B, ...)` of one step for `count` steps, `(copies, count, B, ...)` with one batch axis."""
     branches = rows.reshape(copies, 1, -1, *rows.shape[1:])
     expanded = branches.expand(copies, count, *branches.shape[2:])

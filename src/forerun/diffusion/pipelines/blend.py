@@ -41,12 +41,7 @@ class MaskBlend:
     mask: Tensor
     noising: NoisingCall
 
-    def apply(
-        self,
-        replay: SchedulerReplay,
-        step: int,
-        sample: Tensor,
-    ) -> Tensor:
+    def apply(self, replay: SchedulerReplay, step: int, sample: Tensor) -> Tensor:
         """Return the sample after the step `step` of a replay, blended with the known picture."""
         picture = self._noise_picture(replay, step + 1).to(sample)
         mask = self.mask.to(sample)
@@ -66,10 +61,7 @@ class MaskBlend:
         return picture
 
 
-def _first_name(
-    names: Sequence[str],
-    arguments: Mapping[str, Any],
-) -> str:
+def _first_name(names: Sequence[str], arguments: Mapping[str, Any]) -> str:
     return next(name for name in names if name in arguments)
 
 

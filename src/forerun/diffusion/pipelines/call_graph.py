@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
+import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -47,10 +48,7 @@ class TracedCall:
         """Whether rows are handed over as lists."""
         return self.sample is not None and self.sample.listed
 
-    def build_arguments(
-        self,
-        batch: StepBatch,
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def build_arguments(self, batch: StepBatch) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments for the steps of a batch."""
         leaves = [source.build(batch) for source in self.sources]
         args, kwargs = pytree.tree_unflatten(leaves, self.spec)
@@ -80,16 +78,14 @@ class CallGraph:
     guidance: GuidanceRule
     halved: bool = False
 
-    def __call__(
-        self,
-        batch: StepBatch,
-    ) -> tuple[Tensor, list[list[Tensor]]]:
+    def __call__(self, batch: StepBatch) -> tuple[Tensor, list[list[Tensor]]]:
         """Return model outputs `(W, B, C, ...)` of the steps of a batch; and of every call the tensors it returned."""
         outputs: list[list[Tensor]] = []
         for call in self.calls:
             partial = StepBatch(batch.steps, batch.samples, outputs)
             outputs.append(call.run(partial))
-        combined = self.combine_outputs(outputs, len(batch.steps), batch.samples.shape[1])
+        steps, size = batch.samples.shape[:2]
+        combined = self.combine_outputs(outputs, steps, size)
         return combined, outputs
 
     def combine_outputs(
@@ -115,15 +111,12 @@ def split_branches(sample: SampleArgument, output: Tensor) -> list[Tensor]:
     return [sample.layout.to_sample(branch) for branch in output.chunk(sample.copies)]
 
 
-def split_halves(
-    branches: Sequence[Tensor],
-    steps: int,
-) -> list[Tensor]:
+def split_halves(branches: Sequence[Tensor], steps: int) -> list[Tensor]:
     """Return each half `(W, B/2)` of every branch `(W * B, ...)`, twice."""
     halves: list[Tensor] = []
     for branch in branches:
         split = branch.reshape(steps, 2, -1, *branch.shape[1:])
         for half in split.unbind(1):
-            doubled = half.repeat(1, 2, *[1] * (branch.dim() - 1))
+            doubled = torch.cat([half, half], 1)
             halves.append(doubled.flatten(0, 1))
     return halves

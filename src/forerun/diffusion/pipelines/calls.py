@@ -41,7 +41,8 @@ def refuse_attention_memory(call: NetworkCall) -> None:
     processors = getattr(call.network, "attn_processors", {})
     distinct = {id(processor): processor for processor in processors.values()}
     for processor in distinct.values():
-        if any(isinstance(value, Tensor) for value in vars(processor).values()):
+        attributes = vars(processor).values()
+        if any(isinstance(value, Tensor) for value in attributes):
             kind = type(processor).__name__
             raise NotUnderstood(f"{call.name} keeps a tensor of every call, in its attention processor {kind}")
 
@@ -53,7 +54,8 @@ def widen(x: Tensor) -> Tensor:
 
 def list_tensors(tree: Any) -> list[Tensor]:
     """Return the tensors of what a network takes or returns."""
-    return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
+    leaves = pytree.tree_leaves(tree)
+    return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 
 
 def output_tensors(output: Any, *, listed: bool) -> list[Tensor]:
@@ -62,12 +64,7 @@ def output_tensors(output: Any, *, listed: bool) -> list[Tensor]:
     return [torch.stack(tensors)] if listed else tensors
 
 
-def fill_output(
-    output: Any,
-    tensors: Sequence[Tensor],
-    *,
-    listed: bool,
-) -> Any:
+def fill_output(output: Any, tensors: Sequence[Tensor], *, listed: bool) -> Any:
     """Return what a network returned once, with other tensors in it."""
     rows = tensors[0].unbind() if listed else tensors
     replacements = iter(rows)
@@ -93,17 +90,19 @@ def flatten_arguments(
     """
     positional = [_wrap_list(argument, listed) for argument in args]
     named = {name: _wrap_list(argument, listed) for name, argument in kwargs.items()}
-    leaves, spec = pytree.tree_flatten_with_path((positional, named), is_leaf=_is_wrapped)
+    leaves, spec = pytree.tree_flatten_with_path(
+        (positional, named),
+        is_leaf=_is_wrapped,
+    )
     return list(_name_leaves(leaves)), spec
 
 
-def _name_leaves(
-    leaves: Sequence[tuple[Any, Any]],
-) -> Iterator[tuple[str, Any]]:
+def _name_leaves(leaves: Sequence[tuple[Any, Any]]) -> Iterator[tuple[str, Any]]:
     for path, leaf in leaves:
         first, *keys = path
         kind = "args" if _key_name(first) == "0" else "kwargs"
-        name = ".".join([kind, *map(_key_name, keys)])
+        names = map(_key_name, keys)
+        name = ".".join([kind, *names])
         yield name, leaf.value if _is_wrapped(leaf) else leaf
 
 

@@ -40,19 +40,16 @@ def find_difference(
     theirs, their_spec = flatten_arguments(actual.args, actual.kwargs, listed=traced.listed)
     if our_spec != their_spec or len(ours) != len(traced.sources):
         return "the arguments"
-    for source, (path, our_value), (_, their_value) in zip(traced.sources, ours, theirs, strict=True):
+    for source, our_leaf, their_leaf in zip(traced.sources, ours, theirs, strict=True):
+        path, our_value = our_leaf
+        _, their_value = their_leaf
         if not _agrees(source, our_value, their_value, threshold):
             _, name = path.split(".", 1)
             return f"the argument {name}"
     return None
 
 
-def _agrees(
-    source: ArgumentSource,
-    ours: Any,
-    theirs: Any,
-    threshold: float,
-) -> bool:
+def _agrees(source: ArgumentSource, ours: Any, theirs: Any, threshold: float) -> bool:
     if isinstance(source, OutputArgument):
         return isinstance(theirs, Tensor) and torch.equal(ours, theirs)
     if isinstance(source, SampleArgument):
@@ -64,7 +61,8 @@ def _agrees(
 
 def _times_agree(ours: Any, theirs: Any) -> bool:
     rounding = 1e-5
-    if isinstance(theirs, Tensor) and theirs.is_floating_point() and theirs.dtype.itemsize < FULL_PRECISION_BYTES:
+    is_floating = isinstance(theirs, Tensor) and theirs.is_floating_point()
+    if is_floating and theirs.dtype.itemsize < FULL_PRECISION_BYTES:
         rounding = 2 * torch.finfo(theirs.dtype).eps
     our_time = torch.as_tensor(ours).double()
     their_time = torch.as_tensor(theirs).double()

@@ -33,29 +33,29 @@ def fit_guidance(
     """Return the guidance that made `received` `(B, C, ...)` of the branches `(B, C', ...)`; None where none fits."""
     if not _shapes_agree(branches, received):
         return None
-    for groups in _channel_groups(branches[0].shape[1], received):
-        fitted = [_fit_channels(branches, received[:, channels], channels, hints) for channels in groups]
-        weights = [group for group in fitted if group is not None]
+    width = branches[0].shape[1]
+    for groups in _channel_groups(width, received):
+        weights: list[BranchWeights] = []
+        for channels in groups:
+            fitted = _fit_channels(branches, received[:, channels], channels, hints)
+            if fitted is None:
+                break
+            weights.append(fitted)
         if len(weights) == len(groups):
             return BranchSum(tuple(weights))
     return _fit_guider(branches, received, hints.guider)
 
 
-def _shapes_agree(
-    branches: Sequence[Tensor],
-    received: Tensor,
-) -> bool:
-    first = branches[0]
-    same_rows = all(branch.shape[0] == received.shape[0] for branch in branches)
-    same_elements = all(branch.shape[2:] == received.shape[2:] for branch in branches)
-    same_channels = all(branch.shape[1] == first.shape[1] for branch in branches)
-    return same_rows and same_elements and same_channels and first.shape[1] >= received.shape[1]
+def _shapes_agree(branches: Sequence[Tensor], received: Tensor) -> bool:
+    shape = branches[0].shape
+    if any(branch.shape != shape for branch in branches):
+        return False
+    rows, channels, *elements = received.shape
+    same_elements = list(shape[2:]) == elements
+    return shape[0] == rows and same_elements and shape[1] >= channels
 
 
-def _channel_groups(
-    width: int,
-    received: Tensor,
-) -> Iterator[list[slice]]:
+def _channel_groups(width: int, received: Tensor) -> Iterator[list[slice]]:
     """Yield the groups of channels that may have weights of their own, for branches of `width` channels."""
     channels = received.shape[1]
     yield [slice(0, channels)]
@@ -96,9 +96,11 @@ def _fit_channels(
     for candidate in _usual_candidates(len(branches), channels, hints):
         if _fits(candidate, branches, received):
             return candidate
-    fitted = BranchWeights(_solve_weights(branches, received, channels), channels)
+    weights = _solve_weights(branches, received, channels)
+    fitted = BranchWeights(weights, channels)
     fits = _fits(fitted, branches, received)
-    if fits and abs(abs(sum(fitted.weights)) - 1) < SUM_MARGIN:
+    total = abs(sum(fitted.weights))
+    if fits and abs(total - 1) < SUM_MARGIN:
         return fitted
     # weights that do not sum to one are of one sample alone
     rescaled = _fit_rescaled(branches, received, channels)
@@ -122,17 +124,17 @@ def _usual_candidates(
                 yield BranchWeights(weights, channels, share, like, along)
 
 
-def _usual_weights(
-    count: int,
-    hints: GuidanceHints,
-) -> list[tuple[float, ...]]:
+def _usual_weights(count: int, hints: GuidanceHints) -> list[tuple[float, ...]]:
     """Return weights to try first: one branch alone, and guidance in both orders at the scales that are known."""
-    alone = [tuple(float(index == only) for index in range(count)) for only in range(count)]
+    alone: list[tuple[float, ...]] = []
+    for only in range(count):
+        alone.append(tuple(float(index == only) for index in range(count)))
     if count != 2:
         return alone
     weights: list[tuple[float, ...]] = []
     for scale in hints.scales:
-        weights += [(1 - scale, scale), (scale, 1 - scale)]
+        weights.append((1 - scale, scale))
+        weights.append((scale, 1 - scale))
     weights += alone
     negated = [tuple(-weight for weight in pair) for pair in weights]
     return weights + negated
@@ -151,8 +153,10 @@ def _solve_weights(
         driver="gelsd",
     )
     weights: list[float] = fit.solution.tolist()
-    rounded = BranchWeights(tuple(round(weight, 3) for weight in weights), channels)
-    return rounded.weights if _fits(rounded, branches, received) else tuple(weights)
+    rounded = tuple(round(weight, 3) for weight in weights)
+    if _fits(BranchWeights(rounded, channels), branches, received):
+        return rounded
+    return tuple(weights)
 
 
 def _fit_rescaled(
@@ -176,7 +180,9 @@ def _rescaled_candidates(
     along: bool,
 ) -> Iterator[BranchWeights]:
     """Yield what the first sample, or its first row, says of weights and rescaling."""
-    first: Any = (0,) * (received.dim() - 1) if along else (slice(0, 1),)
+    first: Any = (slice(0, 1),)
+    if along:
+        first = (0,) * (received.dim() - 1)
     inputs = [widen(branch[:, channels]) for branch in branches]
     first_inputs = [branch[first].reshape(1, -1) for branch in inputs]
     first_received = received[first].reshape(1, -1)
@@ -202,11 +208,7 @@ def _rescaled_share(total: float, ratio: float) -> float:
     return (total - 1) / (ratio - 1)
 
 
-def _fits(
-    weights: BranchWeights,
-    branches: Sequence[Tensor],
-    received: Tensor,
-) -> bool:
+def _fits(weights: BranchWeights, branches: Sequence[Tensor], received: Tensor) -> bool:
     size = 0.0
     precision = torch.finfo(received.dtype).eps
     for weight, branch in zip(weights.weights, branches, strict=True):

@@ -27,10 +27,7 @@ SWAPPED_LAYOUT = AxisLayout(
 )
 
 
-def candidate_layouts(
-    sample: Tensor,
-    observed: Tensor,
-) -> Iterator[AxisLayout]:
+def candidate_layouts(sample: Tensor, observed: Tensor) -> Iterator[AxisLayout]:
     """Yield the layouts that may make the samples `(B, *shape)` into what the network got, most usual first."""
     if sample.dim() == observed.dim():
         yield UNCHANGED_LAYOUT

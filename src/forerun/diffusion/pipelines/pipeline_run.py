@@ -27,7 +27,9 @@ class PipelineRun(PipelineObserver):
     def solutions(self) -> list[Solution]:
         """One solution for every loop so far."""
         current = self._loop.solution
-        return self._finished if current is None else [*self._finished, current]
+        if current is None:
+            return self._finished
+        return [*self._finished, current]
 
     @property
     def solution(self) -> Solution | None:
@@ -42,12 +44,7 @@ class PipelineRun(PipelineObserver):
     def record_noising(self, noising: NoisingCall) -> None:
         self._loop.record_noising(noising)
 
-    def call_network(
-        self,
-        name: str,
-        network: nn.Module,
-        call: PendingCall,
-    ) -> Any:
+    def call_network(self, name: str, network: nn.Module, call: PendingCall) -> Any:
         return self._loop.call_network(name, network, call)
 
     def step_scheduler(self, scheduler: Any, call: PendingCall) -> Any:

@@ -16,11 +16,7 @@ from forerun.engine.backends import Backend, Distributed
 Records = MutableMapping[int, StepRecord]
 
 
-def share_records(
-    records: Records,
-    backend: Backend,
-    device: torch.device,
-) -> None:
+def share_records(records: Records, backend: Backend, device: torch.device) -> None:
     """Give all ranks the newest record of every step; its bits are the same on all of them.
 
     Args:
@@ -44,10 +40,7 @@ def share_records(
         )
 
 
-def _find_owners(
-    records: Records,
-    group: Any,
-) -> dict[int, int]:
+def _find_owners(records: Records, group: Any) -> dict[int, int]:
     """Return for every step the first of the ranks that evaluated it last."""
     world_size = dist.get_world_size(group)
     rounds_by_rank: list[dict[int, int]] = [{}] * world_size
@@ -82,10 +75,7 @@ def _broadcast_records(
         records[step] = _move_record(record, device)
 
 
-def _move_record(
-    record: StepRecord,
-    device: torch.device | str,
-) -> StepRecord:
+def _move_record(record: StepRecord, device: torch.device | str) -> StepRecord:
     def move(leaf: Tensor) -> Tensor:
         return leaf.to(device)
 

@@ -72,10 +72,13 @@ def _place_sample(
     layout: AxisLayout,
 ) -> SampleArgument | None:
     """Return where the samples would stand in an argument, by shapes and, within a longer axis, by values."""
-    laid_out = layout.to_network(sample * scales[0].to(sample))
-    if laid_out.dim() != observed.dim() or observed.shape[0] % laid_out.shape[0]:
+    scaled = sample * scales[0].to(sample)
+    laid_out = layout.to_network(scaled)
+    if laid_out.dim() != observed.dim():
         return None
-    copies = observed.shape[0] // laid_out.shape[0]
+    copies, remainder = divmod(len(observed), len(laid_out))
+    if remainder:
+        return None
     source = SampleArgument(layout, copies, scales, observed)
     axes = range(1, observed.dim())
     longer_axes = [axis for axis in axes if observed.shape[axis] != laid_out.shape[axis]]
@@ -96,11 +99,7 @@ def _mask_elements(source: SampleArgument, rows: Tensor) -> SampleArgument:
     return replace(source, mask=mask)
 
 
-def _slice_axis(
-    source: SampleArgument,
-    rows: Tensor,
-    axis: int,
-) -> SampleArgument | None:
+def _slice_axis(source: SampleArgument, rows: Tensor, axis: int) -> SampleArgument | None:
     """Return the source with the samples at the beginning or the end of an axis; None where at neither."""
     size = rows.shape[axis]
     space = source.observed.shape[axis] - size
@@ -113,11 +112,7 @@ def _slice_axis(
     return None
 
 
-def _rebuilds(
-    source: SampleArgument,
-    observed: Tensor,
-    batch: StepBatch,
-) -> bool:
+def _rebuilds(source: SampleArgument, observed: Tensor, batch: StepBatch) -> bool:
     rebuilt = source.build(batch)
     if rebuilt.shape != observed.shape:
         return False

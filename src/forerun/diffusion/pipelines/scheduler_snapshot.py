@@ -37,28 +37,30 @@ class SchedulerSnapshot:
         generator: copies of the generator or the generators, as they were before the step.
     """
 
-    def __init__(
-        self,
-        scheduler: Any,
-        arguments: Mapping[str, Any],
-    ) -> None:
+    def __init__(self, scheduler: Any, arguments: Mapping[str, Any]) -> None:
         self.arguments = arguments
         sample = arguments["sample"]
         template, history = SchedulerTemplate.from_scheduler(scheduler, sample.shape)
         self.scheduler = template.fill(history)
         generator = arguments.get("generator")
-        copies = [copy_generator(original) for original in list_generators(generator, sample.device)]
-        self.generator: Any = copies if isinstance(generator, Sequence) else copies[0]
+        originals = list_generators(generator, sample.device)
+        copies = [copy_generator(original) for original in originals]
+        self.generator: Any = copies[0]
+        if isinstance(generator, Sequence):
+            self.generator = copies
 
     def remaining_timesteps(self, pipe: Any, steps: int) -> list[Any]:
         """Return the timesteps of the loop from this step on, `steps` of it being taken."""
         timestep = torch.as_tensor(self.arguments["timestep"])
         timesteps = list(self.scheduler.timesteps)
-        place = self._place_of(float(timestep.flatten()[0]), timesteps)
+        value = float(timestep.flatten()[0])
+        place = self._place_of(value, timesteps)
         remaining = timesteps[place:]
         total = getattr(pipe, "_num_timesteps", None)
-        if isinstance(total, int) and 0 < total - steps <= len(remaining):
-            remaining = remaining[: total - steps]
+        if isinstance(total, int):
+            steps_left = total - steps
+            if 0 < steps_left <= len(remaining):
+                remaining = remaining[:steps_left]
         if not timestep.dim():
             return remaining
         return [time.reshape(1) for time in remaining]
@@ -68,19 +70,20 @@ class SchedulerSnapshot:
         index = STEP_INDEX.read(self.scheduler)
         if index is None:
             index = BEGIN_INDEX.read(self.scheduler)
-        if index is not None and int(index) < len(timesteps) and float(timesteps[int(index)]) == timestep:
-            return int(index)
+        if index is not None and int(index) < len(timesteps):
+            place = int(index)
+            if float(timesteps[place]) == timestep:
+                return place
         for place, time in enumerate(timesteps):
             if float(time) == timestep:
                 return place
         return len(timesteps)
 
-    def step_options(
-        self,
-        timesteps: Sequence[Any],
-    ) -> dict[str, Any]:
+    def step_options(self, timesteps: Sequence[Any]) -> dict[str, Any]:
         """Return the further arguments of this step and those to come; one that is the next timestep goes on so."""
-        options = {name: value for name, value in self.arguments.items() if name not in NOT_OPTIONS}
+        options = dict(self.arguments)
+        for name in NOT_OPTIONS:
+            options.pop(name, None)
         next_timesteps = VaryingArgument([*timesteps[1:], None])
         for name, value in options.items():
             is_time = name.endswith("timestep") and value is not None
@@ -94,13 +97,15 @@ def read_guidance_hints(pipe: Any) -> GuidanceHints:
     guider = getattr(pipe, "guider", None)
     scales = _read_numbers((pipe, guider), GUIDANCE_SCALES)
     rescales = _read_numbers((pipe, guider), GUIDANCE_RESCALES)
-    return GuidanceHints(scales, tuple(share for share in rescales if share), guider)
+    shares = tuple(share for share in rescales if share)
+    return GuidanceHints(scales, shares, guider)
 
 
-def _read_numbers(
-    holders: Sequence[Any],
-    names: Sequence[str],
-) -> tuple[float, ...]:
-    values = [getattr(holder, name, None) for holder in holders for name in names]
-    numbers = [value for value in values if isinstance(value, int | float)]
-    return tuple(float(value) for value in numbers if not isinstance(value, bool))
+def _read_numbers(holders: Sequence[Any], names: Sequence[str]) -> tuple[float, ...]:
+    numbers: list[float] = []
+    for holder in holders:
+        for name in names:
+            value = getattr(holder, name, None)
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                numbers.append(float(value))
+    return tuple(numbers)

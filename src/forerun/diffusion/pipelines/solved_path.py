@@ -74,12 +74,7 @@ class SolvedPath:
         """Return whether all calls of the present step, so many, were answered from the path."""
         return not self.is_left and calls == len(self._loop.graph.calls)
 
-    def answer_call(
-        self,
-        place: int,
-        network: nn.Module,
-        call: PendingCall,
-    ) -> Any:
+    def answer_call(self, place: int, network: nn.Module, call: PendingCall) -> Any:
         """Return what the path holds for call number `place` of the step; None where it does not lead there."""
         output = self._look_up(place, network, call)
         self.is_left = output is None
@@ -90,12 +85,7 @@ class SolvedPath:
         self._loop.records.pop(self._index, None)
         self._index += 1
 
-    def _look_up(
-        self,
-        place: int,
-        network: nn.Module,
-        call: PendingCall,
-    ) -> Any:
+    def _look_up(self, place: int, network: nn.Module, call: PendingCall) -> Any:
         calls = self._loop.graph.calls
         if self.is_left or place >= len(calls) or self._index not in self._loop.records:
             return None

@@ -82,10 +82,7 @@ class TimeArgument(ArgumentSource):
         return combined.to(self.observed.dtype)
 
 
-def list_time_tables(
-    scheduler: Any,
-    replay: SchedulerReplay,
-) -> list[TimeTable]:
+def list_time_tables(scheduler: Any, replay: SchedulerReplay) -> list[TimeTable]:
     """Return what an argument of time may be: the timestep, a share of all timesteps, or the noise level."""
     numbers = [float(time) for time in replay.timesteps]
     times = torch.tensor(numbers, dtype=torch.float64)

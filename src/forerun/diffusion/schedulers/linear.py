@@ -45,15 +45,11 @@ class StepMatrices:
     def to_lists(self) -> list[list[list[float]]]:
         """Return for every step and slot its weights of the slots before and, last, of the denoised sample."""
         output = self.output.unsqueeze(-1)
-        stacked = torch.cat([self.state, output], -1)
-        rows: list[list[list[float]]] = stacked.tolist()
-        return rows
+        rows = torch.cat([self.state, output], -1)
+        lists: list[list[list[float]]] = rows.tolist()
+        return lists
 
-    def select_slots(
-        self,
-        state: Sequence[Tensor],
-        step: int,
-    ) -> list[Tensor]:
+    def select_slots(self, state: Sequence[Tensor], step: int) -> list[Tensor]:
         """Return what the matrices carry before a step, of all that the scheduler keeps."""
         selected = [state[slot] for slot in self.slots[step]]
         missing = self.width - len(selected)
@@ -76,7 +72,8 @@ def probe_matrices(
         sample_weight, denoised_weight = split.inverse
         height, width = rows.shape
         predicted = rows[:, 0]
-        state[index, :height, : width - 1] = rows[:, 1:]
+        inputs = rows[:, 1:]
+        state[index, :height, : width - 1] = inputs
         state[index, :height, 0] += sample_weight * predicted
         output[index, :height] = denoised_weight * predicted
     return _drop_unused_slots(state, output)
@@ -91,7 +88,8 @@ def _drop_unused_slots(state: Tensor, output: Tensor) -> StepMatrices:
     compact_output = state.new_zeros(length, size)
     for index, (before, after) in enumerate(pairwise(slots)):
         height, width = len(after), len(before)
-        compact_state[index, :height, :width] = state[index][after][:, before]
+        rows = state[index][after]
+        compact_state[index, :height, :width] = rows[:, before]
         compact_output[index, :height] = output[index][after]
     return StepMatrices(compact_state, compact_output, slots)
 
@@ -100,9 +98,13 @@ def _used_slots(state: Tensor) -> list[list[int]]:
     """Return for every step and the end the slots that some later sample depends on, the sample first."""
     slots = [[0]]
     for matrix in reversed(state):
-        weights = matrix[slots[0]].abs().sum(0)
-        history = [slot for slot, weight in enumerate(weights) if slot and weight > 0]
-        slots.insert(0, [0, *history])
+        rows = matrix[slots[0]]
+        weights = rows.abs().sum(0)
+        used = [0]
+        for slot in range(1, len(weights)):
+            if weights[slot] > 0:
+                used.append(slot)
+        slots.insert(0, used)
     return slots
 
 
@@ -127,16 +129,13 @@ def _probe_step(replay: SchedulerReplay, index: int) -> Tensor | None:
     expected = rows @ mixture
     scale = rows.abs() @ mixture.abs()
     distance = (expected - observed).abs()
-    error = (distance / scale.clamp_min(1e-12)).max()
+    relative = distance / scale.clamp_min(1e-12)
+    error = relative.max()
     is_linear = bool(error <= NONLINEARITY_BOUND)  # nan is not
     return rows if is_linear else None
 
 
-def _step_vectors(
-    replay: SchedulerReplay,
-    index: int,
-    vectors: Tensor,
-) -> Tensor:
+def _step_vectors(replay: SchedulerReplay, index: int, vectors: Tensor) -> Tensor:
     """Return the rows `(1 + m', K)` after a step from (output, sample, history), the rows of `vectors` `(2 + m, K)`."""
     count, width = vectors.shape
     output, sample, *history = vectors.reshape(count, 1, width, 1, 1)
@@ -148,5 +147,7 @@ def _step_vectors(
         history=history,
         generator=generator,
     )
-    tensors = [next_sample, *collected]
-    return torch.stack([tensor.reshape(-1).double() for tensor in tensors])
+    rows = [next_sample.reshape(-1).double()]
+    for tensor in collected:
+        rows.append(tensor.reshape(-1).double())
+    return torch.stack(rows)

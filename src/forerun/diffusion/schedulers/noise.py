@@ -50,14 +50,16 @@ class StepNoises:
         """Return what the step adds to the next sample and history, each `(B, *shape)`; the same at every call."""
         self._draw_to(step)
         if step not in self._noises:
-            noise = self._step_zeros(step, self.generator_at(step))
+            generator = self.generator_at(step)
+            noise = self._step_zeros(step, generator)
             self._remember(step, noise)
         return self._noises[step]
 
     def generator_at(self, step: int) -> Any:
         """Return a generator, or a list of them, in the state that the sequential run has before the step."""
         self._draw_to(step)
-        for generator, state in zip(self._lent, self._generator_states[step], strict=True):
+        states = self._generator_states[step]
+        for generator, state in zip(self._lent, states, strict=True):
             generator.set_state(state)
         return self._as_argument(self._lent)
 
@@ -69,10 +71,12 @@ class StepNoises:
             original.set_state(drawing.get_state())
 
     def _draw_to(self, step: int) -> None:
-        for index in range(len(self._generator_states), step + 1):
+        first = len(self._generator_states)
+        for index in range(first, step + 1):
             states = [generator.get_state() for generator in self._drawing]
             self._generator_states.append(states)
-            noise = self._step_zeros(index, self._as_argument(self._drawing))
+            generator = self._as_argument(self._drawing)
+            noise = self._step_zeros(index, generator)
             self._remember(index, noise)
 
     def _step_zeros(
@@ -88,11 +92,7 @@ class StepNoises:
         state = (zero, *[zero] * self._replay.slots)
         return self._replay.step(step, state, output, generator)
 
-    def _remember(
-        self,
-        step: int,
-        noise: tuple[Tensor, ...],
-    ) -> None:
+    def _remember(self, step: int, noise: tuple[Tensor, ...]) -> None:
         self._noises[step] = noise
         if len(self._noises) > REMEMBERED_STEPS:
             self._noises.popitem(last=False)

@@ -140,11 +140,7 @@ class SchedulerReplay:
         result = type(scheduler).step(scheduler, output, self.timesteps[index], sample, **keywords)
         return previous_sample(result)
 
-    def _step_keywords(
-        self,
-        index: int,
-        generator: Any,
-    ) -> dict[str, Any]:
+    def _step_keywords(self, index: int, generator: Any) -> dict[str, Any]:
         """Return the keyword arguments of the step `index`."""
         keywords = {name: _value_at(value, index) for name, value in self.step_options.items()}
         if self._takes_generator:
@@ -176,11 +172,7 @@ class SchedulerReplay:
         draws_noise = not torch.equal(generator_state, generator.get_state())
         return templates, draws_noise
 
-    def _pad_history(
-        self,
-        history: Sequence[Tensor],
-        like: Tensor,
-    ) -> list[Tensor]:
+    def _pad_history(self, history: Sequence[Tensor], like: Tensor) -> list[Tensor]:
         """Return a history in the state's dtype, with zeros in the slots that are empty."""
         converted = [tensor.to(self.dtype) for tensor in history]
         missing = self.slots - len(converted)
@@ -202,10 +194,7 @@ def _refuse_carried_arguments(scheduler: Any, step_options: Mapping[str, Any]) -
         )
 
 
-def _carried_arguments(
-    scheduler: Any,
-    step_options: Mapping[str, Any],
-) -> list[str]:
+def _carried_arguments(scheduler: Any, step_options: Mapping[str, Any]) -> list[str]:
     """Return the names of the arguments that a step needs besides the usual ones."""
     parameters = step_parameters(scheduler)
     required = [parameter.name for parameter in parameters if parameter.default is parameter.empty]

@@ -75,10 +75,10 @@ class SchedulerSampling(Process):
         self.matrices: StepMatrices | None = None
         self.clipping: SampleClipping | None = None
         self._probe_closed_form(scheduler, sample)
-        scales = [self.replay.input_scale(step) for step in range(self.length)]
-        self.scales = torch.tensor(scales, dtype=torch.float64)
-        self._p = torch.tensor([split.p for split in self.splits], dtype=torch.float64)
-        self._q = torch.tensor([split.q for split in self.splits], dtype=torch.float64)
+        indices = range(self.length)
+        self.scales = _to_double([self.replay.input_scale(step) for step in indices])
+        self._p = _to_double([split.p for split in self.splits])
+        self._q = _to_double([split.q for split in self.splits])
         self._noises: StepNoises | None = None
         if self.replay.draws_noise:
             self._noises = StepNoises(self.replay, generator, sample, channels=channels)
@@ -102,7 +102,7 @@ class SchedulerSampling(Process):
     def levels(self) -> Tensor:
         """The standard deviation of the samples that each step makes, float64 `(length,)`: the unit of a tolerance."""
         units = [split.unit for split in self.splits]
-        return torch.tensor([*units[1:], 1.0], dtype=torch.float64)
+        return _to_double([*units[1:], 1.0])
 
     def state(self, sample: Tensor) -> Tree:
         """Return the first state: the sample alone where the scheduler keeps no history."""
@@ -134,28 +134,20 @@ class SchedulerSampling(Process):
         """Return the standard deviation of the samples that a step starts from."""
         return self.splits[step].unit
 
-    def output_for(
-        self,
-        step: int,
-        sample: Tensor,
-        predicted: Tensor,
-    ) -> Tree:
+    def output_for(self, step: int, sample: Tensor, predicted: Tensor) -> Tree:
         """Return the output for what the network predicted at a sample, both `(B, ...)`."""
-        outputs = self._denoise(torch.tensor([step]), sample[None], predicted[None])
+        steps = torch.tensor([step])
+        outputs = self._denoise(steps, sample[None], predicted[None])
         return tree_map(lambda leaf: leaf[0], outputs)
 
     def observe(self, state: Tree) -> Tree:
         return self.sample_of(state)
 
     def evaluate(self, steps: Tensor, inputs: Tree) -> Tree:
-        return self._denoise(steps, inputs, self._network(steps, inputs))
+        predicted = self._network(steps, inputs)
+        return self._denoise(steps, inputs, predicted)
 
-    def _denoise(
-        self,
-        steps: Tensor,
-        inputs: Tensor,
-        predicted: Tensor,
-    ) -> Tree:
+    def _denoise(self, steps: Tensor, inputs: Tensor, predicted: Tensor) -> Tree:
         predicted, *variance = predicted.chunk(self._channels, 2)
         p = select_steps(self._p, steps, inputs)
         q = select_steps(self._q, steps, inputs)
@@ -190,10 +182,13 @@ class SchedulerSampling(Process):
         indices = steps.to("cpu")
         shift = None
         if self._noises is not None:
-            shift = torch.stack([self.noise_at(step) for step in indices.tolist()])
+            noises = [self.noise_at(step) for step in indices.tolist()]
+            shift = torch.stack(noises)
+        state = self.matrices.state[indices, 0, 0]
+        output = self.matrices.output[indices, 0]
         return Affine(
-            state=self.matrices.state[indices, 0, 0].to(steps.device),
-            output=self.matrices.output[indices, 0].to(steps.device),
+            state=state.to(steps.device),
+            output=output.to(steps.device),
             shift=shift,
         )
 
@@ -202,18 +197,22 @@ class SchedulerSampling(Process):
         if self._noises is not None:
             self._noises.finish()
 
-    def _call_scheduler(
-        self,
-        step: int,
-        state: Tree,
-        output: Tree,
-    ) -> Tree:
+    def _call_scheduler(self, step: int, state: Tree, output: Tree) -> Tree:
         denoised, *variance = output if isinstance(output, tuple) else (output,)
         split = self.splits[step]
-        predicted = (denoised - split.p * self.sample_of(state)) / split.q
+        sample = self.sample_of(state)
+        predicted = (denoised - split.p * sample) / split.q
         model_output = torch.cat([predicted, *variance], 1)
-        generator = None if self._noises is None else self._noises.generator_at(step)
-        return self._pack(self.replay.step(step, self._unpack(state), model_output, generator))
+        generator = None
+        if self._noises is not None:
+            generator = self._noises.generator_at(step)
+        next_state = self.replay.step(
+            step,
+            self._unpack(state),
+            model_output,
+            generator,
+        )
+        return self._pack(next_state)
 
     def _apply_matrices(
         self,
@@ -236,10 +235,11 @@ class SchedulerSampling(Process):
         return tuple(state) if self._has_history else state[0]
 
 
-def _weighted_sum(
-    weights: Sequence[float],
-    tensors: Sequence[Tensor],
-) -> Tensor:
+def _to_double(values: Sequence[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def _weighted_sum(weights: Sequence[float], tensors: Sequence[Tensor]) -> Tensor:
     """Return the sum of `weights` times `tensors`; the tensor itself where it is the only one, with weight one."""
     total: Tensor | None = None
     for weight, tensor in zip(weights, tensors, strict=True):

@@ -86,10 +86,7 @@ def map_attributes(
     return {name: _map_leaves(function, value) for name, value in attributes.items()}
 
 
-def _map_leaves(
-    function: Callable[[Any], Any],
-    value: Any,
-) -> Any:
+def _map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
     """Return `function` of every leaf, in new lists, tuples, dicts and deques; other containers are leaves."""
     kind = type(value)
     if kind in SEQUENCES:
@@ -102,11 +99,7 @@ def _map_leaves(
     return function(value)
 
 
-def _collect_slots(
-    pattern: Any,
-    value: Any,
-    history: list[Tensor],
-) -> None:
+def _collect_slots(pattern: Any, value: Any, history: list[Tensor]) -> None:
     """Put the tensors of `value` that stand at the slots of `pattern` into the history."""
     if isinstance(pattern, HistorySlot):
         history[pattern.index] = value
