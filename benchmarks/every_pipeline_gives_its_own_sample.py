@@ -40,14 +40,15 @@ SCHEDULERS = """\
 ## Schedulers
 
 Largest element of the difference over the largest of the sample, for 10 and 50 steps: of our steps in order (rounding
-alone), and of the run ahead to a tolerance of 1e-4. Prediction types that a class refuses by itself are left out.
+alone), and of the run in parallel ("ahead") to a tolerance of 1e-4. Prediction types that a class refuses by itself
+are left out.
 """
 PIPELINES = f"""\
 ## Pipelines
 
 Root mean square of the difference over that of the output, {STEPS} steps: guided; without guidance; three prompts; two
 images a prompt, all in float32 to a tolerance of 1e-4; and bfloat16 to its own precision, with what the pipeline
-itself loses by bfloat16 behind the slash. A dash: the family has no such option.
+itself loses by bfloat16 after the slash. A dash: the family has no such option.
 """
 
 
