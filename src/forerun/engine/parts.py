@@ -13,7 +13,7 @@ from forerun.engine.numerics.tree import Tree
 from forerun.engine.options import SolveSettings, ignore_event
 from forerun.engine.process import Process
 from forerun.engine.rounds import Round
-from forerun.engine.rows import JoinedStates
+from forerun.engine.rows import JoinedStates, Problem
 from forerun.engine.run import SolveRun
 from forerun.engine.run_guard import RunGuard
 from forerun.engine.solution import RunTiming, Solution, Status
@@ -51,6 +51,11 @@ class SegmentedRun:
         self._settings = settings
         self._finished: list[Solution] = []
         self._run = self._open_segment(begin)
+
+    @property
+    def problem(self) -> Problem:
+        """The process of the segment, in rows."""
+        return self._run.problem
 
     def goes_on(self) -> bool:
         """Return whether a step is left; at a barrier the next segment begins."""

@@ -20,7 +20,7 @@ class Barriers:
         change: `change(step, params, moments) -> (params, moments)`. `params` is the tree of the loop (a module comes
             as a dict of its trained tensors); `moments` has a tree like it for everything that the optimisers keep in
             the shape of a parameter, by its name (`exp_avg`, `momentum_buffer`), and `average` where parameters are
-            averaged, with None where there is nothing yet. What holds of one row of a parameter holds of its moments:
+            averaged, with zeros where there is nothing yet. What holds of one row of a parameter holds of its moments:
             the same function over both trees carries them along. Moments of None start the optimisers afresh. It is
             called with the step's seed in force, and once for each barrier; meanwhile the user's objects hold the
             state before the step.

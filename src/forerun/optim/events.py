@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
+from torch import Tensor
 
 from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.numerics.tree import Tree
@@ -22,12 +23,14 @@ class AcceptedStep:
         rounds: rounds of the run so far.
         state: the state after the step; not to be changed.
         build_tree: makes the user's tree of a list of tensors.
+        raw_gradients: one for each tensor, before they were clipped; None where the loss does not depend on it.
     """
 
     step: int
     rounds: int
     state: Tree
     build_tree: Callable[[list[Any]], Tree]
+    raw_gradients: Sequence[Tensor | None] = ()
 
     @property
     def losses(self) -> tuple[float, ...]:
@@ -53,6 +56,14 @@ class AcceptedStep:
     def params(self) -> Tree:
         """The parameters after the step, shaped like what was passed; a module is a dict of its trained tensors."""
         return self.build_tree([tensor.clone() for tensor in self.state["params"]])
+
+    @property
+    def gradients(self) -> Tree:
+        """The gradients that the step was taken with, before they were clipped, shaped like `params`.
+
+        None stands where the loss does not depend on a tensor. The user's tensors hold the same in `.grad`, clipped.
+        """
+        return self.build_tree(list(self.raw_gradients))
 
     @property
     def average(self) -> Tree:

@@ -2,44 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
-from typing import Any, Protocol, final
+from typing import Any, final
 
 from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.event import RoundEvent
-from forerun.engine.numerics.tree import Tree
-from forerun.engine.options import SolveSettings
+from forerun.engine.options import ignore_event
 from forerun.engine.parts import PathSegment, SegmentedRun, join_solutions
-from forerun.engine.process import Process
+from forerun.engine.rounds import Round
 from forerun.engine.run_guard import RunGuard
 from forerun.engine.solution import NotConverged, Solution, Status
-from forerun.optim.barriers import Barriers
 from forerun.optim.events import AcceptedStep, SaveEvery
+from forerun.optim.live_loop import LiveLoop
 from forerun.optim.loop_solution import LoopSolution
-
-
-class RunnableLoop(Protocol):
-    """What a run needs of its `Loop`."""
-
-    barriers: Barriers
-    settings: SolveSettings
-    notes: tuple[str, ...]
-
-    def build_process(self, length: int) -> Process:
-        """Return the loop up to a step as a process."""
-
-    def pass_barrier(self, place: Checkpoint) -> Tree:
-        """Return the state to go on from."""
-
-    def hold_state(self, state: Tree, step: int) -> None:
-        """Let the user's objects hold a state, and the loop stand before a step."""
-
-    def require_untouched(self) -> None:
-        """Refuse parameters that were changed since `hold_state`."""
-
-    def build_tree(self, tensors: Sequence[Any]) -> Tree:
-        """Return tensors, shaped like what the user passed."""
+from forerun.optim.replica import ReplicaDiffers
+from forerun.optim.round_outputs import RoundOutputs
+from forerun.optim.witness_plan import WitnessPlan
 
 
 @final
@@ -48,21 +27,27 @@ class LoopRun(Iterable[AcceptedStep]):
 
     Nothing runs before the first step is asked for. While a step is looked at, and after the run, however it ends, the
     user's parameters and optimisers hold the state after the last step reported; after a `break`, iterating again or
-    `solution()` goes on from there.
+    `solution()` goes on from there. What is changed while a step is looked at is gone on from.
     """
 
     def __init__(
         self,
-        loop: RunnableLoop,
+        live: LiveLoop,
         begin: Checkpoint,
         *,
         callback: Callable[[AcceptedStep], Any] | None = None,
         save: SaveEvery | None = None,
+        holds_begin: bool = True,
     ) -> None:
-        self._loop = loop
+        self._live = live
         self._place = begin  # what is accepted; its length is the end of the run
+        self._restart = begin  # where what the user did last is in force: the plain loop can begin there
         self._reported_step = begin.step  # steps before this one were reported, or will not be
         self._reported_state = begin.state
+        self._silent_until = begin.step  # steps before this one were reported already, and are taken once more
+        self._last_change = begin.step - 9
+        self._holds_place = holds_begin
+        self._witness = WitnessPlan.for_run(live, begin)
         self._callback = callback
         self._save = save
         self._solutions: list[Solution] = []
@@ -90,14 +75,12 @@ class LoopRun(Iterable[AcceptedStep]):
         """Take round after round; after each, yield the steps that it accepted."""
         if self._finished:
             return
-        settings = self._loop.settings
         try:
-            run = SegmentedRun(self._next_segment, self._place, settings)
-            with settings.progress.track(self._place.step, self._place.length) as report:
-                while (event := _take_round(run)) is not None:
-                    report(event.round)
-                    yield from self._report_round(run, event, quiet=quiet)
-            self._finish_run(run)
+            self._begin_rounds(quiet=quiet)
+            with self._live.settings.progress.track(self._place.step, self._place.length) as report:
+                goes_on = True
+                while goes_on:
+                    goes_on = yield from self._take_segments(report, quiet=quiet)
         except GeneratorExit:  # a break: what was reported last is held already
             self._save_place()
             raise
@@ -107,52 +90,130 @@ class LoopRun(Iterable[AcceptedStep]):
         self._hold_place()
         self._raise_failure()
 
+    def _begin_rounds(self, *, quiet: bool) -> None:
+        """Take over what was changed since the run was asked for, or broken off."""
+        if self._holds_place and self._live.step == self._place.step and self._adopt_changes():
+            self._go_back()
+        self._holds_place = True
+        if self._live.retains and not (quiet and self._callback is None):
+            self._live.give_way("the loss retains the gradient of a tensor, for the body of the loop to read")
+
+    def _take_segments(self, report: Callable[[Round], None], *, quiet: bool) -> Generator[AcceptedStep, None, bool]:
+        """Take rounds to the end of the run, or until it goes on in another way; return whether it goes on."""
+        run = SegmentedRun(self._next_segment, self._place, self._live.run_settings())
+        try:
+            while (event := _take_round(run)) is not None:
+                self._live.require_marks()
+                report(event.round)
+                goes_on = yield from self._report_round(run, event, quiet=quiet)
+                if not goes_on:
+                    return True
+        except ReplicaDiffers as difference:
+            self._end_part(run)
+            self._give_way(difference)
+            return True
+        self._finish_run(run)
+        return False
+
     def _next_segment(self, place: Checkpoint) -> PathSegment:
         """Return the steps up to the next barrier, from the state that the loop goes on from."""
-        state = self._loop.pass_barrier(place)
-        end = self._loop.barriers.segment_end(place.step, place.length)
-        return PathSegment(self._loop.build_process(end), state)
+        state = self._live.pass_barrier(place)
+        end = self._live.barriers.segment_end(place.step, place.length)
+        return PathSegment(self._live.build_process(end), state)
 
     def _report_round(
         self, run: SegmentedRun, event: RoundEvent, *, quiet: bool
-    ) -> Generator[AcceptedStep, None, None]:
-        """Yield the steps that a round accepted, save where a file is due, and stop where a callback says so."""
+    ) -> Generator[AcceptedStep, None, bool]:
+        """Yield the steps that a round accepted, and save where a file is due; return whether the run goes on so."""
         previous_step = self._place.step
         self._place = run.checkpoint()
         try:
-            stop = yield from self._report_steps(event, quiet=quiet)
-            stop = bool(self._loop.settings.callback(event)) or stop
-        except BaseException:
-            self._rewind(run)
+            stop, changed = yield from self._report_steps(run, event, quiet=quiet)
+            stop_round, changed_after = self._call_back(event, changed=changed)
+        except ReplicaDiffers:
             raise
+        except BaseException:
+            self._end_part(run)
+            raise
+        at_end = self._reported_step >= self._place.length
+        if changed or changed_after:
+            self._go_back()
         if self._save and self._save.is_due(previous_step, self._place.step):
             self._save_place()
-        if stop:
+        if stop or stop_round:
             run.end(Status.STOPPED)
+        if not (changed or changed_after) or at_end or stop or stop_round:
+            return True
+        self._end_part(run)
+        return False
 
-    def _report_steps(self, event: RoundEvent, *, quiet: bool) -> Generator[AcceptedStep, None, bool]:
-        """Yield the steps of a round; return whether the callback wants to stop."""
+    def _call_back(self, event: RoundEvent, *, changed: bool) -> tuple[bool, bool]:
+        """Call the callback of the options; return whether it stops the run, and whether it changed anything."""
+        callback = self._live.settings.callback
+        if callback is ignore_event:
+            return False, False
+        if not changed and self._reported_step == event.step:
+            self._live.hold_state(event.state, event.step)
+        stop = bool(callback(event))
+        return stop, not changed and self._reported_step == event.step and self._adopt_changes()
+
+    def _report_steps(
+        self, run: SegmentedRun, event: RoundEvent, *, quiet: bool
+    ) -> Generator[AcceptedStep, None, tuple[bool, bool]]:
+        """Yield the steps of a round; return whether the callback wants to stop, and whether anything was changed."""
+        outputs = RoundOutputs(run.problem, event.update.evaluations, self._live)
         if quiet and self._callback is None:
+            self._witness.hold_against(outputs, event.round.start, event.step)
             self._reported_step = event.step
             self._reported_state = event.state
-            return False
+            return False, False
         stop = False
         for step, state in enumerate(event.states, event.round.start):
             if step < self._reported_step:  # the check went back
                 continue
-            accepted_step = AcceptedStep(step, self._place.rounds, state, self._loop.build_tree)
-            self._loop.hold_state(state, step + 1)
+            self._witness.hold_against(outputs, step, step + 1)
             self._reported_step = step + 1
             self._reported_state = state
-            if self._callback is not None:
-                stop = bool(self._callback(accepted_step)) or stop
-            if not quiet:
-                yield accepted_step
-            self._loop.require_untouched()
-        return stop
+            if step < self._silent_until:
+                continue
+            self._live.hold_state(state, step + 1, outputs.unpack_output(step))
+            accepted_step = self._make_event(step, outputs)
+            changed = True
+            try:
+                if self._callback is not None:
+                    stop = bool(self._callback(accepted_step)) or stop
+                if not quiet:
+                    yield accepted_step
+            finally:
+                changed = self._adopt_changes()
+            if changed:
+                return stop, True
+        return stop, False
 
-    def _rewind(self, run: SegmentedRun) -> None:
-        """Go back to the step reported last; the steps of the round that follow it are taken again."""
+    def _make_event(self, step: int, outputs: RoundOutputs) -> AcceptedStep:
+        return AcceptedStep(
+            step,
+            self._place.rounds,
+            self._reported_state,
+            self._live.build_tree,
+            outputs.list_gradients(step),
+        )
+
+    def _adopt_changes(self) -> bool:
+        """Take over what the user changed while the step reported last was looked at; return whether anything was."""
+        change = self._live.find_change(self._reported_state)
+        if change is None:
+            return False
+        self._reported_state = self._live.adopt_changes(self._reported_state)
+        self._restart = replace(self._place, step=self._reported_step, state=self._reported_state)
+        is_frequent = self._reported_step - self._last_change <= 2
+        self._last_change = self._reported_step
+        if is_frequent:
+            self._live.give_way(f"{change} is changed between its steps, again and again")
+        return True
+
+    def _go_back(self) -> None:
+        """Go back to the step reported last; the steps that follow it are taken again."""
         self._place = replace(
             self._place,
             step=self._reported_step,
@@ -160,18 +221,41 @@ class LoopRun(Iterable[AcceptedStep]):
             guessed_inputs=None,
             shadow=None,
         )
+
+    def _end_part(self, run: SegmentedRun) -> None:
+        """End a run at the step reported last."""
+        self._go_back()
         run.end(Status.STOPPED)
         self._solutions.append(run.solution())
+
+    def _give_way(self, difference: ReplicaDiffers) -> None:
+        """Go on with the plain loop: from the step reported last, or from where the replica may have been wrong."""
+        self._live.give_way(difference.reason)
+        if not difference.is_late:
+            return
+        self._silent_until = max(self._silent_until, self._reported_step)
+        self._place = replace(
+            self._restart,
+            rounds=self._place.rounds,
+            evaluations=self._place.evaluations,
+            guessed_inputs=None,
+            shadow=None,
+        )
+        self._reported_step = self._place.step
+        self._reported_state = self._place.state
 
     def _finish_run(self, run: SegmentedRun) -> None:
         solution = run.solution()
         self._solutions.append(solution)
+        was_changed = self._reported_step == self._last_change == solution.step
         self._place = solution.checkpoint
+        if was_changed:
+            self._go_back()
         self._finished = True
 
     def _hold_place(self) -> None:
         """Let the user's objects hold what is accepted, and the file too."""
-        self._loop.hold_state(self._place.state, self._place.step)
+        self._live.hold_state(self._place.state, self._place.step)
         self._save_place()
 
     def _save_place(self) -> None:
@@ -192,9 +276,10 @@ class LoopRun(Iterable[AcceptedStep]):
             self._solutions,
             length=self._place.length,
             checkpoint=self._place,
-            notes=self._loop.notes,
+            notes=self._live.notes,
         )
-        return LoopSolution.from_solution(solution, self._loop.build_tree)
+        solution = replace(solution, witnessed=self._witness.count)
+        return LoopSolution.from_solution(solution, self._live.build_tree)
 
 
 def _take_round(run: SegmentedRun) -> RoundEvent | None:

@@ -93,10 +93,7 @@ class OptimizerStepper:
         """
         self._load_state(state)
         rates = self.read_rates()
-        for tensor, gradient, is_used in zip(self.tensors, gradients, used, strict=True):
-            tensor.grad = None
-            if is_used:
-                tensor.grad = torch.empty_like(tensor).copy_(gradient)
+        self._set_gradients(gradients, used)
         self._clip(self.tensors)
         for optimizer in self.optimizers:
             optimizer.step()
@@ -109,16 +106,36 @@ class OptimizerStepper:
         """Let the user's tensors and optimisers hold a state, in the memory that they had; without gradients."""
         self._live_state = None
         self._load_state(state)
+        self.install_params(state["params"])
+        self._live_state = None
+
+    def install_params(self, params: Sequence[Tensor]) -> None:
+        """Let the user's tensors hold parameters, in the memory that they had; without gradients."""
         for index, tensor in enumerate(self.tensors):
-            value = state["params"][index]
+            value = params[index]
             memory = self._memories[index]
             if memory.shape == value.shape:
                 memory.copy_(value)
             else:
                 memory = self._memories[index] = value.clone()
             tensor.data = memory
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+
+    def show_gradients(self, gradients: Sequence[Tensor], used: Sequence[bool]) -> None:
+        """Let the user's tensors hold the gradients of a step as a plain loop leaves them: clipped."""
+        self._set_gradients(gradients, used)
+        self._clip(self.tensors)
+
+    def peek_state(self) -> CarriedState:
+        """Return what the live objects hold now; not copied, and not to be changed."""
+        return self._collect_state()
+
+    def _set_gradients(self, gradients: Sequence[Tensor], used: Sequence[bool]) -> None:
+        for tensor, gradient, is_used in zip(self.tensors, gradients, used, strict=True):
             tensor.grad = None
-        self._live_state = None
+            if is_used:
+                tensor.grad = torch.empty_like(tensor).copy_(gradient)
 
     def _collect_state(self) -> CarriedState:
         """Return what the live objects hold: not copied, where the next load replaces it anyway."""

@@ -53,8 +53,7 @@ class Parameters:
     """
 
     def __init__(self, tree: Tree, optimized: Sequence[Tensor]) -> None:
-        if isinstance(tree, Iterator):  # `module.parameters()`
-            tree = list(tree)
+        self.tree = tree
         keyed_leaves, self._spec = pytree.tree_flatten_with_path(tree, is_leaf=_is_module)
         self._leaves = [leaf for _, leaf in keyed_leaves]
         paths = [f"params{pytree.keystr(path)}" for path, _ in keyed_leaves]

@@ -6,12 +6,14 @@ A loop runs in parallel only if gradients and updates are functions of the step 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from forerun.engine.numerics.tree import Tree, tree_tensors
 from forerun.optim.auto_gradients import differing_labels, list_names
+from forerun.optim.buffer_guard import BufferGuard, BuffersChanged
 from forerun.optim.gradient_batch import GradientBatch
 from forerun.optim.gradients import OneByOne
 from forerun.optim.loss_task import LossTask
@@ -24,17 +26,16 @@ def require_pure_loss(
     task: LossTask,
     step: int,
     params: Sequence[Tensor],
-) -> GradientBatch:
+) -> tuple[GradientBatch, GradientBatch]:
     """Return the gradients of a step, evaluated twice to see that they agree.
 
     Raises:
+        ReplicaDiffers: the loss changes its parameters in place.
         ValueError: they do not agree; or buffers changed, or the loss depends on no parameter.
     """
     steps = torch.tensor([step])
     rows = [tensor.unsqueeze(0) for tensor in params]
-    versions = {name: buffer._version for name, buffer in task.parameters.named_buffers()}
-    batch = OneByOne().compute_gradients(task, steps, rows)
-    _require_same_buffers(task, versions)
+    batch = _evaluate_at_rest(task, steps, rows)
     if not bool(batch.used.any()):
         raise ValueError(
             "the loss depends on none of the parameters that it was given; let it use its first argument (for a "
@@ -49,17 +50,21 @@ def require_pure_loss(
             "Loop(..., seed=0) seeds by the step, and take the batch by its step: batches[step % len(batches)], not "
             "next(iterator)"
         )
-    return batch
+    return batch, repeat
 
 
-def _require_same_buffers(task: LossTask, versions: dict[str, int]) -> None:
-    names = [name for name, buffer in task.parameters.named_buffers() if buffer._version != versions[name]]
-    if names:
+def _evaluate_at_rest(task: LossTask, steps: Tensor, rows: Sequence[Tensor]) -> GradientBatch:
+    """Return the gradients of a step that leaves all buffers as they are."""
+    guard = BufferGuard(task.parameters.named_buffers())
+    try:
+        with guard.watch():
+            return OneByOne().compute_gradients(task, steps, rows)
+    except BuffersChanged as error:
         raise ValueError(
-            f"the loss changes the buffer(s) {list_names(names)} of a module, which a step must not, as it is "
+            f"the loss changes the buffer(s) {error.names} of a module, which a step must not, as it is "
             "evaluated several times; write torch.nn.GroupNorm for BatchNorm, or "
             "BatchNorm2d(..., track_running_stats=False)"
-        )
+        ) from None
 
 
 def count_losses(batch: GradientBatch, stepper: OptimizerStepper) -> int:
@@ -88,16 +93,24 @@ def require_repeatable_step(
     Raises:
         ValueError: an optimiser or scheduler keeps something that its state does not show.
     """
+    attributes = [_plain_attributes(optimizer) for optimizer in stepper.optimizers]
     gradients = [gradient[0] for gradient in batch.gradients]
     used = [share > 0 for share in batch.used[0].tolist()]
     after, _ = stepper.take_step(state, gradients, used)
     values = [tensor.clone() for tensor in tree_tensors(after)]
     repeat, _ = stepper.take_step(state, gradients, used)
     pairs = zip(values, tree_tensors(repeat), strict=True)
-    if not all(torch.equal(value, other) for value, other in pairs if not bool(value.isnan().any())):
+    is_same = all(torch.equal(value, other) for value, other in pairs if not bool(value.isnan().any()))
+    if not is_same or attributes != [_plain_attributes(optimizer) for optimizer in stepper.optimizers]:
         names = ", ".join(type(optimizer).__name__ for optimizer in stepper.optimizers)
         raise ValueError(
             f"a step of {names}, taken twice from one state, gave two results: something outside its `state` and "
             "`param_groups` moves it; use an optimiser that keeps all there, or clip= without memory"
         )
     return repeat
+
+
+def _plain_attributes(optimizer: Any) -> dict[str, Any]:
+    """Return the numbers that an optimiser keeps as its own public attributes."""
+    attributes = vars(optimizer).items()
+    return {name: value for name, value in attributes if name[0] != "_" and isinstance(value, int | float)}

@@ -6,8 +6,10 @@ class ReplicaDiffers(Exception):
 
     Args:
         reason: what differs, as a clause: "the loss changes params[0] in place".
+        is_late: whether earlier steps may have been wrong too, as only some of them are witnessed.
     """
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, is_late: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.is_late = is_late

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -45,6 +45,7 @@ def change_shapes(
 
     leaves = parameters.split_tree(new_params)
     tensors = [tensor.detach().clone() for tensor in leaves]
+    old_tensors = state["params"]
     state = dict(state, params=tensors, changed=step)
     if new_moments is None:
         return _restart_optimizers(state)
@@ -57,7 +58,8 @@ def change_shapes(
     for place, (optimizer, index) in enumerate(locations):
         if not entries[place]:
             continue
-        tensor_moments = _moments_at(place, leaves_by_name)
+        names = _shaped_moments(entries[place], old_tensors[place])
+        tensor_moments = _moments_at(place, leaves_by_name, names)
         _require_shapes(parameters.labels[place], tensors[place], tensor_moments)
         optimizers[optimizer]["state"][index] = {
             **entries[place],
@@ -85,13 +87,14 @@ def _moment_trees(
     entries: Sequence[TensorEntry],
     parameters: Parameters,
 ) -> Moments:
-    """Return a tree like the parameters for everything that has their shape; None where there is nothing yet."""
-    pairs = zip(entries, state["params"], strict=True)
-    moments_by_tensor = [_shaped_moments(entry, tensor) for entry, tensor in pairs]
+    """Return a tree like the parameters for everything that has their shape; zeros where there is nothing yet."""
+    entry_pairs = zip(entries, state["params"], strict=True)
+    moments_by_tensor = [_shaped_moments(entry, tensor) for entry, tensor in entry_pairs]
     names = {name for moments in moments_by_tensor for name in moments}
     leaves_by_name: dict[str, list[Any]] = {}
     for name in sorted(names):
-        leaves_by_name[name] = [moments.get(name) for moments in moments_by_tensor]
+        pairs = zip(moments_by_tensor, state["params"], strict=True)
+        leaves_by_name[name] = [_moment_or_zeros(moments.get(name), tensor) for moments, tensor in pairs]
     if state["average"]:
         leaves_by_name["average"] = state["average"]
     trees = {}
@@ -119,13 +122,13 @@ def _is_moment(
     return value.dim() > 0 or name != "step"
 
 
-def _moments_at(place: int, leaves_by_name: dict[str, list[Any]]) -> dict[str, Tensor]:
-    """Return the moments of one tensor."""
-    moments = {}
-    for name, leaves in leaves_by_name.items():
-        if leaves[place] is not None:
-            moments[name] = leaves[place]
-    return moments
+def _moment_or_zeros(moment: Any, tensor: Tensor) -> Tensor:
+    return moment if isinstance(moment, Tensor) else torch.zeros_like(tensor)
+
+
+def _moments_at(place: int, leaves_by_name: dict[str, list[Any]], names: Iterable[str]) -> dict[str, Tensor]:
+    """Return those of the moments of one tensor that its optimiser keeps."""
+    return {name: leaves_by_name[name][place] for name in names}
 
 
 def _require_answer(answer: Any, moments: Moments) -> tuple[Tree, Moments | None]:

@@ -11,6 +11,7 @@ With every step evaluated at its exact input this is the ordinary loop.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from math import sqrt
 from typing import final
 
@@ -19,9 +20,11 @@ from torch import Tensor
 
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.process import Process
+from forerun.optim.buffer_guard import BufferGuard
 from forerun.optim.gradients import Gradients
 from forerun.optim.loss_task import LossTask
 from forerun.optim.optimizer_stepper import OptimizerStepper
+from forerun.optim.own_gradients import OwnGradients
 
 AverageFunction = Callable[[Tensor, Tensor, int], Tensor]
 
@@ -40,6 +43,7 @@ class Training(Process):
         length: steps.
         average: the averaged parameters after a step, from those before, the new parameters and the number of
             averages so far, as in `torch.optim.swa_utils`; None keeps no average.
+        own: the user's own loss, called in place of the replica, a step at a time and in order; None for the replica.
     """
 
     def __init__(
@@ -50,12 +54,15 @@ class Training(Process):
         *,
         length: int,
         average: AverageFunction | None = None,
+        own: OwnGradients | None = None,
     ) -> None:
         self.length = length
+        self._own = own
         self._task = task
         self._stepper = stepper
         self._gradients = gradients
         self._average = average
+        self._buffers = BufferGuard(task.parameters.named_buffers())
 
     def initial_state(self, description: str) -> Tree:
         """Return the first state, from what the user's objects hold now.
@@ -85,7 +92,9 @@ class Training(Process):
         return {"params": state["params"], "scalars": scalars}
 
     def evaluate(self, steps: Tensor, inputs: Tree) -> Tree:
-        batch = self._gradients.compute_gradients(self._task, steps, inputs["params"])
+        gradients = self._own or self._gradients
+        with self._buffers_at_rest():
+            batch = gradients.compute_gradients(self._task, steps, inputs["params"])
         like = inputs["scalars"]
         zero = torch.zeros_like(like[:, :1])
         scalars = torch.cat([batch.losses.to(like), batch.used.to(like), zero], 1)
@@ -97,8 +106,9 @@ class Training(Process):
         state: Tree,
         output: Tree,
     ) -> Tree:
-        losses, used, _ = output["scalars"].split([self._task.loss_count, len(state["params"]), 1])
-        is_used = [share > 0.5 for share in used.tolist()]
+        losses, is_used = self.split_scalars(output)
+        if self._own is not None:
+            state = dict(state, params=self._own.pop_params(step, state["params"]))
         carried, rates = self._stepper.take_step(state, output["params"], is_used)
         length = self._step_length(before=state["params"], after=carried["params"])
         return {
@@ -111,6 +121,18 @@ class Training(Process):
             "losses": losses.clone(),
             "rates": rates,
         }
+
+    def split_scalars(self, output: Tree) -> tuple[Tensor, list[bool]]:
+        """Return the losses of a step, and which tensors they depend on."""
+        count = len(output["params"])
+        losses, used, _ = output["scalars"].split([self._task.loss_count, count, 1])
+        return losses, [share > 0.5 for share in used.tolist()]
+
+    def _buffers_at_rest(self) -> AbstractContextManager[None]:
+        """Return a context in which the replica must leave the buffers alone; the user's own loss may change them."""
+        if self._own is not None:
+            return nullcontext()
+        return self._buffers.watch()
 
     def _next_average(self, state: Tree, params: Sequence[Tensor]) -> list[Tensor]:
         if self._average is None:
