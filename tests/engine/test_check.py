@@ -257,7 +257,7 @@ def steep(length):
     return Process.from_step(step, length), torch.linspace(-1, 1, 64, dtype=DOUBLE)
 
 
-def test_steps_in_order_after_a_window_that_declined_carry_the_drift_as_it_is():
+def test_a_drift_grows_in_steps_in_order_as_sampled_steps_show_and_never_shrinks():
     process, state = steep(100)
     truth = solve(process, state, method=Sequential())
     found = solve(process, state, window=Declining(20), tolerance=Absolute(1e-3))

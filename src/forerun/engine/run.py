@@ -26,9 +26,7 @@ from forerun.engine.solve_state import SolveState, begin_solve, deviation_is_kno
 from forerun.engine.validation import load_resumed, refuse_process
 from forerun.engine.verdict import judge_end, plan_retry, return_to_restart_point
 
-CARRIED_DRIFT = (
-    "The drift of {:.1g} up to step {} is carried on as it is: steps taken in order do not tell what they make of it."
-)
+CARRIED_DRIFT = "The drift of {:.1g} up to step {} is carried on from there as a few sampled steps show that it grows."
 
 
 @final
@@ -105,18 +103,9 @@ class SolveRun:
             accepted = min(accepted, residuals.count_confirmed(state.window, update))
         entry = self.log.add_round(state, update, residuals.sizes, accepted)
 
-        unmoved = residuals.unmoved >= accepted
-        exact = state.exact and unmoved
+        exact = state.exact and residuals.unmoved >= accepted
         if settings.check:
-            estimator = state.estimator.follow_steps(
-                state.window,
-                update,
-                accepted=accepted,
-                exact=exact,
-                unmoved=unmoved,
-                sound=residuals.count_sound(accepted),
-            )
-            state = replace(state, estimator=estimator)
+            state = self._follow_check(state, update, residuals, accepted)
 
         state, stop = self._choose_window(state, update, accepted, exact=exact)
         window = self._slots.slide(
@@ -130,6 +119,7 @@ class SolveRun:
             logged=self.log.size,
             rounds=state.rounds + entry.rounds,
             evaluations=state.evaluations + entry.evaluations,
+            check_evaluations=state.check_evaluations + self.log.evaluate.take_apart(),
         )
         if update.error is not None:
             raise update.error
@@ -151,8 +141,9 @@ class SolveRun:
     def checkpoint(self) -> Checkpoint:
         """Return what is accepted so far."""
         state = self.state
+        exact = state.exact and state.rounding.may_be_sequential
         shadow = None
-        if self.settings.check and self._deviation_is_known and not state.exact:
+        if self.settings.check and self._deviation_is_known and not exact:
             shadow = self._settled_estimator().shadow.state
         return Checkpoint(
             step=state.window.start,
@@ -162,7 +153,7 @@ class SolveRun:
             guessed_inputs=state.window.inputs,
             rounds=state.rounds,
             evaluations=state.evaluations,
-            exact=state.exact,
+            exact=exact,
         )
 
     @torch.no_grad()
@@ -179,7 +170,29 @@ class SolveRun:
             seconds=self.log.seconds(state),
             notes=state.notes,
             states=self.log.states(state),
+            check_evaluations=state.check_evaluations,
         )
+
+    def _follow_check(self, state: SolveState, update: WindowUpdate, residuals: Residuals, accepted: int) -> SolveState:
+        """Return the state with what the accepted steps show of deviation and rounding."""
+        evaluate = self.log.evaluate.evaluate_apart
+        unmoved = residuals.unmoved >= accepted
+        exact = state.exact and unmoved
+        estimator = state.estimator.follow_steps(
+            state.window,
+            update,
+            accepted=accepted,
+            exact=exact,
+            unmoved=unmoved,
+            sound=residuals.count_sound(accepted),
+            evaluate=evaluate,
+        )
+        rounding = state.rounding
+        if exact:
+            rounding = rounding.follow_steps(
+                state.window, update, accepted=accepted, tolerance=self.settings.tolerance, evaluate=evaluate
+            )
+        return replace(state, estimator=estimator, rounding=rounding)
 
     def _at_end(self, step: int) -> bool:
         return step >= self.problem.length
@@ -225,7 +238,8 @@ class SolveRun:
         """Return the estimated distance `(*batch,)` of the accepted state from the sequential run's."""
         state = self.state
         if state.exact:
-            return torch.zeros(self.problem.input_layout.batch, device=self.problem.input_layout.device)
+            rounding = state.rounding.measure_deviation()
+            return torch.full(self.problem.input_layout.batch, rounding, device=self.problem.input_layout.device)
         step = min(state.window.start, self.problem.length - 1)
         return self._settled_estimator().estimate_deviation(self.settings.tolerance, step, state.window.state)
 

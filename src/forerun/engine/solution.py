@@ -84,6 +84,7 @@ class Solution:
         notes: what the run decided on its way, such as why the window declined; sentences.
         states: `x_0 .. x_step` where `path=True` asked for them, else None; unpacked when they are asked for.
         witnessed: steps on which the user's own object was called, and gave what the replica gave.
+        check_evaluations: steps that the check evaluated again, a few together, outside the rounds.
     """
 
     state: Tree
@@ -96,6 +97,7 @@ class Solution:
     notes: Sequence[str] = ()
     states: Sequence[Tree] | None = field(default=None)
     witnessed: int = 0
+    check_evaluations: int = 0
 
     @property
     def value(self) -> Any:
@@ -173,7 +175,9 @@ class Solution:
         estimate = self.deviation_estimate
         if estimate is None:
             return "not estimated"
-        return f"{estimate:.2g} (estimate)"
+        if not self.check_evaluations:
+            return f"{estimate:.2g} (estimate)"
+        return f"{estimate:.2g} (estimate; the check evaluated {self.check_evaluations} steps again)"
 
     def __repr__(self) -> str:
         return f"<Solution\n{self}\n>"

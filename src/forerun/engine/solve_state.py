@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from forerun.engine.check import DeviationEstimator
+from forerun.engine.check import DeviationEstimator, RoundingEstimate
 from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.methods import Method, WindowState
 from forerun.engine.numerics.tree import Tree
@@ -30,7 +30,9 @@ class SolveState:
         threshold: the largest residual with which a step is accepted in the next round.
         rounds: rounds so far.
         evaluations: evaluations so far.
-        exact: no accepted step ever moved: this is the sequential run so far.
+        check_evaluations: steps that the check evaluated besides.
+        exact: no accepted step ever moved: this is the sequential run so far, but for rounding.
+        rounding: how far rounding may have taken it then, with a check.
         logged: entries of the log up to here.
         retries: how often the check has sent the run back.
         notes: what the run decided on its way; sentences.
@@ -43,7 +45,9 @@ class SolveState:
     threshold: float
     rounds: int = 0
     evaluations: int = 0
+    check_evaluations: int = 0
     exact: bool = True
+    rounding: RoundingEstimate = field(default_factory=RoundingEstimate)
     logged: int = 0
     retries: int = 0
     notes: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from forerun.engine.check import DeviationEstimator, largest_size
+from forerun.engine.check import DeviationEstimator, RoundingEstimate, largest_size
 from forerun.engine.methods import Method, Sequential
 from forerun.engine.options import SolveSettings
 from forerun.engine.rows import Problem
@@ -45,10 +45,12 @@ def judge_end(state: SolveState, settings: SolveSettings, *, excess: float, devi
         excess: the largest deviation that is estimated, in the norm of the tolerance.
         deviation_is_known: whether the deviation was known where the run began.
     """
-    if state.exact:
+    if state.exact and state.rounding.is_sequential:
         return Status.SEQUENTIAL
     if settings.check is None:
         return Status.UNCHECKED
+    if state.exact and excess > settings.tolerance.threshold():
+        return Status.UNCERTAIN
     if excess <= settings.tolerance.threshold():
         return Status.CHECKED if deviation_is_known else Status.UNCHECKED
     restart_points = state.estimator.restart_points
@@ -106,6 +108,7 @@ def return_to_restart_point(state: SolveState, retry: Retry, *, began_exact: boo
         threshold=retry.threshold,
         retries=retry.count,
         exact=restart_point.shadow is restart_point.state and began_exact,
+        rounding=RoundingEstimate(),
         notes=(*state.notes, retry.note),
     )
 

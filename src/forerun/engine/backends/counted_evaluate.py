@@ -1,4 +1,4 @@
-"""CountedEvaluate: the `evaluate` that methods call; it counts rounds and evaluations, and takes their time."""
+"""CountedEvaluate: the `evaluate` that methods and the check call; it counts, and takes the time."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class CountedEvaluate:
         self._backend = backend
         self._returned = time.perf_counter()
         self._evaluations: list[int] = []  # of each round since the last totals
+        self._evaluations_apart = 0
         self._timings: list[TimingReader] = []
 
     def __call__(
@@ -43,6 +44,19 @@ class CountedEvaluate:
         self._timings.append(read_timing)
         self._returned = time.perf_counter()
         return outputs
+
+    def evaluate_apart(self, steps: Tensor, inputs: Tensor) -> Tensor:
+        """Evaluate a few steps for the check: counted as evaluations, but as no round, and in the time of none."""
+        start_time = time.perf_counter()
+        outputs, _ = self._backend.evaluate(self._problem.evaluate, steps, inputs, 0.0)
+        self._evaluations_apart += len(steps)
+        self._returned += time.perf_counter() - start_time
+        return outputs
+
+    def take_apart(self) -> int:
+        """Return the evaluations apart since the last call of this."""
+        count, self._evaluations_apart = self._evaluations_apart, 0
+        return count
 
     def take_totals(self) -> EvaluationTotals:
         """Return the totals since the last call of this; the outputs must be in use, as reading a time may wait."""

@@ -2,6 +2,7 @@
 
 from forerun.engine.check.deviation_estimator import DeviationEstimator, largest_size
 from forerun.engine.check.restart_point import RestartPoint
+from forerun.engine.check.rounding import RoundingEstimate
 from forerun.engine.check.settings import Check
 
-__all__ = ["Check", "DeviationEstimator", "RestartPoint", "largest_size"]
+__all__ = ["Check", "DeviationEstimator", "RestartPoint", "RoundingEstimate", "largest_size"]

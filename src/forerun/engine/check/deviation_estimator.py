@@ -16,6 +16,7 @@ from forerun.engine.check.evaluation_changes import EvaluationChanges
 from forerun.engine.check.jacobian_estimate import LOW_RANK_WIDTH
 from forerun.engine.check.output_defects import estimate_defects
 from forerun.engine.check.restart_point import RestartPoint, is_restart_due
+from forerun.engine.check.sampled_steps import EvaluateApart
 from forerun.engine.check.shadow import Shadow
 from forerun.engine.check.waiting_steps import WaitingSteps, join_steps
 from forerun.engine.methods.base import StepEvaluations, WindowState, WindowUpdate
@@ -78,6 +79,7 @@ class DeviationEstimator:
         exact: bool,
         unmoved: bool,
         sound: int,
+        evaluate: EvaluateApart,
     ) -> DeviationEstimator:
         """Return the estimator at step `window_state.start + accepted`.
 
@@ -88,6 +90,7 @@ class DeviationEstimator:
             exact: no accepted step ever moved.
             unmoved: none of those accepted now did.
             sound: steps of the window before the first that met something not finite, which shows nothing.
+            evaluate: evaluates a few steps, where a drift is carried through steps that show nothing of their slopes.
         """
         update = _cut_update(update, window_state.start, sound)
         estimator = self._remember_evaluations(update)
@@ -103,12 +106,12 @@ class DeviationEstimator:
             defects = estimate_defects(self.problem, update, self.predicted, count)
             estimator = estimator._follow_defects(update, defects)
         if count < accepted:
-            # steps taken one by one show nothing of their Jacobian: the distance is carried on as it is
             state_before = window_state.state
             if count:
                 state_before = update.states[count - 1]
             estimator = estimator.follow_waiting()
-            shadow = estimator.shadow.carry_distance(state_before, state)
+            states = [state_before, *(update.states[index] for index in range(count, accepted))]
+            shadow = estimator.shadow.follow_exact_steps(window_state.start + count, states, evaluate)
             estimator = replace(estimator, shadow=shadow)._add_restart_point(step, state)
         return estimator
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from math import exp, inf, log
+from typing import Final
 
 from torch import Tensor
 from torch.utils import _pytree as pytree
@@ -13,11 +14,26 @@ from forerun.engine.check.evaluation_changes import EvaluationChanges
 from forerun.engine.check.jacobian import Jacobian
 from forerun.engine.check.jacobian_estimate import estimate_or_base
 from forerun.engine.check.restart_point import RestartPoint
+from forerun.engine.check.rounding import LARGEST_EXPONENT
+from forerun.engine.check.sampled_steps import (
+    SMALLEST_SHIFT,
+    EvaluateApart,
+    advance_shifted,
+    draw_steps,
+    measure_growth,
+    measure_rows,
+    shift_state,
+    subtract_states,
+)
 from forerun.engine.check.waiting_steps import WaitingSteps
 from forerun.engine.methods.base import WindowUpdate
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.rows import Problem
 from forerun.engine.tolerance import Tolerance
+
+EXACT_STEPS_A_SAMPLE: Final = 16  # of which one is sampled, where a drift is carried through exact steps
+SMALLEST_SIZE: Final = 1e-300  # of a distance
+LARGEST_GROWTH: Final = 1e30  # of a distance in one step
 
 
 @dataclass(frozen=True)
@@ -28,11 +44,13 @@ class Shadow:
         problem: the process, in rows.
         state: the estimated state.
         jacobian: the estimate of the last step that was followed; None where there is none.
+        log_growth: logarithm of how much a distance grew in an exact step, where that was sampled last.
     """
 
     problem: Problem
     state: Tree
     jacobian: Jacobian | None = None
+    log_growth: float | None = None
 
     def measure_distance(self, tolerance: Tolerance, step: int, state: Tree) -> Tensor:
         """Return the distance `(*batch,)` of the shadow from a state, in the norm of the tolerance."""
@@ -40,15 +58,59 @@ class Shadow:
         moves = self.problem.observe(self.state).unsqueeze(0) - state_input
         return tolerance.norm(self.problem.step_range(step, step + 1), moves, state_input)[0]
 
-    def carry_distance(self, state: Tree, next_state: Tree) -> Shadow:
-        """Return the shadow as far from `next_state` as it is from `state`, in what is not whole numbers."""
+    def follow_exact_steps(self, start: int, states: Sequence[Tree], evaluate: EvaluateApart) -> Shadow:
+        """Return the shadow after steps that were taken from their exact states, which show nothing of their slopes.
 
-        def carry_leaf(next_leaf: Any, shadow_leaf: Any, leaf: Any) -> Any:
-            if isinstance(next_leaf, Tensor) and next_leaf.is_floating_point():
-                return next_leaf + (shadow_leaf - leaf)
-            return next_leaf
+        At a few of them the state is shifted as the shadow is and the step taken again; the distance grows in the
+        others as it does there. It is not taken to shrink: one direction does not show what is left in the others.
 
-        return replace(self, state=pytree.tree_map(carry_leaf, next_state, self.state, state))
+        Args:
+            start: the first step.
+            states: the exact states, from that of the first step to that after the last.
+            evaluate: evaluates a few steps.
+        """
+        count = len(states) - 1
+        distance = subtract_states(self.state, states[0])
+        size = measure_rows(self.problem, self.state, states[0])
+        least = 0 if self.log_growth is not None and count < EXACT_STEPS_A_SAMPLE else 1
+        steps = draw_steps(start, count, 1 / EXACT_STEPS_A_SAMPLE, least=least)
+        shadow = self
+        if size > 0 and steps:
+            pairs = [(states[step - start], states[step - start + 1]) for step in steps]
+            shadow, distance = self._sample_growth(evaluate, steps, pairs, distance)
+        factor = exp(min(count * (shadow.log_growth or 0.0), LARGEST_EXPONENT))
+        return replace(shadow, state=shift_state(states[-1], distance, factor), jacobian=None)
+
+    def _sample_growth(
+        self,
+        evaluate: EvaluateApart,
+        steps: Sequence[int],
+        states: Sequence[tuple[Tree, Tree]],
+        distance: Tree,
+    ) -> tuple[Shadow, Tree]:
+        """Return the shadow with the growth that sampled steps show, and the distance, as long, along the new one.
+
+        Args:
+            evaluate: evaluates a few steps.
+            steps: the sampled steps.
+            states: their states before and after.
+            distance: of the shadow from the path.
+        """
+        size = measure_rows(self.problem, shift_state(states[0][0], distance, 1.0), states[0][0])
+        state_size = float(self.problem.observe(states[0][0]).double().norm())
+        factor = max(1.0, SMALLEST_SHIFT * state_size / max(size, SMALLEST_SIZE))
+        shifted = [shift_state(before, distance, factor) for before, _ in states]
+        next_shifted = advance_shifted(self.problem, evaluate, steps, shifted)
+        logarithms = []
+        for (before, after), shifted_state, end in zip(states, shifted, next_shifted, strict=True):
+            shift = measure_rows(self.problem, shifted_state, before)
+            grown = measure_rows(self.problem, end, after)
+            logarithms.append(log(min(max(measure_growth(shift, grown), 1.0), LARGEST_GROWTH)))
+        shadow = replace(self, log_growth=sum(logarithms) / len(logarithms))
+        if not 0 < grown < inf:
+            return shadow, distance
+        new_distance = subtract_states(next_shifted[-1], states[-1][1])
+        return shadow, pytree.tree_map(lambda leaf: leaf * (size / grown), new_distance)
 
     def follow_in_order(
         self,

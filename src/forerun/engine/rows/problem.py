@@ -30,6 +30,7 @@ class Problem:
             name="input",
         )
         self._affine_cache = AffineCache(process, self.input_layout)
+        self._states_are_coarse = any(dtype != self.input_layout.dtype for dtype in self.input_layout.dtypes)
         self._output_layout: RowLayout | None = None
 
     @property
@@ -66,7 +67,12 @@ class Problem:
         return self.process.advance(step, state, self.output_layout.unpack(output))
 
     def affine_maps(self, start: int, count: int) -> AffineMaps | None:
-        """Return `advance` of the steps `start .. start+count-1` in closed form, where the process gives one."""
+        """Return `advance` of the steps `start .. start+count-1` in closed form, where the process gives one.
+
+        None too where states are coarser than rows: the loop rounds every state, a closed form would not.
+        """
+        if self._states_are_coarse:
+            return None
         return self._affine_cache.select_maps(start, count)
 
     def pack_outputs(self, outputs: Tree, count: int) -> Tensor:

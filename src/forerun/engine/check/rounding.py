@@ -1,0 +1,164 @@
+"""RoundingEstimate: how far rounding alone may take a run whose steps never moved from the sequential run.
+
+Such a run is the sequential one where its bits are: `advance(i, x_i, o_i)`, with `o_i` evaluated singly, gives the bits
+of `x_{i+1}` at steps drawn at random. Where they differ, each step errs by rounding, `eps |x|`, and that grows as a
+random shift of the sampled states does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import exp, inf, log
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from forerun.engine.check.sampled_steps import (
+    SMALLEST_SHIFT,
+    EvaluateApart,
+    advance_shifted,
+    draw_direction,
+    draw_steps,
+    measure_growth,
+    measure_rows,
+    share_of_steps,
+    shift_state,
+)
+from forerun.engine.methods.base import WindowState, WindowUpdate
+from forerun.engine.numerics.tree import Tree, tree_tensors
+from forerun.engine.rows import Problem
+from forerun.engine.tolerance import Tolerance
+
+MOST_SINGLE_STEPS: Final = 8  # of a run that are evaluated singly
+LARGEST_EXPONENT: Final = 60.0  # of e
+LARGEST_DEVIATION: Final = 1e30  # that is still a number in float32
+
+
+@dataclass(frozen=True)
+class RoundingEstimate:
+    """What is known of rounding in the steps accepted so far, none of which moved.
+
+    Attributes:
+        together: a step was evaluated together with others, so that its bits may differ.
+        tested: steps that were evaluated singly.
+        stable: all of these gave the bits of the run.
+        log_growth: logarithms of the growth of a random shift in a step, one a sampled step.
+        sizes: numbers of steps, with the size of their rounding, in the norm of the tolerance.
+    """
+
+    together: bool = False
+    tested: int = 0
+    stable: bool = True
+    log_growth: tuple[float, ...] = ()
+    sizes: tuple[tuple[int, Tensor], ...] = ()
+
+    @property
+    def may_be_sequential(self) -> bool:
+        """Whether nothing says that the run so far is not the sequential one."""
+        return not self.together or self.stable
+
+    @property
+    def is_sequential(self) -> bool:
+        """Whether the run so far is the sequential one, as far as was tested."""
+        return not self.together or (self.stable and self.tested > 0)
+
+    def follow_steps(
+        self,
+        window_state: WindowState,
+        update: WindowUpdate,
+        *,
+        accepted: int,
+        tolerance: Tolerance,
+        evaluate: EvaluateApart,
+    ) -> RoundingEstimate:
+        """Return the estimate after the accepted steps of a round, some of them evaluated singly."""
+        problem = window_state.problem
+        estimate = replace(
+            self, sizes=(*self.sizes, (accepted, _measure_rounding(problem, update, accepted, tolerance)))
+        )
+        if len(update.moves) < 2 or update.in_order:
+            return estimate
+        share = share_of_steps(problem.length, MOST_SINGLE_STEPS)
+        reaches_end = window_state.stop == problem.length
+        least = int(self.tested == 0 and (accepted > 1 or reaches_end))
+        for step in draw_steps(window_state.start, accepted, share, least=least):
+            estimate = estimate._test_step(window_state, update, step, evaluate)
+        return replace(estimate, together=True)
+
+    def measure_deviation(self) -> float:
+        """Return how far rounding may have taken the run, in the norm of the tolerance."""
+        if self.is_sequential:
+            return 0.0
+        mean_growth = sum(self.log_growth) / max(len(self.log_growth), 1)
+        total = 0.0
+        steps_left = sum(count for count, _ in self.sizes)
+        for count, size in self.sizes:
+            for index in range(count):
+                exponent = min(mean_growth * (steps_left - index - 1), LARGEST_EXPONENT)
+                total += float(size) * exp(exponent)
+            steps_left -= count
+        return min(total, LARGEST_DEVIATION)
+
+    def _test_step(
+        self,
+        window_state: WindowState,
+        update: WindowUpdate,
+        step: int,
+        evaluate: EvaluateApart,
+    ) -> RoundingEstimate:
+        """Return the estimate after one step was evaluated singly, and shifted where bits differ."""
+        index = step - window_state.start
+        state = window_state.state if index == 0 else update.states[index - 1]
+        next_state = update.states[index]
+        estimate = self
+        if self.stable:
+            (single,) = advance_shifted(window_state.problem, evaluate, [step], [state])
+            estimate = replace(self, tested=self.tested + 1, stable=_has_same_bits(single, next_state))
+        if estimate.stable:
+            return estimate
+        growth = _grow_random_shift(window_state.problem, evaluate, step, [state, next_state])
+        return replace(estimate, log_growth=(*estimate.log_growth, growth))
+
+
+def _grow_random_shift(
+    problem: Problem,
+    evaluate: EvaluateApart,
+    step: int,
+    states: Sequence[Tree],
+) -> float:
+    """Return the logarithm of how much a random shift grows in a step, from its states before and after."""
+    state, next_state = states
+    shifted = shift_state(state, draw_direction(state, step), SMALLEST_SHIFT)
+    (next_shifted,) = advance_shifted(problem, evaluate, [step], [shifted])
+    shift = measure_rows(problem, shifted, state)
+    growth = measure_growth(shift, measure_rows(problem, next_shifted, next_state))
+    return log(growth) if growth < inf else LARGEST_EXPONENT
+
+
+def _measure_rounding(problem: Problem, update: WindowUpdate, accepted: int, tolerance: Tolerance) -> Tensor:
+    """Return the size of one step's rounding, `eps |x|`, in the norm of the tolerance: the largest over samples."""
+    rows = update.inputs[accepted : accepted + 1]
+    step = min(update.evaluations.start + accepted, problem.length - 1)
+    epsilon = coarsest_epsilon(problem, update.states[accepted - 1])
+    sizes = tolerance.norm(problem.step_range(step, step + 1), epsilon * rows, rows)
+    return sizes.max() if sizes.numel() else sizes.sum()
+
+
+def coarsest_epsilon(problem: Problem, state: Tree) -> float:
+    """Return the rounding of the coarsest floating numbers that a state holds or rows are made of."""
+    epsilons = [torch.finfo(problem.input_layout.dtype).eps]
+    epsilons += [torch.finfo(leaf.dtype).eps for leaf in tree_tensors(state) if leaf.is_floating_point()]
+    return max(epsilons)
+
+
+def _has_same_bits(left: Tree, right: Tree) -> bool:
+    """Whether two states are equal in every leaf."""
+    pairs: Sequence[tuple[Any, Any]] = list(zip(pytree.tree_leaves(left), pytree.tree_leaves(right), strict=True))
+    for one, other in pairs:
+        same = torch.equal(one, other) if isinstance(one, Tensor) else one == other
+        if not same:
+            return False
+    return True
