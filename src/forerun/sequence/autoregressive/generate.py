@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
-import torch
 from torch import Tensor
 
-from forerun.engine.event import RoundEvent
-from forerun.engine.options import Callback, SolveKeywords, SolveOptions, ignore_event
+from forerun.engine.options import SolveKeywords, SolveOptions, ignore_event
 from forerun.engine.solution import Solution
-from forerun.engine.solve import solve
+from forerun.engine.witness import WitnessDisagrees, WitnessWarning
 from forerun.sequence.autoregressive.choice import Greedy, TokenChoice
-from forerun.sequence.autoregressive.token_cache import TokenCache
-from forerun.sequence.autoregressive.tokens import TokenFunction
-from forerun.sequence.autoregressive.validation import check_model, check_prompt, find_ends
-from forerun.sequence.causal import CausalProcess
+from forerun.sequence.autoregressive.own_loop import OwnLoop, ReplicaRefused
+from forerun.sequence.autoregressive.text_run import TextRun, replay_tokens
+from forerun.sequence.autoregressive.validation import check_model, check_prompt
 from forerun.sequence.guess import Lookup, Reguess
 
 TEXT_DEFAULTS = SolveOptions(
@@ -65,10 +63,14 @@ def generate(
 ) -> TextSolution:
     """Return what `model.generate(input_ids, do_sample=False)` gives, or a seeded sample, in fewer passes of the model.
 
-    A token is accepted when all before it are, and its logits came from a pass over exactly these. So the tokens are
-    those of the ordinary loop, whatever the guess; but logits of passes of different width differ in their last bits,
-    and where the two best tokens are as close as that (`TextSolution.gap`), either may be chosen. float64 makes that
-    rare.
+    The loop over tokens inside `model.generate` is replaced: its logits processors, ends of text, mask, positions and
+    padding are those that it prepares itself. A token is accepted when all before it are, and its logits came from a
+    pass over exactly these. At the end the model is called once on the whole text, and must choose the same tokens.
+    Where it does not, or where logits follow from more than the tokens before them, `model.generate` runs as it is,
+    with one `WitnessWarning`.
+
+    Logits of passes of different width differ in their last bits; where the two best tokens are as close as that
+    (`TextSolution.gap`), either may be chosen, and a note says so.
 
     Args:
         model: a causal language model of transformers, in evaluation mode.
@@ -90,58 +92,59 @@ def generate(
 
     Raises:
         TypeError: the model is an encoder-decoder, or no causal language model of transformers.
-        ValueError: it is in training mode, looks ahead, or its cache cannot be cut; a prompt does not fit; its
-            generation config asks for what is not supported (beams, penalties, forced or forbidden tokens).
+        ValueError: it is in training mode, looks ahead, or its cache cannot be cut; a prompt does not fit.
+        WitnessDisagrees: `strict=True`, and several tokens a pass cannot stand for `model.generate`.
     """
     options = SolveOptions.gather(options, keywords).over(TEXT_DEFAULTS)
     check_prompt(input_ids, attention_mask, max_new_tokens)
     check_model(model, input_ids, use_cache=cache)
-    ends, pad = find_ends(model, eos_token_id, input_ids.device)
-    length = input_ids.shape[1]
-    function = TokenFunction(
-        TokenCache(model, _padding_mask(attention_mask), use_cache=cache),
-        length,
-        max_new_tokens,
-        choice=choice,
-        ends=ends,
-        pad=pad,
-    )
-    callback = options.callback or ignore_event
-    options = replace(options, callback=_stop_at_ends(callback, length, ends))
-    start = torch.nn.functional.pad(input_ids, (0, max_new_tokens))
-    solution = solve(CausalProcess(function), start, options=options)
-    new_tokens = solution.state[:, length : length + solution.step]
-    count = _count_until_end(torch.isin(new_tokens, ends))
-    return TextSolution(
-        **vars(solution),
-        tokens=solution.state[:, : length + count],
-        gap=min((function.gaps[step] for step in range(count)), default=float("inf")),
-    )
+    loop_keywords = _loop_keywords(max_new_tokens, attention_mask, eos_token_id)
+    loop = OwnLoop(model, input_ids, loop_keywords, choice)
+    run = TextRun(max_new_tokens, choice, options, use_cache=cache)
+    try:
+        fields = loop.replace_loop(run.solve_text)
+    except ReplicaRefused as refusal:
+        fields = _take_own_loop(loop, refusal, input_ids.shape[1], strict=bool(options.strict))
+    return TextSolution(**fields)
 
 
-def _padding_mask(attention_mask: Tensor | None) -> Tensor | None:
-    """Return the mask where it masks anything, else None."""
-    if attention_mask is None or bool(attention_mask.all()):
-        return None
-    return attention_mask
+def _loop_keywords(
+    max_new_tokens: int,
+    attention_mask: Tensor | None,
+    eos_token_id: int | Sequence[int] | None,
+) -> dict[str, Any]:
+    """Return what `model.generate` is called with, besides the prompts."""
+    keywords: dict[str, Any] = {"max_new_tokens": max_new_tokens}
+    if attention_mask is not None:
+        keywords["attention_mask"] = attention_mask
+    if isinstance(eos_token_id, int):
+        keywords["eos_token_id"] = eos_token_id
+    elif eos_token_id is not None:
+        keywords["eos_token_id"] = list(eos_token_id) or None
+    return keywords
 
 
-def _stop_at_ends(callback: Callback, length: int, ends: Tensor) -> Callback:
-    """Return a callback that also stops the run when all texts have ended, after a prompt of `length` tokens."""
+def _take_own_loop(
+    loop: OwnLoop,
+    refusal: ReplicaRefused,
+    length: int,
+    *,
+    strict: bool,
+) -> dict[str, Any]:
+    """Return the solution of the user's own `model.generate`, with one warning that says why it ran.
 
-    def stop(event: RoundEvent) -> bool:
-        answer = callback(event)
-        new_tokens = event.state[:, length : length + event.step]
-        have_ended = torch.isin(new_tokens, ends).any(-1)
-        return bool(answer) or bool(have_ended.all())
-
-    return stop
-
-
-def _count_until_end(is_end: Tensor) -> int:
-    """Return how many new tokens there are until the last text has ended, from `(N, new)`."""
-    if not is_end.shape[1]:
-        return 0
-    first_end = is_end.int().argmax(-1)
-    counts = torch.where(is_end.any(-1), first_end + 1, is_end.shape[1])
-    return int(counts.max())
+    Raises:
+        WitnessDisagrees: `strict` is set, and more than a tie stands in the way.
+    """
+    sentence = f"The tokens are those of model.generate, which ran in order: {refusal.reason}."
+    if not refusal.is_tie:
+        if strict:
+            raise WitnessDisagrees(
+                f"Several tokens a pass cannot stand for model.generate here: {refusal.reason}; leave strict=True out "
+                "for model.generate itself and a warning"
+            )
+        warnings.warn(sentence, WitnessWarning, stacklevel=3)
+    tokens = loop.generate_tokens()
+    solution = replay_tokens(tokens, length)
+    solution = replace(solution, notes=(*solution.notes, sentence))
+    return {**vars(solution), "tokens": tokens, "gap": 0.0}

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from forerun.sequence.autoregressive.choice import TokenChoice
+from forerun.sequence.autoregressive.own_loop import Decoding
 from forerun.sequence.autoregressive.token_cache import TokenCache
 from forerun.sequence.causal import CausalFunction
-
-HALF_PRECISION = {torch.float16, torch.bfloat16}
 
 
 @final
@@ -19,61 +18,47 @@ class TokenFunction(CausalFunction):
     """The tokens after a prompt.
 
     Args:
+        decoding: prompts, logits processors and ends of text.
         cache: answers for the model.
-        prompt: length of the prompt.
         count: new tokens.
-        choice: how a token follows from its logits.
-        ends: the tokens that end a text, `(K,)`; may be empty.
-        pad: what follows after them.
+        choice: how a token follows from its scores.
     """
 
     def __init__(
         self,
+        decoding: Decoding,
         cache: TokenCache,
-        prompt: int,
         count: int,
         *,
         choice: TokenChoice,
-        ends: Tensor,
-        pad: int,
     ) -> None:
-        self.bounds = torch.arange(prompt, prompt + count + 1)
+        self.bounds = torch.arange(decoding.length, decoding.length + count + 1)
+        self._decoding = decoding
         self._cache = cache
-        self._prompt = prompt
         self._choice = choice
-        self._ends = ends
-        self._pad = pad
+        self._ends = decoding.ends
         self.gaps: dict[int, float] = {}  # of the last evaluation of each step, for the report alone
+        self.largest_logit = 0.0
 
     def compute_slots(self, steps: Tensor, sequence: Tensor) -> Tensor:
         logits = self._compute_logits(steps, sequence)
-        scores = self._choice.score_tokens(logits, steps)
+        scores = score_steps(self._decoding, logits, steps, sequence, choice=self._choice)
         best = scores.topk(2, -1)
-        has_ended = self._has_ended(steps, sequence)
+        has_ended = find_ended(sequence[:, self._decoding.length :], self._ends)[:, steps]
         gaps = best.values[..., 0] - best.values[..., 1]
         gaps = gaps.masked_fill(has_ended, torch.inf)
         self._report_gaps(steps, gaps.amin(0))
-        tokens = best.indices[..., 0]
-        return tokens.masked_fill(has_ended, self._pad)
+        tokens = scores.argmax(-1)  # of equal scores the one that transformers takes; topk may take another
+        return tokens.masked_fill(has_ended, self._decoding.pad)
 
     def _compute_logits(self, steps: Tensor, sequence: Tensor) -> Tensor:
-        """Return logits `(N, W, vocabulary)`, in float32 at least."""
+        """Return logits `(N, W, vocabulary)`."""
         first = int(steps[0])
         last = int(steps[-1])
-        tokens = sequence[:, : self._prompt + last]
+        tokens = sequence[:, : self._decoding.length + last]
         logits = self._cache(tokens, last - first + 1)
-        logits = logits[:, steps - first]
-        if not logits.is_floating_point() or logits.dtype in HALF_PRECISION:
-            return logits.float()
-        return logits
-
-    def _has_ended(self, steps: Tensor, sequence: Tensor) -> Tensor:
-        """Return whether a text has ended before each of the steps, `(N, W)`."""
-        new_tokens = sequence[:, self._prompt :]
-        is_end = torch.isin(new_tokens, self._ends)
-        has_ended = is_end.cumsum(-1) > 0  # at or before each new token
-        has_ended = torch.nn.functional.pad(has_ended, (1, 0))
-        return has_ended[:, steps]
+        self.largest_logit = max(self.largest_logit, float(logits.abs().max()))
+        return logits[:, steps - first]
 
     def _report_gaps(self, steps: Tensor, gaps: Tensor) -> None:
         """Remember the smallest lead of each step `(W,)` over the batch."""
@@ -85,3 +70,28 @@ class TokenFunction(CausalFunction):
                 "attend where a prompt is padded: pass prompts of one length, or one at a time"
             )
         self.gaps.update(zip(steps.tolist(), gaps.tolist(), strict=True))
+
+
+def score_steps(
+    decoding: Decoding,
+    logits: Tensor,
+    steps: Tensor,
+    sequence: Tensor,
+    *,
+    choice: TokenChoice,
+) -> Tensor:
+    """Return the scores `(N, W, vocabulary)` of the tokens of `steps`, by transformers' processors and the choice."""
+    if not decoding.processors:
+        return choice.score_tokens(logits, steps)
+    scores = []
+    for index, step in enumerate(steps.tolist()):
+        tokens = sequence[:, : decoding.length + step]
+        scores.append(decoding.processors(tokens, logits[:, index].clone()))
+    return choice.score_tokens(torch.stack(scores, 1), steps)
+
+
+def find_ended(new_tokens: Tensor, ends: Tensor) -> Tensor:
+    """Return whether a text has ended before each new token, and after the last one: `(N, new + 1)`."""
+    is_end = torch.isin(new_tokens, ends)
+    has_ended = is_end.cumsum(-1) > 0  # at or before each new token
+    return torch.nn.functional.pad(has_ended, (1, 0))

@@ -1,0 +1,90 @@
+"""The witness of a text: the user's own model on the accepted tokens, in one call without cache or window."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import torch
+from torch import Tensor
+
+from forerun.engine.witness import COARSEST_AGREEMENT, Witness, WitnessMemory
+from forerun.sequence.autoregressive.choice import TokenChoice
+from forerun.sequence.autoregressive.own_loop import Decoding, ReplicaRefused
+from forerun.sequence.autoregressive.token_cache import compute_logits
+from forerun.sequence.autoregressive.tokens import find_ended, score_steps
+
+AGREED_TEXTS = WitnessMemory()
+
+MAX_WITNESSED_SCORES = 2**26  # numbers of float32: 256 MB, twice over while they are compared
+TIE_ROUNDINGS = 16.0  # by how many roundings of its dtype a logit may move with the width of a pass
+
+
+@torch.no_grad()
+def witness_tokens(
+    decoding: Decoding,
+    tokens: Tensor,
+    *,
+    choice: TokenChoice,
+    witness: Witness,
+) -> int:
+    """Return at how many steps the user's own model chose the accepted tokens.
+
+    One call over the whole of the text answers for all its steps, or for the last ones where their scores would need
+    too much memory.
+
+    Raises:
+        ReplicaRefused: it chose others.
+    """
+    steps = _list_steps(decoding, tokens)
+    logits = compute_logits(decoding, tokens[:, :-1], len(steps))
+    scores = score_steps(decoding, logits, steps, tokens, choice=choice)
+    accepted = tokens[:, decoding.length + steps]
+    has_ended = find_ended(tokens[:, decoding.length :], decoding.ends)[:, steps]
+    leads = scores.amax(-1) - scores.gather(-1, accepted.unsqueeze(-1)).squeeze(-1)
+    is_other = (scores.argmax(-1) != accepted) & ~has_ended
+    if bool(is_other.any()):
+        lead = float(leads[is_other].max())
+        step = int(steps[is_other.any(0)][0])
+        is_tie = lead <= _tie_threshold(decoding, logits, witness)
+        raise ReplicaRefused(
+            f"at new token {step} the model itself, called on the accepted text, chooses another by {lead:.2g} in its "
+            "logits",
+            is_tie=is_tie,
+        )
+    return len(steps)
+
+
+def describe_tie(gap: float, largest_logit: float, dtype: torch.dtype) -> str | None:
+    """Return the note of a text in which two tokens were as good as each other; None where none were."""
+    if gap > TIE_ROUNDINGS * torch.finfo(dtype).eps * largest_logit:
+        return None
+    return (
+        f"The two best tokens were once as close as {gap:.2g} in their logits, a tie within rounding of {dtype}: the "
+        "ordinary loop may choose the other; write window=1 to round as it does."
+    )
+
+
+def name_configuration(decoding: Decoding, count: int, *, use_cache: bool) -> Hashable:
+    """Return what is the same for texts that are decoded alike, weights aside."""
+    kinds = tuple(type(module) for module in decoding.model.modules())
+    parameter = next(decoding.model.parameters(), decoding.prompts)
+    length = (decoding.length + count).bit_length()
+    is_masked = decoding.keywords.get("attention_mask") is not None
+    settings = (repr(decoding.model.config), len(decoding.prompts), length, is_masked, use_cache)
+    return kinds, settings, parameter.dtype, parameter.device
+
+
+def _list_steps(decoding: Decoding, tokens: Tensor) -> Tensor:
+    """Return the steps that are witnessed, ascending, int64 `(W,)`."""
+    count = tokens.shape[1] - decoding.length
+    vocabulary = decoding.model.config.get_text_config().vocab_size
+    width = MAX_WITNESSED_SCORES // (len(tokens) * vocabulary)
+    first = count - min(count, max(1, width))
+    return torch.arange(first, count, device=tokens.device)
+
+
+def _tie_threshold(decoding: Decoding, logits: Tensor, witness: Witness) -> float:
+    """Return by how much two logits may differ and still be a tie within rounding."""
+    eps = torch.finfo(decoding.model.dtype).eps
+    share = min(witness.roundings * eps, COARSEST_AGREEMENT)
+    return share * float(logits.abs().max())
