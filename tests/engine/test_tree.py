@@ -1,5 +1,9 @@
 """Trees in rows and back, and what the message says where a tree is refused."""
 
+import copy
+import pickle
+
+import numpy as np
 import pytest
 import torch
 
@@ -53,16 +57,59 @@ def test_a_single_tensor_is_packed_without_a_copy():
 def test_rows_hold_at_least_single_precision_and_long_integers_exactly():
     for dtype, rows in (
         (torch.bfloat16, torch.float32),
-        (torch.int32, torch.float32),
+        (torch.int16, torch.float32),
+        (torch.int32, torch.float64),
         (torch.int64, torch.float64),
         (torch.float64, torch.float64),
     ):
         assert RowLayout.from_tree(torch.ones(2, dtype=dtype), batch_dims=0, name="input").dtype == rows
 
 
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8, torch.int8, torch.bool])
+@pytest.mark.parametrize("batch_dims", [0, 1])
+def test_integers_of_any_size_are_carried_exactly(dtype, batch_dims):
+    largest = 1 if dtype is torch.bool else torch.iinfo(dtype).max
+    smallest = 0 if dtype is torch.bool else torch.iinfo(dtype).min
+    near = [largest, largest // 2 + 1, largest // 2, 0, 1, smallest, smallest // 2, -(2**31), 2**31 - 1, 2**53 + 1]
+    values = torch.tensor([[number] for number in near if smallest <= number <= largest], dtype=dtype)
+    tree = (values, torch.ones(len(values), 2))
+    layout = RowLayout.from_tree(tree, batch_dims=batch_dims, name="state")
+    assert torch.equal(layout.unpack(layout.pack(tree))[0], values)
+
+
+def test_sums_of_integers_wrap_round_in_rows_as_in_steps():
+    for dtype in (torch.int64, torch.int32):
+        values = torch.tensor([torch.iinfo(dtype).max, 2**31 - 1, -7], dtype=dtype)
+        layout = RowLayout.from_tree(values, batch_dims=0, name="state")
+        rows = layout.pack(values)
+        assert torch.equal(layout.unpack(rows + rows), values + values)
+
+
+@pytest.mark.parametrize("value", [float("nan"), (1.0, float("nan")), "ball", None, np.array([1.0, np.nan]), object()])
+def test_plain_values_that_stay_are_let_pass_whatever_they_are(value):
+    layout = RowLayout.from_tree({"x": torch.ones(2), "plain": value}, batch_dims=0, name="state")
+    layout.pack({"x": torch.ones(2), "plain": value})
+    if type(value) is not object:
+        layout.pack({"x": torch.ones(2), "plain": copy.deepcopy(value)})
+
+
+def test_plain_values_that_change_are_refused():
+    for value, other in ((np.ones(2), np.zeros(2)), (np.ones(2), np.ones(3)), (1, 2), (1.0, float("nan"))):
+        layout = RowLayout.from_tree({"x": torch.ones(2), "plain": value}, batch_dims=0, name="state")
+        with pytest.raises(ValueError, match="what changes from step to step must be a tensor"):
+            layout.pack({"x": torch.ones(2), "plain": other})
+
+
+def test_layouts_are_the_same_in_another_process():
+    tree = {"x": torch.ones(2), "n": torch.arange(2), "plain": "ball"}
+    layout = RowLayout.from_tree(tree, batch_dims=0, name="state")
+    for twin in (pickle.loads(pickle.dumps(layout)), copy.deepcopy(layout)):
+        assert equal(twin.unpack(twin.pack(tree)), tree)
+
+
 def test_numbers_between_whole_ones_are_rounded_to_the_nearest():
     layout = RowLayout.from_tree(torch.tensor([3, -3]), batch_dims=0, name="input")
-    assert layout.unpack(torch.tensor([2.9999, -3.0001], dtype=torch.float64)).tolist() == [3, -3]
+    assert layout.unpack(torch.tensor([2.9999, -3.0001, 0.1, -0.2], dtype=torch.float64)).tolist() == [3, -3]
 
 
 @pytest.mark.parametrize(

@@ -33,11 +33,14 @@ class Affine:
         state: `a`, shape `(W,)`.
         output: `b`, shape `(W,)`.
         shift: `c`, a tree like the state with a leading axis of `W`, or None for zero.
+        copies: the next state is the output as it is, with nothing to be rounded. Any other closed form is not used
+            for states in half precision, as sums in a wider one would not be rounded as those of `advance` are.
     """
 
     state: Tensor
     output: Tensor
     shift: Tree | None = None
+    copies: bool = False
 
     @classmethod
     def constant(cls, steps: Tensor, *, state: float, output: float, shift: Tree | None = None) -> Affine:
@@ -51,7 +54,8 @@ class Affine:
         def repeat(factor: float) -> Tensor:
             return torch.full((len(steps),), factor, dtype=dtype, device=steps.device)
 
-        return cls(repeat(state), repeat(output), shift)
+        copies = state == 0 and output == 1 and shift is None
+        return cls(repeat(state), repeat(output), shift, copies)
 
 
 class Process(ABC):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from forerun.engine.methods import WindowState, WindowUpdate
+from forerun.engine.methods.blocks import FAR_APART
 from forerun.engine.tolerance import Tolerance
 
 
@@ -34,6 +35,9 @@ class Residuals:
         """Measure the moves of a window; this is where a round waits for the device, once."""
         steps = window.problem.step_range(window.start, window.start + len(update.moves))
         norms = tolerance.norm(steps, update.moves, update.inputs[:-1])
+        integer_moves = window.problem.input_layout.find_integer_moves(update.moves)
+        if integer_moves is not None:  # another integer is never near, however many elements share the norm
+            norms = norms.masked_fill(integer_moves, FAR_APART)
         end_is_finite = torch.isfinite(update.inputs[-1]).all()
         *sizes, end_flag = torch.cat([_over_samples(norms), end_is_finite.to(norms).reshape(1)]).tolist()
         unmoved = _count_unmoved(update, sizes)

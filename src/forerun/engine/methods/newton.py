@@ -50,6 +50,8 @@ class Newton(SlopeMethod):
         self._refuse_large_jacobians(window_state.inputs)
         problem = window_state.problem
         width = window_state.inputs.shape[-1]
+        if width == 0:  # nothing to differentiate by
+            return SlopedOutputs(evaluate(window_state.steps, window_state.inputs))
         differentiate, cost = self._differentiate_axes, width + 1
         if self.linear is not None:
             differentiate, cost = self._call_linear, 2

@@ -31,6 +31,8 @@ class PlaceOfTensor(Enum):
 
 
 TENSOR: Final = PlaceOfTensor.TENSOR
+LONG_DTYPES: Final = frozenset({torch.int64, torch.uint64})
+WIDE_DTYPES: Final = frozenset({torch.float64, torch.int64, torch.uint64, torch.int32, torch.uint32})
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,9 @@ class RowLayout:
     """How the tensors of a tree lie in a row.
 
     Leaves `(*lead, *batch, *shape_k)` pack into rows `(*lead, *batch, D)` with `D = sum_k prod(shape_k)`,
-    in the widest dtype among them and at least float32. Integers are kept as numbers; 64-bit ones make
-    the rows float64, which holds them exactly up to 2**53. Plain values must be the same at every step.
+    in the widest dtype among them and at least float32. Integers are carried exactly: those of 32 bits and more make
+    the rows float64, and 64-bit ones take two columns, `x = low + 2**32 high`, first all that is low and then all that
+    is high, which is zero for small numbers. Plain values must be the same at every step.
     """
 
     name: str  # what messages call the tree: "input", "output", "state"
@@ -47,7 +50,7 @@ class RowLayout:
     plain: tuple[Any, ...]  # one entry a leaf: TENSOR, or the plain value itself
     shapes: tuple[torch.Size, ...]  # one entry a tensor, batch axes included
     dtypes: tuple[torch.dtype, ...]
-    sizes: tuple[int, ...]  # elements of each tensor in a row
+    sizes: tuple[int, ...]  # columns of each tensor in a row
     batch: torch.Size
     dtype: torch.dtype
     device: torch.device
@@ -70,7 +73,7 @@ class RowLayout:
             plain=tuple(_plain_value(leaf) for leaf in leaves),
             shapes=tuple(leaf.shape for leaf in tensors),
             dtypes=tuple(leaf.dtype for leaf in tensors),
-            sizes=tuple(prod(leaf.shape[batch_dims:]) for leaf in tensors),
+            sizes=tuple(_count_columns(leaf, batch_dims) for leaf in tensors),
             batch=tensors[0].shape[:batch_dims],
             dtype=_row_dtype({leaf.dtype for leaf in tensors}),
             device=tensors[0].device,
@@ -78,8 +81,13 @@ class RowLayout:
 
     @property
     def width(self) -> int:
-        """Elements of a row, `D`."""
+        """Columns of a row, `D`."""
         return sum(self.sizes)
+
+    @property
+    def is_rounded(self) -> bool:
+        """Whether a leaf is of lower precision than any row: what is summed in rows is not rounded as a step rounds."""
+        return any(dtype.is_floating_point and dtype.itemsize < 4 for dtype in self.dtypes)
 
     def pack(self, tree: Tree, *lead: int) -> Tensor:
         """Return the rows `(*lead, *batch, D)` of a tree whose tensors begin with the axes `lead`.
@@ -93,8 +101,11 @@ class RowLayout:
         self._check_tensors(tensors, tree, lead)
         pieces = []
         for tensor, size in zip(tensors, self.sizes, strict=True):
-            piece = tensor.reshape(*lead, *self.batch, size)
-            pieces.append(piece.to(self.dtype))
+            if tensor.dtype in LONG_DTYPES:
+                pieces.append(_split_long(tensor.reshape(*lead, *self.batch, size // 2)))
+            else:
+                piece = tensor.reshape(*lead, *self.batch, size)
+                pieces.append(piece.to(self.dtype))
         if len(pieces) == 1:
             return pieces[0]
         return torch.cat(pieces, -1)
@@ -108,10 +119,19 @@ class RowLayout:
             pieces = rows.split(self.sizes, -1)
         tensors = []
         for piece, shape, dtype in zip(pieces, self.shapes, self.dtypes, strict=True):
-            tensors.append(_cast_piece(piece.reshape((*lead, *shape)), dtype))
+            values = _join_long(piece) if dtype in LONG_DTYPES else piece
+            tensors.append(_cast_piece(values.reshape((*lead, *shape)), dtype))
         if self.spec.is_leaf():
             return tensors[0]
         return pytree.tree_unflatten(self._fill_leaves(tensors), self.spec)
+
+    def find_integer_moves(self, moves: Tensor) -> Tensor | None:
+        """Return where an integer moved, `(*lead, *batch)`, for moves `(*lead, *batch, D)`; None without integers."""
+        if all(dtype.is_floating_point for dtype in self.dtypes):
+            return None
+        pieces = zip(moves.split(self.sizes, -1), self.dtypes, strict=True)
+        integer_moves = [piece for piece, dtype in pieces if not dtype.is_floating_point]
+        return (torch.cat(integer_moves, -1).abs() >= 0.5).any(-1)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled: a tree of numbers in place of the structure, which torch pickles with a warning."""
@@ -137,7 +157,7 @@ class RowLayout:
             if plain is TENSOR:
                 if not isinstance(leaf, Tensor):
                     self._refuse_tree(tree, lead, "structure")
-            elif isinstance(leaf, Tensor) or plain != leaf:
+            elif plain is not leaf and not _are_same_value(plain, leaf):
                 self._refuse_tree(
                     tree,
                     lead,
@@ -212,8 +232,8 @@ def _check_batch_axes(tensors: list[Tensor], tree: Tree, name: str, batch_dims: 
 
 
 def _row_dtype(dtypes: set[torch.dtype]) -> torch.dtype:
-    """Return at least float32; float64 where 64-bit numbers of any kind must survive."""
-    if dtypes & {torch.float64, torch.int64}:
+    """Return at least float32; float64 where numbers that float32 does not hold must survive."""
+    if dtypes & WIDE_DTYPES:
         return torch.float64
     return torch.float32
 
@@ -224,4 +244,38 @@ def _cast_piece(piece: Tensor, dtype: torch.dtype) -> Tensor:
         return piece
     if dtype.is_floating_point:
         return piece.to(dtype)
-    return piece.round().to(dtype)
+    if dtype == torch.bool:
+        return piece.round().to(dtype)
+    # by way of int64, from where a sum that is too large wraps round as it does in a step
+    return piece.round().to(torch.int64).to(dtype)
+
+
+def _count_columns(leaf: Tensor, batch_dims: int) -> int:
+    """Return how many columns of a row a leaf takes."""
+    count = prod(leaf.shape[batch_dims:])
+    return 2 * count if leaf.dtype in LONG_DTYPES else count
+
+
+def _split_long(values: Tensor) -> Tensor:
+    """Return 64-bit integers `(..., n)` as columns `(..., 2 n)`: the low halves, from -2**31 on, and the high ones."""
+    whole = values.view(torch.int64)
+    high = (whole + 2**31) >> 32
+    low = whole - (high << 32)
+    return torch.cat([low, high], -1).to(torch.float64)
+
+
+def _join_long(columns: Tensor) -> Tensor:
+    """Return the 64-bit integers `(..., n)` of columns `(..., 2 n)`."""
+    low, high = columns.round().to(torch.int64).chunk(2, -1)
+    return low + (high << 32)
+
+
+def _are_same_value(one: Any, other: Any) -> bool:
+    """Return whether two plain values are the same; of any kind: arrays, and nan, which does not equal itself."""
+    try:
+        equal = one == other
+        if hasattr(equal, "all"):  # an array, elementwise
+            return one.shape == other.shape and bool((equal | ((one != one) & (other != other))).all())
+        return bool(equal) or bool(one != one and other != other)
+    except Exception:  # a value that cannot be compared is the same only as itself
+        return False

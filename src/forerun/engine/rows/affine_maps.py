@@ -139,6 +139,6 @@ class AffineCache:
     def _request_maps(self, start: int, count: int) -> AffineMaps | None:
         """Return what the process says of the steps `start .. start+count-1`."""
         affine = self._process.affine(torch.arange(start, start + count, device=self._layout.device))
-        if affine is None:
+        if affine is None or (self._layout.is_rounded and not affine.copies):
             return None
         return AffineMaps.from_affine(affine, start, count, self._layout)
