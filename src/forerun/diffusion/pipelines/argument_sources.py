@@ -54,9 +54,15 @@ class ArgumentSource(ABC):
 @final
 @dataclass(frozen=True)
 class ConstantArgument(ArgumentSource):
-    """An argument that is the same for any number of rows."""
+    """An argument that is the same for any number of rows.
+
+    Attributes:
+        value: the argument.
+        version: how often it had been changed in place when it was traced.
+    """
 
     value: Any
+    version: int = 0
 
     def build(self, batch: StepBatch) -> Any:
         return self.value
@@ -65,10 +71,17 @@ class ConstantArgument(ArgumentSource):
 @final
 @dataclass(frozen=True)
 class RowArgument(ArgumentSource):
-    """A tensor `(n, ...)` or a list of `n` that goes along with the rows of the batch, in `copies` branches."""
+    """A tensor `(n, ...)` or a list of `n` that goes along with the rows of the batch, in `copies` branches.
+
+    Attributes:
+        value: the argument.
+        copies: branches along the batch.
+        version: how often it had been changed in place when it was traced.
+    """
 
     value: Any
     copies: int
+    version: int = 0
 
     def build(self, batch: StepBatch) -> Any:
         count = len(batch.steps)

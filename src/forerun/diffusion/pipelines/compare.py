@@ -9,12 +9,15 @@ from torch import Tensor
 
 from forerun.diffusion.pipelines.argument_sources import (
     ArgumentSource,
+    ConstantArgument,
     OutputArgument,
+    RowArgument,
     SampleArgument,
 )
 from forerun.diffusion.pipelines.call_graph import TracedCall
 from forerun.diffusion.pipelines.calls import flatten_arguments
 from forerun.diffusion.pipelines.hooks import PendingCall
+from forerun.diffusion.pipelines.network_state import tensor_version
 from forerun.diffusion.pipelines.times import TimeArgument
 
 FULL_PRECISION_BYTES = 4
@@ -43,10 +46,17 @@ def find_difference(
     for source, our_leaf, their_leaf in zip(traced.sources, ours, theirs, strict=True):
         path, our_value = our_leaf
         _, their_value = their_leaf
-        if not _agrees(source, our_value, their_value, threshold):
+        if _was_edited(source) or not _agrees(source, our_value, their_value, threshold):
             _, name = path.split(".", 1)
             return f"the argument {name}"
     return None
+
+
+def _was_edited(source: ArgumentSource) -> bool:
+    """Return whether a constant was changed in place since it was traced."""
+    if not isinstance(source, ConstantArgument | RowArgument):
+        return False
+    return tensor_version(source.value) != source.version
 
 
 def _agrees(source: ArgumentSource, ours: Any, theirs: Any, threshold: float) -> bool:

@@ -22,11 +22,13 @@ class LoopLedger:
     Attributes:
         steps: that the pipeline has taken.
         notes: sentences on what happened on the way.
+        witnessed: steps of solved paths on which the networks were called alone, and agreed.
     """
 
     def __init__(self) -> None:
         self.steps = 0
         self.notes: list[str] = []
+        self.witnessed = 0
         self._single_steps = 0  # with calls of their own, since the last solve
         self._solve_rounds = 0  # of the last solve
         self._length = 0
@@ -79,7 +81,8 @@ class LoopLedger:
         if not self._solutions:
             return self._solution_in_order(self._sample, end)
         combined = join_solutions(self._solutions, length=length, checkpoint=end)
-        return replace(combined, state=self._sample, notes=[*combined.notes, *self.notes])
+        notes = [*combined.notes, *self.notes]
+        return replace(combined, state=self._sample, notes=notes, witnessed=self.witnessed)
 
     def _solution_in_order(self, sample: Tensor, end: Checkpoint) -> Solution:
         return Solution(

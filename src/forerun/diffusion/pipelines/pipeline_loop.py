@@ -14,6 +14,7 @@ from forerun.diffusion.pipelines.blend import MaskBlend, NoisingCall, find_blend
 from forerun.diffusion.pipelines.calls import NetworkCall, NotUnderstood
 from forerun.diffusion.pipelines.hooks import PendingCall
 from forerun.diffusion.pipelines.loop_ledger import LoopLedger
+from forerun.diffusion.pipelines.network_state import NetworkState
 from forerun.diffusion.pipelines.remaining_loop import RemainingLoop
 from forerun.diffusion.pipelines.scheduler_snapshot import (
     SchedulerSnapshot,
@@ -21,9 +22,11 @@ from forerun.diffusion.pipelines.scheduler_snapshot import (
 )
 from forerun.diffusion.pipelines.solved_path import SolvedPath, solve_remaining
 from forerun.diffusion.pipelines.traced_step import TracedStep
+from forerun.diffusion.pipelines.witnessed_path import refuse_moving_state, witness_path
 from forerun.diffusion.schedulers.quirks import bind_step, previous_sample
 from forerun.engine.options import SolveOptions
 from forerun.engine.solution import Solution, Status
+from forerun.engine.witness import WitnessDisagrees, WitnessWarning
 
 MAX_FAILURES = 3  # times that the pipeline may leave the path in one loop
 LEAST_STEPS = 3  # that are left, the present one included, from which on there is anything to gain
@@ -213,11 +216,14 @@ class PipelineLoop:
 
     def _solve_proposal(self, proposal: _Proposal) -> None:
         options = proposal.loop.complete_options(self._options)
+        state = NetworkState(proposal.loop.networks)
         solution = solve_remaining(proposal.loop, options, self._ledger.spent)
         self._ledger.add_solution(solution, proposal.start)
         if solution.status is Status.INTERRUPTED:
             raise KeyboardInterrupt
         if solution.status.done:
+            refuse_moving_state(state)
+            self._ledger.witnessed += witness_path(proposal.loop, options.settled().witness)
             self._path = SolvedPath(proposal.loop, options)
         elif solution.status is Status.NONFINITE:
             self._give_up("a step was not finite", proposal.start)
@@ -226,13 +232,16 @@ class PipelineLoop:
         """Go on in order after an error, or raise it where that is asked for."""
         if self._options.strict:
             raise error
+        if isinstance(error, WitnessDisagrees):
+            self._give_up(str(error), step, WitnessWarning)
+            return
         reason = str(error)
         if not isinstance(error, NotUnderstood):
             reason = f"{type(error).__name__}: {error}"
         self._give_up(reason, step)
 
-    def _give_up(self, reason: str, step: int) -> None:
+    def _give_up(self, reason: str, step: int, category: type[Warning] = RuntimeWarning) -> None:
         self._runs_in_order = True
         note = f"Sequential from step {step + 1} on: {reason}."
         self._ledger.notes.append(note)
-        warnings.warn(f"forerun: {note}", RuntimeWarning, stacklevel=2)
+        warnings.warn(f"forerun: {note}", category, stacklevel=2)

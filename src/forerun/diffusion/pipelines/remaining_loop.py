@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from forerun.diffusion.pipelines.argument_sources import StepBatch
 from forerun.diffusion.pipelines.call_graph import TracedCall
@@ -159,6 +159,21 @@ class RemainingLoop:
         combined = self.graph.combine_outputs(outputs, 1, len(sample))
         return self._is_near(combined[0], received)
 
+    def call_step_alone(self, index: int) -> tuple[list[list[Tensor]], Sequence[Sequence[Tensor]]]:
+        """Call the networks for one step of the solved path, as the pipeline would; return theirs, and ours."""
+        record = self.records[index]
+        step = torch.tensor([index])
+        outputs: list[list[Tensor]] = []
+        for traced in self.graph.calls:
+            batch = StepBatch(step, record.sample.unsqueeze(0), outputs)
+            outputs.append(traced.run(batch))
+        return outputs, record.outputs
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """The networks that a step calls, by name."""
+        return {traced.call.name: traced.call.network for traced in self.graph.calls}
+
     def _is_near(self, ours: Tensor, theirs: Tensor) -> bool:
         rounding = STEP_ROUNDINGS * self._traced.rounding(theirs)
         size = float(theirs.abs().max())
@@ -192,16 +207,21 @@ class RemainingLoop:
         return self.process.replace_sample(state, revised)
 
     def _predict(self, steps: Tensor, samples: Tensor) -> Tensor:
-        """Return model outputs of some steps in one run of the graph; in the first, with the traced step as control."""
+        """Return model outputs of some steps in one run of the graph; in the first, with the traced step as control.
+
+        The control stands last, after the step that is farthest away: a network that takes something from the first
+        row of a batch, such as its time, gives itself away.
+        """
         if self._is_controlled:
             return self._run_graph(steps, samples)
-        first_sample = self._sample.unsqueeze(0).to(samples.dtype)
-        all_steps = torch.cat([steps.new_zeros(1), steps])
-        all_samples = torch.cat([first_sample, samples])
+        traced_sample = self._sample.unsqueeze(0).to(samples.dtype)
+        last_step = steps.new_full((1,), self.length - 1)
+        all_steps = torch.cat([last_step, steps, steps.new_zeros(1)])
+        all_samples = torch.cat([traced_sample, samples, traced_sample])
         outputs = self._run_graph(all_steps, all_samples)
-        self._check_control(outputs[0])
+        self._check_control(outputs[-1])
         self._is_controlled = True
-        return outputs[1:]
+        return outputs[1:-1]
 
     def _run_graph(self, steps: Tensor, samples: Tensor) -> Tensor:
         received, outputs = self.graph(StepBatch(steps, samples))

@@ -10,6 +10,7 @@ from torch import nn
 from forerun.diffusion.pipelines.calls import fill_output
 from forerun.diffusion.pipelines.compare import find_difference
 from forerun.diffusion.pipelines.hooks import PendingCall
+from forerun.diffusion.pipelines.network_state import NetworkState
 from forerun.diffusion.pipelines.record_sharing import share_records
 from forerun.diffusion.pipelines.remaining_loop import RemainingLoop
 from forerun.engine.checkpoint import Checkpoint
@@ -55,11 +56,13 @@ class SolvedPath:
 
     Attributes:
         is_left: whether the pipeline has left the path within the present step.
-        difference: which argument was not the one that was evaluated, where it has.
+        difference: which argument was not the one that was evaluated, or what the networks keep has changed, where it
+            has.
     """
 
     def __init__(self, loop: RemainingLoop, options: SolveOptions) -> None:
         self.is_left = False
+        self._state = NetworkState(loop.networks)
         self.difference: str | None = None
         self._loop = loop
         self._threshold = TOLERANCE_SLACK * options.settled().tolerance.threshold()
@@ -95,6 +98,8 @@ class SolvedPath:
         expected = self._loop.expected_arguments(traced, self._index)
         threshold = self._threshold * self._loop.process.unit_at(self._index)
         self.difference = find_difference(traced, expected, call, threshold=threshold)
+        if self.difference is None and place == 0:
+            self.difference = self._state.find_change()
         if self.difference is not None:
             return None
         tensors = self._loop.records[self._index].outputs[place]

@@ -35,6 +35,7 @@ from forerun.diffusion.pipelines.calls import (
 )
 from forerun.diffusion.pipelines.guidance import GuidanceHints, GuidanceRule
 from forerun.diffusion.pipelines.guidance_fit import fit_guidance
+from forerun.diffusion.pipelines.network_state import refuse_stateful_hooks, tensor_version
 from forerun.diffusion.pipelines.samples import find_sample
 from forerun.diffusion.pipelines.times import (
     TimeArgument,
@@ -100,6 +101,7 @@ def trace_calls(calls: Sequence[NetworkCall], facts: StepFacts) -> CallGraph:
         raise NotUnderstood("the guider has a momentum, which it carries from step to step")
     for call in calls:
         refuse_attention_memory(call)
+        refuse_stateful_hooks(call)
     return _Tracer(calls, facts).trace()
 
 
@@ -238,8 +240,8 @@ def _find_source(path: str, value: Any, rows: BatchRows, facts: StepFacts) -> Ar
         return time
     is_position = any(word in path for word in POSITION_NAMES)
     if is_position or not _goes_with_rows(path, value, rows):
-        return ConstantArgument(value)
-    return RowArgument(value, rows.copies)
+        return ConstantArgument(value, tensor_version(value))
+    return RowArgument(value, rows.copies, tensor_version(value))
 
 
 def _find_time(path: str, value: Any, rows: BatchRows, facts: StepFacts) -> TimeArgument | None:

@@ -1,0 +1,167 @@
+"""What a network keeps between its calls: weights, processors, hooks, switches; read, compared, and put back.
+
+A callback may change them between two steps, or the network itself at every call. What was evaluated before such a
+change is not what the network would give after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+from torch import Tensor, nn
+
+from forerun.diffusion.pipelines.calls import NetworkCall, NotUnderstood
+
+ABSENT_VALUE = object()
+PLAIN_TYPES = (bool, int, float, str, type(None))
+MODULE_TABLES = ("_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks")
+
+
+@dataclass(frozen=True)
+class KeptValue:
+    """One value that a network keeps.
+
+    Attributes:
+        path: where it stands, such as `unet.mid_block.attn.processor.scale`.
+        owner: the dictionary that holds it.
+        key: its key there.
+        value: the value itself, or a copy of it where it is plain.
+        version: of a tensor, which counts the changes in place.
+        is_plain: whether it is made of numbers, strings, and lists and dictionaries of these.
+    """
+
+    path: str
+    owner: Mapping[Any, Any]
+    key: Any
+    value: Any
+    version: int
+    is_plain: bool
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether another value stands in its place, or it was changed in place."""
+        value = self.owner.get(self.key, ABSENT_VALUE)
+        if self.is_plain:
+            return type(value) is not type(self.value) or bool(value != self.value)
+        return value is not self.value or tensor_version(value) != self.version
+
+    @property
+    def is_count(self) -> bool:
+        """Whether it is a plain number, such as a count of calls."""
+        return self.is_plain and isinstance(self.value, int | float) and not isinstance(self.value, bool)
+
+    def put_back(self) -> None:
+        """Put a plain value back where it stood."""
+        if self.is_plain and isinstance(self.owner, dict):
+            self.owner[self.key] = _copy_plain(self.value)
+
+
+@final
+class NetworkState:
+    """What some networks keep, as it is now.
+
+    Args:
+        networks: by the names that are reported.
+    """
+
+    def __init__(self, networks: Mapping[str, nn.Module]) -> None:
+        self._values: list[KeptValue] = []
+        self._sizes: list[tuple[str, Mapping[Any, Any], int]] = []
+        for name, network in networks.items():
+            for path, module in network.named_modules(prefix=name):
+                self._read_module(path, module)
+
+    def find_change(self) -> str | None:
+        """Return the path of the first value that is not as it was; None where all are."""
+        for kept in self._values:
+            if kept.has_changed:
+                return kept.path
+        for path, owner, size in self._sizes:
+            if len(owner) != size:
+                return path
+        return None
+
+    def find_moving_count(self) -> str | None:
+        """Return the path of the first number that has changed, as a network does that counts its calls."""
+        for kept in self._values:
+            if kept.is_count and kept.has_changed:
+                return kept.path
+        return None
+
+    def put_back(self) -> None:
+        """Put all plain values back as they were."""
+        for kept in self._values:
+            if kept.is_plain and kept.has_changed:
+                kept.put_back()
+
+    def _read_module(self, path: str, module: nn.Module) -> None:
+        attributes = vars(module)
+        self._sizes.append((path, attributes, len(attributes)))
+        for table_name in MODULE_TABLES:
+            table = attributes[table_name]
+            self._sizes.append((path, table, len(table)))
+            self._values += _read_entries(path, table, table)
+        names = [name for name in attributes if not name.startswith("_")]
+        self._values += _read_entries(path, attributes, names)
+        for name in names:
+            self._read_helper(f"{path}.{name}", attributes[name])
+
+    def _read_helper(self, path: str, helper: Any) -> None:
+        """Read the attributes of an object that a module keeps, such as an attention processor."""
+        if isinstance(helper, nn.Module | Tensor | type) or not hasattr(helper, "__dict__"):
+            return
+        if callable(helper) and not type(helper).__module__.startswith("torch"):
+            attributes = vars(helper)
+            self._sizes.append((path, attributes, len(attributes)))
+            self._values += _read_entries(path, attributes, attributes)
+
+
+def refuse_stateful_hooks(call: NetworkCall) -> None:
+    """Refuse a network with a cache of diffusers, which takes over what an earlier step computed.
+
+    Raises:
+        NotUnderstood: pyramid attention broadcast, FasterCache, MagCache, first block cache or the like is enabled.
+    """
+    for module in call.network.modules():
+        registry = getattr(module, "_diffusers_hook", None)
+        hooks = getattr(registry, "hooks", {})
+        for hook in hooks.values():
+            if getattr(hook, "_is_stateful", False):
+                raise NotUnderstood(
+                    f"{call.name} keeps what it computed from one step to the next, by {type(hook).__name__}; call "
+                    f"pipe.{call.name}.disable_cache() to run in parallel"
+                )
+
+
+def tensor_version(value: Any) -> int:
+    """Return how often a tensor was changed in place; 0 for what has no count, such as tensors of inference mode."""
+    if not isinstance(value, Tensor) or value.is_inference():
+        return 0
+    return value._version
+
+
+def _read_entries(path: str, owner: Mapping[Any, Any], keys: Iterable[Any]) -> Iterator[KeptValue]:
+    for key in keys:
+        value = owner[key]
+        is_plain = _is_plain(value)
+        if is_plain:
+            value = _copy_plain(value)
+        yield KeptValue(f"{path}.{key}", owner, key, value, tensor_version(value), is_plain)
+
+
+def _is_plain(value: Any) -> bool:
+    if type(value) in (list, tuple):
+        return all(_is_plain(entry) for entry in value)
+    if type(value) is dict:
+        return all(_is_plain(entry) for entry in value.values())
+    return isinstance(value, PLAIN_TYPES)
+
+
+def _copy_plain(value: Any) -> Any:
+    if type(value) is list:
+        return [_copy_plain(entry) for entry in value]
+    if type(value) is dict:
+        return {key: _copy_plain(entry) for key, entry in value.items()}
+    return value
