@@ -419,7 +419,7 @@ def incomplete_fields(modules: dict[str, Module], texts: dict[str, str], program
     for name in sorted(name for name, module in modules.items() if is_field(module)):
         where = f"forerun.{name}"
         if not any(where in text for text in texts.values()):
-            breaches.append(f"{where} is on no page of the documentation: add docs/{name}.md, and to nav in mkdocs.yml")
+            breaches.append(f"{where} is on no page of the documentation: add docs/{name}.md")
         if not any(where in text for text in programs.values()):
             number = len(programs) + 1
             breaches.append(f"{where} is in no example: add examples/{number:02}_{name}.py, of less than 80 lines")

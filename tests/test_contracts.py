@@ -81,7 +81,8 @@ def test_every_class_has_an_instance_and_every_instance_a_class():
 
 def test_a_class_without_an_instance_is_named():
     text = "class Tide(Process):\n    length = 3\nclass Ebb(Tide):\n    pass"
-    sentences = without_an_instance(MODULES | {"tides": house.Module("tides", text)})
-    assert len(sentences) == 2
-    assert "Process Tide has no settings" in sentences[1]
-    assert "tests/instances.py" in sentences[0]
+    sentences = set(without_an_instance(MODULES | {"tides": house.Module("tides", text)})) - set(without_an_instance())
+    ebb, tide = sorted(sentences)
+    assert ebb.startswith("Process Ebb has no settings")
+    assert tide.startswith("Process Tide has no settings")
+    assert "tests/instances.py" in tide

@@ -12,7 +12,7 @@ MIXTURE_SIZE: Final = 3
 PIXEL_PARAMETERS: Final = 3 * MIXTURE_SIZE  # weight, mean and scale of each logistic
 MIN_LOG_SCALE: Final = -4.0  # logarithm of the smallest scale: a pixel of one level
 BISECTION_SPANS: Final = (8, 4, 2, 1, 1)  # from level 0 to level 16
-SMALLEST_SHARE: Final = 1e-7  # added to a probability before its logarithm
+SMALLEST_PROBABILITY: Final = 1e-7  # added to a probability before its logarithm
 
 
 def to_values(levels: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ def pixel_bits(parameters: Tensor, levels: Tensor) -> Tensor:
     likelihood = shares.gather(-1, levels.unsqueeze(-1))
     likelihood = likelihood.squeeze(-1)
     likelihood = likelihood.clamp_min(0)  # differences of sums may round below zero
-    return -torch.log2(likelihood + SMALLEST_SHARE)
+    return -torch.log2(likelihood + SMALLEST_PROBABILITY)
 
 
 def draw_pixels(parameters: Tensor, uniform: Tensor) -> Tensor:

@@ -75,7 +75,7 @@ def prepare_replica(cell: Any, loop: PlainLoop, first: FirstStep, witness: Witne
         raise ReplicaRefused(f"the cell makes {describe_tree(first.output)} of {describe_tree(loop.h0)}")
     if isinstance(cell, Cell):
         return cell
-    assert loop.user_cell is not None, "a cell that is no Cell is the user's own"
+    assert loop.user_cell is not None, "a cell that is not a Cell is the user's own"
     hooks = loop.user_cell.describe_hooks()
     if hooks is not None:
         raise ReplicaRefused(hooks)
