@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 from forerun.engine.numerics.layout import RowLayout
 from forerun.engine.numerics.tree import Tree
+from forerun.sequence.recurrent.decompose import DecomposedCells
 
 JACOBIAN_COLUMNS_AT_ONCE = 32
 
@@ -53,6 +54,13 @@ def jacobian_by_columns(cell: Cell, hidden: Tensor, prepared: Tree) -> Tensor:
     return columns.movedim(0, -1)
 
 
+def restore_structure(state: Tree, layout: RowLayout) -> Tree:
+    """Return a state in the structure of the first: a list where the cell returns a tuple of as many."""
+    if isinstance(state, Tensor):
+        return state
+    return pytree.tree_unflatten(pytree.tree_leaves(state), layout.spec)
+
+
 @final
 @dataclass(frozen=True)
 class FunctionCell(Cell):
@@ -80,9 +88,10 @@ class FunctionCell(Cell):
         def step(row: Tensor, *inputs: Any) -> Tensor:
             state = self.layout.unpack(row)
             result = self.function(state, pytree.tree_unflatten(inputs, spec))
-            return self.layout.pack(self._restore_structure(result))
+            return self.layout.pack(restore_structure(result, self.layout))
 
-        rows: Tensor = torch.func.vmap(step, in_dims=(0, *axes))(hidden, *leaves)
+        with DecomposedCells():
+            rows: Tensor = torch.func.vmap(step, in_dims=(0, *axes))(hidden, *leaves)
         return rows
 
     def step_with_jacobian(
@@ -92,9 +101,3 @@ class FunctionCell(Cell):
     ) -> tuple[Tensor, Tensor]:
         next_rows = self.step_rows(hidden, prepared)
         return next_rows, jacobian_by_columns(self, hidden, prepared)
-
-    def _restore_structure(self, state: Tree) -> Tree:
-        """Return a state in the structure of the first: a tuple where the cell returns a list."""
-        if isinstance(state, Tensor):
-            return state
-        return pytree.tree_unflatten(pytree.tree_leaves(state), self.layout.spec)

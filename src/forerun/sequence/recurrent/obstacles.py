@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Sequence
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from forerun.engine.witness import WitnessDisagrees, WitnessWarning
 
+LIBRARIES = frozenset({"forerun", "torch"})
 HALF_DTYPES = frozenset({torch.float16, torch.bfloat16})
 
 
@@ -27,7 +29,7 @@ def describe_obstacle(tensors: Sequence[Tensor]) -> str | None:
     return None
 
 
-def report_fallback(sentence: str, *, strict: bool, stacklevel: int = 4) -> None:
+def report_fallback(sentence: str, *, strict: bool) -> None:
     """Warn that the plain loop stands in, or raise where the caller asked for that.
 
     Raises:
@@ -35,7 +37,17 @@ def report_fallback(sentence: str, *, strict: bool, stacklevel: int = 4) -> None
     """
     if strict:
         raise WitnessDisagrees(f"{sentence} Leave strict=True out for the plain loop and a warning")
-    warnings.warn(sentence, WitnessWarning, stacklevel=stacklevel)
+    warnings.warn(sentence, WitnessWarning, stacklevel=_count_library_frames())
+
+
+def _count_library_frames() -> int:
+    """Return how many calls up the code of the caller is, past this package and the calls of modules in torch."""
+    frame = sys._getframe(1)
+    count = 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in LIBRARIES:
+        frame = frame.f_back
+        count += 1
+    return count
 
 
 def _is_transforming() -> bool:

@@ -200,7 +200,7 @@ def _buffer_versions(loop: PlainLoop) -> dict[str, int]:
     versions = {}
     for module in loop.user_cell.list_modules():
         for name, tensor in list_tensors(module):
-            versions[name] = tensor._version
+            versions[name] = sum(read_versions(tensor))
     return versions
 
 

@@ -15,11 +15,11 @@ from forerun.engine.methods import Sequential
 from forerun.engine.numerics.tree import Tree, tree_tensors
 from forerun.engine.options import SolveKeywords, SolveOptions
 from forerun.engine.rows import stack_states
-from forerun.engine.solution import Solution
+from forerun.engine.solution import Solution, Status
 from forerun.engine.tolerance import rms
 from forerun.engine.witness import Witness
 from forerun.sequence.eval_mode import check_eval_mode
-from forerun.sequence.recurrent.cells import Cell
+from forerun.sequence.recurrent.cells import Cell, restore_structure
 from forerun.sequence.recurrent.job import RecurrenceJob
 from forerun.sequence.recurrent.loop_choice import LoopChoice, decline_size
 from forerun.sequence.recurrent.obstacles import describe_obstacle, report_fallback
@@ -149,7 +149,7 @@ def _prepare_job(
         length,
         max_bytes,
         closes_over_gradients=first.requires_grad,
-        smallest_start=_measure_smallest(start, loop.layout.pack(first.output)),
+        smallest_start=_measure_smallest(start, loop.layout.pack(restore_structure(first.output, loop.layout))),
     )
 
 
@@ -191,6 +191,9 @@ def _finish_path(
     Raises:
         ReplicaRefused: the user's own cell gives something else.
     """
+    if solution.status is Status.NONFINITE:
+        note = f"The plain loop was taken: step {solution.step} gives values that are not finite."
+        return _take_loop(loop, job.length, [note])
     assert solution.states is not None, "job.solve_path keeps them"
     path: Tensor = stack_states(solution.states)
     rows = job.differentiate_path(path)

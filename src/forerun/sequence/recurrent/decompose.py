@@ -1,0 +1,75 @@
+"""The cells of `torch.nn` in parts that `torch.func` can batch and differentiate, as it cannot its fused kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, final
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+from torch.overrides import TorchFunctionMode
+
+
+@final
+class DecomposedCells(TorchFunctionMode):
+    """A mode in which `torch.nn.GRUCell`, `LSTMCell` and `RNNCell` compute their gates by ordinary functions."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        function = DECOMPOSITIONS.get(func, func)
+        return function(*args, **(kwargs or {}))
+
+
+def step_gru(x: Tensor, h: Tensor, *weights: Tensor | None) -> Tensor:
+    """Return the next state of a GRU."""
+    inward, hidden = _project_gates(x, h, weights)
+    a_r, a_z, a_n = inward.chunk(3, -1)
+    u_r, u_z, u_n = hidden.chunk(3, -1)
+    r = torch.sigmoid(a_r + u_r)
+    z = torch.sigmoid(a_z + u_z)
+    n = torch.tanh(a_n + r * u_n)
+    return n + z * (h - n)
+
+
+def step_lstm(x: Tensor, state: Sequence[Tensor], *weights: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return the next state `(h, c)` of an LSTM."""
+    h, c = state
+    inward, hidden = _project_gates(x, h, weights)
+    i, f, g, o = (inward + hidden).chunk(4, -1)
+    c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+    return torch.sigmoid(o) * torch.tanh(c), c
+
+
+def step_tanh(x: Tensor, h: Tensor, *weights: Tensor | None) -> Tensor:
+    """Return the next state of an Elman cell."""
+    inward, hidden = _project_gates(x, h, weights)
+    return torch.tanh(inward + hidden)
+
+
+def step_relu(x: Tensor, h: Tensor, *weights: Tensor | None) -> Tensor:
+    """Return the next state of an Elman cell with rectified units."""
+    inward, hidden = _project_gates(x, h, weights)
+    return torch.relu(inward + hidden)
+
+
+DECOMPOSITIONS: Final[Mapping[Callable[..., Any], Callable[..., Any]]] = {
+    torch.gru_cell: step_gru,
+    torch.lstm_cell: step_lstm,
+    torch.rnn_tanh_cell: step_tanh,
+    torch.rnn_relu_cell: step_relu,
+}
+
+
+def _project_gates(x: Tensor, h: Tensor, weights: Sequence[Tensor | None]) -> tuple[Tensor, Tensor]:
+    """Return `W x + b` and `U h + b'`."""
+    inward, hidden, *biases = weights
+    b_inward, b_hidden, *_ = [*biases, None, None]
+    assert inward is not None, "a cell has weights"
+    assert hidden is not None, "a cell has weights"
+    return linear(x, inward, b_inward), linear(h, hidden, b_hidden)
