@@ -6,6 +6,7 @@ from torch import nn
 
 from forerun import Full, Picard, Sequential, Sliding
 from forerun.engine.methods import GaussSeidel, JacobiGaussSeidel, PicardGaussSeidel
+from forerun.engine.witness import WitnessDisagrees, WitnessWarning
 from forerun.sequence import Fill, Made, PixelCNN, Repeat, sample
 from forerun.sequence.autoregressive import logistic
 from forerun.sequence.autoregressive.pixelcnn import RowPass
@@ -143,7 +144,49 @@ def test_rows_that_are_kept_are_not_computed_again(monkeypatch):
         return ordinary(self, images, rows)
 
     monkeypatch.setattr(PixelCNN, "compute_rows", watched)
-    sample(network, noise(1), method=Sequential(), cached=True)
-    probe, *passes = computed
-    assert (probe, len(passes)) == (8, 64)
+    sample(network, noise(1), method=Sequential(), cached=True, witness=False)
+    probes, passes = computed[:3], computed[3:]
+    assert (probes, len(passes)) == ([8, 8, 8], 64)
     assert sum(passes) == 64 + 7  # a row each, and the one above once more where a row begins
+
+
+class Conditional(nn.Module):
+    """A label for every image, so that it takes no other number of images."""
+
+    def __init__(self, labels):
+        super().__init__()
+        self.network, self.shifts = load_pixelcnn(), torch.randn(len(labels), 1, 9) * 0.1
+
+    def forward(self, images):
+        return self.network(images) + self.shifts
+
+
+def test_a_label_for_every_image():
+    network = Conditional(torch.tensor([1, 2, 3]))
+    found = sample(network, noise(3), guess=Fill(-1.0))
+    assert torch.equal(found.images, ancestral(network, noise(3)))
+    assert found.witnessed == 3
+
+
+class Pooling(nn.Module):
+    def forward(self, images):
+        before = nn.functional.pad(images.cumsum(-1), (1, 0))[:, :-1]
+        return before.sin().unsqueeze(-1)
+
+
+def centred(parameters, uniform):
+    """Looks at how many pixels it is asked for, which the loop asks for one by one."""
+    return parameters[..., 0] + uniform - parameters[..., 0].mean(1, keepdim=True)
+
+
+def test_a_network_that_disagrees_draws_in_order_with_a_word():
+    network, uniform = Pooling(), noise(2, torch.float64)
+    with pytest.warns(WitnessWarning, match="ordinary loop drew the images"):
+        found = sample(network, uniform, draw=centred)
+    truth = torch.zeros_like(uniform)
+    for pixel in range(64):
+        truth[:, pixel] = centred(network(truth)[:, pixel : pixel + 1], uniform[:, pixel : pixel + 1])[:, 0]
+    assert torch.equal(found.images, truth)
+    with pytest.raises(WitnessDisagrees, match="strict=True"):
+        sample(network, uniform, draw=centred, strict=True)
+    assert "witness=False" in str(sample(network, uniform, draw=centred, witness=False))

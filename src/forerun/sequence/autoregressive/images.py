@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 from typing import Unpack, final
 
 import torch
 from torch import Tensor, nn
 
-from forerun.engine.methods import Picard
+from forerun.engine.methods import Picard, Sequential
 from forerun.engine.options import SolveKeywords, SolveOptions
 from forerun.engine.solution import Solution
 from forerun.engine.solve import solve
 from forerun.engine.windows import Full
+from forerun.engine.witness import WitnessDisagrees, WitnessWarning
+from forerun.sequence.autoregressive.image_witness import DrawPixels, witness_pixels
 from forerun.sequence.autoregressive.logistic import draw_pixels
 from forerun.sequence.autoregressive.pixelcnn import PixelCNN, RowPass
 from forerun.sequence.autoregressive.probe import check_network
@@ -29,7 +31,7 @@ IMAGE_DEFAULTS = SolveOptions(
     guess=Fill(),
 )
 
-DrawPixels = Callable[[Tensor, Tensor], Tensor]
+UNWITNESSED_IMAGES = "The network was not called as a witness (witness=False)."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +75,11 @@ def sample(
         keywords: the options one by one, as for `forerun.solve`; by default `method=Picard()`, `window=Full()`,
             `tolerance=0.0`, `check=False` and `guess=Fill()`.
 
+    At the end the network is called once more as the ordinary loop calls it, at another pixel of every image. Where it
+    draws another value there, the ordinary loop draws the images, with one `WitnessWarning`.
+
     Raises:
+        WitnessDisagrees: `strict=True`, and the network draws other pixels when it is called as in the ordinary loop.
         ValueError: the network looks ahead, is in training mode, or its output does not fit the noise.
         TypeError: `cached` for a network that cannot.
     """
@@ -84,7 +90,49 @@ def sample(
     function = _choose_function(network, uniform, draw, cached=cached)
     start = torch.zeros_like(uniform)
     solution = solve(CausalProcess(function), start, options=options)
+    settings = options.settled()
+    if not solution.status.done:
+        return ImageSolution(**vars(solution), images=solution.state)
+    if settings.witness is None:
+        solution = replace(solution, notes=(*solution.notes, UNWITNESSED_IMAGES))
+        return ImageSolution(**vars(solution), images=solution.state)
+    count, difference = witness_pixels(
+        network,
+        solution.state,
+        uniform,
+        draw=draw,
+        witness=settings.witness,
+    )
+    solution = replace(solution, witnessed=count)
+    if difference is not None:
+        solution = _take_ordinary_loop(
+            PixelFunction(network, uniform, draw), start, options=options, difference=difference
+        )
     return ImageSolution(**vars(solution), images=solution.state)
+
+
+def _take_ordinary_loop(
+    function: CausalFunction,
+    start: Tensor,
+    *,
+    options: SolveOptions,
+    difference: str,
+) -> Solution:
+    """Return the solution of the ordinary loop, one pixel after another, with a warning that says why it ran.
+
+    Raises:
+        WitnessDisagrees: `strict` is set.
+    """
+    sentence = (
+        f"The network, called as the ordinary loop calls it, draws another pixel: {difference}; so the ordinary "
+        "loop drew the images."
+    )
+    if options.strict:
+        raise WitnessDisagrees(f"{sentence} Leave strict=True out for the ordinary loop and a warning")
+    warnings.warn(sentence, WitnessWarning, stacklevel=3)
+    in_order = replace(options, method=Sequential(), window=1)
+    solution = solve(CausalProcess(function), start, options=in_order)
+    return replace(solution, notes=(*solution.notes, sentence))
 
 
 @final

@@ -33,7 +33,7 @@ from forerun.sequence.causal import CausalFunction, CausalProcess
 
 HALF_PRECISION = frozenset({torch.float16, torch.bfloat16})
 
-NO_WITNESS_NOTE = "The model was not called on the whole text as a witness (witness=False)."
+UNWITNESSED_TEXT = "The model was not called on the whole text as a witness (witness=False)."
 
 
 @final
@@ -130,7 +130,7 @@ class TextRun:
         """Return the solution after the model itself was called on the whole text."""
         witness = self._settings.witness
         if witness is None:
-            return replace(solution, notes=(*solution.notes, NO_WITNESS_NOTE))
+            return replace(solution, notes=(*solution.notes, UNWITNESSED_TEXT))
         if tokens.shape[1] == decoding.length:
             return solution
         try:
