@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import time
-from typing import NamedTuple
+from contextvars import ContextVar
+from typing import Final, NamedTuple
 
 from torch import Tensor
 
 from forerun.engine.backends.base import Backend, RowFunction, TimingReader
 from forerun.engine.rounds import RoundTiming
 from forerun.engine.rows import Problem
+
+_IS_APART: Final = ContextVar("forerun_is_apart", default=False)
+
+
+def is_evaluated_apart() -> bool:
+    """Return whether the present call of `Process.evaluate` is the check's own, apart from the rounds.
+
+    A process that keeps what its rounds evaluated, for an adapter to look it up, keeps nothing of such a call.
+    """
+    return _IS_APART.get()
 
 
 class EvaluationTotals(NamedTuple):
@@ -48,7 +59,11 @@ class CountedEvaluate:
     def evaluate_apart(self, steps: Tensor, inputs: Tensor) -> Tensor:
         """Evaluate a few steps for the check: counted as evaluations, but as no round, and in the time of none."""
         start_time = time.perf_counter()
-        outputs, _ = self._backend.evaluate(self._problem.evaluate, steps, inputs, 0.0)
+        token = _IS_APART.set(True)
+        try:
+            outputs, _ = self._backend.evaluate(self._problem.evaluate, steps, inputs, 0.0)
+        finally:
+            _IS_APART.reset(token)
         self._evaluations_apart += len(steps)
         self._returned += time.perf_counter() - start_time
         return outputs
