@@ -136,16 +136,22 @@ class LoopRun(Iterable[AcceptedStep]):
             self._end_part(run)
             raise
         at_end = self._reported_step >= self._place.length
-        if changed or changed_after:
+        anything_changed = changed or changed_after
+        wants_stop = stop or stop_round
+        if anything_changed:
             self._go_back()
-        if self._save and self._save.is_due(previous_step, self._place.step):
-            self._save_place()
-        if stop or stop_round:
+        self._save_where_due(previous_step)
+        if wants_stop:
             run.end(Status.STOPPED)
-        if not (changed or changed_after) or at_end or stop or stop_round:
+        if not anything_changed or at_end or wants_stop:
             return True
         self._end_part(run)
         return False
+
+    def _save_where_due(self, previous_step: int) -> None:
+        """Save where a file is due between a step and where the loop stands."""
+        if self._save and self._save.is_due(previous_step, self._place.step):
+            self._save_place()
 
     def _call_back(self, event: RoundEvent, *, changed: bool) -> tuple[bool, bool]:
         """Call the callback of the options; return whether it stops the run, and whether it changed anything."""

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 
-LIBRARIES = ("torch", "diffusers", "numpy", "scipy")  # whose versions may change a result
+VERSIONED_LIBRARIES = ("torch", "diffusers", "numpy", "scipy")  # whose versions may change a result
 
 
-def describe_environment(libraries: Sequence[str] = LIBRARIES) -> dict[str, str]:
+def describe_environment(libraries: Sequence[str] = VERSIONED_LIBRARIES) -> dict[str, str]:
     """Return date, device, processor and versions."""
     return {
         "date": datetime.date.today().isoformat(),

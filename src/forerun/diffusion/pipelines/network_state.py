@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from forerun.diffusion.pipelines.calls import NetworkCall, NotUnderstood
 
 ABSENT_VALUE = object()
-PLAIN_TYPES = (bool, int, float, str, type(None))
+PLAIN_ARGUMENT_TYPES = (bool, int, float, str, type(None))
 MODULE_TABLES = ("_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks")
 
 
@@ -156,7 +156,7 @@ def _is_plain(value: Any) -> bool:
         return all(_is_plain(entry) for entry in value)
     if type(value) is dict:
         return all(_is_plain(entry) for entry in value.values())
-    return isinstance(value, PLAIN_TYPES)
+    return isinstance(value, PLAIN_ARGUMENT_TYPES)
 
 
 def _copy_plain(value: Any) -> Any:

@@ -15,7 +15,7 @@ from forerun.diffusion.pipelines.guidance import GuidanceHints
 
 LEAST_TOLERANCE = 1e-3
 TOLERANCE_ROUNDINGS = 4  # at least so many
-SMALLEST_SIZE = 1e-6
+SMALLEST_TENSOR_SIZE = 1e-6
 MODEL_CHANNELS = {
     1,
     2,
@@ -83,7 +83,7 @@ class TracedStep:
 
 def largest_element(*tensors: Tensor) -> float:
     """Return the largest element of some tensors by size, and no less than a little more than zero."""
-    return max(SMALLEST_SIZE, *(float(tensor.abs().max()) for tensor in tensors))
+    return max(SMALLEST_TENSOR_SIZE, *(float(tensor.abs().max()) for tensor in tensors))
 
 
 def are_near(ours: Tensor, theirs: Tensor, threshold: float) -> bool:

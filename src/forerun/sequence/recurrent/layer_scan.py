@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from forerun.engine.options import SolveOptions
 from forerun.sequence.recurrent.axes import SequenceAxes
 from forerun.sequence.recurrent.cells import Cell
-from forerun.sequence.recurrent.scan import NO_WITNESS_NOTE, ScanSolution, scan
+from forerun.sequence.recurrent.scan import NO_CELL_WITNESS_NOTE, ScanSolution, scan
 from forerun.sequence.recurrent.torch_cells import TORCH_CELLS, CellWeights
 
 NO_WITNESS = SolveOptions(witness=False)
@@ -158,7 +158,7 @@ def _scan_direction(
     if len(start) == 1:
         first = start[0]
     run = scan(cell, first, inputs, options=NO_WITNESS.over(options))
-    notes = [note for note in run.notes if note != NO_WITNESS_NOTE]
+    notes = [note for note in run.notes if note != NO_CELL_WITNESS_NOTE]
     return replace(run, notes=tuple(notes))
 
 

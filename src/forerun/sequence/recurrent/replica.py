@@ -22,7 +22,7 @@ STATEFUL_ADVICE = (
 )
 
 
-class ReplicaRefused(Exception):
+class CellReplicaRefused(Exception):
     """Says why many steps of a cell cannot be evaluated together; the plain loop is taken."""
 
 
@@ -67,24 +67,24 @@ def prepare_replica(cell: Any, loop: PlainLoop, first: FirstStep, witness: Witne
     """Return the cell for rows, after one step of it.
 
     Raises:
-        ReplicaRefused: it cannot stand for the user's own cell.
+        CellReplicaRefused: it cannot stand for the user's own cell.
     """
     if first.changes_input:
-        raise ReplicaRefused("the cell changes its state or input in place")
+        raise CellReplicaRefused("the cell changes its state or input in place")
     if [leaf.dtype for leaf in tree_tensors(first.output)] != list(loop.layout.dtypes):
-        raise ReplicaRefused(f"the cell makes {describe_tree(first.output)} of {describe_tree(loop.h0)}")
+        raise CellReplicaRefused(f"the cell makes {describe_tree(first.output)} of {describe_tree(loop.h0)}")
     if isinstance(cell, Cell):
         return cell
     assert loop.user_cell is not None, "a cell that is not a Cell is the user's own"
     hooks = loop.user_cell.describe_hooks()
     if hooks is not None:
-        raise ReplicaRefused(hooks)
+        raise CellReplicaRefused(hooks)
     replica = adapt_cell(loop.user_cell, loop.layout)
     output = _try_step(replica, loop)
     if witness is not None:
         difference = describe_difference(_list_leaves(first.output), _list_leaves(output), roundings=witness.roundings)
         if difference is not None:
-            raise ReplicaRefused(f"the cell gives another state than its replica at step 0: {difference}")
+            raise CellReplicaRefused(f"the cell gives another state than its replica at step 0: {difference}")
     return replica
 
 
@@ -159,7 +159,7 @@ def _try_step(replica: Cell, loop: PlainLoop) -> Tree:
     """Return what the replica makes of the first step.
 
     Raises:
-        ReplicaRefused: it raised, where the user's own cell did not.
+        CellReplicaRefused: it raised, where the user's own cell did not.
     """
     row = loop.layout.pack(loop.h0).detach().unsqueeze(0)
     inputs = tree_map(lambda leaf: leaf.detach().unsqueeze(0), loop.select_input(0))
@@ -167,7 +167,9 @@ def _try_step(replica: Cell, loop: PlainLoop) -> Tree:
         prepared = replica.prepare_inputs(inputs)
         next_row = replica.step_with_jacobian(row, prepared)[0]
     except Exception as error:
-        raise ReplicaRefused(f"many steps of the cell cannot be evaluated together ({_first_line(error)})") from error
+        raise CellReplicaRefused(
+            f"many steps of the cell cannot be evaluated together ({_first_line(error)})"
+        ) from error
     return loop.layout.unpack(next_row[0])
 
 

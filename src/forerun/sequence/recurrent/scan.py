@@ -26,10 +26,10 @@ from forerun.sequence.recurrent.obstacles import describe_obstacle, report_fallb
 from forerun.sequence.recurrent.path_defects import describe_coarse_path
 from forerun.sequence.recurrent.path_witness import PathWitness
 from forerun.sequence.recurrent.plain_loop import PlainLoop
-from forerun.sequence.recurrent.replica import FirstStep, ReplicaRefused, prepare_replica, take_first_step
+from forerun.sequence.recurrent.replica import CellReplicaRefused, FirstStep, prepare_replica, take_first_step
 from forerun.sequence.recurrent.validation import check_inputs
 
-NO_WITNESS_NOTE = "The cell was not called as a witness (witness=False)."
+NO_CELL_WITNESS_NOTE = "The cell was not called as a witness (witness=False)."
 DEFAULT_JACOBIAN_BYTES = 2**30
 SCAN_WITNESS = SolveOptions(witness=Witness(share=0.0))  # runs take a twentieth of the loop: two steps are drawn
 
@@ -105,7 +105,7 @@ def scan(
     try:
         job = _prepare_job(cell, loop, first, options=options, max_bytes=max_bytes)
         return _solve_or_loop(job, loop, options)
-    except ReplicaRefused as refusal:
+    except CellReplicaRefused as refusal:
         note = f"The plain loop was taken: {refusal}."
         report_fallback(note, strict=bool(options.strict))
         return _take_loop(loop, length, [note])
@@ -166,7 +166,7 @@ def _solve_or_loop(job: RecurrenceJob, loop: PlainLoop, options: SolveOptions) -
     """Return the states by Newton or by the plain loop, whichever should be quicker.
 
     Raises:
-        ReplicaRefused: the user's own cell disagrees with what was solved.
+        CellReplicaRefused: the user's own cell disagrees with what was solved.
     """
     settled = options.over(job.default_options(options.method)).over(SCAN_WITNESS)
     if options.method is not None:
@@ -189,7 +189,7 @@ def _finish_path(
     """Return the states of a solved path as they depend on what the job was made of, witnessed.
 
     Raises:
-        ReplicaRefused: the user's own cell gives something else.
+        CellReplicaRefused: the user's own cell gives something else.
     """
     if solution.status is Status.NONFINITE:
         note = f"The plain loop was taken: step {solution.step} gives values that are not finite."
@@ -205,11 +205,11 @@ def _finish_path(
     witness = options.settled().witness
     fields = vars(solution)
     if witness is None:
-        fields = {**fields, "notes": (*solution.notes, NO_WITNESS_NOTE)}
+        fields = {**fields, "notes": (*solution.notes, NO_CELL_WITNESS_NOTE)}
     else:
         count, difference = PathWitness(loop, job, witness).compare_states(path[: len(rows)], rows)
         if difference is not None:
-            raise ReplicaRefused(difference)
+            raise CellReplicaRefused(difference)
         fields = {**fields, "witnessed": count}
     return ScanSolution(**fields, hidden=loop.layout.unpack(rows))
 
