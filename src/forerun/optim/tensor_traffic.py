@@ -33,12 +33,7 @@ class TensorTraffic(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         for tensor, is_written in _list_arguments(func, args, kwargs):
-            key = _storage_key(tensor)
-            if key in self._born or key in self._known:
-                continue
-            self._read.setdefault(id(tensor), weakref.ref(tensor))
-            if is_written and key not in self._written:
-                self._written[key] = tensor, tensor.detach().clone()
+            self._note_argument(tensor, is_written)
         inputs = {_storage_key(tensor) for tensor in _tensors_of((args, kwargs))}
         outputs = func(*args, **kwargs)
         is_new_value = func in _LIFTS
@@ -47,6 +42,15 @@ class TensorTraffic(TorchDispatchMode):
             if is_new_value or key not in inputs:
                 self._born.add(key)
         return outputs
+
+    def _note_argument(self, tensor: Tensor, is_written: bool) -> None:
+        """Remember a tensor from outside that an operation reads, with a copy where it writes to it."""
+        key = _storage_key(tensor)
+        if key in self._born or key in self._known:
+            return
+        self._read.setdefault(id(tensor), weakref.ref(tensor))
+        if is_written and key not in self._written:
+            self._written[key] = tensor, tensor.detach().clone()
 
     def list_changed(self) -> list[Tensor]:
         """Return the tensors from outside that hold other values than before the block."""
