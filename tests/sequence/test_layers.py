@@ -6,6 +6,7 @@ from torch import nn
 
 from forerun import Absolute, Full, Picard, Secant, Sequential, Sliding
 from forerun.engine.methods import GaussSeidel, Jacobi, JacobiGaussSeidel, PicardGaussSeidel
+from forerun.engine.witness import WitnessDisagrees, WitnessWarning
 from forerun.sequence import StackedLayers, feedforward
 
 METHODS = [
@@ -87,3 +88,48 @@ def test_what_has_settled_is_taken_early_and_checked():
 def test_what_cannot_be_evaluated_is_refused(call, kind, line):
     with pytest.raises(kind, match=line):
         call()
+
+
+def test_features_have_the_gradient_of_the_ordinary_pass():
+    layers, entry = convolutions(depth=4)
+    leaves = [entry.requires_grad_(), *(weight for layer in layers for weight in layer.parameters())]
+    expected = entry
+    for layer in layers:
+        expected = torch.cat([expected, layer(expected)], 1)
+    found = feedforward(layers, entry, growth=2, tolerance=Absolute(0.0)).features
+    gradients = [torch.autograd.grad(features.sin().sum(), leaves) for features in (found, expected)]
+    torch.testing.assert_close(*gradients)
+    functions = [lambda features, layer=layer: layer(features) for layer in layers]
+    found = feedforward(functions, entry, growth=2, tolerance=Absolute(0.0)).features
+    torch.testing.assert_close(torch.autograd.grad(found.sin().sum(), leaves), gradients[1])
+    found = feedforward(layers, entry, growth=2).features.sum()
+    with torch.no_grad():
+        leaves[1].add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        found.backward()
+
+
+def test_layers_in_one_product_follow_their_training():
+    layers, entry = perceptrons()
+    stacked = StackedLayers(layers, torch.tanh)
+    with torch.no_grad():
+        layers[3].weight.mul_(2)
+    layers[5].weight.data.mul_(2)
+    found = feedforward(stacked, entry, tolerance=Absolute(0.0))
+    truth = ordinary([nn.Sequential(layer, nn.Tanh()) for layer in layers], entry)
+    torch.testing.assert_close(found.features, truth, rtol=0, atol=1e-13)
+    assert found.features.requires_grad
+    assert found.witnessed == 4
+
+
+def test_a_layer_that_is_not_its_weights_is_seen():
+    layers, entry = perceptrons()
+    for layer in layers:
+        layer.register_forward_hook(lambda module, inputs, output: output + 1)
+    truth = ordinary([nn.Sequential(layer, nn.Tanh()) for layer in layers], entry)
+    with pytest.warns(WitnessWarning, match="at layer 0"):
+        found = feedforward(StackedLayers(layers, torch.tanh), entry)
+    assert torch.equal(found.features.detach(), truth)
+    with pytest.raises(WitnessDisagrees):
+        feedforward(StackedLayers(layers, torch.tanh), entry, strict=True)
+    assert "witness=False" in feedforward(StackedLayers(layers, torch.tanh), entry, witness=False).notes[-1]

@@ -150,6 +150,9 @@ class RNN(nn.RNNBase):
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = nn.RNNBase.__getstate__(self)
         state["_flat_weights"] = []  # made again from the parameters
+        for name in self._flat_weights_names:
+            if name in state:  # pruning and weight norm compute it before every call
+                state[name] = state[name].detach()
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
