@@ -3,6 +3,7 @@
 import sys
 from types import SimpleNamespace
 
+import diffusers
 import pytest
 import torch
 from policy.problems import ddpm, handing_out
@@ -77,7 +78,7 @@ class OfStanford:
     def reset(self) -> None:
         pass
 
-    def conditional_sample(self, condition_data, condition_mask, local_cond=None, global_cond=None, generator=None):
+    def conditional_sample(self, condition_data, condition_mask, local_cond=None, global_cond=None, **options):
         raise AssertionError("a sampler stands here")
 
     def predict_action(self, seen: Tensor) -> Tensor:
@@ -135,3 +136,104 @@ def test_another_object_is_refused():
         lerobot(SimpleNamespace(reset=lambda: None))
     with pytest.raises(TypeError, match="noise_scheduler"):
         diffusion_policy(nn.Linear(1, 1))
+
+
+@pytest.mark.parametrize("build, adapt", [(OfLeRobot, lerobot), (OfStanford, diffusion_policy)])
+def test_another_number_of_observations_gets_the_chunks_of_its_own_loop(build, adapt):
+    policy = build()
+    predict = policy.predict_action_chunk if build is OfLeRobot else policy.predict_action
+    network = policy.diffusion.unet if build is OfLeRobot else policy.model
+    scheduler = policy.diffusion.noise_scheduler if build is OfLeRobot else policy.noise_scheduler
+    with adapt(policy, mode=Warm(), tolerance=1e-9) as adapter:
+        noises = []
+        for count in (4, 3):
+            seen = torch.randn(count, SEEN, dtype=torch.float64)
+            chunk = predict(seen)
+            truth = loop(network, scheduler, adapter.sampler.noise, seen)
+            truth = truth[:, 1:5] if build is OfLeRobot else truth
+            torch.testing.assert_close(chunk, truth, rtol=0, atol=1e-6)
+            noises.append(adapter.sampler.noise[:, :3])
+            policy.reset()
+        assert not torch.equal(*noises)
+
+
+def test_steps_and_schedulers_that_change_are_followed():
+    policy = OfLeRobot()
+    seen = torch.randn(1, SEEN, dtype=torch.float64)
+    with lerobot(policy, mode=Exact()) as adapter:
+        policy.predict_action_chunk(seen)
+        first = adapter.sampler
+        policy.predict_action_chunk(seen)
+        assert adapter.sampler is first
+        policy.diffusion.num_inference_steps = 10
+        policy.predict_action_chunk(seen)
+        assert adapter.sampler.report.length == 10
+        policy.diffusion.noise_scheduler = diffusers.DDIMScheduler.from_config(ddpm().config)
+        policy.predict_action_chunk(seen)
+        assert len(adapter.sampler.noise) == 1
+
+
+def test_options_of_the_step_that_change_are_followed():
+    policy = OfStanford()
+    policy.noise_scheduler = diffusers.DDIMScheduler.from_config(ddpm().config)
+    data = torch.zeros(1, HORIZON, DIMENSIONS, dtype=torch.float64)
+    seen = torch.randn(1, SEEN, dtype=torch.float64)
+    with diffusion_policy(policy, mode=Exact()) as adapter:
+        for eta, rows in ((0.0, 1), (1.0, 21)):
+            policy.conditional_sample(data, torch.zeros_like(data, dtype=torch.bool), global_cond=seen, eta=eta)
+            assert len(adapter.sampler.noise) == rows
+
+
+def test_a_generator_is_refused_by_both():
+    policy = OfStanford()
+    data = torch.zeros(1, HORIZON, DIMENSIONS, dtype=torch.float64)
+    with diffusion_policy(policy), pytest.raises(ValueError, match="seed=0"):
+        policy.conditional_sample(data, data.bool(), global_cond=torch.zeros(1, SEEN), generator=torch.Generator())
+
+
+class Transformer(nn.Module):
+    """Takes what was observed as `cond`, two observations of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unet = Unet()
+
+    def forward(self, sample: Tensor, timestep: Tensor, cond: Tensor | None = None) -> Tensor:
+        return self.unet(sample, timestep, global_cond=cond.sum(1))
+
+
+def test_a_transformer_is_conditioned_by_cond():
+    policy = OfStanford()
+    policy.model = Transformer()
+    data = torch.zeros(2, HORIZON, DIMENSIONS, dtype=torch.float64)
+    cond = torch.randn(2, 2, SEEN, dtype=torch.float64)
+    with diffusion_policy(policy, mode=Exact(), tolerance=1e-9) as adapter:
+        chunk = policy.conditional_sample(data, data.bool(), cond=cond)
+        truth = loop(policy.model.unet, policy.noise_scheduler, adapter.sampler.noise, cond.sum(1))
+        torch.testing.assert_close(chunk, truth, rtol=0, atol=1e-6)
+        policy.model = Unet()
+        with pytest.raises(ValueError, match="as cond=, which its Unet does not take"):
+            policy.conditional_sample(data, data.bool(), cond=cond)
+
+
+def test_adapters_come_off_in_any_order():
+    policy = OfLeRobot()
+    first = lerobot(policy)
+    second = lerobot(policy, mode=Exact())
+    policy.predict_action_chunk(torch.randn(1, SEEN, dtype=torch.float64))
+    assert first.sampler is None
+    first.restore()
+    second.restore()
+    second.restore()
+    assert vars(policy).keys().isdisjoint({"reset"})
+    assert torch.equal(policy.diffusion.conditional_sample(1), torch.zeros(1))
+
+
+def test_the_error_of_a_block_is_the_users_own():
+    def interrupt(adapter):
+        with adapter:
+            adapter.restore()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupt(lerobot(OfLeRobot()))

@@ -2,99 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Self, final
+import inspect
+from typing import Any
 
 from torch import Tensor
 
 from forerun.policy.modes import Mode, Warm
-from forerun.policy.sampler import Sampler
-
-
-@dataclass(frozen=True)
-class SamplerRecipe:
-    """What the adapter of a code base reads off a policy, to make its sampler.
-
-    Attributes:
-        denoiser: the policy's network, as a `Sampler` calls it.
-        scheduler: the policy's scheduler.
-        shape: `(H, A)` of a chunk.
-        steps: of the scheduler.
-        executed: actions that are executed of a chunk.
-        first: index of the first of them.
-        like: a tensor of the dtype and on the device of the network.
-        step_options: further arguments of the scheduler's step.
-    """
-
-    denoiser: Callable[[Tensor, Tensor, Tensor], Tensor]
-    scheduler: Any
-    shape: Sequence[int]
-    steps: int
-    executed: int
-    first: int
-    like: Tensor
-    step_options: dict[str, Any]
-
-    def make_sampler(self, observation: Tensor, mode: Mode, sampler_options: dict[str, Any]) -> Sampler:
-        """Return a sampler for observations `(B, *obs)`; what the user passed wins over what was read."""
-        arguments: dict[str, Any] = {
-            "steps": self.steps,
-            "executed": self.executed,
-            "first": self.first,
-            "dtype": self.like.dtype,
-            "device": self.like.device,
-            "environments": len(observation),
-            "observation": observation.shape[1:],
-            "step_options": self.step_options,
-        }
-        return Sampler(self.denoiser, self.scheduler, self.shape, mode=mode, **{**arguments, **sampler_options})
-
-
-@final
-class PolicyAdapter:
-    """A policy in whose place of sampling a `Sampler` stands, until `restore()` or the end of a `with` block.
-
-    Args:
-        policy: whose `reset()` begins an episode, for the sampler too.
-        model: whose `conditional_sample` is replaced.
-        sample: what stands in its place, given this object and the arguments of the call.
-
-    Attributes:
-        sampler: made at the first chunk, when it is known how many environments there are; None before.
-    """
-
-    def __init__(self, policy: Any, model: Any, sample: Callable[..., Tensor]) -> None:
-        self.sampler: Sampler | None = None
-        self._policy = policy
-        self._model = model
-        self._reset = policy.reset
-        model.conditional_sample = partial(sample, self)
-        policy.reset = self._begin_episode
-
-    def sample_chunks(self, make_sampler: Callable[[Tensor], Sampler], observation: Tensor) -> Tensor:
-        """Return chunks `(B, H, A)` for what was observed, `(B, *obs)`; the sampler is made the first time."""
-        if self.sampler is None:
-            self.sampler = make_sampler(observation)
-            self.sampler.reset()
-        return self.sampler.act(observation)
-
-    def restore(self) -> None:
-        """Let the policy sample as it did."""
-        del self._model.conditional_sample
-        del self._policy.reset
-
-    def _begin_episode(self) -> None:
-        self._reset()
-        if self.sampler is not None:
-            self.sampler.reset()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self.restore()
+from forerun.policy.policy_adapter import PolicyAdapter, SamplerRecipe
 
 
 def lerobot(policy: Any, *, mode: Mode = Warm(), **sampler_options: Any) -> PolicyAdapter:
@@ -126,16 +40,14 @@ def lerobot(policy: Any, *, mode: Mode = Warm(), **sampler_options: Any) -> Poli
         generator: Any = None,
         noise: Any = None,
     ) -> Tensor:
-        if global_cond is None or generator is not None or noise is not None:
+        _refuse_generator(generator if noise is None else noise)
+        if global_cond is None:
             raise ValueError(
-                "noise and generators are the sampler's own here; leave them out and write lerobot(policy, seed=0), "
-                "or sample with the policy itself, after adapter.restore()"
+                "conditional_sample was called without global_cond, the observations that a sampler needs; call "
+                "policy.select_action(batch), or sample with the policy itself, after adapter.restore()"
             )
         recipe = _read_lerobot(policy.config, model)
-        return adapter.sample_chunks(
-            lambda observation: recipe.make_sampler(observation, mode, sampler_options),
-            global_cond,
-        )
+        return adapter.sample_chunks(recipe, global_cond, mode=mode, sampler_options=sampler_options)
 
     return PolicyAdapter(policy, model, sample)
 
@@ -143,8 +55,8 @@ def lerobot(policy: Any, *, mode: Mode = Warm(), **sampler_options: Any) -> Poli
 def diffusion_policy(policy: Any, *, mode: Mode = Warm(), **sampler_options: Any) -> PolicyAdapter:
     """Let a policy of the `diffusion_policy` code base (Chi et al., arXiv 2303.04137) sample many steps at a time.
 
-    For policies that are given observations as a condition, global or local (`obs_as_global_cond=True`), as those of
-    images are; not for those that paint them into the trajectory.
+    For policies that are given observations as a condition: global or local (`obs_as_global_cond=True`), as those of
+    images are, or `cond` of a transformer (`obs_as_cond=True`); not for those that paint them into the trajectory.
 
     Args:
         policy: such as `DiffusionUnetLowdimPolicy`, `DiffusionUnetImagePolicy`.
@@ -167,18 +79,18 @@ def diffusion_policy(policy: Any, *, mode: Mode = Warm(), **sampler_options: Any
         generator: Any = None,
         **step_options: Any,
     ) -> Tensor:
-        name = "local_cond" if global_cond is None else "global_cond"
-        observation = local_cond if global_cond is None else global_cond
-        if observation is None or bool(condition_mask.any()):
+        _refuse_generator(generator)
+        conditions = {"local_cond": local_cond, "global_cond": global_cond, "cond": step_options.pop("cond", None)}
+        conditions = {name: value for name, value in conditions.items() if value is not None}
+        if len(conditions) != 1 or bool(condition_mask.any()):
             raise ValueError(
                 "this policy paints observations into the trajectory, which a sampler of actions cannot keep to; use "
                 "one that was trained with obs_as_global_cond=True"
             )
+        (name, observation), *_ = conditions.items()
+        _require_condition(policy.model, name)
         recipe = _read_diffusion_policy(policy, name, condition_data, step_options)
-        return adapter.sample_chunks(
-            lambda observation: recipe.make_sampler(observation, mode, sampler_options),
-            observation,
-        )
+        return adapter.sample_chunks(recipe, observation, mode=mode, sampler_options=sampler_options)
 
     return PolicyAdapter(policy, policy, sample)
 
@@ -203,8 +115,7 @@ def _read_diffusion_policy(
     policy: Any, condition_name: str, like: Tensor, step_options: dict[str, Any]
 ) -> SamplerRecipe:
     def denoise(actions: Tensor, timesteps: Tensor, observation: Tensor) -> Any:
-        conditions = {"local_cond": None, "global_cond": None, condition_name: observation}
-        return policy.model(actions, timesteps, **conditions)
+        return policy.model(actions, timesteps, **{condition_name: observation})
 
     return SamplerRecipe(
         denoiser=denoise,
@@ -225,6 +136,26 @@ def _first_executed_action(policy: Any) -> int:
     last_observed: int = policy.n_obs_steps - 1
     follows_convention = getattr(policy, "oa_step_convention", True)
     return last_observed if follows_convention else last_observed + 1
+
+
+def _refuse_generator(source: Any) -> None:
+    if source is not None:
+        raise ValueError(
+            "noise and generators are the sampler's own here; leave them out and write seed=0 for the adapter, or "
+            "sample with the policy itself, after adapter.restore()"
+        )
+
+
+def _require_condition(network: Any, name: str) -> None:
+    """Refuse a network that has no argument for its condition."""
+    forward = getattr(network, "forward", network)
+    parameters = inspect.signature(forward).parameters.values()
+    takes_all = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
+    if not takes_all and name not in {parameter.name for parameter in parameters}:
+        raise ValueError(
+            f"this policy hands its observations on as {name}=, which its {type(network).__name__} does not take; "
+            "write Sampler(denoiser, scheduler, (horizon, dimensions)) with a denoiser that does"
+        )
 
 
 def _refuse_stranger(policy: Any, model: Any, names: tuple[str, ...], kind: str) -> None:
