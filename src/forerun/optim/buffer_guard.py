@@ -39,30 +39,36 @@ class BufferGuard:
         self._versions: dict[str, int] = {}
 
     @contextmanager
-    def watch(self) -> Iterator[None]:
-        """Refuse what changes a buffer inside the context, and restore the buffer.
+    def watch(self, *, by_value: bool = False) -> Iterator[None]:
+        """Refuse what changes a buffer inside the context, and restore all buffers.
+
+        Args:
+            by_value: compare values besides versions, as some kernels leave the versions alone.
 
         Raises:
             BuffersChanged: buffers were changed.
         """
         self._copy_moved()
         yield
-        names = [name for name, buffer in self._buffers.items() if buffer._version != self._versions[name]]
+        names = [name for name, buffer in self._buffers.items() if self._is_changed(name, buffer, by_value=by_value)]
         if names:
-            self.restore()
+            self._restore_all()
             raise BuffersChanged(list_names(names))
 
-    def restore(self) -> None:
-        """Let the buffers hold what they held at rest."""
+    def _is_changed(self, name: str, buffer: Tensor, *, by_value: bool) -> bool:
+        if buffer._version != self._versions[name]:
+            return True
+        return by_value and not torch.equal(buffer, self._copies[name])
+
+    def _restore_all(self) -> None:
         with torch.no_grad():
             for name, buffer in self._buffers.items():
-                if buffer._version != self._versions[name]:
-                    buffer.copy_(self._copies[name])
-                    self._versions[name] = buffer._version
+                buffer.copy_(self._copies[name])
+                self._versions[name] = buffer._version
 
     def _copy_moved(self) -> None:
-        """Copy the buffers that were changed, by somebody else, since they were copied."""
-        for name, buffer in self._buffers.items():
-            if self._versions.get(name) != buffer._version:
-                self._copies[name] = buffer.detach().clone()
-                self._versions[name] = buffer._version
+        """Copy the buffers, where somebody else has changed one since they were copied."""
+        versions = {name: buffer._version for name, buffer in self._buffers.items()}
+        if versions != self._versions:
+            self._copies = {name: buffer.detach().clone() for name, buffer in self._buffers.items()}
+            self._versions = versions

@@ -57,7 +57,7 @@ def _evaluate_at_rest(task: LossTask, steps: Tensor, rows: Sequence[Tensor]) -> 
     """Return the gradients of a step that leaves all buffers as they are."""
     guard = BufferGuard(task.parameters.named_buffers())
     try:
-        with guard.watch():
+        with guard.watch(by_value=True):
             return OneByOne().compute_gradients(task, steps, rows)
     except BuffersChanged as error:
         raise ValueError(
