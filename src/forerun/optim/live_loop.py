@@ -30,7 +30,7 @@ from forerun.optim.memory import fitting_width
 from forerun.optim.optimizer_stepper import ClipFunction, OptimizerStepper
 from forerun.optim.own_gradients import OwnGradients
 from forerun.optim.parameters import LossFunction, Parameters
-from forerun.optim.rehearsal import rehearse_loop, require_agreement
+from forerun.optim.rehearsal import rehearse_loop, require_agreement, require_trained
 from forerun.optim.replica import ReplicaDiffers
 from forerun.optim.seeding import seeded
 from forerun.optim.shape_change import change_shapes
@@ -190,9 +190,13 @@ class LiveLoop:
         """Refuse a hook that changes what the loss reads while steps are taken ahead.
 
         Raises:
-            ValueError: a tensor from outside was changed by a round.
+            ReplicaDiffers: a tensor was frozen by a round.
+            ValueError: a tensor from outside was changed by it.
         """
-        tensor = None if self.is_plain else find_changed_mark(self._marks)
+        if self.is_plain:
+            return
+        require_trained(self.parameters.tensors)
+        tensor = find_changed_mark(self._marks)
         if tensor is not None:
             raise ValueError(
                 f"a hook has changed a tensor of shape {list(tensor.shape)} that the loss reads, as often as steps "
@@ -222,11 +226,27 @@ class LiveLoop:
             ReplicaDiffers: they disagree.
         """
         losses, used = self.build_process(0).split_scalars(output)
-        replica_batch = GradientBatch(
+        batch = GradientBatch(
             gradients=[gradient.unsqueeze(0) for gradient in output["params"]],
             losses=losses.unsqueeze(0),
             used=losses.new_tensor([used]),
         )
+        try:
+            self._require_agreement(step, inputs, batch)
+        except ReplicaDiffers as difference:
+            raise ReplicaDiffers(difference.reason, is_late=not self._agrees_now(step, inputs)) from None
+
+    def _agrees_now(self, step: int, inputs: Tree) -> bool:
+        """Return whether the replica would agree with the user's own loss now: then what it reads has changed."""
+        rows = [tensor.unsqueeze(0) for tensor in inputs["params"]]
+        batch = OneByOne().compute_gradients(self._task, torch.tensor([step]), rows)
+        try:
+            self._require_agreement(step, inputs, batch)
+        except ReplicaDiffers:
+            return False
+        return True
+
+    def _require_agreement(self, step: int, inputs: Tree, batch: GradientBatch) -> None:
         is_exact = isinstance(self._gradients, OneByOne)
         roundings = self._roundings if is_exact else VMAP_ROUNDINGS
         require_agreement(
@@ -234,7 +254,7 @@ class LiveLoop:
             self._stepper,
             step,
             params=inputs["params"],
-            replica_batch=replica_batch,
+            replica_batch=batch,
             roundings=roundings,
         )
 

@@ -177,6 +177,8 @@ class LoopRun(Iterable[AcceptedStep]):
         for step, state in enumerate(event.states, event.round.start):
             if step < self._reported_step:  # the check went back
                 continue
+            if step > event.round.start:
+                self._witness.add_stale(step)
             self._witness.hold_against(outputs, step, step + 1)
             self._reported_step = step + 1
             self._reported_state = state

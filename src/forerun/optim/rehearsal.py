@@ -131,13 +131,24 @@ def _witness_moved(
 
 def _take_first_step(stepper: OptimizerStepper, state: Tree, batch: GradientBatch) -> Tree:
     traffic = TensorTraffic(stepper.tensors)
-    trained = [tensor.requires_grad for tensor in stepper.tensors]
     with torch.no_grad(), traffic:
         next_state = preflight.require_repeatable_step(stepper, state, batch)
     _require_no_writes(traffic, "a hook of the optimiser's step writes")
-    if trained != [tensor.requires_grad for tensor in stepper.tensors]:
-        raise ReplicaDiffers("a step of the optimiser changes which tensors are trained")
+    require_trained(stepper.tensors)
     return next_state
+
+
+def require_trained(tensors: Sequence[Tensor]) -> None:
+    """Refuse a hook that freezes a tensor, and thaw it.
+
+    Raises:
+        ReplicaDiffers: a tensor was frozen.
+    """
+    frozen = [tensor for tensor in tensors if not tensor.requires_grad]
+    for tensor in frozen:
+        tensor.requires_grad_()
+    if frozen:
+        raise ReplicaDiffers("a step of the optimiser changes which tensors are trained")
 
 
 def _require_no_writes(traffic: TensorTraffic, clause: str) -> None:

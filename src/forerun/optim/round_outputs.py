@@ -10,7 +10,6 @@ from forerun.engine.methods import StepEvaluations
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.rows import Problem
 from forerun.optim.live_loop import LiveLoop
-from forerun.optim.replica import ReplicaDiffers
 
 
 @final
@@ -50,7 +49,4 @@ class RoundOutputs:
         """
         row = self._evaluations.inputs[step - self._evaluations.start]
         inputs = self._problem.input_layout.unpack(row)
-        try:
-            self._live.witness_step(step, inputs, self.unpack_output(step))
-        except ReplicaDiffers as difference:
-            raise ReplicaDiffers(difference.reason, is_late=True) from None
+        self._live.witness_step(step, inputs, self.unpack_output(step))

@@ -22,6 +22,7 @@ class WitnessPlan:
     def __init__(self, live: LiveLoop, steps: set[int], count: int) -> None:
         self._live = live
         self._steps = steps
+        self._watches_stale = bool(steps)
         self.count = count
 
     @classmethod
@@ -38,6 +39,12 @@ class WitnessPlan:
             steps -= {begin.step}
         live.agreed = True
         return cls(live, steps, witnessed)
+
+    def add_stale(self, step: int) -> None:
+        """Plan the first step that was evaluated before the user looked at the step before it."""
+        if self._watches_stale:
+            self._watches_stale = False
+            self._steps.add(step)
 
     def hold_against(self, outputs: RoundOutputs, start: int, stop: int) -> None:
         """Witness those of the steps `start .. stop-1` that are planned.
