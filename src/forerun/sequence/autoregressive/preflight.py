@@ -31,6 +31,7 @@ class Preflight:
         self._model = decoding.model
         self._name = type(decoding.model).__name__
         self._cache_name = decoding.cache_name
+        self._prompt_length = decoding.length
         self._use_cache = use_cache
         self._vocabulary = vocabulary
         places = torch.arange(PROBE_LENGTH, device=decoding.prompts.device)
@@ -87,15 +88,17 @@ class Preflight:
                 )
 
     def _check_positions(self, last_position: int) -> None:
-        """Move the last token of a sequence far away, and see whether earlier logits change."""
+        """Move the last token from the end of the prompts to that of the texts: earlier logits must stay."""
         parameters = inspect.signature(self._model.forward).parameters
         if "position_ids" not in parameters or last_position < PROBE_LENGTH:
             return
-        positions = torch.arange(PROBE_LENGTH, device=self._tokens.device).expand(self._tokens.shape).clone()
-        near = self._compute_logits(self._tokens, position_ids=positions)
-        positions = positions.clone()
-        positions[:, -1] = last_position
-        far = self._compute_logits(self._tokens, position_ids=positions)
+        positions = torch.arange(PROBE_LENGTH, device=self._tokens.device).expand(self._tokens.shape)
+        near_positions = positions.clone()
+        near_positions[:, -1] = max(PROBE_LENGTH, self._prompt_length) - 1
+        near = self._compute_logits(self._tokens, position_ids=near_positions)
+        far_positions = positions.clone()
+        far_positions[:, -1] = last_position
+        far = self._compute_logits(self._tokens, position_ids=far_positions)
         change = _largest_change(far[:, :-1], near[:, :-1])
         if change > LOGIT_THRESHOLD:
             raise ReplicaRefused("its logits change with the last position of a pass, as some rotary positions do")
