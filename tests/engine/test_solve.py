@@ -98,7 +98,7 @@ def resumed(problem, trip, *, check, method, file):
     assert part.evaluations == sum(entry.evaluations for entry in part.log)
     part.checkpoint.save(file)
     for resume in (part.checkpoint, file):
-        rest = solve(process, state, resume=resume, **options)
+        rest = solve(Tripping(process), state, resume=resume, **options)
         assert rest.status.done
         same(rest.state, truth.state)
         assert rest.rounds == part.rounds + sum(entry.rounds for entry in rest.log)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import uuid
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from forerun.engine.fingerprint import Fingerprint
 from forerun.engine.numerics.tree import Tree, describe_tree
 
 METADATA_KEY: Final = "forerun"  # of the JSON beside the tensors
+FILE_VERSION: Final = 2  # of what the JSON holds; a file of another one is refused
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,7 @@ class Checkpoint:
         rounds: rounds so far.
         evaluations: evaluations so far.
         exact: every step so far was taken from its exact state, as in the sequential run.
+        fingerprint: by what `resume` knows the process again; None lets it go on with any.
     """
 
     step: int
@@ -40,6 +46,7 @@ class Checkpoint:
     rounds: int = 0
     evaluations: int = 0
     exact: bool = True
+    fingerprint: Fingerprint | None = None
 
     def save(self, path: str | Path) -> None:
         """Write to one safetensors file, replacing it only when the new one is complete.
@@ -49,21 +56,23 @@ class Checkpoint:
         """
         tensors: dict[str, Tensor] = {}
         encoded = {entry.name: _encode_value(getattr(self, entry.name), tensors) for entry in fields(self)}
-        partial = Path(f"{path}.partial")
+        content = json.dumps(encoded)
+        record = {"version": FILE_VERSION, "checksum": _sum_content(content, tensors), "content": content}
+        partial = Path(f"{path}.{uuid.uuid4().hex}.partial")  # another run may write to the same file
         partial.parent.mkdir(parents=True, exist_ok=True)
-        save_file(
-            tensors,
-            partial,
-            metadata={METADATA_KEY: json.dumps(encoded)},
-        )
-        partial.replace(path)
+        try:
+            save_file(tensors, partial, metadata={METADATA_KEY: json.dumps(record)})
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
 
     @classmethod
     def load(cls, path: str | Path, device: str | None = None) -> Checkpoint:
         """Read what `save` wrote, onto `device`; by default every tensor onto the one it was on.
 
         Raises:
-            ValueError: the file is not a checkpoint of forerun.
+            ValueError: the file is not a checkpoint of forerun, is damaged, or was written by another version.
         """
         try:
             with safe_open(str(path), framework="pt") as file:
@@ -73,14 +82,57 @@ class Checkpoint:
             raise ValueError(f"{path} is not a safetensors file ({error}); pass one that save() wrote") from error
         if METADATA_KEY not in metadata:
             raise ValueError(f"{path} holds tensors but no checkpoint of forerun; pass a file that save() wrote")
-        encoded = json.loads(metadata[METADATA_KEY])
-        return cls(**{name: _decode_value(entry, tensors, device) for name, entry in encoded.items()})
+        encoded = _read_record(path, metadata[METADATA_KEY], tensors)
+        try:
+            return cls(**{name: _decode_value(entry, tensors, device) for name, entry in encoded.items()})
+        except RuntimeError as error:  # such as a device that this machine does not have
+            raise ValueError(
+                f"{path} cannot be loaded ({error}); write Checkpoint.load({str(path)!r}, 'cpu')"
+            ) from error
+
+
+def _read_record(path: str | Path, text: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return the fields of a checkpoint, encoded, of a file that is whole and of this version."""
+    try:
+        record = json.loads(text)
+        version, checksum, content = record["version"], record["checksum"], record["content"]
+    except (ValueError, TypeError, KeyError):
+        raise ValueError(
+            f"the checkpoint {path} is damaged, or of a version before {FILE_VERSION}: its record cannot be read; pass "
+            "a file that save() wrote, such as an earlier copy, or begin again without resume="
+        ) from None
+    if version != FILE_VERSION:
+        raise ValueError(
+            f"the checkpoint {path} is of version {version}, and this forerun reads version {FILE_VERSION}; install "
+            "the one that wrote it: pip install --upgrade forerun, or begin again without resume="
+        )
+    if checksum != _sum_content(content, tensors):
+        raise ValueError(
+            f"the checkpoint {path} is damaged: its checksum is another than when it was written; pass an earlier "
+            "copy, or begin again without resume="
+        )
+    encoded: dict[str, Any] = json.loads(content)
+    return encoded
+
+
+def _sum_content(content: str, tensors: Mapping[str, Tensor]) -> int:
+    """Return the checksum of a file's fields and of all bytes of its tensors."""
+    checksum = zlib.crc32(str(content).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        checksum = zlib.crc32(f"{name} {tensor.dtype} {list(tensor.shape)}".encode(), checksum)
+        data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        checksum = zlib.crc32(data.numpy().tobytes(), checksum)
+    return checksum
 
 
 def _encode_value(value: Any, tensors: dict[str, Tensor]) -> dict[str, Any]:
     """Return `value` for JSON as `{kind: content}`; its tensors are added to `tensors`."""
     if isinstance(value, Tensor):
         return _encode_tensor(value, tensors)
+    if isinstance(value, Fingerprint):
+        parts = {entry.name: _encode_value(getattr(value, entry.name), tensors) for entry in fields(value)}
+        return {"fingerprint": parts}
     if type(value) in (list, tuple):
         items = [_encode_value(item, tensors) for item in value]
         return {type(value).__name__: items}
@@ -112,6 +164,8 @@ def _decode_value(
         return tensors[content].to(device or entry["device"])
     if kind == "dict":
         return {key: _decode_value(item, tensors, device) for key, item in content.items()}
+    if kind == "fingerprint":
+        return Fingerprint(**{key: _decode_value(item, tensors, device) for key, item in content.items()})
     if kind == "list":
         return [_decode_value(item, tensors, device) for item in content]
     if kind == "tuple":

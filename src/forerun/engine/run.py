@@ -11,19 +11,26 @@ import torch
 from forerun.engine.check import DeviationEstimator, largest_size
 from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.event import RoundEvent
+from forerun.engine.fingerprint import update_fingerprint
 from forerun.engine.guesses import Hold
 from forerun.engine.methods import Sequential, WindowUpdate
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.options import SolveSettings
 from forerun.engine.process import Process
 from forerun.engine.residuals import Residuals
-from forerun.engine.rows import Problem
 from forerun.engine.run_guard import RunGuard
 from forerun.engine.run_log import RunLog
 from forerun.engine.slots import SlotFiller
 from forerun.engine.solution import Solution, Status
 from forerun.engine.solve_state import SolveState, begin_solve, deviation_is_known, open_window
-from forerun.engine.validation import load_resumed, refuse_process
+from forerun.engine.validation import (
+    ForeignCheckpoint,
+    load_resumed,
+    open_problem,
+    refuse_foreign,
+    refuse_process,
+    take_fingerprint,
+)
 from forerun.engine.verdict import judge_end, plan_retry, return_to_restart_point
 
 CARRIED_DRIFT = "The drift of {:.1g} up to step {} is carried on from there as a few sampled steps show that it grows."
@@ -61,16 +68,20 @@ class SolveRun:
         checkpoint = load_resumed(resume, process)
         first_state = state if checkpoint is None else checkpoint.state
         first_step = 0 if checkpoint is None else checkpoint.step
-        self.problem = Problem(process, first_state)
+        self.problem = open_problem(process, state, checkpoint)
         self.settings = settings
         self.log = RunLog(self.problem, settings.backend, first_step, first_state if path else None)
         self._slots = SlotFiller(self.problem, settings.guess, self.log.evaluate)
         self._whole_length = process.length if whole_length is None else whole_length
         self._began_exact = checkpoint is None or checkpoint.exact
         self._deviation_is_known = checkpoint is None or deviation_is_known(checkpoint)
+        self._fingerprint = take_fingerprint(self.problem, checkpoint, is_whole=whole_length is None)
         self._opening_error: BaseException | None = None
         try:
+            refuse_foreign(checkpoint, self.problem, state)
             self.state = begin_solve(self._slots, settings, state, checkpoint)
+        except ForeignCheckpoint:
+            raise
         except BaseException as error:  # of a guess that evaluates: raised where the run is guarded
             self._opening_error = error
             unguessed = replace(self._slots, guess=Hold())
@@ -154,6 +165,7 @@ class SolveRun:
             rounds=state.rounds,
             evaluations=state.evaluations,
             exact=exact,
+            fingerprint=self._fingerprint and update_fingerprint(self._fingerprint, state.window.previous),
         )
 
     @torch.no_grad()

@@ -24,11 +24,13 @@ class Problem:
 
     def __init__(self, process: Process, state: Tree) -> None:
         self.process = process
+        observed = process.observe(state)
         self.input_layout = RowLayout.from_tree(
-            process.observe(state),
+            observed,
             batch_dims=process.batch_dims,
             name="input",
         )
+        self.first_input = self.input_layout.pack(observed)
         self._affine_cache = AffineCache(process, self.input_layout)
         self._states_are_coarse = any(dtype != self.input_layout.dtype for dtype in self.input_layout.dtypes)
         self._output_layout: RowLayout | None = None
