@@ -11,7 +11,7 @@ from torch import Tensor
 
 from forerun.engine.numerics.tree import tree_map, tree_tensors
 from forerun.engine.witness import Witness, WitnessMemory, describe_difference
-from forerun.sequence.recurrent.cells import Cell, FunctionCell
+from forerun.sequence.recurrent.cells import FunctionCell
 from forerun.sequence.recurrent.job import RecurrenceJob
 from forerun.sequence.recurrent.plain_loop import PlainLoop
 from forerun.sequence.recurrent.replica import describe_gradient_difference
@@ -75,8 +75,10 @@ class PathWitness:
     def _key(self) -> Hashable:
         """What is the same for runs that are computed alike."""
         start = self.job.start
-        kind = name_kind(self.job.cell)
-        return kind, start.shape, start.dtype, start.device, self.job.length, self.job.needs_gradient
+        identity: Hashable = type(self.job.cell)
+        if isinstance(self.job.cell, FunctionCell) and self.loop.user_cell is not None:
+            identity = self.loop.user_cell.identity
+        return identity, start.shape, start.dtype, start.device, self.job.length, self.job.needs_gradient
 
     def _compare_step(self, step: int, row: Tensor, next_row: Tensor) -> str | None:
         layout = self.loop.layout
@@ -88,10 +90,3 @@ class PathWitness:
         if difference is None:
             return None
         return f"the cell gives another state than its replica at step {step}: {difference}"
-
-
-def name_kind(cell: Cell) -> Hashable:
-    """Return what is the same for cells of the same code."""
-    if isinstance(cell, FunctionCell):
-        return getattr(cell.function, "kind", cell.function)
-    return type(cell)

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
 from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.weight_norm import WeightNorm
 
@@ -67,13 +68,24 @@ class UserCell:
             return self.cell(x, hidden)
         return self.cell(hidden, x)
 
+    @property
+    def identity(self) -> Hashable:
+        """What is the same for the same cell: its code, and what it closes over."""
+        inner = unwrap_cell(self.cell)
+        cells = getattr(inner, "__closure__", None) or ()
+        contents = tuple(id(_read_closure(cell)) for cell in cells)
+        return self.kind, contents or id(inner)
+
     def list_modules(self) -> list[nn.Module]:
         """Return the modules that the cell is, or that its function can see."""
         return _find_modules(unwrap_cell(self.cell))
 
     def describe_hooks(self) -> str | None:
         """Say which hooks the cell has that must run at every step; None where it has none."""
-        for module in self.list_modules():
+        modules = self.list_modules()
+        if modules and _has_any_global_hook():
+            return "hooks of all modules must run at every step"
+        for module in modules:
             for path, layer in module.named_modules():
                 name = _name_hook(layer)
                 if name is not None:
