@@ -10,6 +10,10 @@ from torch import Tensor
 from torch.nn.functional import linear
 from torch.overrides import TorchFunctionMode
 
+Weight = Tensor | None
+GRU_GATES = 3
+LSTM_GATES = 4
+
 
 @final
 class DecomposedCells(TorchFunctionMode):
@@ -26,33 +30,53 @@ class DecomposedCells(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
-def step_gru(x: Tensor, h: Tensor, *weights: Tensor | None) -> Tensor:
+def step_gru(
+    x: Tensor,
+    h: Tensor,
+    *weights: Weight,
+) -> Tensor:
     """Return the next state of a GRU."""
     inward, hidden = _project_gates(x, h, weights)
-    a_r, a_z, a_n = inward.chunk(3, -1)
-    u_r, u_z, u_n = hidden.chunk(3, -1)
+    a_r, a_z, a_n = inward.chunk(GRU_GATES, -1)
+    u_r, u_z, u_n = hidden.chunk(GRU_GATES, -1)
     r = torch.sigmoid(a_r + u_r)
     z = torch.sigmoid(a_z + u_z)
     n = torch.tanh(a_n + r * u_n)
     return n + z * (h - n)
 
 
-def step_lstm(x: Tensor, state: Sequence[Tensor], *weights: Tensor | None) -> tuple[Tensor, Tensor]:
+def step_lstm(
+    x: Tensor,
+    state: Sequence[Tensor],
+    *weights: Weight,
+) -> tuple[Tensor, Tensor]:
     """Return the next state `(h, c)` of an LSTM."""
     h, c = state
     inward, hidden = _project_gates(x, h, weights)
-    i, f, g, o = (inward + hidden).chunk(4, -1)
-    c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-    return torch.sigmoid(o) * torch.tanh(c), c
+    gates = inward + hidden
+    i, f, g, o = gates.chunk(LSTM_GATES, -1)
+    kept_share = torch.sigmoid(f)
+    added = torch.sigmoid(i) * torch.tanh(g)
+    next_c = kept_share * c + added
+    next_h = torch.sigmoid(o) * torch.tanh(next_c)
+    return next_h, next_c
 
 
-def step_tanh(x: Tensor, h: Tensor, *weights: Tensor | None) -> Tensor:
+def step_tanh(
+    x: Tensor,
+    h: Tensor,
+    *weights: Weight,
+) -> Tensor:
     """Return the next state of an Elman cell."""
     inward, hidden = _project_gates(x, h, weights)
     return torch.tanh(inward + hidden)
 
 
-def step_relu(x: Tensor, h: Tensor, *weights: Tensor | None) -> Tensor:
+def step_relu(
+    x: Tensor,
+    h: Tensor,
+    *weights: Weight,
+) -> Tensor:
     """Return the next state of an Elman cell with rectified units."""
     inward, hidden = _project_gates(x, h, weights)
     return torch.relu(inward + hidden)
@@ -66,10 +90,18 @@ DECOMPOSITIONS: Final[Mapping[Callable[..., Any], Callable[..., Any]]] = {
 }
 
 
-def _project_gates(x: Tensor, h: Tensor, weights: Sequence[Tensor | None]) -> tuple[Tensor, Tensor]:
+def _project_gates(
+    x: Tensor,
+    h: Tensor,
+    weights: Sequence[Weight],
+) -> tuple[Tensor, Tensor]:
     """Return `W x + b` and `U h + b'`."""
-    inward, hidden, *biases = weights
-    b_inward, b_hidden, *_ = [*biases, None, None]
+    inward, hidden = weights[:2]
+    b_inward, b_hidden = None, None
+    if len(weights) > 2:
+        b_inward, b_hidden = weights[2:]
     assert inward is not None, "a cell has weights"
     assert hidden is not None, "a cell has weights"
-    return linear(x, inward, b_inward), linear(h, hidden, b_hidden)
+    a = linear(x, inward, b_inward)
+    u = linear(h, hidden, b_hidden)
+    return a, u

@@ -39,15 +39,25 @@ def witness_module(
     if module.training and module.dropout:
         compared = count_directions(module)
     for step in chosen:
-        kernel_state = _call_kernel(module, kernel, steps[step : step + 1], _collect_states(result, step, before=True))
-        ours = [tensor[:compared] for tensor in _collect_states(result, step, before=False)]
-        own = [tensor[:compared] for tensor in kernel_state]
-        difference = describe_difference(own, ours, roundings=witness.roundings)
+        x = steps[step : step + 1]
+        first_state = _collect_states(result, step, before=True)
+        kernel_state = _call_kernel(module, kernel, x, first_state)
+        scan_state = _collect_states(result, step, before=False)
+        difference = describe_difference(
+            _select_places(kernel_state, compared),
+            _select_places(scan_state, compared),
+            roundings=witness.roundings,
+        )
         if difference is not None:
             AGREED_MODULES.forget(key)
             return len(chosen), f"at step {step} {difference}"
     AGREED_MODULES.remember(key)
     return len(chosen), None
+
+
+def _select_places(state: list[Tensor], count: int) -> list[Tensor]:
+    """Return the states of the first layers and directions."""
+    return [tensor[:count] for tensor in state]
 
 
 def _collect_states(result: LayerScan, step: int, *, before: bool) -> list[Tensor]:
@@ -61,17 +71,30 @@ def _collect_states(result: LayerScan, step: int, *, before: bool) -> list[Tenso
     return [torch.stack(tensors) for tensors in zip(*states, strict=True)]
 
 
-def _call_kernel(module: nn.RNNBase, kernel: Kernel, x: Tensor, states: list[Tensor]) -> list[Tensor]:
+def _call_kernel(
+    module: nn.RNNBase,
+    kernel: Kernel,
+    x: Tensor,
+    states: list[Tensor],
+) -> list[Tensor]:
     """Return the states after one step `(1, B, I)` of the module's own kernel."""
     if module.batch_first:
         x = x.transpose(0, 1)
     if len(states) == 1:
-        return [kernel(x, states[0])[1]]
-    return list(kernel(x, tuple(states))[1])
+        _, state = kernel(x, states[0])
+        return [state]
+    _, pair = kernel(x, tuple(states))
+    return list(pair)
 
 
 def _name_configuration(module: nn.RNNBase, steps: Tensor) -> Hashable:
     """Return what is the same for modules and inputs that are computed alike."""
-    sizes = (module.input_size, module.hidden_size, module.num_layers, module.bidirectional, module.bias)
+    sizes = (
+        module.input_size,
+        module.hidden_size,
+        module.num_layers,
+        module.bidirectional,
+        module.bias,
+    )
     drops = bool(module.dropout and module.training)
     return module.mode, sizes, drops, steps.shape, steps.dtype, steps.device

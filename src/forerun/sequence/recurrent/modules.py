@@ -16,7 +16,8 @@ from forerun.sequence.recurrent.kernel_choice import KernelChoice
 from forerun.sequence.recurrent.layer_scan import LayerScan, make_layer_cell, scan_layers
 from forerun.sequence.recurrent.module_witness import witness_module
 from forerun.sequence.recurrent.obstacles import describe_obstacle, report_fallback
-from forerun.sequence.recurrent.scan import DEFAULT_JACOBIAN_BYTES, SCAN_WITNESS, ScanSolution
+from forerun.sequence.recurrent.path_witness import settle_witness
+from forerun.sequence.recurrent.scan import DEFAULT_JACOBIAN_BYTES, ScanSolution
 from forerun.sequence.recurrent.torch_cells import TORCH_CELLS
 
 
@@ -125,15 +126,15 @@ class RNN(nn.RNNBase):
 
     def _witness_scans(self, result: LayerScan, xs: Tensor, hx: Any) -> tuple[Any, Any]:
         """Return what the scans gave, or what the module itself gives where its kernel disagrees."""
-        settings = self._options.over(SCAN_WITNESS).settled()
-        if settings.witness is None:
+        witness = settle_witness(self._options, xs)
+        if witness is None:
             self._last_call.runs.extend(result.runs)
             self._last_call.notes.append("The module's own kernel was not called as a witness (witness=False).")
             return result.outputs, result.last_state
-        count, difference = witness_module(self, self._run_kernel, xs, result, witness=settings.witness)
+        count, difference = witness_module(self, self._run_kernel, xs, result, witness=witness)
         if difference is not None:
             note = f"The module's own kernel was taken, as it disagrees with the scans of its layers: {difference}."
-            report_fallback(note, strict=settings.strict)
+            report_fallback(note, strict=bool(self._options.strict))
             self._last_call.notes.append(note)
             return self._run_kernel(xs, hx)
         self._last_call.runs.extend(replace(run, witnessed=count) for run in result.runs)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from forerun.engine.numerics.layout import RowLayout
+from forerun.engine.tolerance import rms
 from forerun.sequence.recurrent.recurrence import rounding_unit
 
 DEFECT_ROUNDINGS = 4096  # of an element's own size nearby, that it may be off
@@ -29,12 +30,14 @@ def describe_coarse_path(path: Tensor, rows: Tensor, layout: RowLayout) -> str |
     defects = (rows - path).abs()
     begin = 0
     for size in layout.sizes:
-        values = path[..., begin : begin + size]
-        allowed = DEFECT_ROUNDINGS * _largest_nearby(values)
-        allowed += FLOOR_ROUNDINGS * values.square().mean(-1, keepdim=True).sqrt()
-        excess = defects[..., begin : begin + size] > unit * allowed
+        columns = slice(begin, begin + size)
+        values = path[..., columns]
+        floor = FLOOR_ROUNDINGS * rms(values).unsqueeze(-1)
+        allowed = DEFECT_ROUNDINGS * _largest_nearby(values) + floor
+        excess = defects[..., columns] > unit * allowed
         if bool(excess.any()):
-            step = int(excess.flatten(1).any(1).nonzero()[0])
+            steps = excess.flatten(1).any(1).nonzero()
+            step = int(steps[0])
             return f"from step {step} on some of its elements are too small for the tolerance of the others"
         begin += size
     return None
@@ -42,7 +45,13 @@ def describe_coarse_path(path: Tensor, rows: Tensor, layout: RowLayout) -> str |
 
 def _largest_nearby(values: Tensor) -> Tensor:
     """Return the largest size of each element over the steps nearby, `(T, B, D)`."""
-    columns = values.abs().flatten(1).movedim(0, -1).unsqueeze(0)  # (1, B D, T)
-    width = 2 * NEIGHBOURS + 1
-    largest = torch.nn.functional.max_pool1d(columns, width, stride=1, padding=NEIGHBOURS)
-    return largest.squeeze(0).movedim(-1, 0).reshape(values.shape)
+    rows = values.abs().flatten(1)
+    columns = rows.movedim(0, -1).unsqueeze(0)  # (1, B D, T)
+    largest = torch.nn.functional.max_pool1d(
+        columns,
+        2 * NEIGHBOURS + 1,
+        stride=1,
+        padding=NEIGHBOURS,
+    )
+    rows = largest.squeeze(0).movedim(-1, 0)
+    return rows.reshape(values.shape)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
 from torch import Tensor
 
 from forerun.engine.numerics.tree import tree_map, tree_tensors
+from forerun.engine.options import SolveOptions
 from forerun.engine.witness import Witness, WitnessMemory, describe_difference
 from forerun.sequence.recurrent.cells import FunctionCell
 from forerun.sequence.recurrent.job import RecurrenceJob
@@ -17,6 +18,21 @@ from forerun.sequence.recurrent.plain_loop import PlainLoop
 from forerun.sequence.recurrent.replica import describe_gradient_difference
 
 AGREED_CELLS = WitnessMemory()
+SCAN_WITNESS = SolveOptions(witness=Witness(share=0.0))  # runs take a twentieth of the loop: two steps are drawn
+GRAPHICS_ROUNDINGS = 2.0**17  # of float32 on a GPU, whose kernels may multiply with ten bits: sixteen of theirs
+
+
+def settle_witness(options: SolveOptions, values: Tensor) -> Witness | None:
+    """Return how a recurrence is witnessed; None where it is not.
+
+    Args:
+        options: of the caller.
+        values: states or inputs, for their dtype and device.
+    """
+    witness = options.over(SCAN_WITNESS).settled().witness
+    if witness is None or not values.is_cuda or values.dtype != torch.float32:
+        return witness
+    return replace(witness, roundings=max(witness.roundings, GRAPHICS_ROUNDINGS))
 
 
 @final

@@ -11,7 +11,7 @@ from torch import Tensor
 from forerun.engine.numerics.tree import Tree, describe_tree, tree_map, tree_tensors
 from forerun.engine.rows import apply_slopes
 from forerun.engine.witness import Witness, describe_difference
-from forerun.sequence.recurrent.cells import Cell
+from forerun.sequence.recurrent.cells import Cell, restore_structure
 from forerun.sequence.recurrent.plain_loop import PlainLoop
 from forerun.sequence.recurrent.torch_cells import adapt_cell
 from forerun.sequence.recurrent.user_cell import list_tensors, read_versions
@@ -47,20 +47,21 @@ def take_first_step(loop: PlainLoop) -> FirstStep:
     Raises:
         ValueError: it answers twice differently, keeps something between its calls, or returns another shape.
     """
-    state, x = _copy_tree(loop.h0), _copy_tree(loop.select_input(0))
+    state = _copy_tree(loop.h0)
+    x = _copy_tree(loop.select_input(0))
     versions = read_versions((state, x))
     buffers = _buffer_versions(loop)
     result = loop.step(state, x)
     changes_input = read_versions((state, x)) != versions
     _check_buffers(loop, buffers)
     again = loop.step(_copy_tree(loop.h0), _copy_tree(loop.select_input(0)))
-    leaves = tree_tensors(result)
-    requires_grad = any(leaf.requires_grad for leaf in leaves)
     _check_shapes(loop.h0, result)
-    for leaf, other in zip(leaves, tree_tensors(again), strict=True):
-        if not torch.equal(leaf, other) and not bool(leaf.isnan().any()):
-            raise ValueError(STATEFUL_ADVICE)
-    return FirstStep(tree_map(torch.Tensor.detach, result), requires_grad, changes_input)
+    _check_repetition(result, again)
+    return FirstStep(
+        output=tree_map(torch.Tensor.detach, result),
+        requires_grad=any(leaf.requires_grad for leaf in tree_tensors(result)),
+        changes_input=changes_input,
+    )
 
 
 def prepare_replica(cell: Any, loop: PlainLoop, first: FirstStep, witness: Witness | None) -> Cell:
@@ -71,7 +72,8 @@ def prepare_replica(cell: Any, loop: PlainLoop, first: FirstStep, witness: Witne
     """
     if first.changes_input:
         raise CellReplicaRefused("the cell changes its state or input in place")
-    if [leaf.dtype for leaf in tree_tensors(first.output)] != list(loop.layout.dtypes):
+    dtypes = [leaf.dtype for leaf in tree_tensors(first.output)]
+    if dtypes != list(loop.layout.dtypes):
         raise CellReplicaRefused(f"the cell makes {describe_tree(first.output)} of {describe_tree(loop.h0)}")
     if isinstance(cell, Cell):
         return cell
@@ -82,7 +84,11 @@ def prepare_replica(cell: Any, loop: PlainLoop, first: FirstStep, witness: Witne
     replica = adapt_cell(loop.user_cell, loop.layout)
     output = _try_step(replica, loop)
     if witness is not None:
-        difference = describe_difference(_list_leaves(first.output), _list_leaves(output), roundings=witness.roundings)
+        difference = describe_difference(
+            tree_tensors(first.output),
+            tree_tensors(output),
+            roundings=witness.roundings,
+        )
         if difference is not None:
             raise CellReplicaRefused(f"the cell gives another state than its replica at step 0: {difference}")
     return replica
@@ -113,9 +119,9 @@ def describe_gradient_difference(
 
     def step_alone(rows: Tensor, x: Tree) -> Tensor:
         single = tree_map(lambda leaf: leaf[0], x)
-        result = tree_tensors(loop.step(loop.layout.unpack(rows[0]), single))
-        flat = [leaf.reshape(*row.shape[:-1], -1).to(rows.dtype) for leaf in result]
-        return torch.cat(flat, -1).unsqueeze(0)
+        state = loop.layout.unpack(rows[0])
+        result = restore_structure(loop.step(state, single), loop.layout)
+        return loop.layout.pack(result).unsqueeze(0)
 
     user_gradients = _pull_back(step_alone, row, inputs, cotangent)
     replica_gradients = _pull_back(replica.step_rows, row, inputs, cotangent)
@@ -138,14 +144,30 @@ def _pull_back(step: Any, row: Tensor, inputs: Tree, cotangent: Tensor) -> list[
     """Return the gradients of one step by its state and by its inputs of floats."""
     with torch.enable_grad():
         rows = row.detach().unsqueeze(0).requires_grad_()
-        x = tree_map(lambda leaf: leaf.requires_grad_() if leaf.is_floating_point() else leaf, _copy_tree(inputs))
-        leaves = [rows, *(leaf for leaf in tree_tensors(x) if leaf.requires_grad)]
+        x = tree_map(_require_gradient, inputs)
+        leaves = [rows, *_select_floats(x)]
         result = step(rows, x)
         if not result.requires_grad:
             return [torch.zeros_like(leaf) for leaf in leaves]
-        gradients = torch.autograd.grad(result, leaves, cotangent.unsqueeze(0), allow_unused=True)
-    found = zip(gradients, leaves, strict=True)
-    return [torch.zeros_like(leaf) if gradient is None else gradient for gradient, leaf in found]
+        return list(
+            torch.autograd.grad(
+                result,
+                leaves,
+                cotangent.unsqueeze(0),
+                allow_unused=True,
+                materialize_grads=True,
+            )
+        )
+
+
+def _require_gradient(leaf: Tensor) -> Tensor:
+    """Return a copy of a tensor, which requires a gradient where it holds floats."""
+    copy = leaf.detach().clone()
+    return copy.requires_grad_(copy.is_floating_point())
+
+
+def _select_floats(tree: Tree) -> list[Tensor]:
+    return [leaf for leaf in tree_tensors(tree) if leaf.requires_grad]
 
 
 def _spread_cotangent(row: Tensor) -> Tensor:
@@ -182,9 +204,14 @@ def _copy_tree(tree: Tree) -> Tree:
     return tree_map(lambda leaf: leaf.detach().clone(), tree)
 
 
-def _list_leaves(tree: Tree) -> list[Tensor]:
-    """Return the tensors of a tree: a list and a tuple of the same tensors are the same state."""
-    return tree_tensors(tree)
+def _check_repetition(result: Tree, again: Tree) -> None:
+    """Refuse a cell that answers twice differently; where it gives nan nothing can be said."""
+    leaves = tree_tensors(result)
+    others = tree_tensors(again)
+    for leaf, other in zip(leaves, others, strict=True):
+        if torch.equal(leaf, other) or bool(leaf.isnan().any()):
+            continue
+        raise ValueError(STATEFUL_ADVICE)
 
 
 def _check_shapes(h0: Tree, result: Tree) -> None:

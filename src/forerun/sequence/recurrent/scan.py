@@ -17,21 +17,19 @@ from forerun.engine.options import SolveKeywords, SolveOptions
 from forerun.engine.rows import stack_states
 from forerun.engine.solution import Solution, Status
 from forerun.engine.tolerance import rms
-from forerun.engine.witness import Witness
 from forerun.sequence.eval_mode import check_eval_mode
 from forerun.sequence.recurrent.cells import Cell, restore_structure
 from forerun.sequence.recurrent.job import RecurrenceJob
 from forerun.sequence.recurrent.loop_choice import LoopChoice, decline_size
 from forerun.sequence.recurrent.obstacles import describe_obstacle, report_fallback
 from forerun.sequence.recurrent.path_defects import describe_coarse_path
-from forerun.sequence.recurrent.path_witness import PathWitness
+from forerun.sequence.recurrent.path_witness import PathWitness, settle_witness
 from forerun.sequence.recurrent.plain_loop import PlainLoop
 from forerun.sequence.recurrent.replica import CellReplicaRefused, FirstStep, prepare_replica, take_first_step
 from forerun.sequence.recurrent.validation import check_inputs
 
 NO_CELL_WITNESS_NOTE = "The cell was not called as a witness (witness=False)."
 DEFAULT_JACOBIAN_BYTES = 2**30
-SCAN_WITNESS = SolveOptions(witness=Witness(share=0.0))  # runs take a twentieth of the loop: two steps are drawn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +133,7 @@ def _prepare_job(
     max_bytes: int,
 ) -> RecurrenceJob:
     """Return the recurrence of a cell, after one step of its replica was held against the user's own."""
-    witness = options.over(SCAN_WITNESS).settled().witness
+    witness = settle_witness(options, loop.layout.pack(loop.h0))
     replica = prepare_replica(cell, loop, first, witness)
     prepared = loop.xs
     if replica is not cell:
@@ -168,7 +166,7 @@ def _solve_or_loop(job: RecurrenceJob, loop: PlainLoop, options: SolveOptions) -
     Raises:
         CellReplicaRefused: the user's own cell disagrees with what was solved.
     """
-    settled = options.over(job.default_options(options.method)).over(SCAN_WITNESS)
+    settled = options.over(job.default_options(options.method))
     if options.method is not None:
         return _finish_path(job, loop, settled, job.solve_path(settled))
     choice = LoopChoice(job, loop.take_first_step, settled.settled().window)
@@ -202,7 +200,7 @@ def _finish_path(
         coarse = describe_coarse_path(path[1:], rows.detach(), loop.layout)
     if coarse is not None:
         return _take_loop(loop, job.length, [f"The plain loop was taken: {coarse}."])
-    witness = options.settled().witness
+    witness = settle_witness(options, rows)
     fields = vars(solution)
     if witness is None:
         fields = {**fields, "notes": (*solution.notes, NO_CELL_WITNESS_NOTE)}
