@@ -59,6 +59,7 @@ from forerun.policy.recall import Recall
 from forerun.policy.refinement import SelectedSteps
 from forerun.policy.tick_process import AffineTick, ObservedDenoiser, SteppedTick
 from forerun.sequence import CausalFunction, CausalProcess, Fill, Lookup, Reguess, Repeat
+from forerun.sequence.autoregressive.text_run import BeforeBound
 from forerun.sequence.recurrent.job import RecurrenceJob
 from forerun.sequence.recurrent.loop_choice import LoopChoice
 from forerun.sequence.recurrent.recurrence import AdjointRecurrence, Recurrence
@@ -230,6 +231,7 @@ INSTANCES = {
     "Full": Full,
     "Sliding": lambda: Sliding(3),
     "Auto": lambda: Auto(min_length=2),
+    "BeforeBound": lambda: BeforeBound(Full(), 9),
     "Within": lambda: Within(Full(), 4),
     "LoopChoice": loop_choice,
     # guesses
