@@ -189,6 +189,7 @@ def test_a_text_that_repeats_needs_few_rounds():
     assert found.tokens.shape == (2, 9 + NEW)
 
 
+@pytest.mark.filterwarnings("ignore:The two best tokens:forerun.engine.witness.WitnessWarning")
 def test_half_precision_runs():
     model = made("llama", torch.bfloat16)
     found = generate(model, prompts(), max_new_tokens=8, window=Sliding(4))

@@ -215,10 +215,32 @@ def test_ties_are_broken_as_transformers_breaks_them():
     model, ids = made(llama(tie_word_embeddings=False)), prompts()
     with torch.no_grad():
         model.lm_head.weight[25:50] = model.lm_head.weight[:25]
-    for window in (1, 5):
-        found = generate(model, ids, max_new_tokens=NEW, window=window)
-        assert torch.equal(found.tokens, theirs(model, ids))
-    assert any("tie within rounding" in note for note in found.notes)
+    truth = theirs(model, ids)
+    assert torch.equal(generate(model, ids, max_new_tokens=NEW, window=1).tokens, truth)
+    with pytest.warns(WitnessWarning, match="tie within rounding"):
+        found = generate(model, ids, max_new_tokens=NEW, window=5)
+    assert torch.equal(found.tokens, truth)
+    with pytest.raises(WitnessDisagrees, match="window=1"):
+        generate(model, ids, max_new_tokens=NEW, window=5, strict=True)
+
+
+class Hooked:
+    """Adds to the logits of the last token of a pass, which in the loop is every token."""
+
+    def __call__(self, module, inputs, output):
+        logits = output.logits.clone()
+        logits[:, -1, 9] += 4.0
+        output["logits"] = logits
+        return output
+
+
+def test_hooks_that_look_at_the_place_in_a_pass():
+    model, ids = made(llama()), prompts()
+    generate(model, ids, max_new_tokens=NEW, window=5)
+    model.register_forward_hook(Hooked())
+    with pytest.warns(WitnessWarning, match="number of tokens of a pass"):
+        found = generate(model, ids, max_new_tokens=NEW, window=5)
+    assert torch.equal(found.tokens, theirs(model, ids))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)

@@ -137,14 +137,14 @@ def _take_own_loop(
         WitnessDisagrees: `strict` is set, and more than a tie stands in the way.
     """
     sentence = f"The tokens are those of model.generate, which ran in order: {refusal.reason}."
-    if not refusal.is_tie:
-        if strict:
-            raise WitnessDisagrees(
-                f"Several tokens a pass cannot stand for model.generate here: {refusal.reason}; leave strict=True out "
-                "for model.generate itself and a warning"
-            )
-        warnings.warn(sentence, WitnessWarning, stacklevel=3)
+    if strict and not refusal.is_tie:
+        raise WitnessDisagrees(
+            f"Several tokens a pass cannot stand for model.generate here: {refusal.reason}; leave strict=True out "
+            "for model.generate itself and a warning"
+        )
     tokens = loop.generate_tokens()
+    if not refusal.is_tie:
+        warnings.warn(sentence, WitnessWarning, stacklevel=3)
     solution = replay_tokens(tokens, length)
     solution = replace(solution, notes=(*solution.notes, sentence))
     return {**vars(solution), "tokens": tokens, "gap": 0.0}

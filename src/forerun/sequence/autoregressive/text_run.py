@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
@@ -16,6 +17,7 @@ from forerun.engine.rounds import Round
 from forerun.engine.solution import Solution
 from forerun.engine.solve import solve
 from forerun.engine.windows import Window
+from forerun.engine.witness import WitnessDisagrees, WitnessWarning
 from forerun.sequence.autoregressive.choice import TokenChoice
 from forerun.sequence.autoregressive.decoding_rules import check_rules
 from forerun.sequence.autoregressive.own_loop import Decoding
@@ -88,11 +90,20 @@ class TextRun:
             (function.gaps[step] for step in range(tokens.shape[1] - decoding.length)),
             default=float("inf"),
         )
-        tie = describe_tie(gap, function.largest_logit, _logit_dtype(decoding))
         solution = self._witness_text(solution, decoding, tokens, key)
-        if tie is not None:
-            solution = replace(solution, notes=(*solution.notes, tie))
+        if any(entry.width > 1 for entry in solution.log):
+            tie = describe_tie(gap, function.largest_logit, _logit_dtype(decoding))
+            solution = self._report_tie(solution, tie)
         return {**vars(solution), "tokens": tokens, "gap": gap}
+
+    def _report_tie(self, solution: Solution, tie: str | None) -> Solution:
+        """Return the solution with a note of a tie, and say it aloud; raise where `strict` is set."""
+        if tie is None:
+            return solution
+        if self._settings.strict:
+            raise WitnessDisagrees(tie)
+        warnings.warn(tie, WitnessWarning, stacklevel=2)
+        return replace(solution, notes=(*solution.notes, tie))
 
     def _check_model(
         self,

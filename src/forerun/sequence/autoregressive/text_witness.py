@@ -16,7 +16,7 @@ from forerun.sequence.autoregressive.tokens import find_ended, score_steps
 AGREED_TEXTS = WitnessMemory()
 
 MAX_WITNESSED_SCORES = 2**26  # numbers of float32: 256 MB, twice over while they are compared
-TIE_ROUNDINGS = 16.0  # by how many roundings of its dtype a logit may move with the width of a pass
+TIE_ROUNDINGS = 4.0  # by how many roundings of its dtype a logit may move with the width of a pass
 
 
 @torch.no_grad()
@@ -55,23 +55,30 @@ def witness_tokens(
 
 
 def describe_tie(gap: float, largest_logit: float, dtype: torch.dtype) -> str | None:
-    """Return the note of a text in which two tokens were as good as each other; None where none were."""
+    """Return what to say of a text in which two tokens were as good as each other; None where none were."""
     if gap > TIE_ROUNDINGS * torch.finfo(dtype).eps * largest_logit:
         return None
     return (
-        f"The two best tokens were once as close as {gap:.2g} in their logits, a tie within rounding of {dtype}: the "
-        "ordinary loop may choose the other; write window=1 to round as it does."
+        f"The two best tokens were once as close as {gap:.2g} in their logits, a tie within rounding of {dtype}: "
+        "model.generate may choose the other; write window=1 to round as it does."
     )
 
 
 def name_configuration(decoding: Decoding, count: int, *, use_cache: bool) -> Hashable:
-    """Return what is the same for texts that are decoded alike, weights aside."""
-    kinds = tuple(type(module) for module in decoding.model.modules())
+    """Return what is the same for texts that are decoded alike, weights aside.
+
+    A model that was changed from outside, by hooks or another `forward`, is like no other.
+    """
+    kinds: list[object] = []
+    for module in decoding.model.modules():
+        kinds.append(type(module))
+        if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
+            kinds.append(object())
     parameter = next(decoding.model.parameters(), decoding.prompts)
     length = (decoding.length + count).bit_length()
     is_masked = decoding.keywords.get("attention_mask") is not None
     settings = (repr(decoding.model.config), len(decoding.prompts), length, is_masked, use_cache)
-    return kinds, settings, parameter.dtype, parameter.device
+    return tuple(kinds), settings, parameter.dtype, parameter.device
 
 
 def _list_steps(decoding: Decoding, tokens: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from forerun.sequence.autoregressive.choice import TokenChoice
-from forerun.sequence.autoregressive.own_loop import Decoding
+from forerun.sequence.autoregressive.own_loop import Decoding, ReplicaRefused
 from forerun.sequence.autoregressive.token_cache import TokenCache
 from forerun.sequence.causal import CausalFunction
 
@@ -65,9 +65,9 @@ class TokenFunction(CausalFunction):
         is_nan = gaps.isnan()
         if bool(is_nan.any()):
             step = int(steps[is_nan.cpu()][0])
-            raise ValueError(
-                f"the logits of new token {step} are not numbers; some models cannot "
-                "attend where a prompt is padded: pass prompts of one length, or one at a time"
+            raise ReplicaRefused(
+                f"the logits of new token {step} are not numbers (some models cannot attend where a prompt is padded: "
+                "pass prompts of one length, or one at a time)"
             )
         self.gaps.update(zip(steps.tolist(), gaps.tolist(), strict=True))
 
