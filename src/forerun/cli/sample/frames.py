@@ -12,7 +12,8 @@ from torch.utils import _pytree as pytree
 
 from forerun.cli.sample.job import SampleJob
 from forerun.diffusion.pipelines.blend import NoisingCall
-from forerun.diffusion.pipelines.hooks import PendingCall, PipelineObserver, watch_pipeline
+from forerun.diffusion.pipelines.hooks import PipelineObserver, watch_pipeline
+from forerun.diffusion.pipelines.watched_method import PendingCall
 from forerun.engine.event import RoundEvent
 from forerun.engine.methods import Method, Sequential
 from forerun.engine.methods.base import Evaluate, WindowState, WindowUpdate

@@ -15,8 +15,9 @@ from forerun.cli.sample.frames import SampleWatch
 from forerun.cli.sample.job import SampleJob
 from forerun.cli.sample.options import SampleOptions, SampleSettings
 from forerun.diffusion.pipelines.blend import NoisingCall
-from forerun.diffusion.pipelines.hooks import PendingCall, PipelineObserver, watch_pipeline
+from forerun.diffusion.pipelines.hooks import PipelineObserver, watch_pipeline
 from forerun.diffusion.pipelines.parallel import parallel
+from forerun.diffusion.pipelines.watched_method import PendingCall
 from forerun.engine.methods import Secant
 from forerun.engine.progress import Progress, Silent
 from forerun.engine.solution import Solution

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from forerun.diffusion.pipelines.hooks import PendingCall
+from forerun.diffusion.pipelines.watched_method import PendingCall
 
 
 class NotUnderstood(Exception):

@@ -16,9 +16,9 @@ from forerun.diffusion.pipelines.argument_sources import (
 )
 from forerun.diffusion.pipelines.call_graph import TracedCall
 from forerun.diffusion.pipelines.calls import flatten_arguments
-from forerun.diffusion.pipelines.hooks import PendingCall
 from forerun.diffusion.pipelines.network_state import tensor_version
 from forerun.diffusion.pipelines.times import TimeArgument
+from forerun.diffusion.pipelines.watched_method import PendingCall
 
 FULL_PRECISION_BYTES = 4
 SAMPLE_ROUNDINGS = 8  # of the network's dtype, beyond the tolerance

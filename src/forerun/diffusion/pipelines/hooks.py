@@ -1,43 +1,28 @@
 """Hooks into a pipeline: every call of its networks and of its scheduler's step passes an observer.
 
-Nothing of the pipeline is copied or replaced for good. A network gets an instance attribute `forward`, the scheduler
-a subclass of its own class; leaving the context puts both back, also after an exception.
+Nothing of the pipeline is copied or replaced for good. A network's `forward` and the scheduler's methods become
+instance attributes (`watched_method`); leaving the context puts all back, also after an exception, in whichever order
+contexts are left. A scheduler that is set within the context is followed, and so are hooks that are set or removed.
+
+A network may be shared by pipelines that run in several contexts or threads. Its calls belong to the context whose
+scheduler began its loop last in the same thread.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
 from typing import Any, final
 
 from torch import nn
 
 from forerun.diffusion.pipelines.blend import NoisingCall
-from forerun.diffusion.schedulers.quirks import (
-    NOISE_METHODS,
-    ORIGINAL_CLASS,
-    has_loop,
-    is_watched,
-)
-
-ABSENT = object()
-
-
-@dataclass(frozen=True)
-class PendingCall:
-    """A call that a pipeline is about to make: a function, and its arguments."""
-
-    function: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-
-    def __call__(self) -> Any:
-        """Make the call."""
-        return self.function(*self.args, **self.kwargs)
+from forerun.diffusion.pipelines.watched_method import PendingCall, WatchedMethod, is_watched
+from forerun.diffusion.schedulers.quirks import NOISE_METHODS, has_loop, watched_names
 
 
 class PipelineObserver(ABC):
@@ -70,13 +55,18 @@ def watch_pipeline(pipe: Any, observer: PipelineObserver) -> Iterator[None]:
     """
     components = dict(pipe.components)
     scheduler = components.get("scheduler")
-    networks = {name: module for name, module in components.items() if isinstance(module, nn.Module)}
-    _check_components(pipe, scheduler, networks)
-    with ExitStack() as stack:
-        for name, network in networks.items():
-            stack.enter_context(_watch_network(name, network, observer))
-        stack.enter_context(_watch_scheduler(scheduler, observer))
+    _check_components(pipe, scheduler, _list_networks(components))
+    watch = PipelineWatch(pipe, scheduler, observer)
+    try:
+        watch.attach_networks()
+        watch.attach_scheduler(scheduler)
         yield
+    finally:
+        watch.end()
+
+
+def _list_networks(components: dict[str, Any]) -> dict[str, nn.Module]:
+    return {name: module for name, module in components.items() if isinstance(module, nn.Module)}
 
 
 def _check_components(pipe: Any, scheduler: Any, networks: dict[str, nn.Module]) -> None:
@@ -92,79 +82,124 @@ def _check_components(pipe: Any, scheduler: Any, networks: dict[str, nn.Module])
         raise RuntimeError("this pipeline runs in parallel already; leave the other parallel(pipe) first")
 
 
-@contextmanager
-def _watch_network(name: str, network: nn.Module, observer: PipelineObserver) -> Iterator[None]:
-    attribute = "forward"
-    if getattr(network, "_compiled_call_impl", None) is not None:
-        attribute = "_compiled_call_impl"  # a network compiled in place is called past its forward
-    attributes = vars(network)
-    before = attributes.get(attribute, ABSENT)
-    original = getattr(network, attribute)
+class ThreadWatch(threading.local):
+    """The watch whose scheduler began its loop last in this thread."""
 
-    @functools.wraps(original)
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        call = PendingCall(original, args, kwargs)
-        return observer.call_network(name, network, call)
-
-    attributes[attribute] = forward
-    try:
-        yield
-    finally:
-        if before is ABSENT:
-            attributes.pop(attribute, None)
-        else:
-            attributes[attribute] = before
+    watch: PipelineWatch | None = None
 
 
-@contextmanager
-def _watch_scheduler(scheduler: Any, observer: PipelineObserver) -> Iterator[None]:
-    kind = type(scheduler)
-    scheduler.__class__ = _watched_class(kind, scheduler, observer)
-    try:
-        yield
-    finally:
-        scheduler.__class__ = kind
+RUNNING_WATCH = ThreadWatch()
 
 
-def _watched_class(kind: type, watched: Any, observer: PipelineObserver) -> type:
-    """Return a subclass whose calls go to the observer: those of `watched`, and of no copy of it."""
+@final
+class PipelineWatch:
+    """The watched methods of one pipeline, for one observer.
 
-    def begin_loop(call: PendingCall) -> Any:
-        result = call()
-        observer.begin_loop(watched)
+    Args:
+        pipe: the pipeline.
+        scheduler: of its components.
+        observer: that sees the calls.
+    """
+
+    def __init__(self, pipe: Any, scheduler: Any, observer: PipelineObserver) -> None:
+        self._pipe = pipe
+        self._observer = observer
+        self._follows_scheduler = getattr(pipe, "scheduler", None) is scheduler
+        self._scheduler: Any = None
+        self._scheduler_methods: list[WatchedMethod] = []
+        self._network_methods: dict[int, WatchedMethod] = {}
+        self._thread: int | None = None
+        self._is_open = True
+
+    def attach_networks(self) -> None:
+        """Watch the networks that the pipeline has now; again where something else stands in place of a watch."""
+        for name, network in _list_networks(dict(self._pipe.components)).items():
+            method = self._network_methods.get(id(network))
+            if method is not None and method.is_in_place:
+                continue
+            if method is not None:
+                method.end_watch()
+            attribute = "forward"
+            if getattr(network, "_compiled_call_impl", None) is not None:
+                attribute = "_compiled_call_impl"  # a network compiled in place is called past its forward
+            handle = functools.partial(self._call_network, name, network)
+            self._network_methods[id(network)] = WatchedMethod(network, attribute, handle)
+
+    def attach_scheduler(self, scheduler: Any) -> None:
+        """Watch a scheduler, in place of the one before."""
+        self._detach_scheduler()
+        self._scheduler = scheduler
+        handlers: dict[str, Callable[[PendingCall], Any]] = {
+            "step": functools.partial(self._step_scheduler, scheduler),
+            "set_timesteps": functools.partial(self._begin_loop, scheduler),
+        }
+        for name in NOISE_METHODS:
+            handlers[name] = functools.partial(self._record_noising, name)
+        for name in watched_names(scheduler):
+            self._scheduler_methods.append(WatchedMethod(scheduler, name, handlers[name]))
+
+    def end(self) -> None:
+        """Put all methods back."""
+        self._is_open = False
+        self._detach_scheduler()
+        for method in self._network_methods.values():
+            method.end_watch()
+        self._network_methods = {}
+        if RUNNING_WATCH.watch is self:
+            RUNNING_WATCH.watch = None
+
+    def _detach_scheduler(self) -> None:
+        for method in self._scheduler_methods:
+            method.end_watch()
+        self._scheduler_methods = []
+
+    @property
+    def _is_in_charge(self) -> bool:
+        """Whether a call of a network in this thread belongs to this pipeline."""
+        running = RUNNING_WATCH.watch
+        if running is not None and running._is_open:
+            return running is self
+        return self._thread in {None, threading.get_ident()}
+
+    def _take_charge(self) -> None:
+        self._thread = threading.get_ident()
+        RUNNING_WATCH.watch = self
+
+    def _call_network(self, name: str, network: nn.Module, call: PendingCall) -> Any:
+        if not self._is_in_charge:
+            return call()
+        self._follow_scheduler()
+        return self._observer.call_network(name, network, call)
+
+    def _follow_scheduler(self) -> None:
+        """Watch the scheduler that the pipeline has now, where the user has set another."""
+        if not self._follows_scheduler:
+            return
+        scheduler = self._pipe.scheduler
+        if scheduler is self._scheduler or not has_loop(scheduler) or is_watched(scheduler):
+            return
+        self.attach_scheduler(scheduler)
+        self._observer.begin_loop(scheduler)
+
+    def _step_scheduler(self, scheduler: Any, call: PendingCall) -> Any:
+        self._take_charge()
+        result = self._observer.step_scheduler(scheduler, call)
+        self._keep_watching()
         return result
 
-    def add_noise(name: str, call: PendingCall) -> Any:
+    def _keep_watching(self) -> None:
+        if not all(method.is_in_place for method in self._network_methods.values()):
+            self.attach_networks()
+
+    def _begin_loop(self, scheduler: Any, call: PendingCall) -> Any:
         result = call()
-        signature = inspect.signature(getattr(kind, name))
-        arguments = signature.bind(watched, *call.args, **call.kwargs).arguments
-        arguments.pop("self", None)
-        observer.record_noising(NoisingCall(name, arguments, result))
+        self._take_charge()
+        self.attach_networks()
+        self._observer.begin_loop(scheduler)
         return result
 
-    handlers: dict[str, Callable[[PendingCall], Any]] = {
-        "step": functools.partial(observer.step_scheduler, watched),
-        "set_timesteps": begin_loop,
-    }
-    for name in NOISE_METHODS:
-        handlers[name] = functools.partial(add_noise, name)
-    members: dict[str, Any] = {ORIGINAL_CLASS: kind, "__module__": kind.__module__}
-    for name, handle in handlers.items():
-        if hasattr(kind, name):
-            members[name] = _watched_method(getattr(kind, name), watched, handle)
-    return final(type(kind.__name__, (kind,), members))
-
-
-def _watched_method(
-    method: Callable[..., Any],
-    watched: Any,
-    handle: Callable[[PendingCall], Any],
-) -> Callable[..., Any]:
-    """Return a method whose calls on `watched` are handled, and whose other calls are made as they are."""
-
-    @functools.wraps(method)
-    def call_method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        call = PendingCall(functools.partial(method, self), args, kwargs)
-        return handle(call) if self is watched else call()
-
-    return call_method
+    def _record_noising(self, name: str, call: PendingCall) -> Any:
+        result = call()
+        arguments = inspect.signature(call.function).bind(*call.args, **call.kwargs).arguments
+        self._observer.record_noising(NoisingCall(name, arguments, result))
+        return result

@@ -55,14 +55,19 @@ class LoopLedger:
         """Count a step that is taken by calls of its own."""
         self._single_steps += 1
 
-    def finish_step(self, sample: Tensor) -> None:
-        """Count a step that the pipeline has taken, and keep the sample that it leads to."""
+    def finish_step(self, sample: Tensor | None) -> None:
+        """Count a step that the pipeline has taken, and keep the sample that it leads to, where one is seen."""
         self.steps += 1
         self._sample = sample
 
     def expect_steps(self, steps_left: int) -> None:
         """Take note that so many steps are left, the present one included."""
         self._length = max(self._length, self.steps + steps_left)
+
+    def add_note(self, note: str) -> None:
+        """Add a sentence on what happened, once."""
+        if note not in self.notes:
+            self.notes.append(note)
 
     def add_solution(self, solution: Solution, start: int) -> None:
         """Add a solve of what was left after the step `start` of the loop, which its process counts as 0."""

@@ -51,5 +51,8 @@ def parallel(
         RuntimeError: another `parallel` watches it already.
     """
     run = PipelineRun(pipe, SolveOptions.gather(options, keywords))
-    with watch_pipeline(pipe, run):
-        yield run
+    try:
+        with watch_pipeline(pipe, run):
+            yield run
+    finally:
+        run.finish()

@@ -12,7 +12,6 @@ from torch.utils import _pytree as pytree
 
 from forerun.diffusion.pipelines.blend import MaskBlend, NoisingCall, find_blend
 from forerun.diffusion.pipelines.calls import NetworkCall, NotUnderstood
-from forerun.diffusion.pipelines.hooks import PendingCall
 from forerun.diffusion.pipelines.loop_ledger import LoopLedger
 from forerun.diffusion.pipelines.network_state import NetworkState
 from forerun.diffusion.pipelines.remaining_loop import RemainingLoop
@@ -22,13 +21,16 @@ from forerun.diffusion.pipelines.scheduler_snapshot import (
 )
 from forerun.diffusion.pipelines.solved_path import SolvedPath, solve_remaining
 from forerun.diffusion.pipelines.traced_step import TracedStep
+from forerun.diffusion.pipelines.watched_method import PendingCall
 from forerun.diffusion.pipelines.witnessed_path import refuse_moving_state, witness_path
 from forerun.diffusion.schedulers.quirks import bind_step, previous_sample
 from forerun.engine.options import SolveOptions
 from forerun.engine.solution import Solution, Status
 from forerun.engine.witness import WitnessDisagrees, WitnessWarning
 
+UNWITNESSED_PATH = "The networks were not called for one step alone as a witness (witness=False)."
 MAX_FAILURES = 3  # times that the pipeline may leave the path in one loop
+MAX_CALLS = 512  # of networks, that are remembered of one step
 LEAST_STEPS = 3  # that are left, the present one included, from which on there is anything to gain
 
 
@@ -85,7 +87,7 @@ class PipelineLoop:
 
     def call_network(self, name: str, network: nn.Module, call: PendingCall) -> Any:
         """Return the output of a network: from the solved path where it leads there, else by calling it."""
-        if self._is_inside or not self._is_listening:
+        if self._is_inside or self._runs_in_order or not self._is_listening:
             return call()
         if self._proposal is not None and not self._calls:
             self._settle_proposal(self._proposal)
@@ -100,27 +102,48 @@ class PipelineLoop:
         original = pytree.tree_map_only(Tensor, torch.clone, output)  # pipelines may change theirs in place
         request = PendingCall(call.function, args, kwargs)
         self._calls.append(NetworkCall(name, network, request, original, output))
+        if len(self._calls) > MAX_CALLS:  # of no step, or of one that is too long to be traced
+            self._calls = []
         return output
 
     def step_scheduler(self, scheduler: Any, call: PendingCall) -> Any:
         """Return the result of the scheduler's own step; trace it where the pipeline is not on a solved path."""
-        arguments = bind_step(scheduler, call.args, call.kwargs)
         if self._path is not None and self._path.has_answered(len(self._calls)):
             result = call()
             self._walk_path(self._path)
-        elif self._runs_in_order or not isinstance(arguments.get("sample"), Tensor):
+        elif self._runs_in_order:
             result = call()
             self._ledger.count_single_step()
         else:
-            snapshot = SchedulerSnapshot(scheduler, arguments)
+            snapshot = self._take_snapshot(scheduler, call)
             result = call()
             self._ledger.count_single_step()
-            self._trace_step(snapshot, previous_sample(result))
+            if snapshot is not None:
+                self._trace_step(snapshot, result)
+        self._finish_step(result)
+        return result
+
+    def _take_snapshot(self, scheduler: Any, call: PendingCall) -> SchedulerSnapshot | None:
+        """Return the scheduler as it is before a step; None where the step takes no samples that can be seen."""
+        try:
+            arguments = bind_step(scheduler, call.args, call.kwargs)
+            if not isinstance(arguments.get("sample"), Tensor):
+                raise NotUnderstood(
+                    f"the step of {type(scheduler).__name__} has no argument named sample, nor is its third one"
+                )
+            return SchedulerSnapshot(scheduler, arguments)
+        except Exception as error:
+            self._give_up_after(error, self._ledger.steps)
+            return None
+
+    def _finish_step(self, result: Any) -> None:
         self._calls = []
         self._noised_since_step = False
-        self._last_sample = previous_sample(result)
+        try:
+            self._last_sample = previous_sample(result)
+        except TypeError:  # what it is belongs to the pipeline
+            self._last_sample = None
         self._ledger.finish_step(self._last_sample)
-        return result
 
     def _call_inside(self, call: PendingCall) -> Any:
         self._is_inside = True
@@ -135,8 +158,15 @@ class PipelineLoop:
             self._path = None
             self._is_listening = False
 
-    def _trace_step(self, snapshot: SchedulerSnapshot, next_sample: Tensor) -> None:
-        """Trace a step that was taken, and propose to solve what is left."""
+    def _trace_step(self, snapshot: SchedulerSnapshot, result: Any) -> None:
+        """Trace a step that was taken, and propose to solve what is left; go on in order where that cannot be done."""
+        try:
+            self._propose_rest(snapshot, previous_sample(result))
+        except Exception as error:
+            self._proposal, self._path = None, None
+            self._give_up_after(error, self._ledger.steps)
+
+    def _propose_rest(self, snapshot: SchedulerSnapshot, next_sample: Tensor) -> None:
         is_confirmed = self._confirm_proposal(snapshot)
         timesteps = snapshot.remaining_timesteps(self._pipe, self._ledger.steps)
         self._ledger.expect_steps(len(timesteps))
@@ -145,11 +175,8 @@ class PipelineLoop:
         sample = snapshot.arguments["sample"]
         if self._last_sample is not None:
             self._blend = find_blend(self._noising, self._last_sample, sample)
-        try:
-            loop = RemainingLoop(self._trace_of(snapshot, next_sample, timesteps))
-            self._proposal = _Proposal(loop, self._ledger.steps, is_confirmed)
-        except Exception as error:
-            self._give_up_after(error, self._ledger.steps)
+        loop = RemainingLoop(self._trace_of(snapshot, next_sample, timesteps))
+        self._proposal = _Proposal(loop, self._ledger.steps, is_confirmed)
 
     def _confirm_proposal(self, snapshot: SchedulerSnapshot) -> bool:
         """Return whether this step was as the one before foresaw; forget what was traced and solved before."""
@@ -223,7 +250,10 @@ class PipelineLoop:
             raise KeyboardInterrupt
         if solution.status.done:
             refuse_moving_state(state)
-            self._ledger.witnessed += witness_path(proposal.loop, options.settled().witness)
+            witness = options.settled().witness
+            self._ledger.witnessed += witness_path(proposal.loop, witness)
+            if witness is None:
+                self._ledger.add_note(UNWITNESSED_PATH)
             self._path = SolvedPath(proposal.loop, options)
         elif solution.status is Status.NONFINITE:
             self._give_up("a step was not finite", proposal.start)

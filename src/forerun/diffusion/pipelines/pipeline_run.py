@@ -7,8 +7,9 @@ from typing import Any, final
 from torch import nn
 
 from forerun.diffusion.pipelines.blend import NoisingCall
-from forerun.diffusion.pipelines.hooks import PendingCall, PipelineObserver
+from forerun.diffusion.pipelines.hooks import PipelineObserver
 from forerun.diffusion.pipelines.pipeline_loop import PipelineLoop
+from forerun.diffusion.pipelines.watched_method import PendingCall
 from forerun.engine.options import SolveOptions
 from forerun.engine.solution import Solution
 
@@ -21,15 +22,14 @@ class PipelineRun(PipelineObserver):
         self._pipe = pipe
         self._options = options
         self._finished: list[Solution] = []
-        self._loop = self._open_loop()
+        self._loop: PipelineLoop | None = self._open_loop()
 
     @property
     def solutions(self) -> list[Solution]:
         """One solution for every loop so far."""
-        current = self._loop.solution
-        if current is None:
+        if self._loop is None or self._loop.solution is None:
             return self._finished
-        return [*self._finished, current]
+        return [*self._finished, self._loop.solution]
 
     @property
     def solution(self) -> Solution | None:
@@ -37,18 +37,29 @@ class PipelineRun(PipelineObserver):
         solutions = self.solutions
         return solutions[-1] if solutions else None
 
+    def finish(self) -> None:
+        """Keep the solutions, and nothing else of what was seen."""
+        self._finished = self.solutions
+        self._loop = None
+
     def begin_loop(self, scheduler: Any) -> None:
         self._finished = self.solutions
         self._loop = self._open_loop()
 
     def record_noising(self, noising: NoisingCall) -> None:
-        self._loop.record_noising(noising)
+        self._current_loop.record_noising(noising)
 
     def call_network(self, name: str, network: nn.Module, call: PendingCall) -> Any:
-        return self._loop.call_network(name, network, call)
+        return self._current_loop.call_network(name, network, call)
 
     def step_scheduler(self, scheduler: Any, call: PendingCall) -> Any:
-        return self._loop.step_scheduler(scheduler, call)
+        return self._current_loop.step_scheduler(scheduler, call)
+
+    @property
+    def _current_loop(self) -> PipelineLoop:
+        if self._loop is None:
+            self._loop = self._open_loop()
+        return self._loop
 
     def _open_loop(self) -> PipelineLoop:
         return PipelineLoop(self._pipe, self._options)

@@ -7,12 +7,14 @@ from typing import Any, final
 
 import torch
 
+from forerun.diffusion.pipelines.calls import NotUnderstood
 from forerun.diffusion.pipelines.guidance import GuidanceHints
 from forerun.diffusion.schedulers.noise import copy_generator, list_generators
 from forerun.diffusion.schedulers.quirks import (
     BEGIN_INDEX,
     STEP_ARGUMENTS,
     STEP_INDEX,
+    TIMESTEPS,
 )
 from forerun.diffusion.schedulers.replay import VaryingArgument
 from forerun.diffusion.schedulers.template import SchedulerTemplate
@@ -41,7 +43,7 @@ class SchedulerSnapshot:
         self.arguments = arguments
         sample = arguments["sample"]
         template, history = SchedulerTemplate.from_scheduler(scheduler, sample.shape)
-        self.scheduler = template.fill(history)
+        self.scheduler = template.isolate().fill(history)
         generator = arguments.get("generator")
         originals = list_generators(generator, sample.device)
         copies = [copy_generator(original) for original in originals]
@@ -51,8 +53,12 @@ class SchedulerSnapshot:
 
     def remaining_timesteps(self, pipe: Any, steps: int) -> list[Any]:
         """Return the timesteps of the loop from this step on, `steps` of it being taken."""
+        listed = TIMESTEPS.read(self.scheduler)
+        if listed is None:
+            name = type(self.scheduler).__name__
+            raise NotUnderstood(f"{name} has no timesteps; keep those of the loop as self.timesteps in set_timesteps")
         timestep = torch.as_tensor(self.arguments["timestep"])
-        timesteps = list(self.scheduler.timesteps)
+        timesteps = list(listed)
         value = float(timestep.flatten()[0])
         place = self._place_of(value, timesteps)
         remaining = timesteps[place:]

@@ -9,10 +9,10 @@ from torch import nn
 
 from forerun.diffusion.pipelines.calls import fill_output
 from forerun.diffusion.pipelines.compare import find_difference
-from forerun.diffusion.pipelines.hooks import PendingCall
 from forerun.diffusion.pipelines.network_state import NetworkState
 from forerun.diffusion.pipelines.record_sharing import share_records
 from forerun.diffusion.pipelines.remaining_loop import RemainingLoop
+from forerun.diffusion.pipelines.watched_method import PendingCall
 from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.event import RoundEvent
 from forerun.engine.options import SolveOptions

@@ -17,7 +17,6 @@ from torch import Tensor
 
 T = TypeVar("T")
 
-ORIGINAL_CLASS: Final = "_forerun_original"  # on the class of a watched scheduler: the class that it is a copy of
 STEP_ARGUMENTS: Final = (
     "model_output",
     "timestep",
@@ -51,7 +50,8 @@ class SchedulerFact(Generic[T]):
     def read(self, scheduler: Any) -> T:
         """Return what a scheduler says, or the default."""
         if self.configured:
-            configured: T = scheduler.config.get(self.name, self.default)
+            config = getattr(scheduler, "config", {})  # a scheduler of one's own may have none
+            configured: T = config.get(self.name, self.default)
             return configured
         value: T = getattr(scheduler, self.name, self.default)
         return value
@@ -97,6 +97,11 @@ INITIAL_SCALE = SchedulerFact[float](
     "init_noise_sigma",
     1.0,
     "variance exploding schedulers begin at their largest sigma, some of the others have no such attribute",
+)
+TIMESTEPS = SchedulerFact[Any](
+    "timesteps",
+    None,
+    "all schedulers of diffusers list them; a scheduler of one's own may name them otherwise",
 )
 SIGMAS = SchedulerFact[Tensor | None](
     "sigmas",
@@ -158,15 +163,19 @@ PREDICTION_RULES = (
 )
 
 
-def scheduler_class(scheduler: Any) -> Any:
-    """Return the class of diffusers that a scheduler is of, watched or not."""
-    kind = type(scheduler)
-    return getattr(kind, ORIGINAL_CLASS, kind)
+def own_attributes(scheduler: Any) -> dict[str, Any]:
+    """Return the attributes of a scheduler, without methods of it that were set as such, as watching does."""
+    attributes = {}
+    for name, value in vars(scheduler).items():
+        if getattr(value, "__self__", None) is not scheduler:
+            attributes[name] = value
+    return attributes
 
 
-def is_watched(scheduler: Any) -> bool:
-    """Return whether the calls of a scheduler go to an observer."""
-    return hasattr(type(scheduler), ORIGINAL_CLASS)
+def watched_names(scheduler: Any) -> list[str]:
+    """Return the names of the methods of a scheduler that a loop may call."""
+    names = ["step", "set_timesteps", *NOISE_METHODS]
+    return [name for name in names if callable(getattr(scheduler, name, None))]
 
 
 def has_loop(scheduler: Any) -> bool:
@@ -208,7 +217,7 @@ def scale_input(scheduler: Any, sample: Tensor, timestep: Any) -> Tensor:
     scale = getattr(scheduler, "scale_model_input", None)
     if scale is None:  # flow matching
         return sample
-    parameters = inspect.signature(scheduler_class(scheduler).scale_model_input).parameters
+    parameters = inspect.signature(type(scheduler).scale_model_input).parameters
     scaled: Tensor = scale(sample, timestep) if len(parameters) > 2 else scale(sample)
     return scaled
 
@@ -230,22 +239,70 @@ def unclipped_copy(scheduler: Any) -> Any | None:
 
 def step_parameters(scheduler: Any) -> list[inspect.Parameter]:
     """Return the parameters of the class's own step, without `self`."""
-    parameters = inspect.signature(scheduler_class(scheduler).step).parameters
+    parameters = inspect.signature(type(scheduler).step).parameters
     return list(parameters.values())[1:]
 
 
 def takes_generator(scheduler: Any) -> bool:
-    """Return whether the step of a scheduler takes a generator, as those that draw noise should."""
-    return any(parameter.name == "generator" for parameter in step_parameters(scheduler))
+    """Return whether the step of a scheduler takes a generator, as those that draw noise should; `**kwargs` may."""
+    for parameter in step_parameters(scheduler):
+        if parameter.name == "generator" or parameter.kind is parameter.VAR_KEYWORD:
+            return True
+    return False
+
+
+def names_step_arguments(scheduler: Any) -> bool:
+    """Return whether the step begins with output, timestep and sample, in this order, whatever it calls them."""
+    parameters = step_parameters(scheduler)
+    if parameters and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL:
+        return True
+    names = [parameter.name for parameter in parameters[: len(STEP_ARGUMENTS)]]
+    if len(names) < len(STEP_ARGUMENTS):
+        return False
+    for name, usual_name in zip(names, STEP_ARGUMENTS, strict=True):
+        if name != usual_name and name in STEP_ARGUMENTS:
+            return False
+    later_names = {parameter.name for parameter in parameters[len(STEP_ARGUMENTS) :]}
+    return later_names.isdisjoint(STEP_ARGUMENTS)
 
 
 def bind_step(scheduler: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a call of the step by name."""
-    signature = inspect.signature(scheduler_class(scheduler).step)
-    return signature.bind(scheduler, *args, **kwargs).arguments
+    """Return the arguments of a call of the step by name, the first three by their usual names.
+
+    Raises:
+        TypeError: the step does not take them.
+    """
+    signature = inspect.signature(type(scheduler).step)
+    bound = signature.bind(scheduler, *args, **kwargs).arguments
+    arguments: dict[str, Any] = {}
+    parameters = step_parameters(scheduler)
+    renames = {}
+    if names_step_arguments(scheduler):
+        renames = {parameter.name: name for parameter, name in zip(parameters, STEP_ARGUMENTS, strict=False)}
+    for parameter in parameters:
+        if parameter.name not in bound:
+            continue
+        value = bound[parameter.name]
+        if parameter.kind is parameter.VAR_KEYWORD:
+            arguments.update(value)
+        elif parameter.kind is parameter.VAR_POSITIONAL:
+            arguments.update(zip(STEP_ARGUMENTS, value, strict=False))
+        else:
+            arguments[renames.get(parameter.name, parameter.name)] = value
+    return arguments
 
 
 def previous_sample(result: Any) -> Tensor:
-    """Return the sample of what a step returned: a tuple where `return_dict=False`, else an object with fields."""
-    sample: Tensor = result[0] if isinstance(result, tuple) else result.prev_sample
+    """Return the sample of what a step returned: itself, the first of a tuple, or the field of an object.
+
+    Raises:
+        TypeError: there is none.
+    """
+    sample = result
+    if isinstance(result, tuple | list) and result:
+        sample = result[0]
+    elif not isinstance(result, Tensor):
+        sample = getattr(result, "prev_sample", None)
+    if not isinstance(sample, Tensor):
+        raise TypeError(f"the scheduler's step returned {type(result).__name__}, which holds no sample")
     return sample

@@ -6,6 +6,7 @@ with the tensors of the history, call the scheduler's own `step`, and collect th
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -16,9 +17,9 @@ from torch import Tensor
 from forerun.diffusion.schedulers.quirks import (
     STEP_ARGUMENTS,
     STEP_INDEX,
+    names_step_arguments,
     previous_sample,
     scale_input,
-    scheduler_class,
     step_parameters,
     takes_generator,
 )
@@ -189,7 +190,7 @@ def _refuse_carried_arguments(scheduler: Any, step_options: Mapping[str, Any]) -
     carries_tensor = any(isinstance(value, Tensor) and value.dim() > 1 for value in step_options.values())
     if carried or carries_tensor:
         raise ValueError(
-            f"the step of {scheduler_class(scheduler).__name__} takes {', '.join(carried) or 'tensors'} besides the "
+            f"the step of {type(scheduler).__name__} takes {', '.join(carried) or 'tensors'} besides the "
             "usual arguments, which its own pipeline carries from step to step; use another scheduler"
         )
 
@@ -197,10 +198,14 @@ def _refuse_carried_arguments(scheduler: Any, step_options: Mapping[str, Any]) -
 def _carried_arguments(scheduler: Any, step_options: Mapping[str, Any]) -> list[str]:
     """Return the names of the arguments that a step needs besides the usual ones."""
     parameters = step_parameters(scheduler)
-    required = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
+    collecting = {inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL}
+    required = [
+        parameter.name
+        for parameter in parameters
+        if parameter.default is parameter.empty and parameter.kind not in collecting
+    ]
+    if names_step_arguments(scheduler):
+        return [name for name in required[len(STEP_ARGUMENTS) :] if name not in step_options]
     unusual = [name for name in required if name not in STEP_ARGUMENTS]
     missing = [name for name in unusual if name not in step_options]
-    first_names = [parameter.name for parameter in parameters[:3]]
-    if first_names == list(STEP_ARGUMENTS):
-        return missing
     return missing or unusual

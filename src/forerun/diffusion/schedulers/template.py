@@ -7,6 +7,7 @@ for the tensors, and a history that fills them.
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from forerun.diffusion.schedulers.quirks import (
     allow_unscaled_input,
-    scheduler_class,
+    own_attributes,
 )
 
 SEQUENCES = {list, tuple}
@@ -28,6 +29,9 @@ class HistorySlot:
     """The place of a tensor of the history."""
 
     index: int
+
+
+SHARED_LEAVES = (int, float, complex, str, bytes, type(None), HistorySlot)
 
 
 @dataclass(frozen=True)
@@ -54,9 +58,14 @@ class SchedulerTemplate:
             history.append(leaf)
             return HistorySlot(len(history) - 1)
 
-        attributes = map_attributes(take_out, vars(scheduler))
-        template = cls(scheduler_class(scheduler), attributes, len(history))
+        attributes = map_attributes(take_out, own_attributes(scheduler))
+        template = cls(type(scheduler), attributes, len(history))
         return template, history
+
+    def isolate(self) -> SchedulerTemplate:
+        """Return the template with copies of its tensors, generators and objects, so that steps move none of them."""
+        attributes = map_attributes(_copy_leaf, self.attributes)
+        return SchedulerTemplate(self.kind, attributes, self.count)
 
     def fill(self, history: Sequence[Tensor]) -> Any:
         """Return a scheduler with this history, free to be stepped: nothing that `step` changes is shared."""
@@ -97,6 +106,18 @@ def _map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
         entries = [_map_leaves(function, entry) for entry in value]
         return deque(entries, value.maxlen)
     return function(value)
+
+
+def _copy_leaf(leaf: Any) -> Any:
+    """Return a copy of what a step could change in place; the leaf itself where it cannot be copied."""
+    if isinstance(leaf, SHARED_LEAVES) or callable(leaf):
+        return leaf
+    if isinstance(leaf, Tensor):
+        return leaf.clone()
+    try:
+        return copy.deepcopy(leaf)
+    except Exception:  # an object that refuses to be copied may say so by any error
+        return leaf
 
 
 def _collect_slots(pattern: Any, value: Any, history: list[Tensor]) -> None:
