@@ -75,7 +75,8 @@ def run_flow(prompt: str, steps: int, guidance: float, seed: int, ahead: Mapping
     method = {"method": Sequential()} if ahead is None else {"window": Auto(), **ahead}
     start = time.perf_counter()
     solution = sample(GuidedFlow(prompt, guidance), scheduler, noise, steps=steps, **method)
-    return CountedRun(solution.state, solution.rounds, solution.evaluations, time.perf_counter() - start, solution)
+    rounds, seconds = solution.rounds, time.perf_counter() - start
+    return CountedRun(solution.state, rounds, solution.evaluations, rounds, seconds, solution)
 
 
 class GuidedFlow:

@@ -17,7 +17,11 @@ class RivalRun(Protocol):
 
     @property
     def evaluations(self) -> float:
-        """Steps evaluated in them."""
+        """Steps evaluated, those that verify a run among them."""
+
+    @property
+    def calls(self) -> int:
+        """Calls in all: the rounds, and those that verify a run."""
 
     def largest_deviation(self, truth: Any) -> float:
         """Return the distance from the run in order."""
@@ -91,6 +95,7 @@ def rival_figures(label: str, runs: Sequence[RivalRun], truth: Sequence[RivalRun
         f"rounds, {label}": mean(rounds),
         f"rounds by seed, {label}": f"{min(rounds)} .. {max(rounds)}",
         f"evaluations, {label}": mean(run.evaluations for run in runs),
+        f"calls, {label}": mean(run.calls for run in runs),
         f"deviation, {label}": largest_deviation(runs, truth),
     }
 

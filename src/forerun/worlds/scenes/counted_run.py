@@ -1,6 +1,7 @@
 """A run of a pipeline, counted where its network is called: one ruler for rivals of different kinds.
 
-Rounds are calls of the network; evaluations are steps of one sample with all its guidance branches.
+Calls are those of the network, and evaluations steps of one sample with all its guidance branches. Rounds are calls of
+which each waits for the one before; what forerun calls besides, to witness and to check a run, is in the calls alone.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ class CountedRun:
 
     Attributes:
         latents: the end of the path.
-        rounds: calls of the network.
-        evaluations: rows of these calls over rows of a step.
+        rounds: calls that a sampler makes, one after another.
+        evaluations: rows of all calls over rows of a step.
+        calls: of the network, those of the witness and of the check among them.
         seconds: of the whole call.
         solution: what forerun says of it; None where the pipeline ran as it is.
     """
@@ -41,6 +43,7 @@ class CountedRun:
     latents: Tensor
     rounds: int
     evaluations: float
+    calls: int
     seconds: float
     solution: Solution | None = None
 
@@ -114,7 +117,9 @@ def count_run(
         begin = time.perf_counter()
         latents, solution = _latents(pipe, prompt, ahead, keywords)
         seconds = time.perf_counter() - begin
-    return CountedRun(latents, len(batch_sizes), sum(batch_sizes) / branches / batch, seconds, solution)
+    calls = len(batch_sizes)
+    rounds = calls if solution is None else solution.rounds
+    return CountedRun(latents, rounds, sum(batch_sizes) / branches / batch, calls, seconds, solution)
 
 
 def count_seeds(pipe: Any, count: int, **keywords: Any) -> list[CountedRun]:
