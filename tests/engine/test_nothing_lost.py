@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from engine.problems import lorenz
 
-from forerun import Full, NotConverged, Process, Secant, Sequential, Sliding, Status, solve
+from forerun import Absolute, Full, NotConverged, Process, Secant, Sequential, Sliding, Status, solve
 from forerun.engine.guesses import Guess, Hold, Probe
 from forerun.engine.run_guard import RunGuard
 
@@ -139,3 +140,32 @@ def test_not_converged_goes_to_other_processes():
         assert str(error) == str(caught.value)
         assert error.solution.step == 12
         assert torch.equal(error.solution.path[-1], caught.value.solution.state)
+
+
+def test_a_kept_path_is_copied_once():
+    process = Process.from_step(lambda i, x: 3.9 * x * (1 - x), 600, batched=True)
+    start = torch.tensor([0.3, 0.4], dtype=torch.float64)
+    answer = solve(process, start, window=Sliding(4), check=False, path=True, tolerance=1e-9)
+    truth = solve(process, start, method=Sequential(), path=True)
+    assert len(answer.path) == 601
+    assert torch.equal(answer.path[-1], answer.state)
+    torch.testing.assert_close(torch.stack(answer.path[:20]), torch.stack(truth.path[:20]), rtol=0, atol=1e-6)
+    assert torch.equal(answer.states[-601], start)
+    with pytest.raises(IndexError):
+        answer.states[601]
+
+
+def test_a_path_that_the_check_sent_back_has_every_state_once():
+    process, state = lorenz(300)
+    answer = solve(process, state, window=Sliding(16), tolerance=Absolute(1e-4), path=True)
+    assert any("went back" in note for note in answer.notes)
+    assert len(answer.path) == 301
+    truth = solve(process, state, method=Sequential(), path=True)
+    torch.testing.assert_close(torch.stack(answer.path), torch.stack(truth.path), rtol=0, atol=1e-2)
+
+
+def test_the_log_of_a_wide_window_stays_small():
+    process = Process.from_step(lambda i, x: 3.9 * x * (1 - x), 500, batched=True)
+    answer = solve(process, torch.tensor([0.3]), window=Sliding(400), check=False)
+    sizes = [entry.residuals.itemsize * len(entry.residuals) for entry in answer.log]
+    assert max(sizes) <= 4 * 400

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -30,7 +31,8 @@ class Round:
 
     Attributes:
         accepted: steps accepted, from `start` on.
-        residuals: the largest over the samples, one a step of the window; the first is zero.
+        residuals: the largest over the samples, one a step of the window; the first is zero. A run keeps them as an
+            array of single precision, as a long one has many.
         threshold: what they were held against.
         rounds: calls of evaluate, one after another; 1 for most methods.
         evaluations: steps evaluated in them.
@@ -41,7 +43,7 @@ class Round:
     start: int
     stop: int
     accepted: int
-    residuals: tuple[float, ...]
+    residuals: Sequence[float]
     threshold: float
     rounds: int
     evaluations: int

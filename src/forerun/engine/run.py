@@ -14,6 +14,7 @@ from forerun.engine.event import RoundEvent
 from forerun.engine.fingerprint import update_fingerprint
 from forerun.engine.guesses import Hold
 from forerun.engine.methods import Sequential, WindowUpdate
+from forerun.engine.numerics.autocast import in_plain_arithmetic
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.options import SolveSettings
 from forerun.engine.process import Process
@@ -53,7 +54,7 @@ class SolveRun:
         ValueError: the process, the tolerance and the checkpoint do not belong together.
     """
 
-    @torch.no_grad()
+    @in_plain_arithmetic
     def __init__(
         self,
         process: Process,
@@ -97,7 +98,7 @@ class SolveRun:
             self._settle()
         return self.state.status is Status.RUNNING
 
-    @torch.no_grad()
+    @in_plain_arithmetic
     def take_round(self) -> RoundEvent | None:
         """Evaluate the window and sweep it, accept the leading steps, slide; None where a step is not finite."""
         state, settings = self.state, self.settings
@@ -148,7 +149,7 @@ class SolveRun:
         """
         return RunGuard(self, self.settings.progress.track(self.state.window.start, self.problem.length))
 
-    @torch.no_grad()
+    @in_plain_arithmetic
     def checkpoint(self) -> Checkpoint:
         """Return what is accepted so far."""
         state = self.state
@@ -168,7 +169,7 @@ class SolveRun:
             fingerprint=self._fingerprint and update_fingerprint(self._fingerprint, state.window.previous),
         )
 
-    @torch.no_grad()
+    @in_plain_arithmetic
     def solution(self) -> Solution:
         """Return what the run has come to."""
         state = self.state
@@ -232,7 +233,7 @@ class SolveRun:
         drift = largest_size(estimator.estimate_deviation(self.settings.tolerance, step, state))
         return [note, CARRIED_DRIFT.format(drift, step)]
 
-    @torch.no_grad()
+    @in_plain_arithmetic
     def _settle(self) -> None:
         """At the end of the path: say how it ended, or go back where the deviation is more than was asked for."""
         excess = largest_size(self._estimate_deviation()) if self.settings.check else 0.0

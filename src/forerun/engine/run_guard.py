@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Protocol, final
 
 from forerun.engine.checkpoint import Checkpoint
+from forerun.engine.numerics.in_place import ChangedInPlace
 from forerun.engine.rounds import Round
 from forerun.engine.solution import Status
 
@@ -63,6 +64,8 @@ class RunGuard(AbstractContextManager[Report]):
 
 def attach_checkpoint(run: Guarded, error: BaseException) -> None:
     """Give an error the attribute `checkpoint`, whatever its class does when an attribute is set."""
+    if isinstance(error, ChangedInPlace):
+        return  # what is accepted may have been changed as well
     try:
         checkpoint = run.checkpoint()
     except Exception as failure:  # such as a device that is lost: the user's error matters more

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from array import array
 from collections.abc import Sequence
 from typing import final
 
@@ -35,7 +36,9 @@ class RunLog:
         self.evaluate = CountedEvaluate(problem, backend)
         self.entries: list[Round] = []
         self._first_step = first_step
-        self._path = None if first_state is None else JoinedStates([first_state])
+        self._path: list[tuple[int, Sequence[Tree]]] | None = None  # the states from a step on, round by round
+        if first_state is not None:
+            self._path = [(first_step, [first_state])]
         self._start_time = time.perf_counter()
         self._advance = 0.0
 
@@ -61,7 +64,7 @@ class RunLog:
             start=start,
             stop=start + len(sizes),
             accepted=accepted,
-            residuals=tuple(sizes),
+            residuals=array("f", sizes),
             threshold=state.threshold,
             rounds=rounds,
             evaluations=evaluations,
@@ -70,8 +73,8 @@ class RunLog:
         )
         self.entries[state.logged :] = [entry]
         if self._path is not None:
-            accepted_states = copy_states(update.states[:accepted])
-            self._path = JoinedStates(self._path[: start - self._first_step + 1], accepted_states)
+            _cut_path(self._path, start + 1)
+            self._path.append((start + 1, copy_states(update.states[:accepted])))
         return entry
 
     def rounds(self, state: SolveState) -> list[Round]:
@@ -82,7 +85,8 @@ class RunLog:
         """Return the states from the first to that of the window; None where they were not kept."""
         if self._path is None:
             return None
-        return self._path[: state.window.start - self._first_step + 1]
+        whole = JoinedStates(*(states for _, states in self._path))
+        return whole[: state.window.start - self._first_step + 1]
 
     def seconds(self, state: SolveState) -> RunTiming:
         """Return where the time went since the run began."""
@@ -91,3 +95,12 @@ class RunLog:
         advance = max(self._advance, 0.0)
         overhead = total - timing.evaluate - timing.communicate - advance
         return RunTiming(timing.evaluate, advance, timing.communicate, max(overhead, 0.0))
+
+
+def _cut_path(path: list[tuple[int, Sequence[Tree]]], stop: int) -> None:
+    """Leave out the states from step `stop` on, where the check went back; in place, so that a round costs its own."""
+    while path[-1][0] >= stop:
+        path.pop()
+    first, states = path[-1]
+    if first + len(states) > stop:
+        path[-1] = (first, states[: stop - first])

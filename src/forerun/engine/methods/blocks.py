@@ -66,7 +66,8 @@ def walk_blocks(window_state: WindowState, evaluate: Evaluate, size: int) -> Blo
         inputs[offset::size] = rows
         round_outputs = evaluate(window_state.steps[offset:count:size], rows).unbind()
         for block, (slot, output) in enumerate(zip(slots, round_outputs, strict=True)):
-            state = problem.advance(
+            advance = problem.advance if offset else problem.advance_first
+            state = advance(
                 window_state.start + slot,
                 current_states[block],
                 output,

@@ -37,7 +37,8 @@ class Sequential(Method):
         try:
             for index, step in enumerate(steps.split(1)):
                 output = evaluate(step, input_rows[-1].unsqueeze(0))
-                state = problem.advance(start + index, state, output[0])
+                advance = problem.advance if index else problem.advance_first
+                state = advance(start + index, state, output[0])
                 observed = problem.observe(state)
                 states.append(state)
                 input_rows.append(observed)

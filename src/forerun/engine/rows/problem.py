@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 from torch import Tensor
 
+from forerun.engine.numerics.autocast import call_as_user
+from forerun.engine.numerics.in_place import ChangedInPlace, read_version, read_versions
 from forerun.engine.numerics.layout import RowLayout
 from forerun.engine.numerics.tree import (
     Tree,
@@ -15,6 +19,9 @@ from forerun.engine.numerics.tree import (
 from forerun.engine.process import Process
 from forerun.engine.rows.affine_maps import AffineCache, AffineMaps
 
+CLOSED_FORM_ROUNDINGS: Final = 4096  # of the state's dtype, that a closed form may differ from `advance`
+COARSEST_ROUNDING: Final = 0.05  # of the largest value, however coarse the dtype
+
 
 class Problem:
     """A process in rows: what solving it looks like to methods, `(W, *batch, D)` in, `(W, *batch, E)` out.
@@ -24,7 +31,7 @@ class Problem:
 
     def __init__(self, process: Process, state: Tree) -> None:
         self.process = process
-        observed = process.observe(state)
+        observed = call_as_user(process.observe, state)
         self.input_layout = RowLayout.from_tree(
             observed,
             batch_dims=process.batch_dims,
@@ -34,6 +41,7 @@ class Problem:
         self._affine_cache = AffineCache(process, self.input_layout)
         self._states_are_coarse = any(dtype != self.input_layout.dtype for dtype in self.input_layout.dtypes)
         self._output_layout: RowLayout | None = None
+        self._closed_sweeps = 0
 
     @property
     def output_layout(self) -> RowLayout:
@@ -57,16 +65,51 @@ class Problem:
 
     def evaluate(self, steps: Tensor, inputs: Tensor) -> Tensor:
         """Return output rows `(W, *batch, E)` of input rows `(W, *batch, D)`."""
-        outputs = self.process.evaluate(steps, self.input_layout.unpack(inputs))
+        version = read_version(inputs)
+        outputs = call_as_user(self.process.evaluate, steps, self.input_layout.unpack(inputs))
+        if read_version(inputs) != version:
+            raise ChangedInPlace(
+                "evaluate changed its inputs in place, and with them the states that they are views of; let it return "
+                "new tensors, such as x * 1.01 for x.mul_(1.01), or begin with x = x.clone()"
+            )
         return self.pack_outputs(outputs, len(steps))
 
     def observe(self, state: Tree) -> Tensor:
         """Return the input row `(*batch, D)` of a state."""
-        return self.input_layout.pack(self.process.observe(state))
+        return self.input_layout.pack(call_as_user(self.process.observe, state))
 
     def advance(self, step: int, state: Tree, output: Tensor) -> Tree:
         """Return the next state, from an output row `(*batch, E)`."""
-        return self.process.advance(step, state, self.output_layout.unpack(output))
+        return call_as_user(self.process.advance, step, state, self.output_layout.unpack(output))
+
+    def advance_first(self, step: int, state: Tree, output: Tensor) -> Tree:
+        """Return the next state of the first step of a sweep, and see to it that `advance` changes nothing in place."""
+        tensors = [state, output] if isinstance(state, Tensor) else [*tree_tensors(state), output]
+        versions = read_versions(tensors)
+        next_state = self.advance(step, state, output)
+        if read_versions(tensors) != versions:
+            raise ChangedInPlace(
+                f"advance changed its arguments in place at step {step}: the state {describe_tree(state)} or the "
+                "output; let it return new tensors, such as x + o for x += o, or begin with x = x.clone()"
+            )
+        return next_state
+
+    def require_same_steps(self, step: int, state: Tree, output: Tensor, next_input: Tensor) -> None:
+        """Hold the closed form against `advance` itself, in the sweeps 1, 2, 4, 8 and so on.
+
+        Raises:
+            ValueError: they disagree by more than rounding, or `advance` changes the kind of the state.
+        """
+        self._closed_sweeps += 1
+        if self._closed_sweeps & (self._closed_sweeps - 1):
+            return
+        true_input = self.observe(self.advance_first(step, state, output))
+        difference = _describe_rounding(true_input, next_input, self.input_layout)
+        if difference is not None:
+            raise ValueError(
+                f"affine and advance disagree at step {step}: {difference}. Let affine give a, b and c with "
+                "advance(i, x, o) = a x + b o + c, in the precision of the state, or return None"
+            )
 
     def affine_maps(self, start: int, count: int) -> AffineMaps | None:
         """Return `advance` of the steps `start .. start+count-1` in closed form, where the process gives one.
@@ -109,3 +152,15 @@ class Problem:
 def _has_steps(leaf: Tensor, count: int) -> bool:
     """Whether a tensor has a leading axis of `count` steps."""
     return leaf.dim() > 0 and len(leaf) == count
+
+
+def _describe_rounding(true_input: Tensor, closed_input: Tensor, layout: RowLayout) -> str | None:
+    """Say how two input rows differ, by more than rounding; None where they do not, or are not finite."""
+    if not true_input.numel():
+        return None
+    distance, size = torch.stack([(true_input - closed_input).abs().amax(), true_input.abs().amax()]).tolist()
+    dtypes = [dtype for dtype in layout.dtypes if dtype.is_floating_point]
+    epsilon = max((torch.finfo(dtype).eps for dtype in dtypes), default=0.0)
+    if not distance > min(CLOSED_FORM_ROUNDINGS * epsilon, COARSEST_ROUNDING) * max(size, 1.0):
+        return None
+    return f"advance gives inputs of up to {size:.3g}, and the closed form differs from them by {distance:.2g}"

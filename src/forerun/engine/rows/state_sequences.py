@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from functools import cached_property
+from itertools import accumulate
 from typing import Any, overload
 
 import torch
@@ -44,6 +47,11 @@ class JoinedStates(Sequence[Tree]):
     def __len__(self) -> int:
         return sum(map(len, self.sequences))
 
+    @cached_property
+    def _stops(self) -> list[int]:
+        """The index after the last of every sequence, counted over all."""
+        return list(accumulate(map(len, self.sequences)))
+
     @overload
     def __getitem__(self, index: int) -> Tree: ...
     @overload
@@ -52,12 +60,9 @@ class JoinedStates(Sequence[Tree]):
         if isinstance(index, slice):
             start, stop, _ = index.indices(len(self))
             return JoinedStates(*self._cut_sequences(start, stop))
-        index = range(len(self))[index]
-        for sequence in self.sequences:
-            if index < len(sequence):
-                return sequence[index]
-            index -= len(sequence)
-        raise AssertionError("an index within the length lies in a sequence")
+        index = range(self._stops[-1] if self._stops else 0)[index]
+        place = bisect_right(self._stops, index)
+        return self.sequences[place][index - self._stops[place]]  # counted from the end of that sequence
 
     def _cut_sequences(self, start: int, stop: int) -> list[Sequence[Tree]]:
         """Return what lies from `start` to `stop` of every sequence."""

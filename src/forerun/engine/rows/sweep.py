@@ -59,8 +59,12 @@ def sweep_window(
     first = problem.observe(state)
     pointwise = slopes is None or slopes.shape[-1] == 1
     if pointwise and first.numel() >= MEMORY_BOUND_ELEMENTS:
-        return _sweep_wide_rows(problem, maps, first, linear)
-    return _sweep_by_scan(problem, maps, first, linear)
+        path = _sweep_wide_rows(problem, maps, first, linear)
+    else:
+        path = _sweep_by_scan(problem, maps, first, linear)
+    if len(outputs):
+        problem.require_same_steps(start, state, path.outputs[0], path.inputs[1])
+    return path
 
 
 def _sweep_in_order(problem: Problem, start: int, state: Tree, linear: LinearOutputs) -> SweepResult:
@@ -76,7 +80,8 @@ def _sweep_in_order(problem: Problem, start: int, state: Tree, linear: LinearOut
         move = observed - evaluated_inputs[index]
         if slopes is not None:
             output = output + apply_slopes(slopes[index], move)
-        state = problem.advance(start + index, state, output)
+        advance = problem.advance if index else problem.advance_first
+        state = advance(start + index, state, output)
         observed = problem.observe(state)
         states.append(state)
         outputs.append(output)
