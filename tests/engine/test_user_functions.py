@@ -46,7 +46,7 @@ def test_work_in_place_is_named(what, begin, window, method):
     function = "evaluate" if what == "inputs" else "advance"
     if method == Sequential() and what == "state" and begin:
         pytest.skip("one look a round, at its first step: seen in the next one of a longer path")
-    with pytest.raises(ChangedInPlace, match=rf"{function} changed .* in place.* for x") as caught:
+    with pytest.raises(ChangedInPlace, match=rf"{function} modified .* in place.* for x") as caught:
         solve(Edits(what, begin), state, method=method, window=window)
     assert not hasattr(caught.value, "checkpoint")  # what was accepted may be changed too
 

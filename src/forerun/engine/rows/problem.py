@@ -69,7 +69,7 @@ class Problem:
         outputs = call_as_user(self.process.evaluate, steps, self.input_layout.unpack(inputs))
         if read_version(inputs) != version:
             raise ChangedInPlace(
-                "evaluate changed its inputs in place, and with them the states that they are views of; let it return "
+                "evaluate modified its inputs in place, and with them the states that they are views of; let it return "
                 "new tensors, such as x * 1.01 for x.mul_(1.01), or begin with x = x.clone()"
             )
         return self.pack_outputs(outputs, len(steps))
@@ -89,7 +89,7 @@ class Problem:
         next_state = self.advance(step, state, output)
         if read_versions(tensors) != versions:
             raise ChangedInPlace(
-                f"advance changed its arguments in place at step {step}: the state {describe_tree(state)} or the "
+                f"advance modified its arguments in place at step {step}: the state {describe_tree(state)} or the "
                 "output; let it return new tensors, such as x + o for x += o, or begin with x = x.clone()"
             )
         return next_state

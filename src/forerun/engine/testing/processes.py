@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from forerun.engine.numerics.in_place import ChangedInPlace
 from forerun.engine.numerics.tree import Tree, tree_map
 from forerun.engine.process import Process
 from forerun.engine.rows import Problem
@@ -37,7 +38,7 @@ def check_process(process: Process, state: Tree, *, steps: int = 4, rtol: float 
     states, input_rows, output_rows = [state], [], []
     for step in range(count):
         row = _check_observe(problem, step, states[-1])
-        output = problem.evaluate(problem.step_range(step, step + 1), row.unsqueeze(0))[0]
+        output = _evaluate_step(problem, step, row)
         input_rows.append(row)
         output_rows.append(output)
         states.append(_check_advance(problem, step, states[-1], output))
@@ -48,6 +49,14 @@ def check_process(process: Process, state: Tree, *, steps: int = 4, rtol: float 
     _check_samples(problem, inputs, together, rtol)
     for start in {0, count // 2}:
         _check_affine(problem, start, states, together)
+
+
+def _evaluate_step(problem: Problem, step: int, row: Tensor) -> Tensor:
+    """Return the output of one step."""
+    try:
+        return problem.evaluate(problem.step_range(step, step + 1), row.unsqueeze(0))[0]
+    except ChangedInPlace as error:
+        raise ContractBroken(str(error)) from error
 
 
 def _check_observe(problem: Problem, step: int, state: Tree) -> Tensor:
