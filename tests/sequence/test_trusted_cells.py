@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.utils import parametrizations, prune
+from torch.utils.checkpoint import checkpoint
 
 from forerun import Newton, Picard, Sequential
 from forerun.engine.witness import WitnessDisagrees, WitnessWarning
@@ -122,6 +123,22 @@ def test_a_function_over_an_lstm_cell_runs_in_parallel():
     assert found.log
 
 
+def test_the_keys_of_a_state_may_come_in_another_order():
+    def cell(h, x):
+        fast = torch.tanh(0.9 * h["fast"] + x)
+        return {"slow": 0.5 * h["slow"] + fast, "fast": fast}
+
+    start = {"fast": make_zeros(), "slow": make_zeros()}
+    found = scan(cell, start, make_inputs(), method=Newton())
+    state = start
+    for x in make_inputs():
+        state = cell(state, x)
+    torch.testing.assert_close(found.hidden["slow"][-1], state["slow"], rtol=0, atol=1e-9)
+    assert found.log
+    with pytest.raises(ValueError, match="a dict of the same keys"):
+        scan(lambda h, x: {"fast": h["fast"], "new": h["slow"]}, start, make_inputs())
+
+
 class Spike(torch.autograd.Function):
     @staticmethod
     def forward(ctx, voltage):
@@ -173,7 +190,12 @@ def differentiate_inside(h, x):
     return 0.5 * slope * h + x
 
 
+def checkpoint_step(h, x):
+    return checkpoint(lambda h, x: torch.tanh(0.5 * h + x), h, x, use_reentrant=False)
+
+
 REFUSED = [
+    checkpoint_step,
     mix_samples,
     multiply_samples,
     branch_on_values,

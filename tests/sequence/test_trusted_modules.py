@@ -192,6 +192,13 @@ def test_weights_stepped_before_backward(name):
         loss.backward()
 
 
+@pytest.mark.filterwarnings("ignore::forerun.engine.witness.WitnessWarning")
+@pytest.mark.parametrize("method", [None, Newton()], ids=["chosen", "Newton"])
+def test_inputs_of_another_width_are_refused_by_torch(method):
+    with pytest.raises(RuntimeError, match="input_size"):
+        RNN(make_gru(), method=method)(torch.randn(300, 2, 5, dtype=DOUBLE))
+
+
 class DoublingGRU(nn.GRU):
     def forward(self, input, hx=None):
         outputs, last_state = super().forward(input, hx)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from forerun.engine.numerics.layout import RowLayout
-from forerun.engine.numerics.tree import Tree
+from forerun.engine.numerics.tree import Tree, describe_tree
 from forerun.sequence.recurrent.decompose import DecomposedCells
 
 JACOBIAN_COLUMNS_AT_ONCE = 32
@@ -55,10 +55,38 @@ def jacobian_by_columns(cell: Cell, hidden: Tensor, prepared: Tree) -> Tensor:
 
 
 def restore_structure(state: Tree, layout: RowLayout) -> Tree:
-    """Return a state in the structure of the first: a list where the cell returns a tuple of as many."""
+    """Return a state in the structure of the first: lists and tuples are one, and dicts have the order of its keys."""
     if isinstance(state, Tensor):
         return state
-    return pytree.tree_unflatten(pytree.tree_leaves(state), layout.spec)
+    leaves, spec = pytree.tree_flatten(state)
+    if spec == layout.spec:
+        return state
+    places = pytree.tree_unflatten(range(layout.spec.num_leaves), layout.spec)
+    leaves = _match_leaves(state, places)
+    return pytree.tree_unflatten(leaves, layout.spec)
+
+
+def _match_leaves(state: Tree, places: Tree) -> list[Any]:
+    """Return the leaves of a state in the order of the first state's structure.
+
+    Raises:
+        ValueError: there are other leaves, or other keys.
+    """
+    if isinstance(places, Mapping) and isinstance(state, Mapping) and places.keys() == state.keys():
+        pairs = [(state[key], place) for key, place in places.items()]
+    elif isinstance(places, list | tuple) and isinstance(state, list | tuple) and len(places) == len(state):
+        pairs = list(zip(state, places, strict=True))
+    elif isinstance(places, int) and not isinstance(state, Mapping | list | tuple):
+        return [state]
+    else:
+        raise ValueError(
+            f"the cell made {describe_tree(state)}, whose structure is not that of the first state; return the next "
+            "state as h0 is: a tuple for a tuple, and a dict of the same keys"
+        )
+    leaves = []
+    for inner, place in pairs:
+        leaves += _match_leaves(inner, place)
+    return leaves
 
 
 @final

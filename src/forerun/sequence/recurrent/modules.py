@@ -112,9 +112,15 @@ class RNN(nn.RNNBase):
     def _describe_obstacle(self, xs: Any) -> str | None:
         if isinstance(xs, PackedSequence):
             return "the sequences of a PackedSequence end at different steps"
-        if not isinstance(xs, Tensor) or xs.dim() not in {2, 3}:
+        if not self._takes_inputs(xs):
             return "its inputs are of another kind"  # torch says what it takes
         return describe_obstacle([xs, *self.parameters()])
+
+    def _takes_inputs(self, xs: Any) -> bool:
+        """Return whether inputs have the axes and features that the module reads."""
+        if not isinstance(xs, Tensor) or xs.dim() not in {2, 3}:
+            return False
+        return xs.shape[-1] == self.input_size
 
     def _take_kernel(self, xs: Any, hx: Any, reason: str) -> tuple[Any, Any]:
         """Return what the module itself returns, and say why; aloud, where a method was asked for."""

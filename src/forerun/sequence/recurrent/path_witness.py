@@ -12,7 +12,7 @@ from torch import Tensor
 from forerun.engine.numerics.tree import tree_map, tree_tensors
 from forerun.engine.options import SolveOptions
 from forerun.engine.witness import Witness, WitnessMemory, describe_difference
-from forerun.sequence.recurrent.cells import FunctionCell
+from forerun.sequence.recurrent.cells import FunctionCell, restore_structure
 from forerun.sequence.recurrent.job import RecurrenceJob
 from forerun.sequence.recurrent.plain_loop import PlainLoop
 from forerun.sequence.recurrent.replica import describe_gradient_difference
@@ -100,7 +100,8 @@ class PathWitness:
         layout = self.loop.layout
         state = tree_map(torch.Tensor.clone, layout.unpack(row))
         x = tree_map(lambda leaf: leaf.detach().clone(), self.loop.select_input(step))
-        user_leaves = [leaf.detach() for leaf in tree_tensors(self.loop.step(state, x))]
+        user_state = restore_structure(self.loop.step(state, x), layout)
+        user_leaves = [leaf.detach() for leaf in tree_tensors(user_state)]
         replica_leaves = tree_tensors(layout.unpack(next_row))
         difference = describe_difference(user_leaves, replica_leaves, roundings=self.witness.roundings)
         if difference is None:

@@ -55,6 +55,8 @@ def take_first_step(loop: PlainLoop) -> FirstStep:
     changes_input = read_versions((state, x)) != versions
     _check_buffers(loop, buffers)
     again = loop.step(_copy_tree(loop.h0), _copy_tree(loop.select_input(0)))
+    again = restore_structure(again, loop.layout)
+    result = restore_structure(result, loop.layout)
     _check_shapes(loop.h0, result)
     _check_repetition(result, again)
     return FirstStep(
@@ -124,10 +126,11 @@ def describe_gradient_difference(
         return loop.layout.pack(result).unsqueeze(0)
 
     user_gradients = _pull_back(step_alone, row, inputs, cotangent)
-    replica_gradients = _pull_back(replica.step_rows, row, inputs, cotangent)
-    with torch.no_grad():
-        J = replica.step_with_jacobian(row.detach().unsqueeze(0), inputs)[1]
-        by_jacobian = apply_slopes(J.mT, cotangent.unsqueeze(0))
+    try:
+        replica_gradients = _pull_back(replica.step_rows, row, inputs, cotangent)
+        by_jacobian = _apply_jacobian(replica, row, inputs, cotangent)
+    except Exception as error:  # of whatever kind the cell makes functorch raise
+        return f"the gradient of many steps of the cell cannot be taken together ({_first_line(error)})"
     difference = describe_difference(user_gradients, replica_gradients, roundings=witness.roundings)
     if difference is not None:
         return f"its gradient at step {step} is another than its replica's: {difference}"
@@ -158,6 +161,18 @@ def _pull_back(step: Any, row: Tensor, inputs: Tree, cotangent: Tensor) -> list[
                 materialize_grads=True,
             )
         )
+
+
+@torch.no_grad()
+def _apply_jacobian(
+    replica: Cell,
+    row: Tensor,
+    inputs: Tree,
+    cotangent: Tensor,
+) -> Tensor:
+    """Return the gradient by the state that the replica's Jacobian gives, `(1, B, D)`."""
+    J = replica.step_with_jacobian(row.detach().unsqueeze(0), inputs)[1]
+    return apply_slopes(J.mT, cotangent.unsqueeze(0))
 
 
 def _require_gradient(leaf: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from forerun.engine.rows import stack_states
 from forerun.engine.solution import Solution, Status
 from forerun.engine.tolerance import rms
 from forerun.sequence.eval_mode import check_eval_mode
-from forerun.sequence.recurrent.cells import Cell, restore_structure
+from forerun.sequence.recurrent.cells import Cell
 from forerun.sequence.recurrent.job import RecurrenceJob
 from forerun.sequence.recurrent.loop_choice import LoopChoice, decline_size
 from forerun.sequence.recurrent.obstacles import describe_obstacle, report_fallback
@@ -147,7 +147,7 @@ def _prepare_job(
         length,
         max_bytes,
         closes_over_gradients=first.requires_grad,
-        smallest_start=_measure_smallest(start, loop.layout.pack(restore_structure(first.output, loop.layout))),
+        smallest_start=_measure_smallest(start, loop.layout.pack(first.output)),
     )
 
 
