@@ -221,6 +221,38 @@ def test_a_refused_batch_norm_is_left_as_it_was():
     assert same(dict(before), dict(model.state_dict()))
 
 
+def test_a_loss_that_sets_the_rate_is_the_plain_loops():
+    def make(optimizer):
+        def setting(model, step):
+            optimizer.param_groups[0]["lr"] = 0.02 / (1 + step)
+            return loss(model, step)
+
+        return setting
+
+    first, second = pair()
+    plain(*first, STEPS, loss=make(first[1]))
+    with pytest.warns(WitnessWarning, match="options of an optimiser"):
+        Loop(*second, make(second[1]), **EXACT).run(STEPS).solution()
+    assert same(first[0].state_dict(), second[0].state_dict())
+
+
+def test_an_optimiser_within_a_hook_is_the_plain_loops():
+    def step_in_backward(model):
+        inner = optim.SGD([model.first.weight], 0.01)
+
+        def take_step(tensor):
+            if tensor is model.first.weight:
+                inner.step()
+
+        model.first.weight.register_post_accumulate_grad_hook(take_step)
+
+    first, second = pair(step_in_backward)
+    plain(*first, STEPS)
+    with pytest.warns(WitnessWarning, match="in place"):
+        Loop(*second, loss, **EXACT).run(STEPS).solution()
+    assert same(first[0].state_dict(), second[0].state_dict())
+
+
 # ---- teachers
 
 

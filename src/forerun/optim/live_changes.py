@@ -49,19 +49,20 @@ def name_changed_state(before: Tree, after: Tree, labels: Sequence[str]) -> str 
     if len(before["params"]) != len(after["params"]):
         return "which tensors are trained"
     for label, value, other in zip(labels, before["params"], after["params"], strict=True):
-        if not _is_same(value, other):
+        if not is_same_tree(value, other):
             return label
     for value, other in zip(before["optimizers"], after["optimizers"], strict=True):
-        if not _is_same(value["groups"], other["groups"]):
+        if not is_same_tree(value["groups"], other["groups"]):
             return "the options of an optimiser"
-        if not _is_same([value["state"], value.get("shared", {})], [other["state"], other.get("shared", {})]):
+        if not is_same_tree([value["state"], value.get("shared", {})], [other["state"], other.get("shared", {})]):
             return "what an optimiser keeps"
-    if not _is_same(before["schedulers"], after["schedulers"]):
+    if not is_same_tree(before["schedulers"], after["schedulers"]):
         return "a scheduler"
     return None
 
 
-def _is_same(value: Tree, other: Tree) -> bool:
+def is_same_tree(value: Tree, other: Tree) -> bool:
+    """Return whether two trees hold the same values, tensors bit by bit."""
     leaves, spec = pytree.tree_flatten(value)
     other_leaves, other_spec = pytree.tree_flatten(other)
     if spec != other_spec:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, final
 
 import torch
-from torch import Tensor
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from forerun.engine.backends import Local
 from forerun.engine.checkpoint import Checkpoint
@@ -21,42 +18,25 @@ from forerun.engine.windows import Sliding, Within
 from forerun.engine.witness import WitnessDisagrees, WitnessWarning
 from forerun.optim import validation
 from forerun.optim.auto_gradients import choose_gradients
-from forerun.optim.barriers import Barriers
 from forerun.optim.gradient_batch import GradientBatch
-from forerun.optim.gradients import Gradients, OneByOne
+from forerun.optim.gradients import OneByOne
 from forerun.optim.live_changes import name_changed_state, name_difference, read_structure
-from forerun.optim.loss_task import DataFunction, LossTask
+from forerun.optim.loop_parts import LoopParts
+from forerun.optim.loss_task import LossTask
 from forerun.optim.memory import fitting_width
-from forerun.optim.optimizer_stepper import ClipFunction, OptimizerStepper
+from forerun.optim.optimizer_stepper import OptimizerStepper
 from forerun.optim.own_gradients import OwnGradients
-from forerun.optim.parameters import LossFunction, Parameters
+from forerun.optim.parameters import Parameters
 from forerun.optim.rehearsal import rehearse_loop, require_agreement, require_trained
 from forerun.optim.replica import ReplicaDiffers
 from forerun.optim.seeding import seeded
 from forerun.optim.shape_change import change_shapes
-from forerun.optim.tensor_traffic import TensorMark, find_changed_mark
-from forerun.optim.training import AverageFunction, Training
+from forerun.optim.tensor_traffic import TensorMark, find_changed_mark, renew_marks
+from forerun.optim.training import Training
 
 CARRIED_ON = ("average", "count", "walked", "losses", "changed")  # what a run takes over from the one before it
 VMAP_ROUNDINGS = 1e5  # gradients together are sums in another order
 LEFT_OUT = "The witness was left out (witness=False): nothing was held against your own loss and backward."
-
-
-@dataclass(frozen=True)
-class LoopParts:
-    """What the user built a loop of; `Loop` says what each is."""
-
-    params: Tree
-    optimizers: list[Optimizer]
-    loss: LossFunction
-    data: DataFunction | None
-    schedulers: list[LRScheduler]
-    clip: ClipFunction
-    average: AverageFunction | None
-    seed: int | None
-    barriers: Barriers
-    gradients: Gradients
-    memory: int | None
 
 
 @final
@@ -179,7 +159,7 @@ class LiveLoop:
         if difference is not None:
             self._build()
             self.give_way(f"{difference} has changed in the course of the run")
-        self._marks = [(mark[0], *_read_mark(mark)) for mark in self._marks]
+        self._marks = renew_marks(self._marks)
         return self.read_state(state)
 
     def find_new_structure(self) -> str | None:
@@ -311,11 +291,3 @@ class LiveLoop:
         if self._parts.memory is not None:
             width = fitting_width(self._parts.memory, begin.state["params"], rehearsal.next_state)
             self.settings = replace(self.settings, window=Within(self.settings.window, width))
-
-
-def _read_mark(mark: TensorMark) -> tuple[int, int]:
-    """Return the version and the memory of a marked tensor as they are now."""
-    tensor: Tensor | None = mark[0]()
-    if tensor is None:
-        return mark[1], mark[2]
-    return tensor._version, tensor.data_ptr()

@@ -18,7 +18,8 @@ from forerun.optim.auto_gradients import AutoGradients
 from forerun.optim.barriers import NO_BARRIERS, Barriers
 from forerun.optim.events import AcceptedStep, SaveEvery
 from forerun.optim.gradients import Gradients
-from forerun.optim.live_loop import LiveLoop, LoopParts
+from forerun.optim.live_loop import LiveLoop
+from forerun.optim.loop_parts import LoopParts
 from forerun.optim.loop_run import LoopRun
 from forerun.optim.loss_task import DataFunction
 from forerun.optim.optimizer_stepper import ClipFunction, leave_gradients

@@ -135,23 +135,26 @@ class LoopRun(Iterable[AcceptedStep]):
         except BaseException:
             self._end_part(run)
             raise
-        at_end = self._reported_step >= self._place.length
-        anything_changed = changed or changed_after
-        wants_stop = stop or stop_round
-        if anything_changed:
+        if changed or changed_after:
             self._go_back()
-        self._save_where_due(previous_step)
-        if wants_stop:
+        if self._save and self._save.is_due(previous_step, self._place.step):
+            self._save_place()
+        return self._settle_round(run, stop=stop or stop_round, changed=changed or changed_after)
+
+    def _settle_round(
+        self,
+        run: SegmentedRun,
+        *,
+        stop: bool,
+        changed: bool,
+    ) -> bool:
+        """End a run where a callback stops it, or something was changed; return whether it goes on as it is."""
+        if stop:
             run.end(Status.STOPPED)
-        if not anything_changed or at_end or wants_stop:
+        if stop or not changed or self._place.step >= self._place.length:
             return True
         self._end_part(run)
         return False
-
-    def _save_where_due(self, previous_step: int) -> None:
-        """Save where a file is due between a step and where the loop stands."""
-        if self._save and self._save.is_due(previous_step, self._place.step):
-            self._save_place()
 
     def _call_back(self, event: RoundEvent, *, changed: bool) -> tuple[bool, bool]:
         """Call the callback of the options; return whether it stops the run, and whether it changed anything."""
@@ -177,9 +180,7 @@ class LoopRun(Iterable[AcceptedStep]):
         for step, state in enumerate(event.states, event.round.start):
             if step < self._reported_step:  # the check went back
                 continue
-            if step > event.round.start:
-                self._witness.add_stale(step)
-            self._witness.hold_against(outputs, step, step + 1)
+            self._witness.hold_next(outputs, step, is_stale=step > event.round.start)
             self._reported_step = step + 1
             self._reported_state = state
             if step < self._silent_until:

@@ -78,6 +78,19 @@ class OptimizerStepper:
             rates.append([_group_rate(group) for group in optimizer.param_groups])
         return rates
 
+    def read_options(self) -> Tree:
+        """Return copies of all that optimisers and schedulers keep beside the tensors' own entries."""
+        groups = []
+        for optimizer in self.optimizers:
+            groups.append([_copy_plain(_group_options(group)) for group in optimizer.param_groups])
+        return groups, [_copy_plain(scheduler.state_dict()) for scheduler in self._schedulers]
+
+    def copy_keepings(self) -> CarriedState:
+        """Return copies of what optimisers and schedulers keep, without the parameters."""
+        state: CarriedState = unpack_value(self._collect_state())
+        del state["params"]
+        return state
+
     def take_step(
         self,
         state: CarriedState,

@@ -99,15 +99,20 @@ def require_repeatable_step(
     after, _ = stepper.take_step(state, gradients, used)
     values = [tensor.clone() for tensor in tree_tensors(after)]
     repeat, _ = stepper.take_step(state, gradients, used)
-    pairs = zip(values, tree_tensors(repeat), strict=True)
-    is_same = all(torch.equal(value, other) for value, other in pairs if not bool(value.isnan().any()))
-    if not is_same or attributes != [_plain_attributes(optimizer) for optimizer in stepper.optimizers]:
+    attributes_after = [_plain_attributes(optimizer) for optimizer in stepper.optimizers]
+    if not _are_same(values, tree_tensors(repeat)) or attributes != attributes_after:
         names = ", ".join(type(optimizer).__name__ for optimizer in stepper.optimizers)
         raise ValueError(
             f"a step of {names}, taken twice from one state, gave two results: something outside its `state` and "
             "`param_groups` moves it; use an optimiser that keeps all there, or clip= without memory"
         )
     return repeat
+
+
+def _are_same(values: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    """Return whether tensors are the same, those with nan left out."""
+    pairs = zip(values, others, strict=True)
+    return all(torch.equal(value, other) for value, other in pairs if not bool(value.isnan().any()))
 
 
 def _plain_attributes(optimizer: Any) -> dict[str, Any]:

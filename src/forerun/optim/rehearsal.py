@@ -15,6 +15,7 @@ from forerun.optim import preflight
 from forerun.optim.gradient_batch import GradientBatch
 from forerun.optim.gradient_difference import describe_gradients
 from forerun.optim.gradients import OneByOne
+from forerun.optim.live_changes import is_same_tree
 from forerun.optim.loss_task import LossTask
 from forerun.optim.optimizer_stepper import OptimizerStepper
 from forerun.optim.own_gradients import OwnGradients
@@ -22,6 +23,8 @@ from forerun.optim.replica import ReplicaDiffers
 from forerun.optim.tensor_traffic import RetainWatch, TensorMark, TensorTraffic
 
 EXACT_ROUNDINGS = 64.0  # for a loss whose evaluation repeats to the last bit
+
+OPTIONS_CLAUSE = "the loss changes the options of an optimiser"
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,11 @@ def rehearse_loop(
             stepper.install_state(begin.state)
     witnessed = 0
     if witness is not None:
+        options = stepper.read_options()
         try:
             _witness_moved(task, stepper, begin, params=next_state["params"], roundings=roundings)
+            if not is_same_tree(options, stepper.read_options()):
+                raise ReplicaDiffers(OPTIONS_CLAUSE)
         finally:
             with torch.no_grad():
                 stepper.install_state(begin.state)
@@ -107,8 +113,10 @@ def require_agreement(
     own = OwnGradients(stepper)
     rows = [tensor.unsqueeze(0) for tensor in params]
     user_batch = own.compute_gradients(task, torch.tensor([step]), rows)
-    if own.changed:
+    if "params" in own.changes.get(step, {}):
         raise ReplicaDiffers("the loss changes parameters in place")
+    if own.changes:
+        raise ReplicaDiffers(OPTIONS_CLAUSE)
     difference = describe_gradients(task.parameters.labels, user_batch, replica_batch, roundings=roundings)
     if difference is not None:
         raise ReplicaDiffers(f"at step {step} {difference}")

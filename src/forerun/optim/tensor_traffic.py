@@ -90,6 +90,16 @@ class RetainWatch(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+def renew_marks(marks: Sequence[TensorMark]) -> list[TensorMark]:
+    """Return marks of the same tensors as they are now."""
+    renewed = []
+    for reference, _, _ in marks:
+        tensor = reference()
+        if tensor is not None:
+            renewed.append((reference, tensor._version, tensor.data_ptr()))
+    return renewed
+
+
 def find_changed_mark(marks: Sequence[TensorMark]) -> Tensor | None:
     """Return a tensor that was written since it was marked; None where there is none."""
     for reference, version, address in marks:

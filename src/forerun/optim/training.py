@@ -108,7 +108,7 @@ class Training(Process):
     ) -> Tree:
         losses, is_used = self.split_scalars(output)
         if self._own is not None:
-            state = dict(state, params=self._own.pop_params(step, state["params"]))
+            state = self._own.amend_state(step, state)
         carried, rates = self._stepper.take_step(state, output["params"], is_used)
         length = self._step_length(before=state["params"], after=carried["params"])
         return {

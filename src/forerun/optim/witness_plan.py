@@ -40,11 +40,22 @@ class WitnessPlan:
         live.agreed = True
         return cls(live, steps, witnessed)
 
-    def add_stale(self, step: int) -> None:
-        """Plan the first step that was evaluated before the user looked at the step before it."""
-        if self._watches_stale:
+    def hold_next(
+        self,
+        outputs: RoundOutputs,
+        step: int,
+        *,
+        is_stale: bool,
+    ) -> None:
+        """Witness a step where it is planned, or the first that was evaluated before the user looked at the last one.
+
+        Raises:
+            ReplicaDiffers: the user's own loss gives something else.
+        """
+        if is_stale and self._watches_stale:
             self._watches_stale = False
             self._steps.add(step)
+        self.hold_against(outputs, step, step + 1)
 
     def hold_against(self, outputs: RoundOutputs, start: int, stop: int) -> None:
         """Witness those of the steps `start .. stop-1` that are planned.
