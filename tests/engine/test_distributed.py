@@ -13,7 +13,7 @@ import torch.distributed as dist
 
 import forerun
 from forerun.engine.backends import Distributed
-from forerun.engine.backends.agreement import describe_disagreement, describe_failures
+from forerun.engine.backends.agreement import describe_disagreement, describe_failures, project_output
 from forerun.engine.backends.distributed import share_steps
 from forerun.engine.backends.message import (
     HEADER_BYTES,
@@ -324,3 +324,21 @@ def test_failures_are_told_together():
     said = describe_failures([header(), broken, broken])
     assert "on ranks 1, 2:\n  rank 1: ValueError: no\n  rank 2: ValueError: no" in said
     assert "max_batch" not in said
+
+
+def test_ranks_with_other_weights_are_named_by_what_they_make_of_one_step():
+    identity = RoundIdentity.from_round(0, torch.tensor([0]), torch.ones(1, 4))
+    row = torch.linspace(-1, 1, 4)
+
+    def speak(output):
+        kind = {"rows": 1, "shape": (4,), "dtype": output.dtype}
+        return MessageHeader(identity, 0.0, 0.0, 0.0, **kind, sample=project_output(output))
+
+    assert not describe_disagreement([speak(row), speak(row + 1e-4)])
+    assert not describe_disagreement([speak(row.fill_(torch.nan)), speak(row)])
+    row = torch.linspace(-1, 1, 4)
+    words = describe_disagreement([speak(row), speak(row), speak(row * 1.1), speak(row.flip(0))])
+    assert words.startswith("ranks 2, 3 made something else than rank 0 of the same input, in round 0 with step 0")
+    assert "broadcast(parameter.data, src=0)" in words
+    header = speak(row)
+    assert MessageHeader.unpack(header.pack()) == header

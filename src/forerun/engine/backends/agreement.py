@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from typing import NamedTuple
+from math import isfinite
+from typing import Final, NamedTuple
+
+import torch
+from torch import Tensor
 
 from forerun.engine.backends.message import MessageHeader
+
+SAME_PROJECTION: Final = 1e-2  # of its size: kernels of unlike devices differ by less, other weights by more
 
 
 def describe_failures(headers: Sequence[MessageHeader]) -> str:
@@ -48,7 +54,34 @@ def describe_disagreement(headers: Sequence[MessageHeader]) -> str:
             f"{minority} returned outputs of {kinds[minority.ranks[0]]}, but rank {minority.common_rank} of "
             f"{kinds[minority.common_rank]}. Use the same weights, dtype and autocast setting on all ranks"
         )
-    return ""
+    return _describe_samples(headers)
+
+
+def project_output(row: Tensor) -> tuple[float, float]:
+    """Return a projection of an output row onto signs that look random, and its size; zeros where it is not finite."""
+    values = row.detach().reshape(-1).to("cpu", torch.float64)
+    signs = torch.sin(torch.arange(1, len(values) + 1, dtype=torch.float64) ** 2)
+    projection, size = float(values @ signs), float(torch.linalg.vector_norm(values))
+    if not isfinite(size):
+        return 0.0, 0.0
+    return projection, size
+
+
+def _describe_samples(headers: Sequence[MessageHeader]) -> str:
+    """Return which ranks made something else of the same step, by more than kernels differ; empty where none did."""
+    projection, size = headers[0].sample
+    other_ranks = []
+    for rank, header in enumerate(headers):
+        allowed = SAME_PROJECTION * max(size, header.sample[1])
+        if abs(header.sample[0] - projection) > allowed or abs(header.sample[1] - size) > allowed:
+            other_ranks.append(rank)
+    if not other_ranks:
+        return ""
+    return (
+        f"{_name_ranks(other_ranks)} made something else than rank 0 of the same input, in {headers[0].identity}. All "
+        "ranks must have the same weights and data, and no noise of their own: load one file on every rank, or call "
+        "torch.distributed.broadcast(parameter.data, src=0) for every parameter before solve, and model.eval()"
+    )
 
 
 class Minority(NamedTuple):

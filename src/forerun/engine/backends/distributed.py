@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from forerun.engine.backends.agreement import describe_disagreement, describe_failures
+from forerun.engine.backends.agreement import describe_disagreement, describe_failures, project_output
 from forerun.engine.backends.base import Backend, RowFunction, TimingReader
 from forerun.engine.backends.local import Local, start_stopwatch
 from forerun.engine.backends.message import (
@@ -78,6 +78,7 @@ class RankShare:
             rows=self.count,
             shape=tuple(self.rows.shape[1:]),
             dtype=self.rows.dtype,
+            sample=project_output(self.rows[0]) if identity.width == 1 else (0.0, 0.0),
         )
 
     def to_bytes(self, device: torch.device) -> Tensor:

@@ -15,10 +15,10 @@ from forerun.engine.backends.round_identity import RoundIdentity
 HEADER_BYTES: Final = 640  # in every version: so that another version can still be read as one
 ROW_ALIGNMENT: Final = 16  # rows begin at multiples of it, in bytes, as wide as the widest element
 MAX_ROW_AXES: Final = 16  # of one output row
-MAX_ERROR_BYTES: Final = 376
+MAX_ERROR_BYTES: Final = 360
 
-HEADER_MAGIC: Final = b"forerun1"
-HEADER_STRUCT: Final = struct.Struct(f"<8s6q3d{3 + MAX_ROW_AXES}qq{MAX_ERROR_BYTES}s")
+HEADER_MAGIC: Final = b"forerun2"
+HEADER_STRUCT: Final = struct.Struct(f"<8s6q5d{3 + MAX_ROW_AXES}qq{MAX_ERROR_BYTES}s")
 assert HEADER_STRUCT.size <= HEADER_BYTES
 
 MESSAGE_DTYPES: Final = (
@@ -42,6 +42,8 @@ class MessageHeader:
         shape: of one row, `(*batch, E)`; None where the evaluation failed.
         dtype: of the rows; None where the evaluation failed.
         error: what went wrong; empty where nothing did.
+        sample: a projection of the output of the round's one step, which every rank has evaluated, and its size; zeros
+            in a round of several steps.
     """
 
     identity: RoundIdentity
@@ -52,6 +54,7 @@ class MessageHeader:
     shape: tuple[int, ...] | None = None
     dtype: torch.dtype | None = None
     error: str = ""
+    sample: tuple[float, float] = (0.0, 0.0)
 
     @property
     def row_bytes(self) -> int:
@@ -73,6 +76,7 @@ class MessageHeader:
             self.evaluate,
             self.communicate,
             self.overhead,
+            *self.sample,
             self.rows,
             dtype_code,
             len(shape),
@@ -95,9 +99,10 @@ class MessageHeader:
             raise ValueError(f"a message began with {magic!r} instead of {HEADER_MAGIC!r}")
         identity = RoundIdentity(*fields[:6])
         evaluate, communicate, overhead = fields[6:9]
-        rows, dtype_code, axes = fields[9:12]
-        shape = fields[12 : 12 + axes]
-        error_size, error_bytes = fields[12 + MAX_ROW_AXES :]
+        sample = (fields[9], fields[10])
+        rows, dtype_code, axes = fields[11:14]
+        shape = fields[14 : 14 + axes]
+        error_size, error_bytes = fields[14 + MAX_ROW_AXES :]
         error = error_bytes[:error_size].decode(errors="ignore")
         if dtype_code == NO_DTYPE:
             return cls(identity, evaluate, communicate, overhead, error=error)
@@ -110,6 +115,7 @@ class MessageHeader:
             shape=tuple(shape),
             dtype=MESSAGE_DTYPES[dtype_code],
             error=error,
+            sample=sample,
         )
 
 
