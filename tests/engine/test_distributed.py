@@ -279,7 +279,7 @@ def test_a_long_error_is_cut_between_letters():
 
 
 def test_another_version_is_noticed():
-    with pytest.raises(ValueError, match="forerun1"):
+    with pytest.raises(ValueError, match="forerun2"):
         MessageHeader.unpack(b"forerun9" + header().pack()[8:])
 
 
