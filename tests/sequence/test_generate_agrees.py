@@ -287,5 +287,6 @@ def test_nothing_is_left_on_the_model():
         warnings.simplefilter("error")
         second = generate(model, ids, max_new_tokens=NEW, window=5)
     assert torch.equal(first.tokens, second.tokens)
+    assert (first.witnessed, second.witnessed) == (NEW, 1)  # one token where texts like this one have agreed
     assert set(vars(model)) == attributes
     assert model.generation_config.to_dict() == config

@@ -74,9 +74,10 @@ class TextRun:
         max_positions = getattr(decoding.model.config.get_text_config(), "max_position_embeddings", None)
         check_rules(decoding, self._count)
         self._check_model(decoding, key, max_positions, use_cache=use_cache)
+        token_cache = TokenCache(decoding, use_cache=use_cache)
         function = TokenFunction(
             decoding,
-            TokenCache(decoding, use_cache=use_cache),
+            token_cache,
             self._count,
             choice=self._choice,
         )
@@ -90,7 +91,7 @@ class TextRun:
             (function.gaps[step] for step in range(tokens.shape[1] - decoding.length)),
             default=float("inf"),
         )
-        solution = self._witness_text(solution, decoding, tokens, key)
+        solution = self._witness_text(solution, decoding, tokens, key=key, token_cache=token_cache)
         if any(entry.width > 1 for entry in solution.log):
             tie = describe_tie(gap, function.largest_logit, _logit_dtype(decoding))
             solution = self._report_tie(solution, tie)
@@ -136,7 +137,9 @@ class TextRun:
         solution: Solution,
         decoding: Decoding,
         tokens: Tensor,
+        *,
         key: Hashable,
+        token_cache: TokenCache,
     ) -> Solution:
         """Return the solution after the model itself was called on the whole text."""
         witness = self._settings.witness
@@ -144,8 +147,15 @@ class TextRun:
             return replace(solution, notes=(*solution.notes, UNWITNESSED_TEXT))
         if tokens.shape[1] == decoding.length:
             return solution
+        known_cache = token_cache if key in AGREED_TEXTS else None
         try:
-            count = witness_tokens(decoding, tokens, choice=self._choice, witness=witness)
+            count = witness_tokens(
+                decoding,
+                tokens,
+                choice=self._choice,
+                witness=witness,
+                known_cache=known_cache,
+            )
         except Exception:
             AGREED_TEXTS.forget(key)
             raise

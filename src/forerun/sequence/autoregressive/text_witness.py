@@ -10,7 +10,7 @@ from torch import Tensor
 from forerun.engine.witness import COARSEST_AGREEMENT, Witness, WitnessMemory
 from forerun.sequence.autoregressive.choice import TokenChoice
 from forerun.sequence.autoregressive.own_loop import Decoding, ReplicaRefused
-from forerun.sequence.autoregressive.token_cache import compute_logits
+from forerun.sequence.autoregressive.token_cache import TokenCache, compute_logits
 from forerun.sequence.autoregressive.tokens import find_ended, score_steps
 
 AGREED_TEXTS = WitnessMemory()
@@ -26,17 +26,30 @@ def witness_tokens(
     *,
     choice: TokenChoice,
     witness: Witness,
+    known_cache: TokenCache | None,
 ) -> int:
     """Return at how many steps the user's own model chose the accepted tokens.
 
     One call over the whole of the text answers for all its steps, or for the last ones where their scores would need
-    too much memory.
+    too much memory. Where texts like this one have agreed before, one token is computed alone, as the loop of
+    `model.generate` would.
+
+    Args:
+        decoding: the model, and how its own `generate` calls it.
+        tokens: int64 `(N, L)`, the prompts and the accepted tokens.
+        choice: how a token follows from its scores.
+        witness: how far two logits may differ and still be a tie within rounding.
+        known_cache: of the run, where texts like this one have agreed before; else None.
 
     Raises:
         ReplicaRefused: it chose others.
     """
-    steps = _list_steps(decoding, tokens)
-    logits = compute_logits(decoding, tokens[:, :-1], len(steps))
+    if known_cache is None:
+        steps = _list_steps(decoding, tokens)
+        logits = compute_logits(decoding, tokens[:, :-1], len(steps))
+    else:
+        steps = _draw_step(decoding, tokens, witness)
+        logits = known_cache(tokens[:, : decoding.length + int(steps)], 1)
     scores = score_steps(decoding, logits, steps, tokens, choice=choice)
     accepted = tokens[:, decoding.length + steps]
     has_ended = find_ended(tokens[:, decoding.length :], decoding.ends)[:, steps]
@@ -88,6 +101,13 @@ def _list_steps(decoding: Decoding, tokens: Tensor) -> Tensor:
     width = MAX_WITNESSED_SCORES // (len(tokens) * vocabulary)
     first = count - min(count, max(1, width))
     return torch.arange(first, count, device=tokens.device)
+
+
+def _draw_step(decoding: Decoding, tokens: Tensor, witness: Witness) -> Tensor:
+    """Return one step drawn at random, int64 `(1,)`."""
+    count = tokens.shape[1] - decoding.length
+    chosen = witness.choose_steps(count, known_to_agree=True)
+    return torch.tensor([chosen[len(chosen) // 2]], device=tokens.device)
 
 
 def _tie_threshold(decoding: Decoding, logits: Tensor, witness: Witness) -> float:
