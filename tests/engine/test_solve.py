@@ -24,6 +24,7 @@ from forerun import (
     Status,
     solve,
 )
+from forerun.engine.check.jacobian_estimate import LOW_RANK_WIDTH
 from forerun.engine.methods import Anderson, Damped, GaussSeidel, Jacobi, JacobiGaussSeidel, Parareal, PicardGaussSeidel
 from forerun.engine.options import SolveOptions
 from forerun.engine.run import SolveRun
@@ -260,7 +261,8 @@ def blown(process, width, method):
     state = torch.linspace(*first, width, dtype=torch.float64)
     truth = solve(process, state, method=Sequential())
     found = solve(process, state, method=method, window=Full(), tolerance=Absolute(1e-8))
-    assert found.status in {Status.CHECKED, Status.SEQUENTIAL}
+    wide_rows = width > LOW_RANK_WIDTH  # of whose Jacobian little is known: a run may spend its stake on going back
+    assert found.status in {Status.CHECKED, Status.SEQUENTIAL} or (wide_rows and found.status is Status.UNCERTAIN)
     assert not any("inf" in note for note in found.notes)  # the check keeps what is not finite out of its estimate
     same(found.state, truth.state, atol=1e-7)
 

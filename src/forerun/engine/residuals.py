@@ -11,6 +11,7 @@ from torch import Tensor
 
 from forerun.engine.methods import WindowState, WindowUpdate
 from forerun.engine.methods.blocks import FAR_APART
+from forerun.engine.rounds import Round
 from forerun.engine.tolerance import Tolerance
 
 
@@ -54,15 +55,27 @@ class Residuals:
                 return min(index, self.finite_inputs - 1)
         return min(len(self.sizes), self.finite_inputs - 1)
 
-    def count_confirmed(self, window: WindowState, update: WindowUpdate) -> int:
-        """Return how many leading steps a check may accept: evaluated in the round before too, or never moved.
+    def count_confirmed(self, window: WindowState, previous: Round | None) -> int:
+        """Return how many leading steps a check may accept: they never moved, or their slopes have been seen.
 
-        A step accepted at its first evaluation shows nothing of its slope: what it makes of a move is unknown.
+        A step shows its slope where it was evaluated in the round before too, and at another input. What a step that
+        was evaluated at one input makes of a move is unknown.
+
+        Args:
+            window: the window of this round.
+            previous: the round before; None in the first.
         """
-        if window.previous is None:
+        if window.previous is None or previous is None:
             return max(self.unmoved, 1)
-        evaluated_twice = len(window.previous.select_steps(window.start, len(update.moves)))
-        return max(self.unmoved, evaluated_twice, 1)
+        evaluated_twice = len(window.previous.select_steps(window.start, len(self.sizes)))
+        offset = window.start - previous.start
+        previous_sizes = previous.residuals[offset : offset + evaluated_twice]
+        count = 1
+        for size, previous_size in zip(self.sizes[1:], previous_sizes[1:], strict=False):
+            if size != 0 and previous_size == 0:
+                break
+            count += 1
+        return max(self.unmoved, count)
 
     def count_sound(self, accepted: int) -> int:
         """Return how many leading steps tell something: those before the first that met something not finite."""

@@ -32,9 +32,17 @@ from forerun.engine.validation import (
     refuse_process,
     take_fingerprint,
 )
-from forerun.engine.verdict import judge_end, plan_retry, return_to_restart_point
+from forerun.engine.verdict import (
+    has_spent_stake,
+    judge_end,
+    plan_retry,
+    restore_end,
+    return_to_restart_point,
+)
 
 CARRIED_DRIFT = "The drift of {:.1g} up to step {} is carried on from there as a few sampled steps show that it grows."
+
+SAMPLES_MARGIN = 2.0  # of what samples leave over, which is more than the truth in most runs
 
 
 @final
@@ -96,6 +104,9 @@ class SolveRun:
             return False
         if self._at_end(self.state.window.start):
             self._settle()
+        elif has_spent_stake(self.state):
+            self.log.restore_path()
+            self.state = restore_end(self.state)
         return self.state.status is Status.RUNNING
 
     @in_plain_arithmetic
@@ -112,7 +123,7 @@ class SolveRun:
 
         accepted = residuals.count_accepted(state.threshold)
         if settings.check:
-            accepted = min(accepted, residuals.count_confirmed(state.window, update))
+            accepted = min(accepted, residuals.count_confirmed(state.window, self.log.previous(state)))
         entry = self.log.add_round(state, update, residuals.sizes, accepted)
 
         exact = state.exact and residuals.unmoved >= accepted
@@ -200,11 +211,14 @@ class SolveRun:
             sound=residuals.count_sound(accepted),
             evaluate=evaluate,
         )
-        rounding = state.rounding
-        if exact:
-            rounding = rounding.follow_steps(
-                state.window, update, accepted=accepted, tolerance=self.settings.tolerance, evaluate=evaluate
-            )
+        rounding = state.rounding.follow_steps(
+            state.window,
+            update,
+            accepted=accepted,
+            moved=not exact,
+            tolerance=self.settings.tolerance,
+            evaluate=evaluate,
+        )
         return replace(state, estimator=estimator, rounding=rounding)
 
     def _at_end(self, step: int) -> bool:
@@ -236,12 +250,16 @@ class SolveRun:
     @in_plain_arithmetic
     def _settle(self) -> None:
         """At the end of the path: say how it ended, or go back where the deviation is more than was asked for."""
-        excess = largest_size(self._estimate_deviation()) if self.settings.check else 0.0
+        excess = self._sampled_excess() if self.settings.check else 0.0
         status = judge_end(self.state, self.settings, excess=excess, deviation_is_known=self._deviation_is_known)
         if status is not Status.RUNNING:
             self.end(status)
             return
         retry = plan_retry(self.state, self.settings, excess)
+        if retry is None:
+            self.end(Status.UNCERTAIN)
+            return
+        self.log.keep_path()
         state = return_to_restart_point(self.state, retry, began_exact=self._began_exact)
         restart_point = retry.estimator.restart_points[-1]
         window = open_window(self._slots, self.settings, restart_point.step, restart_point.state, log=self.log.entries)
@@ -255,6 +273,20 @@ class SolveRun:
             return torch.full(self.problem.input_layout.batch, rounding, device=self.problem.input_layout.device)
         step = min(state.window.start, self.problem.length - 1)
         return self._settled_estimator().estimate_deviation(self.settings.tolerance, step, state.window.state)
+
+    def _sampled_excess(self) -> float:
+        """Return the largest deviation estimated at the end, with what samples leave over where it is not too large."""
+        estimate = self._estimate_deviation()
+        excess = largest_size(estimate)
+        if self.state.exact or excess > self.settings.tolerance.threshold():
+            return excess
+        step = min(self.state.window.start, self.problem.length - 1)
+        left_over = self._settled_estimator().sample_left_over(
+            self.settings.tolerance, step, self.state.window.state, self.log.evaluate.evaluate_apart
+        )
+        count = self.state.check_evaluations + self.log.evaluate.take_apart()
+        self.state = replace(self.state, check_evaluations=count, left_over=left_over)
+        return max(excess, largest_size(left_over) / SAMPLES_MARGIN)
 
     def _settled_estimator(self) -> DeviationEstimator:
         """Return the estimator once it has followed all accepted steps."""

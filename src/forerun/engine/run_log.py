@@ -39,6 +39,7 @@ class RunLog:
         self._path: list[tuple[int, Sequence[Tree]]] | None = None  # the states from a step on, round by round
         if first_state is not None:
             self._path = [(first_step, [first_state])]
+        self._path_before = self._path
         self._start_time = time.perf_counter()
         self._advance = 0.0
 
@@ -76,6 +77,18 @@ class RunLog:
             _cut_path(self._path, start + 1)
             self._path.append((start + 1, copy_states(update.states[:accepted])))
         return entry
+
+    def keep_path(self) -> None:
+        """Keep the path as it is, in case that going back comes to nothing."""
+        self._path_before = None if self._path is None else list(self._path)
+
+    def restore_path(self) -> None:
+        """Return to the path that was kept."""
+        self._path = self._path_before
+
+    def previous(self, state: SolveState) -> Round | None:
+        """Return the last round that the state knows of; None before the first."""
+        return self.entries[state.logged - 1] if state.logged else None
 
     def rounds(self, state: SolveState) -> list[Round]:
         """Return the rounds that the state knows of."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
 from forerun.engine.check import DeviationEstimator, RoundingEstimate
 from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.methods import Method, WindowState
@@ -33,6 +35,8 @@ class SolveState:
         check_evaluations: steps that the check evaluated besides.
         exact: no accepted step ever moved: this is the sequential run so far, but for rounding.
         rounding: how far rounding may have taken it then, with a check.
+        left_over: how far sampled steps say that the shadow may be off at the end, `(*batch,)`; None before the end.
+        fallback: the end of the path as it was before the check sent the run back; None where it did not.
         logged: entries of the log up to here.
         retries: how often the check has sent the run back.
         notes: what the run decided on its way; sentences.
@@ -48,6 +52,8 @@ class SolveState:
     check_evaluations: int = 0
     exact: bool = True
     rounding: RoundingEstimate = field(default_factory=RoundingEstimate)
+    left_over: Tensor | None = None
+    fallback: SolveState | None = None
     logged: int = 0
     retries: int = 0
     notes: tuple[str, ...] = ()

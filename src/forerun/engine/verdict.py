@@ -13,6 +13,9 @@ from forerun.engine.rows import Problem
 from forerun.engine.solution import Status
 from forerun.engine.solve_state import SolveState
 
+MOST_PASSES = 2  # times one round a step, in all: the first pass, and the steps in order where nothing else would do
+STAKE_OF_GOING_BACK = 0.08  # of the steps: rounds beyond that, as for trying a window
+GAVE_UP = "After {} rounds in all going back would cost more than the plain loop: the path is the one before it."
 TIGHTEST_SHARE = 1e-3  # of the present threshold, below which one retry does not go
 ROUNDING_MARGIN = 4  # a threshold this many times rounding is as tight as any that can be kept
 
@@ -49,9 +52,11 @@ def judge_end(state: SolveState, settings: SolveSettings, *, excess: float, devi
         return Status.SEQUENTIAL
     if settings.check is None:
         return Status.UNCHECKED
-    if state.exact and excess > settings.tolerance.threshold():
+    asked = settings.tolerance.threshold()
+    rounding = state.rounding.measure_deviation()
+    if rounding > asked and (state.exact or excess <= asked):
         return Status.UNCERTAIN
-    if excess <= settings.tolerance.threshold():
+    if excess <= asked:
         return Status.CHECKED if deviation_is_known else Status.UNCHECKED
     restart_points = state.estimator.restart_points
     # a drift from before the checkpoint that was resumed cannot be helped
@@ -59,11 +64,48 @@ def judge_end(state: SolveState, settings: SolveSettings, *, excess: float, devi
     retries = settings.check.retries
     if starts_at_end or isinstance(settings.method, Sequential) or not retries or state.retries > retries:
         return Status.UNCERTAIN
+    if state.rounds >= most_rounds(state.window.problem.length):
+        return Status.UNCERTAIN
     return Status.RUNNING
 
 
-def plan_retry(state: SolveState, settings: SolveSettings, excess: float) -> Retry:
+def most_rounds(length: int) -> float:
+    """Return how many rounds a run may take in all because the check sent it back."""
+    return MOST_PASSES * length + max(STAKE_OF_GOING_BACK * length, 2.0)
+
+
+def may_go_in_order(state: SolveState, step: int) -> bool:
+    """Return whether a run may still take the steps from `step` on in order, after the rounds so far."""
+    length = state.window.problem.length
+    return state.rounds + length - step <= most_rounds(length)
+
+
+def has_spent_stake(state: SolveState) -> bool:
+    """Return whether a run that was sent back has taken as many rounds as it may, and is not at its end."""
+    length = state.window.problem.length
+    if state.fallback is None or isinstance(state.method, Sequential):
+        return False
+    return state.window.start < length and state.rounds >= most_rounds(length)
+
+
+def restore_end(state: SolveState) -> SolveState:
+    """Return the end of the path as it was before the check sent the run back, which the stake does not pay for."""
+    assert state.fallback is not None, "the run was not sent back"
+    return replace(
+        state.fallback,
+        rounds=state.rounds,
+        evaluations=state.evaluations,
+        check_evaluations=state.check_evaluations,
+        logged=state.logged,
+        notes=(*state.notes, GAVE_UP.format(state.rounds)),
+        status=Status.UNCERTAIN,
+    )
+
+
+def plan_retry(state: SolveState, settings: SolveSettings, excess: float) -> Retry | None:
     """Plan to go back to the first step to blame, with a tighter threshold; to the beginning where none would do.
+
+    None where what is left of the stake does not pay for it.
 
     Args:
         state: at the end of the path.
@@ -79,13 +121,21 @@ def plan_retry(state: SolveState, settings: SolveSettings, excess: float) -> Ret
     method: Method
     if count > allowed or threshold <= ROUNDING_MARGIN * _rounding(problem, state, settings):
         method, count = Sequential(), allowed + 1
-        estimator = estimator.go_to_start()
+        if may_go_in_order(state, estimator.restart_points[0].step):
+            estimator = estimator.go_to_start()
+        else:
+            estimator = estimator.go_back(settings.tolerance, excess, tolerance_value)
         continuation = "goes on step by step, as no tolerance that rounding allows would keep it"
     else:
         method = settings.method
-        estimator = estimator.go_back(settings.tolerance, excess, tolerance_value)
+        if state.left_over is None:
+            estimator = estimator.go_back(settings.tolerance, excess, tolerance_value)
+        else:
+            estimator = estimator.go_to_start()  # no restart point is sounder than the estimate that samples refute
         continuation = f"goes on with the threshold of a step at {threshold:.2g}"
     step = estimator.restart_points[-1].step
+    if isinstance(method, Sequential) and not may_go_in_order(state, step):
+        return None
     note = (
         f"deviation estimated at {excess:.2g} for {tolerance_value:.2g}: went back to step {step} and {continuation}."
     )
@@ -109,6 +159,8 @@ def return_to_restart_point(state: SolveState, retry: Retry, *, began_exact: boo
         retries=retry.count,
         exact=restart_point.shadow is restart_point.state and began_exact,
         rounding=RoundingEstimate(),
+        left_over=None,
+        fallback=replace(state, fallback=None),
         notes=(*state.notes, retry.note),
     )
 

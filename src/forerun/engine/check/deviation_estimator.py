@@ -16,8 +16,9 @@ from forerun.engine.check.evaluation_changes import EvaluationChanges
 from forerun.engine.check.jacobian_estimate import LOW_RANK_WIDTH
 from forerun.engine.check.output_defects import estimate_defects
 from forerun.engine.check.restart_point import RestartPoint, is_restart_due
-from forerun.engine.check.sampled_steps import EvaluateApart
+from forerun.engine.check.sampled_steps import EvaluateApart, draw_steps, sampled_share
 from forerun.engine.check.shadow import Shadow
+from forerun.engine.check.step_samples import AcceptedStep, measure_left_over
 from forerun.engine.check.waiting_steps import WaitingSteps, join_steps
 from forerun.engine.methods.base import StepEvaluations, WindowState, WindowUpdate
 from forerun.engine.numerics.tree import Tree, tree_map
@@ -150,6 +151,17 @@ class DeviationEstimator:
         assert not self.waiting, "the shadow is not there yet"
         return self.shadow.measure_distance(tolerance, step, state)
 
+    def sample_left_over(self, tolerance: Tolerance, step: int, state: Tree, evaluate: EvaluateApart) -> Tensor:
+        """Return how far `(*batch,)` the sequential run may be from the shadow, by the samples evaluated there."""
+        assert not self.waiting, "the shadow is not there yet"
+        row = self.problem.observe(state)
+        if not self.shadow.samples:
+            return torch.zeros(row.shape[:-1], device=row.device)
+        sizes = measure_left_over(self.shadow.samples, self.shadow.total_log_gain, evaluate)
+        # spread over the row, as only the tolerance knows its unit
+        moves = (sizes / max(row.shape[-1], 1) ** 0.5).unsqueeze(-1).expand_as(row)
+        return tolerance.norm(self.problem.step_range(step, step + 1), moves.unsqueeze(0), row.unsqueeze(0))[0]
+
     def _remember_evaluations(self, update: WindowUpdate) -> DeviationEstimator:
         """Return the estimator with the evaluations of one more round."""
         count = REMEMBERED_EVALUATIONS
@@ -179,9 +191,10 @@ class DeviationEstimator:
         if base is not None:
             base = base[:count]
         changes = EvaluationChanges.from_evaluations(self.evaluations, start, count)
+        drawn = _draw_accepted(update, start, count, sampled_share(self.problem.length))
         maps = self.problem.affine_maps(start, count)
         if maps is None:
-            shadow = self.shadow.follow_in_order(update, defects, base=base, changes=changes)
+            shadow = self.shadow.follow_in_order(update, defects, base=base, changes=changes, drawn=drawn)
             return replace(self, shadow=shadow)._add_restart_point(stop, state)
         restart_state = None
         if self._is_restart_due(stop):
@@ -195,6 +208,7 @@ class DeviationEstimator:
             first_input=update.inputs[0],
             end_input=update.inputs[count],
             restart_state=restart_state,
+            drawn=drawn,
         )
         return self._let_steps_wait(waiting_steps)
 
@@ -231,6 +245,15 @@ class DeviationEstimator:
     def _is_restart_due(self, step: int) -> bool:
         """Whether a restart point is due at a step."""
         return is_restart_due(step, self.last_restart_step, self.problem.length)
+
+
+def _draw_accepted(update: WindowUpdate, start: int, count: int, share: float) -> tuple[AcceptedStep, ...]:
+    """Return some of the accepted steps, drawn at random, in memory of their own."""
+    drawn = []
+    for step in draw_steps(start, count, share):
+        index = step - start
+        drawn.append(AcceptedStep(step, update.inputs[index].clone(), update.outputs[index].clone()))
+    return tuple(drawn)
 
 
 def largest_size(sizes: Tensor) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import exp, inf, log
+from math import exp, inf, log, sqrt
 from typing import Any, Final
 
 import torch
@@ -71,6 +71,7 @@ class RoundingEstimate:
         update: WindowUpdate,
         *,
         accepted: int,
+        moved: bool,
         tolerance: Tolerance,
         evaluate: EvaluateApart,
     ) -> RoundingEstimate:
@@ -85,7 +86,7 @@ class RoundingEstimate:
         reaches_end = window_state.stop == problem.length
         least = int(self.tested == 0 and (accepted > 1 or reaches_end))
         for step in draw_steps(window_state.start, accepted, share, least=least):
-            estimate = estimate._test_step(window_state, update, step, evaluate)
+            estimate = estimate._test_step(window_state, update, step, evaluate, moved=moved)
         return replace(estimate, together=True)
 
     def measure_deviation(self) -> float:
@@ -93,14 +94,14 @@ class RoundingEstimate:
         if self.is_sequential:
             return 0.0
         mean_growth = sum(self.log_growth) / max(len(self.log_growth), 1)
-        total = 0.0
+        square = 0.0
         steps_left = sum(count for count, _ in self.sizes)
         for count, size in self.sizes:
             for index in range(count):
                 exponent = min(mean_growth * (steps_left - index - 1), LARGEST_EXPONENT)
-                total += float(size) * exp(exponent)
+                square += (float(size) * exp(exponent)) ** 2
             steps_left -= count
-        return min(total, LARGEST_DEVIATION)
+        return min(sqrt(square), LARGEST_DEVIATION)
 
     def _test_step(
         self,
@@ -108,18 +109,26 @@ class RoundingEstimate:
         update: WindowUpdate,
         step: int,
         evaluate: EvaluateApart,
+        *,
+        moved: bool,
     ) -> RoundingEstimate:
         """Return the estimate after one step was evaluated singly, and shifted where bits differ."""
         index = step - window_state.start
         state = window_state.state if index == 0 else update.states[index - 1]
-        next_state = update.states[index]
         estimate = self
         if self.stable:
-            (single,) = advance_shifted(window_state.problem, evaluate, [step], [state])
-            estimate = replace(self, tested=self.tested + 1, stable=_has_same_bits(single, next_state))
+            if moved:
+                single = evaluate(
+                    torch.tensor([step], device=update.inputs.device), update.evaluations.inputs[index : index + 1]
+                )
+                stable = torch.equal(single[0], update.evaluations.outputs[index])
+            else:
+                (next_state,) = advance_shifted(window_state.problem, evaluate, [step], [state])
+                stable = _has_same_bits(next_state, update.states[index])
+            estimate = replace(self, tested=self.tested + 1, stable=stable)
         if estimate.stable:
             return estimate
-        growth = _grow_random_shift(window_state.problem, evaluate, step, [state, next_state])
+        growth = _grow_random_shift(window_state.problem, evaluate, step, state)
         return replace(estimate, log_growth=(*estimate.log_growth, growth))
 
 
@@ -127,12 +136,11 @@ def _grow_random_shift(
     problem: Problem,
     evaluate: EvaluateApart,
     step: int,
-    states: Sequence[Tree],
+    state: Tree,
 ) -> float:
-    """Return the logarithm of how much a random shift grows in a step, from its states before and after."""
-    state, next_state = states
+    """Return the logarithm of how much a random shift of a state grows in a step."""
     shifted = shift_state(state, draw_direction(state, step), SMALLEST_SHIFT)
-    (next_shifted,) = advance_shifted(problem, evaluate, [step], [shifted])
+    next_state, next_shifted = advance_shifted(problem, evaluate, [step, step], [state, shifted])
     shift = measure_rows(problem, shifted, state)
     growth = measure_growth(shift, measure_rows(problem, next_shifted, next_state))
     return log(growth) if growth < inf else LARGEST_EXPONENT

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from math import ceil
 from typing import Any, Final
 
 import torch
@@ -16,7 +15,8 @@ from forerun.engine.rows import Problem
 
 EvaluateApart = Callable[[Tensor, Tensor], Tensor]  # (steps, input rows) -> output rows, outside the rounds
 
-SAMPLED_SHARE: Final = 0.03  # of the accepted steps
+SAMPLED_SHARE: Final = 0.12  # of the accepted steps: some 2 % of what a run evaluates
+SINGLE_SHARE: Final = 0.03  # of the accepted steps, evaluated singly
 SMALLEST_SHIFT: Final = 1e-4  # of the size of a state, by which it is shifted at least: less drowns in rounding
 
 
@@ -38,12 +38,12 @@ def draw_steps(start: int, count: int, share: float, *, least: int = 0) -> list[
 
 def share_of_steps(length: int, most: int) -> float:
     """Return the share that samples at most `most` of `length` steps, and no more than what a check may cost."""
-    return min(most / max(length, 1), SAMPLED_SHARE)
+    return min(most / max(length, 1), SINGLE_SHARE)
 
 
-def count_sampled(length: int) -> int:
-    """Return how many of `length` steps are sampled: the usual share, at least two."""
-    return min(max(ceil(SAMPLED_SHARE * length), 2), length)
+def sampled_share(length: int) -> float:
+    """Return the share of the accepted steps that are evaluated again: some three at least."""
+    return min(max(SAMPLED_SHARE, 3 / max(length, 1)), 1.0)
 
 
 def shift_state(state: Tree, direction: Tree, factor: Any) -> Tree:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from math import exp, inf, log
 from typing import Final
 
+import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -22,8 +23,16 @@ from forerun.engine.check.sampled_steps import (
     draw_steps,
     measure_growth,
     measure_rows,
+    sampled_share,
     shift_state,
     subtract_states,
+)
+from forerun.engine.check.step_samples import (
+    AcceptedStep,
+    SampledStep,
+    measure_factor,
+    measure_log_gains,
+    take_samples,
 )
 from forerun.engine.check.waiting_steps import WaitingSteps
 from forerun.engine.methods.base import WindowUpdate
@@ -45,12 +54,16 @@ class Shadow:
         state: the estimated state.
         jacobian: the estimate of the last step that was followed; None where there is none.
         log_growth: logarithm of how much a distance grew in an exact step, where that was sampled last.
+        log_gain: logarithm of how much distances have grown so far, `(*batch,)`; None for zero.
+        samples: steps drawn at random, to be evaluated at the shadow.
     """
 
     problem: Problem
     state: Tree
     jacobian: Jacobian | None = None
     log_growth: float | None = None
+    log_gain: Tensor | None = None
+    samples: tuple[SampledStep, ...] = ()
 
     def measure_distance(self, tolerance: Tolerance, step: int, state: Tree) -> Tensor:
         """Return the distance `(*batch,)` of the shadow from a state, in the norm of the tolerance."""
@@ -78,8 +91,17 @@ class Shadow:
         if size > 0 and steps:
             pairs = [(states[step - start], states[step - start + 1]) for step in steps]
             shadow, distance = self._sample_growth(evaluate, steps, pairs, distance)
-        factor = exp(min(count * (shadow.log_growth or 0.0), LARGEST_EXPONENT))
-        return replace(shadow, state=shift_state(states[-1], distance, factor), jacobian=None)
+        log_gain = min(count * (shadow.log_growth or 0.0), LARGEST_EXPONENT)
+        end_state = shift_state(states[-1], distance, exp(log_gain))
+        return replace(shadow, state=end_state, jacobian=None, log_gain=shadow.total_log_gain + log_gain)
+
+    @property
+    def total_log_gain(self) -> Tensor:
+        """Logarithm of how much distances have grown so far, `(*batch,)`."""
+        if self.log_gain is not None:
+            return self.log_gain
+        layout = self.problem.input_layout
+        return torch.zeros(layout.batch, dtype=layout.dtype, device=layout.device)
 
     def _sample_growth(
         self,
@@ -119,6 +141,7 @@ class Shadow:
         *,
         base: Tensor | None,
         changes: EvaluationChanges | None,
+        drawn: Sequence[AcceptedStep] = (),
     ) -> Shadow:
         """Return the shadow after as many steps as there are defects, by the process's own `advance`.
 
@@ -127,6 +150,7 @@ class Shadow:
             defects: `r`, `(n, *batch, E)`.
             base: slopes that the Jacobians begin with, one a step; None for zero.
             changes: differences of the steps' evaluations; None where none was evaluated twice.
+            drawn: steps to be sampled.
         """
         count = len(defects)
         accepted_inputs = update.inputs[:count]
@@ -145,12 +169,30 @@ class Shadow:
             strict=True,
         )
         state = self.state
+        drawn_steps = {accepted.step for accepted in drawn}
+        distances = []
+        factors = torch.ones_like(defects[..., :1])
         for index, (accepted_input, output, defect, step_jacobian) in enumerate(steps):
             distance = self.problem.observe(state) - accepted_input
+            distances.append(distance)
             correction = step_jacobian.multiply_moves(distance.unsqueeze(0))[0]
             step = update.evaluations.start + index
-            state = self.problem.advance(step, state, output + defect + correction)
-        return replace(self, state=state, jacobian=jacobian.select_step(count - 1))
+            next_state = self.problem.advance(step, state, output + defect + correction)
+            if step in drawn_steps:
+                plain_state = self.problem.advance(step, state, output)
+                response = self.problem.observe(next_state) - self.problem.observe(plain_state)
+                factors[index] = measure_factor(response, defect + correction)
+            state = next_state
+        distances.append(self.problem.observe(state) - update.inputs[count])
+        shadow = replace(self, state=state, jacobian=jacobian.select_step(count - 1))
+        return shadow._add_samples(
+            drawn,
+            update.evaluations.start,
+            distances=torch.stack(distances),
+            defects=defects,
+            jacobian=jacobian,
+            factors=factors,
+        )
 
     def follow_waiting_steps(
         self,
@@ -176,8 +218,42 @@ class Shadow:
             self,
             state=self._shift_state(waiting_steps.end_input, distances[-1]),
             jacobian=jacobian.select_step(len(waiting_steps) - 1),
+        )._add_samples(
+            waiting_steps.drawn,
+            waiting_steps.start,
+            distances=torch.cat([distance.unsqueeze(0), distances]),
+            defects=waiting_steps.defects,
+            jacobian=jacobian,
+            factors=waiting_steps.maps.output_factors,
         )
         return shadow, restart_points
+
+    def _add_samples(
+        self,
+        drawn: Sequence[AcceptedStep],
+        start: int,
+        *,
+        distances: Tensor,
+        defects: Tensor,
+        jacobian: Jacobian,
+        factors: Tensor,
+    ) -> Shadow:
+        """Return the shadow with the samples of steps that were drawn, and with how much distances have grown."""
+        sources = factors * defects
+        if sources.shape[-1] != distances.shape[-1]:
+            sources = torch.zeros_like(distances[1:])
+        log_gains = measure_log_gains(distances[:-1], distances[1:], sources).cumsum(0) + self.total_log_gain
+        samples = take_samples(
+            drawn,
+            start,
+            distances=distances,
+            defects=defects,
+            jacobian=jacobian,
+            factors=factors,
+            log_gains=log_gains,
+            share=sampled_share(self.problem.length),
+        )
+        return replace(self, log_gain=log_gains[-1], samples=(*self.samples, *samples))
 
     def _shift_state(self, row: Tensor, distance: Tensor) -> Tree:
         """Return the state at a distance from one that is its own input, given as a row."""

@@ -12,6 +12,7 @@ from forerun.engine.check.distance_growth import grow_distances
 from forerun.engine.check.evaluation_changes import EvaluationChanges
 from forerun.engine.check.jacobian import Jacobian
 from forerun.engine.check.jacobian_estimate import estimate_or_base
+from forerun.engine.check.step_samples import AcceptedStep
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.rows import AffineMaps
 
@@ -28,6 +29,7 @@ class WaitingSteps:
         first_input: the accepted input of the first step, `(*batch, D)`.
         end_input: the accepted input after the last step.
         restart_state: the accepted state after the last step, where that is a restart point.
+        drawn: steps to be sampled.
     """
 
     maps: AffineMaps
@@ -37,6 +39,7 @@ class WaitingSteps:
     first_input: Tensor
     end_input: Tensor
     restart_state: Tree = None
+    drawn: tuple[AcceptedStep, ...] = ()
 
     def __len__(self) -> int:
         return len(self.defects)
@@ -120,6 +123,7 @@ def _join_group(parts: Sequence[WaitingSteps]) -> WaitingSteps:
         first_input=parts[0].first_input,
         end_input=parts[-1].end_input,
         restart_state=parts[-1].restart_state,
+        drawn=tuple(accepted for steps in parts for accepted in steps.drawn),
     )
 
 
