@@ -9,7 +9,7 @@ import torch
 from forerun import Status
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-SLICE = range(0, 60)
+SLICE = range(60)
 MISSES_ALLOWED = 2  # of the slice: the benchmark says how many there are in a thousand
 
 

@@ -58,15 +58,17 @@ def judge_end(state: SolveState, settings: SolveSettings, *, excess: float, devi
         return Status.UNCERTAIN
     if excess <= asked:
         return Status.CHECKED if deviation_is_known else Status.UNCHECKED
-    restart_points = state.estimator.restart_points
+    return Status.RUNNING if _may_go_back(state, settings) else Status.UNCERTAIN
+
+
+def _may_go_back(state: SolveState, settings: SolveSettings) -> bool:
+    """Return whether a run whose deviation is more than was asked for may be sent back."""
+    assert settings.check is not None, "only a check sends a run back"
+    length = state.window.problem.length
     # a drift from before the checkpoint that was resumed cannot be helped
-    starts_at_end = restart_points[0].step == state.window.problem.length
-    retries = settings.check.retries
-    if starts_at_end or isinstance(settings.method, Sequential) or not retries or state.retries > retries:
-        return Status.UNCERTAIN
-    if state.rounds >= most_rounds(state.window.problem.length):
-        return Status.UNCERTAIN
-    return Status.RUNNING
+    if state.estimator.restart_points[0].step == length or isinstance(settings.method, Sequential):
+        return False
+    return 0 < settings.check.retries >= state.retries and state.rounds < most_rounds(length)
 
 
 def most_rounds(length: int) -> float:

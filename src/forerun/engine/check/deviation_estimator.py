@@ -18,7 +18,7 @@ from forerun.engine.check.output_defects import estimate_defects
 from forerun.engine.check.restart_point import RestartPoint, is_restart_due
 from forerun.engine.check.sampled_steps import EvaluateApart, draw_steps, sampled_share
 from forerun.engine.check.shadow import Shadow
-from forerun.engine.check.step_samples import AcceptedStep, measure_left_over
+from forerun.engine.check.step_samples import DrawnStep, measure_left_over
 from forerun.engine.check.waiting_steps import WaitingSteps, join_steps
 from forerun.engine.methods.base import StepEvaluations, WindowState, WindowUpdate
 from forerun.engine.numerics.tree import Tree, tree_map
@@ -247,12 +247,12 @@ class DeviationEstimator:
         return is_restart_due(step, self.last_restart_step, self.problem.length)
 
 
-def _draw_accepted(update: WindowUpdate, start: int, count: int, share: float) -> tuple[AcceptedStep, ...]:
+def _draw_accepted(update: WindowUpdate, start: int, count: int, share: float) -> tuple[DrawnStep, ...]:
     """Return some of the accepted steps, drawn at random, in memory of their own."""
     drawn = []
     for step in draw_steps(start, count, share):
         index = step - start
-        drawn.append(AcceptedStep(step, update.inputs[index].clone(), update.outputs[index].clone()))
+        drawn.append(DrawnStep(step, update.inputs[index].clone(), update.outputs[index].clone()))
     return tuple(drawn)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from math import exp, inf, log
 from typing import Final
@@ -28,7 +28,7 @@ from forerun.engine.check.sampled_steps import (
     subtract_states,
 )
 from forerun.engine.check.step_samples import (
-    AcceptedStep,
+    DrawnStep,
     SampledStep,
     measure_factor,
     measure_log_gains,
@@ -41,7 +41,7 @@ from forerun.engine.rows import Problem
 from forerun.engine.tolerance import Tolerance
 
 EXACT_STEPS_A_SAMPLE: Final = 16  # of which one is sampled, where a drift is carried through exact steps
-SMALLEST_SIZE: Final = 1e-300  # of a distance
+SMALLEST_DISTANCE: Final = 1e-300  # of a distance
 LARGEST_GROWTH: Final = 1e30  # of a distance in one step
 
 
@@ -120,7 +120,7 @@ class Shadow:
         """
         size = measure_rows(self.problem, shift_state(states[0][0], distance, 1.0), states[0][0])
         state_size = float(self.problem.observe(states[0][0]).double().norm())
-        factor = max(1.0, SMALLEST_SHIFT * state_size / max(size, SMALLEST_SIZE))
+        factor = max(1.0, SMALLEST_SHIFT * state_size / max(size, SMALLEST_DISTANCE))
         shifted = [shift_state(before, distance, factor) for before, _ in states]
         next_shifted = advance_shifted(self.problem, evaluate, steps, shifted)
         logarithms = []
@@ -141,7 +141,7 @@ class Shadow:
         *,
         base: Tensor | None,
         changes: EvaluationChanges | None,
-        drawn: Sequence[AcceptedStep] = (),
+        drawn: Sequence[DrawnStep] = (),
     ) -> Shadow:
         """Return the shadow after as many steps as there are defects, by the process's own `advance`.
 
@@ -161,6 +161,28 @@ class Shadow:
             inputs=accepted_inputs,
             outputs=defects,
         )
+        drawn_steps = {accepted.step for accepted in drawn}
+        end_state, distances, factors = self._walk_beside(update, defects, jacobian, drawn_steps)
+        shadow = replace(self, state=end_state, jacobian=jacobian.select_step(count - 1))
+        return shadow._add_samples(
+            drawn,
+            update.evaluations.start,
+            distances=distances,
+            defects=defects,
+            jacobian=jacobian,
+            factors=factors,
+        )
+
+    def _walk_beside(
+        self,
+        update: WindowUpdate,
+        defects: Tensor,
+        jacobian: Jacobian,
+        drawn_steps: Set[int],
+    ) -> tuple[Tree, Tensor, Tensor]:
+        """Return the state after the walk, the distances `(n + 1, *batch, D)`, and how outputs enter next inputs."""
+        count = len(defects)
+        accepted_inputs = update.inputs[:count]
         steps = zip(
             accepted_inputs.unbind(),
             update.outputs[:count].unbind(),
@@ -169,30 +191,24 @@ class Shadow:
             strict=True,
         )
         state = self.state
-        drawn_steps = {accepted.step for accepted in drawn}
         distances = []
         factors = torch.ones_like(defects[..., :1])
         for index, (accepted_input, output, defect, step_jacobian) in enumerate(steps):
             distance = self.problem.observe(state) - accepted_input
             distances.append(distance)
-            correction = step_jacobian.multiply_moves(distance.unsqueeze(0))[0]
+            change = defect + step_jacobian.multiply_moves(distance.unsqueeze(0))[0]
             step = update.evaluations.start + index
-            next_state = self.problem.advance(step, state, output + defect + correction)
             if step in drawn_steps:
-                plain_state = self.problem.advance(step, state, output)
-                response = self.problem.observe(next_state) - self.problem.observe(plain_state)
-                factors[index] = measure_factor(response, defect + correction)
-            state = next_state
+                factors[index] = self._measure_response(step, state, output, change)
+            state = self.problem.advance(step, state, output + change)
         distances.append(self.problem.observe(state) - update.inputs[count])
-        shadow = replace(self, state=state, jacobian=jacobian.select_step(count - 1))
-        return shadow._add_samples(
-            drawn,
-            update.evaluations.start,
-            distances=torch.stack(distances),
-            defects=defects,
-            jacobian=jacobian,
-            factors=factors,
-        )
+        return state, torch.stack(distances), factors
+
+    def _measure_response(self, step: int, state: Tree, output: Tensor, change: Tensor) -> Tensor:
+        """Return the factor by which a change of a step's output enters the next input."""
+        plain = self.problem.observe(self.problem.advance(step, state, output))
+        changed = self.problem.observe(self.problem.advance(step, state, output + change))
+        return measure_factor(changed - plain, change)
 
     def follow_waiting_steps(
         self,
@@ -230,7 +246,7 @@ class Shadow:
 
     def _add_samples(
         self,
-        drawn: Sequence[AcceptedStep],
+        drawn: Sequence[DrawnStep],
         start: int,
         *,
         distances: Tensor,

@@ -21,7 +21,7 @@ ROUNDING_MARGIN_OF_SAMPLES: Final = 8  # times rounding that a sample may be off
 LARGEST_LOG_GAIN: Final = 60.0
 
 
-class AcceptedStep(NamedTuple):
+class DrawnStep(NamedTuple):
     """A step that was drawn when it was accepted: its input and its output, as the sweep used it."""
 
     step: int
@@ -68,7 +68,7 @@ def measure_factor(response: Tensor, change: Tensor) -> Tensor:
 
 
 def take_samples(
-    accepted_steps: Sequence[AcceptedStep],
+    accepted_steps: Sequence[DrawnStep],
     start: int,
     *,
     distances: Tensor,

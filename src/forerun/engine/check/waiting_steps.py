@@ -12,7 +12,7 @@ from forerun.engine.check.distance_growth import grow_distances
 from forerun.engine.check.evaluation_changes import EvaluationChanges
 from forerun.engine.check.jacobian import Jacobian
 from forerun.engine.check.jacobian_estimate import estimate_or_base
-from forerun.engine.check.step_samples import AcceptedStep
+from forerun.engine.check.step_samples import DrawnStep
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.rows import AffineMaps
 
@@ -39,7 +39,7 @@ class WaitingSteps:
     first_input: Tensor
     end_input: Tensor
     restart_state: Tree = None
-    drawn: tuple[AcceptedStep, ...] = ()
+    drawn: tuple[DrawnStep, ...] = ()
 
     def __len__(self) -> int:
         return len(self.defects)
@@ -123,8 +123,13 @@ def _join_group(parts: Sequence[WaitingSteps]) -> WaitingSteps:
         first_input=parts[0].first_input,
         end_input=parts[-1].end_input,
         restart_state=parts[-1].restart_state,
-        drawn=tuple(accepted for steps in parts for accepted in steps.drawn),
+        drawn=_join_drawn(parts),
     )
+
+
+def _join_drawn(parts: Sequence[WaitingSteps]) -> tuple[DrawnStep, ...]:
+    """Return the steps that were drawn of all parts."""
+    return tuple(drawn for steps in parts for drawn in steps.drawn)
 
 
 def _base_shape(steps: WaitingSteps) -> tuple[int, ...] | None:
