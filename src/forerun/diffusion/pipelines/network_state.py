@@ -13,6 +13,7 @@ from typing import Any, final
 from torch import Tensor, nn
 
 from forerun.diffusion.pipelines.calls import NetworkCall, NotUnderstood
+from forerun.diffusion.pipelines.watched_method import WatchedMethod
 
 ABSENT_VALUE = object()
 PLAIN_ARGUMENT_TYPES = (bool, int, float, str, type(None))
@@ -69,6 +70,7 @@ class NetworkState:
     def __init__(self, networks: Mapping[str, nn.Module]) -> None:
         self._values: list[KeptValue] = []
         self._sizes: list[tuple[str, Mapping[Any, Any], int]] = []
+        self._forwards: list[tuple[str, Mapping[Any, Any], Any]] = []
         for name, network in networks.items():
             for path, module in network.named_modules(prefix=name):
                 self._read_module(path, module)
@@ -79,8 +81,11 @@ class NetworkState:
             if kept.has_changed:
                 return kept.path
         for path, owner, size in self._sizes:
-            if len(owner) != size:
+            if _count_entries(owner) != size:
                 return path
+        for path, owner, method in self._forwards:
+            if _plain_forward(owner) is not method:
+                return f"{path}.forward"
         return None
 
     def find_moving_count(self) -> str | None:
@@ -98,12 +103,14 @@ class NetworkState:
 
     def _read_module(self, path: str, module: nn.Module) -> None:
         attributes = vars(module)
-        self._sizes.append((path, attributes, len(attributes)))
+        self._sizes.append((path, attributes, _count_entries(attributes)))
+        if "forward" in attributes:
+            self._forwards.append((path, attributes, _plain_forward(attributes)))
         for table_name in MODULE_TABLES:
             table = attributes[table_name]
-            self._sizes.append((path, table, len(table)))
+            self._sizes.append((path, table, _count_entries(table)))
             self._values += _read_entries(path, table, table)
-        names = [name for name in attributes if not name.startswith("_")]
+        names = [name for name in attributes if not name.startswith("_") and name != "forward"]
         self._values += _read_entries(path, attributes, names)
         for name in names:
             self._read_helper(f"{path}.{name}", attributes[name])
@@ -114,7 +121,7 @@ class NetworkState:
             return
         if callable(helper) and not type(helper).__module__.startswith("torch"):
             attributes = vars(helper)
-            self._sizes.append((path, attributes, len(attributes)))
+            self._sizes.append((path, attributes, _count_entries(attributes)))
             self._values += _read_entries(path, attributes, attributes)
 
 
@@ -140,6 +147,17 @@ def tensor_version(value: Any) -> int:
     if not isinstance(value, Tensor) or value.is_inference():
         return 0
     return value._version
+
+
+def _count_entries(owner: Mapping[Any, Any]) -> int:
+    """Return the number of entries, without `forward`, which contexts on the same network set and delete."""
+    return len(owner) - ("forward" in owner)
+
+
+def _plain_forward(owner: Mapping[Any, Any]) -> Any:
+    """Return what is called as `forward`, without any watch; None where it is that of the class."""
+    forward = owner.get("forward")
+    return forward.plain_method if isinstance(forward, WatchedMethod) else forward
 
 
 def _read_entries(path: str, owner: Mapping[Any, Any], keys: Iterable[Any]) -> Iterator[KeptValue]:

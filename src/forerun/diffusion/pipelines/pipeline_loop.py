@@ -244,12 +244,16 @@ class PipelineLoop:
     def _solve_proposal(self, proposal: _Proposal) -> None:
         options = proposal.loop.complete_options(self._options)
         state = NetworkState(proposal.loop.networks)
-        solution = solve_remaining(proposal.loop, options, self._ledger.spent)
+        try:
+            solution = solve_remaining(proposal.loop, options, self._ledger.spent)
+        except Exception:
+            refuse_moving_state(state)
+            raise
         self._ledger.add_solution(solution, proposal.start)
         if solution.status is Status.INTERRUPTED:
             raise KeyboardInterrupt
+        refuse_moving_state(state)
         if solution.status.done:
-            refuse_moving_state(state)
             witness = options.settled().witness
             self._ledger.witnessed += witness_path(proposal.loop, witness)
             if witness is None:

@@ -60,6 +60,12 @@ class WatchedMethod:
         return self._owner
 
     @property
+    def plain_method(self) -> Any:
+        """The method without any watch."""
+        original = self._original
+        return original.plain_method if isinstance(original, WatchedMethod) else original
+
+    @property
     def is_live(self) -> bool:
         """Whether calls still pass the handler."""
         return self._handle is not None

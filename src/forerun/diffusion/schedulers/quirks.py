@@ -190,6 +190,8 @@ def is_scheduler(scheduler: Any) -> bool:
 
 def lacks_timesteps(scheduler: Any, steps: int | None) -> bool:
     """Return whether a scheduler has no timesteps yet, though it was asked for `steps`; None for not asked."""
+    if TIMESTEPS.read(scheduler) is None:
+        return True
     # a few classes do not keep the number
     return getattr(scheduler, "num_inference_steps", steps) is None
 

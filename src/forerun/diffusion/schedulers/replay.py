@@ -137,11 +137,11 @@ class SchedulerReplay:
         generator: Any,
     ) -> Tensor:
         """Return the next sample, by the class's own `step`."""
-        keywords = self._step_keywords(index, generator)
+        keywords = self.step_keywords(index, generator)
         result = type(scheduler).step(scheduler, output, self.timesteps[index], sample, **keywords)
         return previous_sample(result)
 
-    def _step_keywords(self, index: int, generator: Any) -> dict[str, Any]:
+    def step_keywords(self, index: int, generator: Any) -> dict[str, Any]:
         """Return the keyword arguments of the step `index`."""
         keywords = {name: _value_at(value, index) for name, value in self.step_options.items()}
         if self._takes_generator:

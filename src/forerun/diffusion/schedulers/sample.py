@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Unpack
@@ -12,22 +13,31 @@ import torch
 from torch import Tensor
 
 from forerun.diffusion.schedulers.noise import Generators
+from forerun.diffusion.schedulers.ordinary_loop import OrdinaryLoop, SampleDenoiser, check_prediction
 from forerun.diffusion.schedulers.quirks import (
     INITIAL_SCALE,
     TRAIN_TIMESTEPS,
     is_scheduler,
     lacks_timesteps,
 )
+from forerun.diffusion.schedulers.sample_witness import SampleWitness
 from forerun.diffusion.schedulers.sampling import SchedulerSampling
 from forerun.engine.guesses import Probe
 from forerun.engine.options import SolveKeywords, SolveOptions
 from forerun.engine.solution import Solution
 from forerun.engine.solve import solve
 from forerun.engine.tolerance import PerStep
+from forerun.engine.witness import WitnessDisagrees, WitnessWarning
 
-# (samples (N, *shape), scaled by the scheduler; timesteps (N,)) -> what the scheduler's step takes, (N, *shape)
-SampleDenoiser = Callable[[Tensor, Tensor], Tensor]
 SAMPLE_DEFAULTS = SolveOptions(guess=Probe(8))
+UNWITNESSED_SAMPLE = "Neither denoiser nor scheduler were called as witnesses (witness=False)."
+DIFFERENTIABLE_NOTE = (
+    "The noise requires a gradient, so the ordinary loop drew the sample; pass noise.detach() to solve in parallel."
+)
+LOST_GRADIENT = (
+    "The sample carries no gradient of the denoiser's weights; run the loop yourself for one, or call within "
+    "torch.no_grad() where none is needed."
+)
 
 
 def sample(
@@ -64,48 +74,99 @@ def sample(
     Returns:
         A `Solution` whose `value` is the sample, `(B, *shape)`.
 
+    The denoiser is also called for a few steps alone, and the scheduler stepped in order beside its replica; where they
+    give something else, the loop above draws the sample, with one `WitnessWarning`. It does so too, with the gradient,
+    where the noise requires one.
+
     Raises:
+        WitnessDisagrees: `strict=True`, and denoiser or scheduler give something else.
         TypeError: the scheduler is not one of diffusers, or an option is of the wrong kind.
         ValueError: there are no timesteps, more than the scheduler was trained with, or the noise is not finite.
     """
     options = SolveOptions.gather(options, keywords).over(SAMPLE_DEFAULTS)
     scheduler = _prepare_scheduler(scheduler, steps, noise)
     first = noise * float(INITIAL_SCALE.read(scheduler))
-    timesteps = list(scheduler.timesteps)
+    loop = OrdinaryLoop(denoiser, scheduler, first, generator, step_options)
+    if noise.requires_grad and torch.is_grad_enabled():
+        return _run_differentiably(loop, options)
+    try:
+        return _solve_loop(loop, options)
+    except WitnessDisagrees as disagreement:
+        if options.strict:
+            raise
+        note = f"The ordinary loop drew the sample: {disagreement}."
+    warnings.warn(f"forerun: {note}", WitnessWarning, stacklevel=2)
+    with torch.no_grad():
+        return loop.run(note)
+
+
+def _run_differentiably(loop: OrdinaryLoop, options: SolveOptions) -> Solution:
+    """Return the solution of the ordinary loop, with its gradient.
+
+    Raises:
+        ValueError: `strict` is set.
+    """
+    if options.strict:
+        raise ValueError(
+            "the noise requires a gradient, which a solved sample does not carry; leave strict=True out for the "
+            "ordinary loop, or pass noise.detach()"
+        )
+    return loop.run(DIFFERENTIABLE_NOTE)
+
+
+def _solve_loop(loop: OrdinaryLoop, options: SolveOptions) -> Solution:
+    """Return the solution of the replica of a loop, witnessed.
+
+    Raises:
+        WitnessDisagrees: the user's denoiser or scheduler gives something else.
+    """
+    timesteps = list(loop.scheduler.timesteps)
 
     def predict(steps: Tensor, samples: Tensor) -> Tensor:
         times = torch.stack([torch.as_tensor(timesteps[step]) for step in steps.tolist()])
         scaled = process.scale_samples(steps, samples).flatten(0, 1)
         row_times = times.to(samples.device).repeat_interleave(samples.shape[1])
-        predicted = denoiser(scaled, row_times)
-        _check_prediction(predicted, scaled)
-        return predicted.reshape(samples.shape)
+        predicted = loop.denoiser(scaled, row_times)
+        check_prediction(predicted, scaled)
+        predicted = predicted.reshape(samples.shape)
+        if witness is not None:
+            witness.record(steps, samples, predicted)
+        return predicted
 
     process = SchedulerSampling(
         predict,
-        scheduler,
-        first,
+        copy.deepcopy(loop.scheduler),
+        loop.first,
         timesteps,
-        generator=generator,
-        step_options=step_options,
+        generator=loop.generator,
+        step_options=loop.step_options,
     )
-    tolerance = options.settled(tolerance=lambda value: PerStep(value, process.levels)).tolerance
-    options = replace(options, tolerance=tolerance)
-    solution = solve(process, process.state(first), options=options)
-    if solution.status.done:
-        process.finish()
-    return replace(solution, state=process.sample_of(solution.state))
+    settings = options.settled(tolerance=lambda value: PerStep(value, process.levels))
+    witness = None
+    if settings.witness is not None:
+        witness = SampleWitness(loop, process, settings.witness)
+        _refuse_difference(witness.find_scheduler_difference())
+    options = replace(options, tolerance=settings.tolerance)
+    solution = solve(process, process.state(loop.first), options=options)
+    solution = replace(solution, state=process.sample_of(solution.state))
+    if not solution.status.done:
+        return solution
+    solution = _witness_solution(solution, witness)
+    process.finish()
+    return solution
 
 
-def _check_prediction(predicted: Any, samples: Tensor) -> None:
-    """Refuse what a denoiser returned unless it is one prediction a sample."""
-    if isinstance(predicted, Tensor) and predicted.shape == samples.shape:
-        return
-    received = list(predicted.shape) if isinstance(predicted, Tensor) else type(predicted).__name__
-    raise ValueError(
-        f"the denoiser received samples {list(samples.shape)} and returned {received}; return a tensor of the same "
-        "shape, such as unet(x, t).sample"
-    )
+def _witness_solution(solution: Solution, witness: SampleWitness | None) -> Solution:
+    if witness is None:
+        return replace(solution, notes=(*solution.notes, UNWITNESSED_SAMPLE))
+    _refuse_difference(witness.find_difference())
+    notes = (*solution.notes, LOST_GRADIENT) if witness.loses_gradient else solution.notes
+    return replace(solution, notes=notes, witnessed=witness.count)
+
+
+def _refuse_difference(difference: str | None) -> None:
+    if difference is not None:
+        raise WitnessDisagrees(difference)
 
 
 def _prepare_scheduler(scheduler: Any, steps: int | None, noise: Tensor) -> Any:
@@ -120,7 +181,10 @@ def _prepare_scheduler(scheduler: Any, steps: int | None, noise: Tensor) -> Any:
     if steps is not None:
         scheduler.set_timesteps(steps, device=noise.device)
     if lacks_timesteps(scheduler, steps):
-        raise ValueError(f"{name} has no timesteps yet; pass steps=50, or call scheduler.set_timesteps(50)")
+        raise ValueError(
+            f"{name} has no timesteps yet; pass steps=50, or call scheduler.set_timesteps(50), which must set "
+            "scheduler.timesteps"
+        )
     return scheduler
 
 
