@@ -49,6 +49,11 @@ class KeptValue:
         return value is not self.value or tensor_version(value) != self.version
 
     @property
+    def is_mutable(self) -> bool:
+        """Whether it can change in place."""
+        return isinstance(self.value, Tensor | list | dict | tuple)
+
+    @property
     def is_count(self) -> bool:
         """Whether it is a plain number, such as a count of calls."""
         return self.is_plain and isinstance(self.value, int | float) and not isinstance(self.value, bool)
@@ -71,12 +76,16 @@ class NetworkState:
         self._values: list[KeptValue] = []
         self._sizes: list[tuple[str, Mapping[Any, Any], int]] = []
         self._forwards: list[tuple[str, Mapping[Any, Any], Any]] = []
+        self._tables: list[tuple[Mapping[Any, Any], Mapping[Any, Any]]] = []
         for name, network in networks.items():
             for path, module in network.named_modules(prefix=name):
                 self._read_module(path, module)
+        self._mutable_values = [kept for kept in self._values if kept.is_mutable]
 
     def find_change(self) -> str | None:
         """Return the path of the first value that is not as it was; None where all are."""
+        if self._is_surely_unchanged():
+            return None
         for kept in self._values:
             if kept.has_changed:
                 return kept.path
@@ -87,6 +96,16 @@ class NetworkState:
             if _plain_forward(owner) is not method:
                 return f"{path}.forward"
         return None
+
+    def _is_surely_unchanged(self) -> bool:
+        """Return whether nothing can have changed, as whole dictionaries compared at once are equal."""
+        try:
+            for owner, saved in self._tables:
+                if owner != saved:
+                    return False
+        except Exception:  # values that do not compare, such as tensors
+            return False
+        return not any(kept.has_changed for kept in self._mutable_values)
 
     def find_moving_count(self) -> str | None:
         """Return the path of the first number that has changed, as a network does that counts its calls."""
@@ -104,11 +123,13 @@ class NetworkState:
     def _read_module(self, path: str, module: nn.Module) -> None:
         attributes = vars(module)
         self._sizes.append((path, attributes, _count_entries(attributes)))
+        self._tables.append((attributes, dict(attributes)))
         if "forward" in attributes:
             self._forwards.append((path, attributes, _plain_forward(attributes)))
         for table_name in MODULE_TABLES:
             table = attributes[table_name]
             self._sizes.append((path, table, _count_entries(table)))
+            self._tables.append((table, dict(table)))
             self._values += _read_entries(path, table, table)
         names = [name for name in attributes if not name.startswith("_") and name != "forward"]
         self._values += _read_entries(path, attributes, names)
@@ -121,6 +142,7 @@ class NetworkState:
             return
         if callable(helper) and not type(helper).__module__.startswith("torch"):
             attributes = vars(helper)
+            self._tables.append((attributes, dict(attributes)))
             self._sizes.append((path, attributes, _count_entries(attributes)))
             self._values += _read_entries(path, attributes, attributes)
 

@@ -258,7 +258,7 @@ class PipelineLoop:
             self._ledger.witnessed += witness_path(proposal.loop, witness)
             if witness is None:
                 self._ledger.add_note(UNWITNESSED_PATH)
-            self._path = SolvedPath(proposal.loop, options)
+            self._path = SolvedPath(proposal.loop, options, state)
         elif solution.status is Status.NONFINITE:
             self._give_up("a step was not finite", proposal.start)
 

@@ -60,9 +60,11 @@ class SolvedPath:
             has.
     """
 
-    def __init__(self, loop: RemainingLoop, options: SolveOptions) -> None:
+    def __init__(self, loop: RemainingLoop, options: SolveOptions, state: NetworkState) -> None:
         self.is_left = False
-        self._state = NetworkState(loop.networks)
+        self._state = state
+        if state.find_change() is not None:  # by what was evaluated
+            self._state = NetworkState(loop.networks)
         self.difference: str | None = None
         self._loop = loop
         self._threshold = TOLERANCE_SLACK * options.settled().tolerance.threshold()
