@@ -186,7 +186,8 @@ def test_a_run_is_that_of_one_device(paths, name):
             key: local[key] for key in local if key not in {"timings", "gathers"}
         }
         grown = len({stop - start for start, stop, _ in spread["windows"]})
-        assert spread["rounds"] < spread["gathers"] <= spread["rounds"] + min(grown, 2)
+        check_calls = 9  # at most: eight single steps, and the samples at the end
+        assert spread["rounds"] < spread["gathers"] <= spread["rounds"] + min(grown, 2) + check_calls
 
 
 @pytest.mark.torchrun
