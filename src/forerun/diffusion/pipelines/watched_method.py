@@ -6,9 +6,7 @@ import copy
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar, final
-
-T = TypeVar("T")
+from typing import Any, final
 
 ABSENT = object()
 
@@ -97,7 +95,7 @@ class WatchedMethod:
         return return_unchanged, (self._original,)
 
 
-def return_unchanged(value: T) -> T:
+def return_unchanged(value: Any) -> Any:
     """Return a value as it is: what a pickled `WatchedMethod` is made by."""
     return value
 

@@ -245,6 +245,12 @@ def step_parameters(scheduler: Any) -> list[inspect.Parameter]:
     return list(parameters.values())[1:]
 
 
+def is_required(parameter: inspect.Parameter) -> bool:
+    """Return whether a call must fill a parameter."""
+    collects = parameter.kind in {parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL}
+    return parameter.default is parameter.empty and not collects
+
+
 def takes_generator(scheduler: Any) -> bool:
     """Return whether the step of a scheduler takes a generator, as those that draw noise should; `**kwargs` may."""
     for parameter in step_parameters(scheduler):

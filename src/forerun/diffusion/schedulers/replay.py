@@ -6,7 +6,6 @@ with the tensors of the history, call the scheduler's own `step`, and collect th
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -17,6 +16,7 @@ from torch import Tensor
 from forerun.diffusion.schedulers.quirks import (
     STEP_ARGUMENTS,
     STEP_INDEX,
+    is_required,
     names_step_arguments,
     previous_sample,
     scale_input,
@@ -198,12 +198,7 @@ def _refuse_carried_arguments(scheduler: Any, step_options: Mapping[str, Any]) -
 def _carried_arguments(scheduler: Any, step_options: Mapping[str, Any]) -> list[str]:
     """Return the names of the arguments that a step needs besides the usual ones."""
     parameters = step_parameters(scheduler)
-    collecting = {inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL}
-    required = [
-        parameter.name
-        for parameter in parameters
-        if parameter.default is parameter.empty and parameter.kind not in collecting
-    ]
+    required = [parameter.name for parameter in parameters if is_required(parameter)]
     if names_step_arguments(scheduler):
         return [name for name in required[len(STEP_ARGUMENTS) :] if name not in step_options]
     unusual = [name for name in required if name not in STEP_ARGUMENTS]
