@@ -96,8 +96,8 @@ def test_an_interrupted_run_goes_on_to_the_same_thing(tmp_path, made, monkeypatc
     calls, original = [], Sculpture.window_losses
 
     def interrupted(self, *given):
-        calls.append(given)
-        if len(calls) == 6:
+        calls.append(len(given))  # not the tensors: what keeps a graph alive keeps its shapes
+        if len(calls) == 12:  # after the preflight, within the run
             raise KeyboardInterrupt
         return original(self, *given)
 
