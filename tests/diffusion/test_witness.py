@@ -292,6 +292,17 @@ def test_copies_and_pickles_made_inside_are_the_users_own(pipe: Any) -> None:
             assert matrix.apart(draw(pipe), expected) < CLOSE
 
 
+def test_attributes_of_the_scheduler_that_are_copied_and_put_back(pipe: Any) -> None:
+    """As pipelines do that step many crops with one scheduler."""
+    with parallel(pipe, **OPTIONS) as run:
+        attributes = copy.deepcopy(vars(pipe.scheduler))
+        vars(pipe.scheduler).update(attributes)
+        sample = draw(pipe)
+    assert run.solution.rounds < STEPS
+    assert "step" not in vars(pipe.scheduler)
+    assert matrix.apart(sample, draw(pipe)) < CLOSE
+
+
 def test_a_scheduler_that_is_swapped_inside_is_followed(pipe: Any) -> None:
     first = pipe.scheduler
     before = set(vars(first))

@@ -128,9 +128,8 @@ class PipelineLoop:
         try:
             arguments = bind_step(scheduler, call.args, call.kwargs)
             if not isinstance(arguments.get("sample"), Tensor):
-                raise NotUnderstood(
-                    f"the step of {type(scheduler).__name__} has no argument named sample, nor is its third one"
-                )
+                self._ledger.add_note(f"The step of {type(scheduler).__name__} has no argument named sample: in order.")
+                return None
             return SchedulerSnapshot(scheduler, arguments)
         except Exception as error:
             self._give_up_after(error, self._ledger.steps)

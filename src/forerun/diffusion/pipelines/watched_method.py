@@ -89,6 +89,8 @@ class WatchedMethod:
                 attributes[name] = self._original if before is ABSENT else before
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        if id(self._owner) not in memo:  # of the attributes alone, which a pipeline may put back later
+            return self
         return copy.deepcopy(self._original, memo)
 
     def __reduce__(self) -> tuple[Any, ...]:

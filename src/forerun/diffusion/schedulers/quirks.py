@@ -265,7 +265,9 @@ def names_step_arguments(scheduler: Any) -> bool:
     if parameters and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL:
         return True
     names = [parameter.name for parameter in parameters[: len(STEP_ARGUMENTS)]]
-    if len(names) < len(STEP_ARGUMENTS):
+    if tuple(names) == STEP_ARGUMENTS:
+        return True
+    if sum(map(is_required, parameters)) != len(STEP_ARGUMENTS):
         return False
     for name, usual_name in zip(names, STEP_ARGUMENTS, strict=True):
         if name != usual_name and name in STEP_ARGUMENTS:
