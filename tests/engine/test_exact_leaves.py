@@ -1,5 +1,6 @@
 """What must be carried exactly: integers of any size, states in half precision, rows without elements."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -98,3 +99,16 @@ def test_states_of_any_size_end_where_the_plain_loop_does(method, shape, batch_d
     answer = solve(process, state, method=method, window=Full(), tolerance=1e-9)
     assert answer.status.done
     torch.testing.assert_close(answer.state, run_plain_loop(process, state), rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("value", [np.ones(3), float("nan"), "ball", None], ids=lambda value: type(value).__name__)
+def test_plain_values_of_any_kind_are_carried(value):
+    class Carries(Grows):
+        def observe(self, state):
+            return state["x"]
+
+        def advance(self, step, state, output):
+            return {"x": state["x"] + output, "plain": state["plain"]}
+
+    answer = solve(Carries(), {"x": torch.ones(2), "plain": value}, window=Full())
+    assert answer.state["plain"] is value

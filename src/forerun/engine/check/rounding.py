@@ -28,6 +28,7 @@ from forerun.engine.check.sampled_steps import (
     shift_state,
 )
 from forerun.engine.methods.base import WindowState, WindowUpdate
+from forerun.engine.numerics.layout import are_same_value
 from forerun.engine.numerics.tree import Tree, tree_tensors
 from forerun.engine.rows import Problem
 from forerun.engine.tolerance import Tolerance
@@ -166,7 +167,7 @@ def _has_same_bits(left: Tree, right: Tree) -> bool:
     """Whether two states are equal in every leaf."""
     pairs: Sequence[tuple[Any, Any]] = list(zip(pytree.tree_leaves(left), pytree.tree_leaves(right), strict=True))
     for one, other in pairs:
-        same = torch.equal(one, other) if isinstance(one, Tensor) else one == other
+        same = torch.equal(one, other) if isinstance(one, Tensor) else are_same_value(one, other)
         if not same:
             return False
     return True

@@ -157,7 +157,7 @@ class RowLayout:
             if plain is TENSOR:
                 if not isinstance(leaf, Tensor):
                     self._refuse_tree(tree, lead, "structure")
-            elif plain is not leaf and not _are_same_value(plain, leaf):
+            elif plain is not leaf and not are_same_value(plain, leaf):
                 self._refuse_tree(
                     tree,
                     lead,
@@ -270,8 +270,10 @@ def _join_long(columns: Tensor) -> Tensor:
     return low + (high << 32)
 
 
-def _are_same_value(one: Any, other: Any) -> bool:
+def are_same_value(one: Any, other: Any) -> bool:
     """Return whether two plain values are the same; of any kind: arrays, and nan, which does not equal itself."""
+    if one is other:
+        return True
     try:
         equal = one == other
         if hasattr(equal, "all"):  # an array, elementwise

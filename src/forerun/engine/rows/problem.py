@@ -7,7 +7,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from forerun.engine.numerics.autocast import call_as_user
+from forerun.engine.numerics.autocast import call_as_user, hides_autocast
 from forerun.engine.numerics.in_place import ChangedInPlace, read_version, read_versions
 from forerun.engine.numerics.layout import RowLayout
 from forerun.engine.numerics.tree import (
@@ -31,6 +31,7 @@ class Problem:
 
     def __init__(self, process: Process, state: Tree) -> None:
         self.process = process
+        self._is_cast = hides_autocast()
         observed = call_as_user(process.observe, state)
         self.input_layout = RowLayout.from_tree(
             observed,
@@ -76,11 +77,15 @@ class Problem:
 
     def observe(self, state: Tree) -> Tensor:
         """Return the input row `(*batch, D)` of a state."""
-        return self.input_layout.pack(call_as_user(self.process.observe, state))
+        if self._is_cast:
+            return self.input_layout.pack(call_as_user(self.process.observe, state))
+        return self.input_layout.pack(self.process.observe(state))
 
     def advance(self, step: int, state: Tree, output: Tensor) -> Tree:
         """Return the next state, from an output row `(*batch, E)`."""
-        return call_as_user(self.process.advance, step, state, self.output_layout.unpack(output))
+        if self._is_cast:
+            return call_as_user(self.process.advance, step, state, self.output_layout.unpack(output))
+        return self.process.advance(step, state, self.output_layout.unpack(output))
 
     def advance_first(self, step: int, state: Tree, output: Tensor) -> Tree:
         """Return the next state of the first step of a sweep, and see to it that `advance` changes nothing in place."""
