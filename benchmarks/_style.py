@@ -257,7 +257,7 @@ def constant_names(tree: ast.Module) -> Iterator[str]:
         elif isinstance(node, ast.AnnAssign):
             targets = [node.target]
         for name in names_in(targets):
-            if name.isupper():
+            if name.isupper() and len(name) > 1:  # a single letter is a type variable
                 yield name
 
 

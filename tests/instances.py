@@ -186,9 +186,9 @@ def known():
 
 
 def watched():
-    from forerun.cli.sample.frames import SampleWatch, WatchedMethod
+    from forerun.cli.sample.frames import SampleWatch, SampleWatchMethod
 
-    return WatchedMethod(Secant(), SampleWatch())
+    return SampleWatchMethod(Secant(), SampleWatch())
 
 
 def step_length():
@@ -226,7 +226,7 @@ INSTANCES = {
     "JacobiGaussSeidel": lambda: JacobiGaussSeidel(3),
     "PicardGaussSeidel": lambda: PicardGaussSeidel(3),
     "Reguess": lambda: (Reguess(Lookup()), [causal_process()]),
-    "WatchedMethod": watched,
+    "SampleWatchMethod": watched,
     # windows
     "Full": Full,
     "Sliding": lambda: Sliding(3),

@@ -58,7 +58,7 @@ def load_resumed(resume: Checkpoint | str | Path | None, process: Process) -> Ch
         )
     if not isinstance(checkpoint.step, int) or not 0 <= checkpoint.step <= checkpoint.length:
         raise ValueError(
-            f"the checkpoint stands at step {checkpoint.step!r} of {checkpoint.length}, which is no step of the "
+            f"the checkpoint stands at step {checkpoint.step!r} of {checkpoint.length}, which is not a step of the "
             "process; pass solution.checkpoint, or a file that save() wrote, as it is"
         )
     return checkpoint

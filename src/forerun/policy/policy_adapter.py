@@ -145,7 +145,7 @@ class PolicyAdapter:
 
 
 def _plain_or_identity(value: Any) -> Any:
-    """Return how a value is told from another: by itself where it is plain, by its identity where it is not."""
+    """Return what distinguishes a value from another: itself where it is plain, its identity where it is not."""
     return repr(value) if isinstance(value, bool | int | float | str | None) else str(id(value))
 
 

@@ -42,7 +42,7 @@ class SampleWatch:
         """Return the method, watched; only `Sequential`, which the engine knows by its name, goes unwatched."""
         if isinstance(method, Sequential):
             return method
-        return WatchedMethod(method, self)
+        return SampleWatchMethod(method, self)
 
     def record_round(self, window_state: WindowState, update: WindowUpdate) -> None:
         """Keep the sample at the end of the path; where that is not in flight, the last denoised one."""
@@ -77,7 +77,7 @@ class SampleWatch:
 
 @final
 @dataclass(frozen=True)
-class WatchedMethod(Method):
+class SampleWatchMethod(Method):
     """A method that shows its rounds to a `SampleWatch`."""
 
     inner: Method
