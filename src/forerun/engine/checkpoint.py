@@ -131,19 +131,31 @@ def _encode_value(value: Any, tensors: dict[str, Tensor]) -> dict[str, Any]:
     if isinstance(value, Tensor):
         return _encode_tensor(value, tensors)
     if isinstance(value, Fingerprint):
-        parts = {entry.name: _encode_value(getattr(value, entry.name), tensors) for entry in fields(value)}
-        return {"fingerprint": parts}
+        return {"fingerprint": _encode_items(_fingerprint_parts(value), tensors)}
     if type(value) in (list, tuple):
         items = [_encode_value(item, tensors) for item in value]
         return {type(value).__name__: items}
-    if type(value) is dict and all(isinstance(key, str) for key in value):
-        return {"dict": {key: _encode_value(item, tensors) for key, item in value.items()}}
+    if _is_named_dict(value):
+        return {"dict": _encode_items(value, tensors)}
     if value is None or type(value) in (bool, int, float, str):
         return {"plain": value}
     raise TypeError(
         f"a checkpoint cannot hold {describe_tree(value)} of type {type(value).__name__}: files hold tensors, numbers, "
         "strings, None, lists, tuples and dicts with string keys; carry the state as one of these"
     )
+
+
+def _is_named_dict(value: Any) -> bool:
+    """Return whether a value is a dictionary whose keys are strings."""
+    return type(value) is dict and all(isinstance(key, str) for key in value)
+
+
+def _fingerprint_parts(fingerprint: Fingerprint) -> dict[str, Any]:
+    return {entry.name: getattr(fingerprint, entry.name) for entry in fields(fingerprint)}
+
+
+def _encode_items(values: Mapping[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
+    return {key: _encode_value(item, tensors) for key, item in values.items()}
 
 
 def _encode_tensor(tensor: Tensor, tensors: dict[str, Tensor]) -> dict[str, Any]:
@@ -162,12 +174,10 @@ def _decode_value(
     kind, content = next(iter(entry.items()))
     if kind == "tensor":
         return tensors[content].to(device or entry["device"])
-    if kind == "dict":
-        return {key: _decode_value(item, tensors, device) for key, item in content.items()}
-    if kind == "fingerprint":
-        return Fingerprint(**{key: _decode_value(item, tensors, device) for key, item in content.items()})
-    if kind == "list":
-        return [_decode_value(item, tensors, device) for item in content]
-    if kind == "tuple":
-        return tuple(_decode_value(item, tensors, device) for item in content)
+    if kind in {"dict", "fingerprint"}:
+        values = {key: _decode_value(item, tensors, device) for key, item in content.items()}
+        return values if kind == "dict" else Fingerprint(**values)
+    if kind in {"list", "tuple"}:
+        items = [_decode_value(item, tensors, device) for item in content]
+        return items if kind == "list" else tuple(items)
     return content

@@ -15,10 +15,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from forerun.diffusion.schedulers.quirks import (
-    NOISE_SAMPLE_ARGUMENTS,
-    NOISE_TIME_ARGUMENTS,
-)
+from forerun.diffusion.schedulers.quirks import NOISE_SAMPLE_ARGUMENTS, NOISE_TIME_ARGUMENTS
 from forerun.diffusion.schedulers.replay import SchedulerReplay
 
 LEAST_CONTRAST = 1e-6  # of the size of the samples, below which a mask cannot be read off

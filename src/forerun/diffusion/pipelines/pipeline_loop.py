@@ -23,7 +23,7 @@ from forerun.diffusion.pipelines.solved_path import SolvedPath, solve_remaining
 from forerun.diffusion.pipelines.traced_step import TracedStep
 from forerun.diffusion.pipelines.watched_method import PendingCall
 from forerun.diffusion.pipelines.witnessed_path import refuse_moving_state, witness_path
-from forerun.diffusion.schedulers.quirks import bind_step, previous_sample
+from forerun.diffusion.schedulers.step_signature import bind_step, previous_sample
 from forerun.engine.options import SolveOptions
 from forerun.engine.solution import Solution, Status
 from forerun.engine.witness import WitnessDisagrees, WitnessWarning

@@ -10,13 +10,9 @@ import torch
 from forerun.diffusion.pipelines.calls import NotUnderstood
 from forerun.diffusion.pipelines.guidance import GuidanceHints
 from forerun.diffusion.schedulers.noise import copy_generator, list_generators
-from forerun.diffusion.schedulers.quirks import (
-    BEGIN_INDEX,
-    STEP_ARGUMENTS,
-    STEP_INDEX,
-    TIMESTEPS,
-)
+from forerun.diffusion.schedulers.quirks import BEGIN_INDEX, STEP_INDEX, TIMESTEPS
 from forerun.diffusion.schedulers.replay import VaryingArgument
+from forerun.diffusion.schedulers.step_signature import STEP_ARGUMENTS
 from forerun.diffusion.schedulers.template import SchedulerTemplate
 
 GUIDANCE_SCALES = (

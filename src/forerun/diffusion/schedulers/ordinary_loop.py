@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from forerun.diffusion.schedulers.noise import Generators
-from forerun.diffusion.schedulers.quirks import previous_sample, scale_input, takes_generator
+from forerun.diffusion.schedulers.quirks import scale_input
+from forerun.diffusion.schedulers.step_signature import previous_sample, takes_generator
 from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.solution import RunTiming, Solution, Status
 

@@ -13,13 +13,12 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from forerun.diffusion.schedulers.quirks import (
+from forerun.diffusion.schedulers.quirks import STEP_INDEX, scale_input
+from forerun.diffusion.schedulers.step_signature import (
     STEP_ARGUMENTS,
-    STEP_INDEX,
     is_required,
     names_step_arguments,
     previous_sample,
-    scale_input,
     step_parameters,
     takes_generator,
 )
@@ -200,7 +199,10 @@ def _carried_arguments(scheduler: Any, step_options: Mapping[str, Any]) -> list[
     parameters = step_parameters(scheduler)
     required = [parameter.name for parameter in parameters if is_required(parameter)]
     if names_step_arguments(scheduler):
-        return [name for name in required[len(STEP_ARGUMENTS) :] if name not in step_options]
+        return _without_options(required[len(STEP_ARGUMENTS) :], step_options)
     unusual = [name for name in required if name not in STEP_ARGUMENTS]
-    missing = [name for name in unusual if name not in step_options]
-    return missing or unusual
+    return _without_options(unusual, step_options) or unusual
+
+
+def _without_options(names: Sequence[str], step_options: Mapping[str, Any]) -> list[str]:
+    return [name for name in names if name not in step_options]

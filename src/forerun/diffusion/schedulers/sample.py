@@ -14,12 +14,7 @@ from torch import Tensor
 
 from forerun.diffusion.schedulers.noise import Generators
 from forerun.diffusion.schedulers.ordinary_loop import OrdinaryLoop, SampleDenoiser, check_prediction
-from forerun.diffusion.schedulers.quirks import (
-    INITIAL_SCALE,
-    TRAIN_TIMESTEPS,
-    is_scheduler,
-    lacks_timesteps,
-)
+from forerun.diffusion.schedulers.quirks import INITIAL_SCALE, TRAIN_TIMESTEPS, is_scheduler, lacks_timesteps
 from forerun.diffusion.schedulers.sample_witness import SampleWitness
 from forerun.diffusion.schedulers.sampling import SchedulerSampling
 from forerun.engine.guesses import Probe

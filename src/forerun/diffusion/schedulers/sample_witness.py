@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from forerun.diffusion.schedulers.ordinary_loop import OrdinaryLoop
-from forerun.diffusion.schedulers.quirks import allow_unscaled_input, previous_sample
+from forerun.diffusion.schedulers.quirks import allow_unscaled_input
 from forerun.diffusion.schedulers.sampling import SchedulerSampling
+from forerun.diffusion.schedulers.step_signature import previous_sample
 from forerun.engine.witness import Witness, WitnessMemory, describe_difference
 
 WITNESS_SHAPE = (2, 3, 4, 6)  # of the samples that the scheduler itself is stepped with

@@ -16,10 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from forerun.diffusion.schedulers.quirks import (
-    allow_unscaled_input,
-    own_attributes,
-)
+from forerun.diffusion.schedulers.quirks import allow_unscaled_input, own_attributes
 
 SEQUENCES = {list, tuple}
 

@@ -72,12 +72,12 @@ def _match_leaves(state: Tree, places: Tree) -> list[Any]:
     Raises:
         ValueError: there are other leaves, or other keys.
     """
-    if isinstance(places, Mapping) and isinstance(state, Mapping) and places.keys() == state.keys():
-        pairs = [(state[key], place) for key, place in places.items()]
-    elif isinstance(places, list | tuple) and isinstance(state, list | tuple) and len(places) == len(state):
-        pairs = list(zip(state, places, strict=True))
-    elif isinstance(places, int) and not isinstance(state, Mapping | list | tuple):
+    if isinstance(places, int) and not isinstance(state, Mapping | list | tuple):
         return [state]
+    if _have_equal_keys(state, places):
+        pairs = [(state[key], place) for key, place in places.items()]
+    elif _have_equal_lengths(state, places):
+        pairs = list(zip(state, places, strict=True))
     else:
         raise ValueError(
             f"the cell made {describe_tree(state)}, whose structure is not that of the first state; return the next "
@@ -87,6 +87,15 @@ def _match_leaves(state: Tree, places: Tree) -> list[Any]:
     for inner, place in pairs:
         leaves += _match_leaves(inner, place)
     return leaves
+
+
+def _have_equal_keys(state: Tree, places: Tree) -> bool:
+    return isinstance(places, Mapping) and isinstance(state, Mapping) and places.keys() == state.keys()
+
+
+def _have_equal_lengths(state: Tree, places: Tree) -> bool:
+    are_sequences = isinstance(places, list | tuple) and isinstance(state, list | tuple)
+    return are_sequences and len(places) == len(state)
 
 
 @final
