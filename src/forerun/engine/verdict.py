@@ -121,7 +121,7 @@ def plan_retry(state: SolveState, settings: SolveSettings, excess: float) -> Ret
     allowed = settings.check.retries
     problem, estimator = state.window.problem, state.estimator
     method: Method
-    if count > allowed or threshold <= ROUNDING_MARGIN * _rounding(problem, state, settings):
+    if count > allowed or threshold <= ROUNDING_MARGIN * measure_rounding(problem, state, settings):
         method, count = Sequential(), allowed + 1
         if may_go_in_order(state, estimator.restart_points[0].step):
             estimator = estimator.go_to_start()
@@ -167,7 +167,7 @@ def return_to_restart_point(state: SolveState, retry: Retry, *, began_exact: boo
     )
 
 
-def _rounding(problem: Problem, state: SolveState, settings: SolveSettings) -> float:
+def measure_rounding(problem: Problem, state: SolveState, settings: SolveSettings) -> float:
     """Return the size of rounding at the end of the path, in the norm of the tolerance."""
     epsilon = torch.finfo(problem.input_layout.dtype).eps
     last_input = problem.observe(state.window.state).unsqueeze(0)
