@@ -51,7 +51,8 @@ def test_gives_its_own_sample(entry: Entry, case: Case) -> None:
     row = matrix.compare(entry, case, steps=8, tolerance=None if half else 1e-4)
     assert row.deviation <= (ROUNDED + 2 * row.rounding if half else EXACT)
     assert row.restored
-    assert row.rounds < 2 * row.steps
+    # in half precision a solve may be sent back, which takes up to two rounds a step, and its path then be left
+    assert row.rounds < (3 if half else 2) * row.steps
     if not half and entry.name not in {*matrix.IN_ORDER, *matrix.PARTLY}:
         assert not row.note
 
