@@ -43,7 +43,7 @@ from forerun.engine.verdict import (
 
 CARRIED_DRIFT = "The drift of {:.1g} up to step {} is carried on from there as a few sampled steps show that it grows."
 
-SAMPLE_ROUNDINGS = 64.0  # at the end of the path, below which samples alone do not send a run back
+LEFT_OVER_ROUNDINGS = 64.0  # at the end of the path, below which samples alone do not send a run back
 SAMPLES_MARGIN = 2.0  # of what samples leave over, which is more than the truth in most runs
 
 
@@ -289,7 +289,7 @@ class SolveRun:
         count = self.state.check_evaluations + self.log.evaluate.take_apart()
         self.state = replace(self.state, check_evaluations=count, left_over=left_over)
         sampled = largest_size(left_over) / SAMPLES_MARGIN
-        if sampled <= SAMPLE_ROUNDINGS * measure_rounding(self.problem, self.state, self.settings):
+        if sampled <= LEFT_OVER_ROUNDINGS * measure_rounding(self.problem, self.state, self.settings):
             return excess  # a sampled evaluation rounds too, and stands for many steps
         return max(excess, sampled)
 
