@@ -15,7 +15,7 @@ from forerun.optim.differentiation import differentiate, share_hooks
 from forerun.optim.gradient_batch import GradientBatch, join_batches
 from forerun.optim.loss_task import LossTask, as_loss_tuple
 from forerun.optim.replica import ReplicaDiffers
-from forerun.optim.step_groups import group_steps, join_groups
+from forerun.optim.step_groups import compute_by_group
 
 
 class Gradients(ABC):
@@ -66,12 +66,7 @@ class Vmapped(Gradients):
     ) -> GradientBatch:
         if len(steps) == 1:
             return OneByOne().compute_gradients(task, steps, tensors)
-        groups = group_steps(task, steps)
-        batches = []
-        for group in groups:
-            rows = [tensor[group.positions] for tensor in tensors]
-            batches.append(self._compute_group(task, steps[group.positions], rows, group.data))
-        return join_groups(groups, batches)
+        return compute_by_group(self._compute_group, task, steps, tensors)
 
     def _compute_group(
         self, task: LossTask, steps: Tensor, tensors: Sequence[Tensor], data: tuple[Tree, ...]
@@ -124,12 +119,7 @@ class Batched(Gradients):
         steps: Tensor,
         tensors: Sequence[Tensor],
     ) -> GradientBatch:
-        groups = group_steps(task, steps)
-        batches = []
-        for group in groups:
-            rows = [tensor[group.positions] for tensor in tensors]
-            batches.append(self._compute_group(task, steps[group.positions], rows, group.data))
-        return join_groups(groups, batches)
+        return compute_by_group(self._compute_group, task, steps, tensors)
 
     def _compute_group(
         self, task: LossTask, steps: Tensor, tensors: Sequence[Tensor], data: tuple[Tree, ...]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,30 @@ class StepGroup:
 
     positions: list[int]
     data: tuple[Tree, ...]
+
+
+GroupFunction = Callable[[LossTask, Tensor, Sequence[Tensor], tuple[Tree, ...]], GradientBatch]
+
+
+def compute_by_group(
+    compute_group: GroupFunction, task: LossTask, steps: Tensor, tensors: Sequence[Tensor]
+) -> GradientBatch:
+    """Return the gradients of steps `(W,)` at parameters `(W, *shape)`, computed group by group.
+
+    Args:
+        compute_group: computes the gradients of steps whose data are of the same shapes, handed to it last.
+        task: the loss.
+        steps: the steps.
+        tensors: the parameters of every step.
+    """
+    groups = group_steps(task, steps)
+    if len(groups) == 1:
+        return compute_group(task, steps, tensors, groups[0].data)
+    batches = []
+    for group in groups:
+        rows = [tensor[group.positions] for tensor in tensors]
+        batches.append(compute_group(task, steps[group.positions], rows, group.data))
+    return join_groups(groups, batches)
 
 
 def group_steps(task: LossTask, steps: Tensor) -> list[StepGroup]:
@@ -53,8 +77,6 @@ def group_steps(task: LossTask, steps: Tensor) -> list[StepGroup]:
 
 def join_groups(groups: Sequence[StepGroup], batches: Sequence[GradientBatch]) -> GradientBatch:
     """Return the gradients of all groups in the order of their steps."""
-    if len(batches) == 1:
-        return batches[0]
     joined = join_batches(batches)
     positions = [position for group in groups for position in group.positions]
     order = torch.tensor(positions).argsort().to(joined.losses.device)
