@@ -1,4 +1,4 @@
-"""A run in several parts: segments, going on in order, leaving out what failed; and the plain loop."""
+"""A run in several parts: segments, parts joined, leaving out what failed; and the plain loop."""
 
 from dataclasses import replace
 
@@ -12,7 +12,6 @@ from forerun.engine.parts import (
     PathSegment,
     SegmentedRun,
     add_seconds,
-    finish_in_order,
     join_solutions,
     repeat_until_finite,
     shift_rounds,
@@ -78,7 +77,8 @@ def test_what_is_left_is_taken_in_order_and_the_path_is_whole():
     settings = replace(TIGHT, callback=lambda event: event.step >= 5).settled()
     stopped = run_to_end(SolveRun(process, state, settings, path=True), settings)
     assert stopped.status is Status.STOPPED
-    whole = finish_in_order(process, stopped, settings, note="It was slow.")
+    rest = solve(process, state, method=Sequential(), resume=stopped.checkpoint, path=True)
+    whole = join_solutions([stopped, rest], notes=["It was slow."])
     truth = solve(process, state, method=Sequential(), path=True)
     assert whole.status.done
     assert whole.notes[0] == "It was slow."

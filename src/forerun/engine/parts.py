@@ -1,4 +1,4 @@
-"""A run in several parts: segments between barriers, finishing in order, repeating without what failed, one answer."""
+"""A run in several parts: segments between barriers, repeating without what failed, and one answer for all."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ from typing import final
 
 from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.event import RoundEvent
-from forerun.engine.methods import Sequential
 from forerun.engine.numerics.tree import Tree
-from forerun.engine.options import SolveSettings, ignore_event
+from forerun.engine.options import SolveSettings
 from forerun.engine.process import Process
 from forerun.engine.rounds import Round
 from forerun.engine.rows import JoinedStates, Problem
 from forerun.engine.run import SolveRun
 from forerun.engine.run_guard import RunGuard
 from forerun.engine.solution import RunTiming, Solution, Status
-from forerun.engine.solve import run_to_end
 
 
 @dataclass(frozen=True)
@@ -99,21 +97,6 @@ class SegmentedRun:
         resume = replace(place, state=segment.state, length=segment.process.length)
         whole_length = self._begin.length
         return SolveRun(segment.process, segment.state, self._settings, resume=resume, whole_length=whole_length)
-
-
-def finish_in_order(process: Process, solution: Solution, settings: SolveSettings, *, note: str) -> Solution:
-    """Take the steps that a stopped run left, one after another, and return one solution for all.
-
-    Args:
-        process: the process of the run.
-        solution: where the run stopped.
-        settings: how it was solved; its method and its callback are not used.
-        note: a sentence that says why the steps are taken in order.
-    """
-    in_order = replace(settings, method=Sequential(), callback=ignore_event)
-    keeps_path = solution.states is not None
-    run = SolveRun(process, solution.state, in_order, resume=solution.checkpoint, path=keeps_path)
-    return join_solutions([solution, run_to_end(run, in_order)], notes=[note])
 
 
 def repeat_until_finite(solve_once: Callable[[], Solution], leave_out: Callable[[Solution], bool]) -> Solution:
