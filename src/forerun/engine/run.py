@@ -6,45 +6,33 @@ from dataclasses import replace
 from pathlib import Path
 from typing import final
 
-import torch
+from torch import Tensor
 
 from forerun.engine.check import DeviationEstimator, largest_size
 from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.event import RoundEvent
 from forerun.engine.fingerprint import update_fingerprint
-from forerun.engine.guesses import Hold
 from forerun.engine.methods import Sequential, WindowUpdate
 from forerun.engine.numerics.autocast import in_plain_arithmetic
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.options import SolveSettings
 from forerun.engine.process import Process
 from forerun.engine.residuals import Residuals
+from forerun.engine.run_deviation import estimate_deviation, follow_check, measure_excess, settle_estimator
 from forerun.engine.run_guard import RunGuard
-from forerun.engine.run_log import RunLog
-from forerun.engine.slots import SlotFiller
+from forerun.engine.run_opening import open_run
 from forerun.engine.solution import Solution, Status
-from forerun.engine.solve_state import SolveState, begin_solve, deviation_is_known, open_window
-from forerun.engine.validation import (
-    ForeignCheckpoint,
-    load_resumed,
-    open_problem,
-    refuse_foreign,
-    refuse_process,
-    take_fingerprint,
-)
+from forerun.engine.solve_state import SolveState, open_window
+from forerun.engine.validation import load_resumed, refuse_process
 from forerun.engine.verdict import (
     has_spent_stake,
     judge_end,
-    measure_rounding,
     plan_retry,
     restore_end,
     return_to_restart_point,
 )
 
 CARRIED_DRIFT = "The drift of {:.1g} up to step {} is carried on from there as a few sampled steps show that it grows."
-
-LEFT_OVER_ROUNDINGS = 64.0  # at the end of the path, below which samples alone do not send a run back
-SAMPLES_MARGIN = 2.0  # of what samples leave over, which is more than the truth in most runs
 
 
 @final
@@ -77,26 +65,17 @@ class SolveRun:
     ) -> None:
         refuse_process(process, settings.tolerance)
         checkpoint = load_resumed(resume, process)
-        first_state = state if checkpoint is None else checkpoint.state
-        first_step = 0 if checkpoint is None else checkpoint.step
-        self.problem = open_problem(process, state, checkpoint)
+        opening = open_run(process, state, settings, checkpoint=checkpoint, path=path, is_whole=whole_length is None)
+        self.problem = opening.problem
         self.settings = settings
-        self.log = RunLog(self.problem, settings.backend, first_step, first_state if path else None)
-        self._slots = SlotFiller(self.problem, settings.guess, self.log.evaluate)
+        self.log = opening.log
+        self.state = opening.state
+        self._slots = opening.slots
         self._whole_length = process.length if whole_length is None else whole_length
-        self._began_exact = checkpoint is None or checkpoint.exact
-        self._deviation_is_known = checkpoint is None or deviation_is_known(checkpoint)
-        self._fingerprint = take_fingerprint(self.problem, checkpoint, is_whole=whole_length is None)
-        self._opening_error: BaseException | None = None
-        try:
-            refuse_foreign(checkpoint, self.problem, state)
-            self.state = begin_solve(self._slots, settings, state, checkpoint)
-        except ForeignCheckpoint:
-            raise
-        except BaseException as error:  # of a guess that evaluates: raised where the run is guarded
-            self._opening_error = error
-            unguessed = replace(self._slots, guess=Hold())
-            self.state = begin_solve(unguessed, settings, state, checkpoint)
+        self._began_exact = opening.began_exact
+        self._deviation_is_known = opening.deviation_is_known
+        self._fingerprint = opening.fingerprint
+        self._opening_error = opening.error
 
     def goes_on(self) -> bool:
         """Return whether a step is left; at the end of the path the check may send the run back."""
@@ -130,7 +109,8 @@ class SolveRun:
 
         exact = state.exact and residuals.unmoved >= accepted
         if settings.check:
-            state = self._follow_check(state, update, residuals, accepted)
+            evaluate = self.log.evaluate.evaluate_apart
+            state = follow_check(state, update, residuals, accepted=accepted, settings=settings, evaluate=evaluate)
 
         state, stop = self._choose_window(state, update, accepted, exact=exact)
         window = self._slots.slide(
@@ -167,9 +147,10 @@ class SolveRun:
         """Return what is accepted so far."""
         state = self.state
         exact = state.exact and state.rounding.may_be_sequential
-        shadow = None
+        shadow, fingerprint = None, self._fingerprint
         if self.settings.check and self._deviation_is_known and not exact:
-            shadow = self._settled_estimator().shadow.state
+            self._settle_estimator()
+            shadow = self.state.estimator.shadow.state
         return Checkpoint(
             step=state.window.start,
             length=self._whole_length,
@@ -179,7 +160,7 @@ class SolveRun:
             rounds=state.rounds,
             evaluations=state.evaluations,
             exact=exact,
-            fingerprint=self._fingerprint and update_fingerprint(self._fingerprint, state.window.previous),
+            fingerprint=fingerprint and update_fingerprint(fingerprint, state.window.previous),
         )
 
     @in_plain_arithmetic
@@ -198,30 +179,6 @@ class SolveRun:
             states=self.log.states(state),
             check_evaluations=state.check_evaluations,
         )
-
-    def _follow_check(self, state: SolveState, update: WindowUpdate, residuals: Residuals, accepted: int) -> SolveState:
-        """Return the state with what the accepted steps show of deviation and rounding."""
-        evaluate = self.log.evaluate.evaluate_apart
-        unmoved = residuals.unmoved >= accepted
-        exact = state.exact and unmoved
-        estimator = state.estimator.follow_steps(
-            state.window,
-            update,
-            accepted=accepted,
-            exact=exact,
-            unmoved=unmoved,
-            sound=residuals.count_sound(accepted),
-            evaluate=evaluate,
-        )
-        rounding = state.rounding.follow_steps(
-            state.window,
-            update,
-            accepted=accepted,
-            moved=not exact,
-            tolerance=self.settings.tolerance,
-            evaluate=evaluate,
-        )
-        return replace(state, estimator=estimator, rounding=rounding)
 
     def _at_end(self, step: int) -> bool:
         return step >= self.problem.length
@@ -252,8 +209,11 @@ class SolveRun:
     @in_plain_arithmetic
     def _settle(self) -> None:
         """At the end of the path: say how it ended, or go back where the deviation is more than was asked for."""
-        excess = self._sampled_excess() if self.settings.check else 0.0
-        status = judge_end(self.state, self.settings, excess=excess, deviation_is_known=self._deviation_is_known)
+        excess = 0.0
+        if self.settings.check:
+            self.state, excess = measure_excess(self.state, self.settings, self.log.evaluate)
+        is_known = self._deviation_is_known
+        status = judge_end(self.state, self.settings, excess=excess, deviation_is_known=is_known)
         if status is not Status.RUNNING:
             self.end(status)
             return
@@ -267,33 +227,11 @@ class SolveRun:
         window = open_window(self._slots, self.settings, restart_point.step, restart_point.state, log=self.log.entries)
         self.state = replace(state, window=window)
 
-    def _estimate_deviation(self) -> torch.Tensor:
+    def _estimate_deviation(self) -> Tensor:
         """Return the estimated distance `(*batch,)` of the accepted state from the sequential run's."""
-        state = self.state
-        if state.exact:
-            rounding = state.rounding.measure_deviation()
-            return torch.full(self.problem.input_layout.batch, rounding, device=self.problem.input_layout.device)
-        step = min(state.window.start, self.problem.length - 1)
-        return self._settled_estimator().estimate_deviation(self.settings.tolerance, step, state.window.state)
+        self._settle_estimator()
+        return estimate_deviation(self.state, self.settings)
 
-    def _sampled_excess(self) -> float:
-        """Return the largest deviation estimated at the end, with what samples leave over where it is not too large."""
-        estimate = self._estimate_deviation()
-        excess = largest_size(estimate)
-        if self.state.exact or excess > self.settings.tolerance.threshold():
-            return excess
-        step = min(self.state.window.start, self.problem.length - 1)
-        left_over = self._settled_estimator().sample_left_over(
-            self.settings.tolerance, step, self.state.window.state, self.log.evaluate.evaluate_apart
-        )
-        count = self.state.check_evaluations + self.log.evaluate.take_apart()
-        self.state = replace(self.state, check_evaluations=count, left_over=left_over)
-        sampled = largest_size(left_over) / SAMPLES_MARGIN
-        if sampled <= LEFT_OVER_ROUNDINGS * measure_rounding(self.problem, self.state, self.settings):
-            return excess  # a sampled evaluation rounds too, and stands for many steps
-        return max(excess, sampled)
-
-    def _settled_estimator(self) -> DeviationEstimator:
-        """Return the estimator once it has followed all accepted steps."""
-        self.state = replace(self.state, estimator=self.state.estimator.follow_waiting())
-        return self.state.estimator
+    def _settle_estimator(self) -> None:
+        """Let the check follow all accepted steps."""
+        self.state = settle_estimator(self.state)

@@ -1,0 +1,100 @@
+"""The deviation of a run: what the check makes of every round, and what it says at the end of the path."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from forerun.engine.backends.counted_evaluate import CountedEvaluate
+from forerun.engine.check import largest_size
+from forerun.engine.check.sampled_steps import EvaluateApart
+from forerun.engine.methods import WindowUpdate
+from forerun.engine.options import SolveSettings
+from forerun.engine.residuals import Residuals
+from forerun.engine.solve_state import SolveState
+from forerun.engine.verdict import measure_rounding
+
+LEFT_OVER_ROUNDINGS: Final = 64.0  # at the end of the path, below which samples alone do not send a run back
+SAMPLES_MARGIN: Final = 2.0  # of what samples leave over, which is more than the truth in most runs
+
+
+def follow_check(
+    state: SolveState,
+    update: WindowUpdate,
+    residuals: Residuals,
+    *,
+    accepted: int,
+    settings: SolveSettings,
+    evaluate: EvaluateApart,
+) -> SolveState:
+    """Return the state with what the accepted steps of a round show of deviation and rounding.
+
+    Args:
+        state: before the round.
+        update: what the method made of its window.
+        residuals: how far the inputs moved.
+        accepted: number of steps accepted.
+        settings: of the solve.
+        evaluate: evaluates a few steps, outside the rounds.
+    """
+    unmoved = residuals.unmoved >= accepted
+    exact = state.exact and unmoved
+    estimator = state.estimator.follow_steps(
+        state.window,
+        update,
+        accepted=accepted,
+        exact=exact,
+        unmoved=unmoved,
+        sound=residuals.count_sound(accepted),
+        evaluate=evaluate,
+    )
+    rounding = state.rounding.follow_steps(
+        state.window,
+        update,
+        accepted=accepted,
+        moved=not exact,
+        tolerance=settings.tolerance,
+        evaluate=evaluate,
+    )
+    return replace(state, estimator=estimator, rounding=rounding)
+
+
+def settle_estimator(state: SolveState) -> SolveState:
+    """Return the state once its estimator has followed all accepted steps."""
+    return replace(state, estimator=state.estimator.follow_waiting())
+
+
+def estimate_deviation(state: SolveState, settings: SolveSettings) -> Tensor:
+    """Return the estimated distance `(*batch,)` of the accepted state from the sequential run's.
+
+    The estimator must be settled.
+    """
+    problem = state.window.problem
+    if state.exact:
+        rounding = state.rounding.measure_deviation()
+        return torch.full(problem.input_layout.batch, rounding, device=problem.input_layout.device)
+    step = min(state.window.start, problem.length - 1)
+    return state.estimator.estimate_deviation(settings.tolerance, step, state.window.state)
+
+
+def measure_excess(state: SolveState, settings: SolveSettings, evaluate: CountedEvaluate) -> tuple[SolveState, float]:
+    """Return the state at the end of the path, its samples evaluated, and the largest deviation estimated there.
+
+    What samples leave over counts where the estimate is not too large by itself.
+    """
+    state = settle_estimator(state)
+    excess = largest_size(estimate_deviation(state, settings))
+    if state.exact or excess > settings.tolerance.threshold():
+        return state, excess
+    problem = state.window.problem
+    step = min(state.window.start, problem.length - 1)
+    left_over = state.estimator.sample_left_over(settings.tolerance, step, state.window.state, evaluate.evaluate_apart)
+    count = state.check_evaluations + evaluate.take_apart()
+    state = replace(state, check_evaluations=count, left_over=left_over)
+    sampled = largest_size(left_over) / SAMPLES_MARGIN
+    if sampled <= LEFT_OVER_ROUNDINGS * measure_rounding(problem, state, settings):
+        return state, excess  # a sampled evaluation rounds too, and stands for many steps
+    return state, max(excess, sampled)
