@@ -48,6 +48,15 @@ def tanh_cell(h, x):
     return {"a": moved, "b": 0.5 * h["b"] + moved.sum(-1, keepdim=True)}
 
 
+def test_moves_of_the_size_of_rounding_do_not_hold_the_check_up():
+    torch.manual_seed(0)
+    cell = nn.GRUCell(4, 4)
+    with torch.no_grad():
+        found = scan(cell, torch.zeros(1, 4), torch.randn(1000, 1, 4), method=Newton())
+    assert found.status is Status.CHECKED
+    assert found.rounds <= 8
+
+
 @every_cell
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: type(method).__name__)
 def test_states_are_those_of_the_loop(kind, method):

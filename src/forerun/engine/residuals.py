@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -13,6 +14,8 @@ from forerun.engine.methods import WindowState, WindowUpdate
 from forerun.engine.methods.blocks import FAR_APART
 from forerun.engine.rounds import Round
 from forerun.engine.tolerance import Tolerance
+
+ROUNDED_MOVE: Final = 8  # roundings of its largest element, that an input may move by without showing a slope
 
 
 @dataclass(frozen=True)
@@ -55,14 +58,15 @@ class Residuals:
                 return min(index, self.finite_inputs - 1)
         return min(len(self.sizes), self.finite_inputs - 1)
 
-    def count_confirmed(self, window: WindowState, previous: Round | None) -> int:
+    def count_confirmed(self, window: WindowState, update: WindowUpdate, previous: Round | None) -> int:
         """Return how many leading steps a check may accept: they never moved, or their slopes have been seen.
 
         A step shows its slope where it was evaluated in the round before too, and at another input. What a step that
-        was evaluated at one input makes of a move is unknown.
+        was evaluated at one input makes of a move is unknown, unless it moved by no more than rounding.
 
         Args:
             window: the window of this round.
+            update: what the method made of it.
             previous: the round before; None in the first.
         """
         if window.previous is None or previous is None:
@@ -70,12 +74,12 @@ class Residuals:
         evaluated_twice = len(window.previous.select_steps(window.start, len(self.sizes)))
         offset = window.start - previous.start
         previous_sizes = previous.residuals[offset : offset + evaluated_twice]
-        count = 1
-        for size, previous_size in zip(self.sizes[1:], previous_sizes[1:], strict=False):
-            if size != 0 and previous_size == 0:
-                break
-            count += 1
-        return max(self.unmoved, count)
+        pairs = zip(self.sizes, previous_sizes, strict=False)
+        unseen = [index for index, (size, previous_size) in enumerate(pairs) if size != 0 and previous_size == 0]
+        count = max(len(previous_sizes), 1)
+        if unseen:
+            count = _find_first_move(update, unseen, count)
+        return max(self.unmoved, min(count, len(self.sizes)))
 
     def count_sound(self, accepted: int) -> int:
         """Return how many leading steps tell something: those before the first that met something not finite."""
@@ -105,6 +109,17 @@ def _count_unmoved(update: WindowUpdate, sizes: Sequence[float]) -> int:
         return zeros
     moved = (update.moves[:zeros] != 0).reshape(zeros, -1).any(1)
     return int((~moved).cumprod(0).sum())
+
+
+def _find_first_move(update: WindowUpdate, steps: Sequence[int], count: int) -> int:
+    """Return the first of some steps that moved by more than rounding; `count` where none did."""
+    moves = update.moves[steps]
+    largest = update.inputs[steps].abs().amax(-1, keepdim=True)
+    is_rounded = moves.abs() <= ROUNDED_MOVE * torch.finfo(moves.dtype).eps * largest
+    for step, rounded in zip(steps, is_rounded.reshape(len(steps), -1).all(1).tolist(), strict=True):
+        if not rounded:
+            return step
+    return count
 
 
 def _count_finite_rows(inputs: Tensor) -> int:

@@ -104,7 +104,7 @@ class SolveRun:
 
         accepted = residuals.count_accepted(state.threshold)
         if settings.check:
-            accepted = min(accepted, residuals.count_confirmed(state.window, self.log.previous(state)))
+            accepted = min(accepted, residuals.count_confirmed(state.window, update, self.log.previous(state)))
         entry = self.log.add_round(state, update, residuals.sizes, accepted)
 
         exact = state.exact and residuals.unmoved >= accepted
