@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf
+from math import inf, isfinite
 from typing import Final
 
 import torch
@@ -37,15 +37,15 @@ class Residuals:
     @classmethod
     def measure(cls, window: WindowState, update: WindowUpdate, tolerance: Tolerance) -> Residuals:
         """Measure the moves of a window; this is where a round waits for the device, once."""
-        steps = window.problem.step_range(window.start, window.start + len(update.moves))
+        steps = window.problem.step_range(window.start, window.start + update.moves.shape[0])
         norms = tolerance.norm(steps, update.moves, update.inputs[:-1])
         integer_moves = window.problem.input_layout.find_integer_moves(update.moves)
         if integer_moves is not None:  # another integer is never near, however many elements share the norm
             norms = norms.masked_fill(integer_moves, FAR_APART)
-        end_is_finite = torch.isfinite(update.inputs[-1]).all()
-        *sizes, end_flag = torch.cat([_over_samples(norms), end_is_finite.to(norms).reshape(1)]).tolist()
+        end_sum = update.inputs[-1:].sum()  # finite only where all of its elements are
+        *sizes, end_sum = torch.cat([_over_samples(norms), end_sum.to(norms).reshape(1)]).tolist()
         unmoved = _count_unmoved(update, sizes)
-        if end_flag and count_finite(sizes) == len(sizes):
+        if isfinite(end_sum) and count_finite(sizes) == len(sizes):
             return cls(sizes, len(update.inputs), unmoved)
         # rarely a second wait: a guess may be wild, or a norm overflow, where the new input is sound
         return cls(sizes, _count_finite_rows(update.inputs), unmoved)
@@ -97,7 +97,9 @@ def _over_samples(norms: Tensor) -> Tensor:
     """Return the largest norm over the samples, `(W, *batch) -> (W,)`; zero where there are no samples."""
     if not norms.numel():
         return norms.new_zeros(len(norms))
-    return norms.reshape(len(norms), -1).amax(1)
+    if norms.dim() == 1:
+        return norms
+    return norms.flatten(1).amax(1)
 
 
 def _count_unmoved(update: WindowUpdate, sizes: Sequence[float]) -> int:

@@ -47,15 +47,16 @@ class Local(Backend):
 
     def evaluate_slices(self, call: RowFunction, steps: Tensor, inputs: Tensor) -> Tensor:
         """Return the outputs of all steps, evaluated in slices of at most `max_batch`."""
-        size = self.max_batch or max(len(steps), 1)
+        if self.max_batch is None or steps.shape[0] <= self.max_batch:
+            return self._call_padded(call, steps, inputs)
+        size = self.max_batch
         slices = zip(steps.split(size), inputs.split(size), strict=True)
-        outputs = [self._call_padded(call, *rows) for rows in slices]
-        if len(outputs) == 1:
-            return outputs[0]
-        return torch.cat(outputs)
+        return torch.cat([self._call_padded(call, *rows) for rows in slices])
 
     def _call_padded(self, call: RowFunction, steps: Tensor, inputs: Tensor) -> Tensor:
         """Return the outputs of a call that is filled up to the next size of `pad`."""
+        if not self.pad:
+            return call(steps, inputs)
         count = len(steps)
         sizes = sorted(self.pad)
         place = bisect_left(sizes, count)

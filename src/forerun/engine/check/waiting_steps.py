@@ -42,7 +42,7 @@ class WaitingSteps:
     drawn: tuple[DrawnStep, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.defects)
+        return self.defects.shape[0]
 
     @property
     def start(self) -> int:

@@ -52,7 +52,7 @@ class StepEvaluations:
         return StepEvaluations(start, self.inputs[rows], self.outputs[rows])
 
     def __len__(self) -> int:
-        return len(self.inputs)
+        return self.inputs.shape[0]
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class WindowState:
     @property
     def stop(self) -> int:
         """The step after the last one of the window."""
-        return self.start + len(self.inputs)
+        return self.start + self.inputs.shape[0]
 
     @property
     def state(self) -> Tree:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from math import prod
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeGuard
 
 import torch
 from torch import Tensor
@@ -84,6 +85,11 @@ class RowLayout:
         """Columns of a row, `D`."""
         return sum(self.sizes)
 
+    @cached_property
+    def is_bare_row(self) -> bool:
+        """Whether a tree is one tensor that is its own row, so that nothing is packed."""
+        return self.spec.is_leaf() and self.dtypes[0] == self.dtype and self.shapes[0] == (*self.batch, self.width)
+
     @property
     def is_rounded(self) -> bool:
         """Whether a leaf is of lower precision than any row: what is summed in rows is not rounded as a step rounds."""
@@ -95,6 +101,8 @@ class RowLayout:
         Raises:
             ValueError: structure, shape, dtype, device or a plain value differs from the layout.
         """
+        if self.is_bare_row and self._is_row(tree, lead):
+            return tree
         leaves = self._flatten_tree(tree, lead)
         self._check_plain_values(leaves, tree, lead)
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
@@ -112,6 +120,8 @@ class RowLayout:
 
     def unpack(self, rows: Tensor) -> Tree:
         """Return the tree of `rows` `(*lead, *batch, D)`; a view where the dtype is the row's own."""
+        if self.is_bare_row:
+            return rows
         lead = rows.shape[: rows.dim() - len(self.batch) - 1]
         if len(self.sizes) == 1:
             pieces: Sequence[Tensor] = [rows]
@@ -141,6 +151,12 @@ class RowLayout:
     def __setstate__(self, attributes: dict[str, Any]) -> None:
         _, spec = pytree.tree_flatten(attributes["spec"])
         self.__dict__.update(attributes, spec=spec)
+
+    def _is_row(self, tree: Tree, lead: tuple[int, ...]) -> TypeGuard[Tensor]:
+        """Whether a tree is a tensor of rows, where a row is packed as it is."""
+        if not isinstance(tree, Tensor) or tree.dtype != self.dtype:
+            return False
+        return tree.shape == (*lead, *self.shapes[0]) and tree.device == self.device
 
     def _flatten_tree(self, tree: Tree, lead: tuple[int, ...]) -> list[Any]:
         """Return the leaves of a tree of this structure."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from forerun.engine.numerics.layout import RowLayout
 from forerun.engine.process import Affine, Process
+
+AHEAD_ELEMENTS: Final = 2**14  # of shifts, that are asked for before they are needed
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class AffineMaps:
     shift: Tensor | None
 
     def __len__(self) -> int:
-        return len(self.state_factors)
+        return self.state_factors.shape[0]
 
     @property
     def stop(self) -> int:
@@ -104,7 +107,7 @@ class AffineMaps:
 
 
 class AffineCache:
-    """The closed form of a process, remembered for about two windows.
+    """The closed form of a process, remembered for about two windows, and asked for up to a window ahead.
 
     A window slides by a few steps a round and is swept several times, while a step's noise may be costly to draw.
     """
@@ -114,6 +117,7 @@ class AffineCache:
         self._layout = layout
         self._cached: AffineMaps | None = None
         self._max_count = 0
+        self._most_ahead = AHEAD_ELEMENTS // max(layout.batch.numel() * layout.width, 1)
 
     def select_maps(self, start: int, count: int) -> AffineMaps | None:
         """Return the maps of the steps `start .. start+count-1`; None where the process has no closed form for them."""
@@ -137,6 +141,15 @@ class AffineCache:
         return AffineMaps.from_parts([recent, fresh])
 
     def _request_maps(self, start: int, count: int) -> AffineMaps | None:
+        """Return what the process says of the steps from `start` on: of `count`, and of some more in the same call."""
+        ahead = min(self._max_count, self._most_ahead, self._process.length - start)
+        if ahead > count:
+            maps = self._ask_process(start, ahead)
+            if maps is not None:
+                return maps
+        return self._ask_process(start, count)
+
+    def _ask_process(self, start: int, count: int) -> AffineMaps | None:
         """Return what the process says of the steps `start .. start+count-1`."""
         affine = self._process.affine(torch.arange(start, start + count, device=self._layout.device))
         if affine is None or (self._layout.is_rounded and not affine.copies):

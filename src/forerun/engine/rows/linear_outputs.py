@@ -34,7 +34,7 @@ class LinearOutputs:
     slopes: Tensor | None
 
     def __len__(self) -> int:
-        return len(self.outputs)
+        return self.outputs.shape[0]
 
     def correct_outputs(self, moves: Tensor) -> Tensor:
         """Return the outputs at inputs that lie `moves` from those that were evaluated."""

@@ -24,7 +24,7 @@ class RowStates(Sequence[Tree]):
         self.rows = rows
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return self.rows.shape[0]
 
     @overload
     def __getitem__(self, index: int) -> Tree: ...

@@ -97,15 +97,15 @@ def _sweep_in_order(problem: Problem, start: int, state: Tree, linear: LinearOut
 
 def _sweep_by_scan(problem: Problem, maps: AffineMaps, first: Tensor, linear: LinearOutputs) -> SweepResult:
     """Sweep by one scan of `x_{i+1} = (a_i + b_i S_i) x_i + b_i (o_i - S_i u_i) + c_i`."""
-    propagators = maps.compute_propagators(linear.slopes)
-    constants = linear.outputs
-    if linear.slopes is not None and len(linear):
-        constants = linear.outputs - apply_slopes(linear.slopes, linear.inputs)
+    slopes, constants = linear.slopes, linear.outputs
+    if slopes is not None and len(linear):
         # the first step as it is written above: `S x - S u` would lose what a large slope multiplies
-        first_correction = apply_slopes(linear.slopes[0], first - linear.inputs[0])
-        constants[0] = linear.outputs[0] + first_correction
-        first_map = maps.select_steps(maps.start, 1)
-        propagators[:1] = first_map.compute_propagators(torch.zeros_like(linear.slopes[:1]))
+        first_correction = apply_slopes(slopes[0], first - linear.inputs[0])
+        slopes = slopes.clone()
+        slopes[0].zero_()
+        constants = constants - apply_slopes(slopes, linear.inputs)
+        constants[0].add_(first_correction)
+    propagators = maps.compute_propagators(slopes)
     if maps.shift is None:
         shifts = maps.output_factors * constants
     else:
