@@ -36,6 +36,8 @@ class Checkpoint:
         evaluations: evaluations so far.
         exact: every step so far was taken from its exact state, as in the sequential run.
         fingerprint: by what `resume` knows the process again; None lets it go on with any.
+        nonfinite_samples: samples `(*batch)` that the run goes on without, as something of theirs was not finite; None
+            where there are none. What `state` holds of them means nothing.
     """
 
     step: int
@@ -47,6 +49,7 @@ class Checkpoint:
     evaluations: int = 0
     exact: bool = True
     fingerprint: Fingerprint | None = None
+    nonfinite_samples: Tensor | None = None
 
     def save(self, path: str | Path) -> None:
         """Write to one safetensors file, replacing it only when the new one is complete.

@@ -13,6 +13,7 @@ from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.event import RoundEvent
 from forerun.engine.fingerprint import update_fingerprint
 from forerun.engine.methods import Sequential, WindowUpdate
+from forerun.engine.nonfinite_samples import NonfiniteSamples
 from forerun.engine.numerics.autocast import in_plain_arithmetic
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.options import SolveSettings
@@ -46,6 +47,7 @@ class SolveRun:
         resume: a checkpoint, or the file of one, to go on from instead of from `state`.
         path: keep the states from here on.
         whole_length: steps of the run that this is a part of; by default those of the process.
+        leaves_out: go on without samples that are not finite, rather than end.
 
     Raises:
         TypeError: an argument or a leaf of the state is of the wrong kind.
@@ -62,11 +64,13 @@ class SolveRun:
         resume: Checkpoint | str | Path | None = None,
         path: bool = False,
         whole_length: int | None = None,
+        leaves_out: bool = False,
     ) -> None:
         refuse_process(process, settings.tolerance)
         checkpoint = load_resumed(resume, process)
         opening = open_run(process, state, settings, checkpoint=checkpoint, path=path, is_whole=whole_length is None)
         self.problem = opening.problem
+        self._nonfinite = NonfiniteSamples(self.problem, checkpoint, goes_on=leaves_out)
         self.settings = settings
         self.log = opening.log
         self.state = opening.state
@@ -99,8 +103,7 @@ class SolveRun:
         self.log.end_sweep(start_time)
         residuals = Residuals.measure(state.window, update, settings.tolerance)
         if residuals.finite_inputs < 2:  # the input after the exact first step is not
-            self.end(Status.NONFINITE)
-            return None
+            return self._leave_out_samples(update.inputs[1])
 
         accepted = residuals.count_accepted(state.threshold)
         if settings.check:
@@ -160,6 +163,7 @@ class SolveRun:
             rounds=state.rounds,
             evaluations=state.evaluations,
             exact=exact,
+            nonfinite_samples=self.problem.excluded,
             fingerprint=fingerprint and update_fingerprint(fingerprint, state.window.previous),
         )
 
@@ -168,7 +172,7 @@ class SolveRun:
         """Return what the run has come to."""
         state = self.state
         return Solution(
-            state=state.window.state,
+            state=self._nonfinite.mark_state(state.window.start, state.window.state),
             length=self._whole_length,
             status=state.status,
             log=self.log.rounds(state),
@@ -176,12 +180,24 @@ class SolveRun:
             checkpoint=self.checkpoint(),
             seconds=self.log.seconds(state),
             notes=state.notes,
-            states=self.log.states(state),
+            states=self._nonfinite.mark_path(self.log.states(state)),
+            nonfinite_samples=self.problem.excluded,
             check_evaluations=state.check_evaluations,
         )
 
     def _at_end(self, step: int) -> bool:
         return step >= self.problem.length
+
+    def _leave_out_samples(self, next_input: Tensor) -> RoundEvent | None:
+        """Take the round again without the samples that are not finite after its first step; end where that is all."""
+        state, step = self.state, self.state.window.start
+        note = self._nonfinite.leave_out(step, next_input)
+        if note is None:
+            self.end(Status.NONFINITE)
+            return None
+        window = open_window(self._slots, self.settings, step, state.window.state, log=self.log.entries)
+        self.state = replace(state, window=window, notes=(*state.notes, note))
+        return self.take_round()
 
     def _choose_window(
         self, state: SolveState, update: WindowUpdate, accepted: int, *, exact: bool

@@ -12,6 +12,7 @@ from forerun.engine.backends.counted_evaluate import CountedEvaluate
 from forerun.engine.check import largest_size
 from forerun.engine.check.sampled_steps import EvaluateApart
 from forerun.engine.methods import WindowUpdate
+from forerun.engine.nonfinite_samples import ignore_samples
 from forerun.engine.options import SolveSettings
 from forerun.engine.residuals import Residuals
 from forerun.engine.solve_state import SolveState
@@ -77,7 +78,8 @@ def estimate_deviation(state: SolveState, settings: SolveSettings) -> Tensor:
         rounding = state.rounding.measure_deviation()
         return torch.full(problem.input_layout.batch, rounding, device=problem.input_layout.device)
     step = min(state.window.start, problem.length - 1)
-    return state.estimator.estimate_deviation(settings.tolerance, step, state.window.state)
+    deviation = state.estimator.estimate_deviation(settings.tolerance, step, state.window.state)
+    return ignore_samples(problem, deviation)
 
 
 def measure_excess(state: SolveState, settings: SolveSettings, evaluate: CountedEvaluate) -> tuple[SolveState, float]:
@@ -94,7 +96,7 @@ def measure_excess(state: SolveState, settings: SolveSettings, evaluate: Counted
     left_over = state.estimator.sample_left_over(settings.tolerance, step, state.window.state, evaluate.evaluate_apart)
     count = state.check_evaluations + evaluate.take_apart()
     state = replace(state, check_evaluations=count, left_over=left_over)
-    sampled = largest_size(left_over) / SAMPLES_MARGIN
+    sampled = largest_size(ignore_samples(problem, left_over)) / SAMPLES_MARGIN
     if sampled <= LEFT_OVER_ROUNDINGS * measure_rounding(problem, state, settings):
         return state, excess  # a sampled evaluation rounds too, and stands for many steps
     return state, max(excess, sampled)

@@ -68,6 +68,7 @@ def open_run(
     first_step, first_state = 0, state
     if checkpoint is not None:
         first_step, first_state = checkpoint.step, checkpoint.state
+        problem.excluded = checkpoint.nonfinite_samples
     log = RunLog(problem, settings.backend, first_step, first_state if path else None)
     slots = SlotFiller(problem, settings.guess, log.evaluate)
     fingerprint = take_fingerprint(problem, checkpoint, is_whole=is_whole)

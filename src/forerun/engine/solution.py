@@ -84,6 +84,8 @@ class Solution:
         notes: what the run decided on its way, such as why the window declined; sentences.
         states: `x_0 .. x_step` where `path=True` asked for them, else None; unpacked when they are asked for.
         witnessed: steps on which the user's own object was called, and gave what the replica gave.
+        nonfinite_samples: samples `(*batch)` that gave something that is not finite, and are not finite in the state;
+            the others went on without them. None where there are none.
         check_evaluations: steps that the check evaluated again, a few together, outside the rounds.
     """
 
@@ -96,6 +98,7 @@ class Solution:
     seconds: RunTiming
     notes: Sequence[str] = ()
     states: Sequence[Tree] | None = field(default=None)
+    nonfinite_samples: Tensor | None = None
     witnessed: int = 0
     check_evaluations: int = 0
 

@@ -45,7 +45,7 @@ def solve(
         Exception: whatever evaluate or advance raise, or a rank that is lost; its `checkpoint` has what is accepted.
     """
     settings = SolveOptions.gather(options, keywords).settled()
-    run = SolveRun(process, state, settings, resume=resume, path=path)
+    run = SolveRun(process, state, settings, resume=resume, path=path, leaves_out=True)
     solution = run_to_end(run, settings)
     if throw and solution.status is Status.NONFINITE:
         raise NotConverged(solution)

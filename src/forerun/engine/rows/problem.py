@@ -42,6 +42,9 @@ class Problem:
         self._affine_cache = AffineCache(process, self.input_layout)
         self._states_are_coarse = any(dtype != self.input_layout.dtype for dtype in self.input_layout.dtypes)
         self._output_layout: RowLayout | None = None
+        self.excluded: Tensor | None = (
+            None  # samples (*batch) whose outputs are zero, as a step of theirs was not finite
+        )
         self._closed_sweeps = 0
 
     @property
@@ -73,7 +76,8 @@ class Problem:
                 "evaluate modified its inputs in place, and with them the states that they are views of; let it return "
                 "new tensors, such as x * 1.01 for x.mul_(1.01), or begin with x = x.clone()"
             )
-        return self.pack_outputs(outputs, len(steps))
+        rows = self.pack_outputs(outputs, len(steps))
+        return rows if self.excluded is None else rows.masked_fill(self.excluded.unsqueeze(-1), 0.0)
 
     def observe(self, state: Tree) -> Tensor:
         """Return the input row `(*batch, D)` of a state."""
