@@ -8,7 +8,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from forerun.engine.methods.base import StepEvaluations
+from forerun.engine.methods.evaluations import StepEvaluations
 from forerun.engine.numerics.checksum import compute_checksum
 from forerun.engine.process import Process
 from forerun.engine.rows import Problem

@@ -28,11 +28,13 @@ class Residuals:
         finite_inputs: how many leading inputs of the update are finite; with the one after the last step there are
             one more of them than steps.
         unmoved: how many leading steps did not move at all; a size of zero may be a move whose square underflows.
+        evaluated: how many leading steps were evaluated, and not interpolated.
     """
 
     sizes: list[float]
     finite_inputs: int
     unmoved: int
+    evaluated: int
 
     @classmethod
     def measure(cls, window: WindowState, update: WindowUpdate, tolerance: Tolerance) -> Residuals:
@@ -44,19 +46,24 @@ class Residuals:
             norms = norms.masked_fill(integer_moves, FAR_APART)
         end_sum = update.inputs[-1:].sum()  # finite only where all of its elements are
         *sizes, end_sum = torch.cat([_over_samples(norms), end_sum.to(norms).reshape(1)]).tolist()
-        unmoved = _count_unmoved(update, sizes)
+        evaluated = update.evaluations.skeleton.dense_count
+        unmoved = min(_count_unmoved(update, sizes), evaluated)
         if isfinite(end_sum) and count_finite(sizes) == len(sizes):
-            return cls(sizes, len(update.inputs), unmoved)
+            return cls(sizes, len(update.inputs), unmoved, evaluated)
         # rarely a second wait: a guess may be wild, or a norm overflow, where the new input is sound
-        return cls(sizes, _count_finite_rows(update.inputs), unmoved)
+        return cls(sizes, _count_finite_rows(update.inputs), unmoved, evaluated)
 
     def count_accepted(self, threshold: float) -> int:
-        """Return how many steps to accept: the exact first, and those after it whose residuals keep the threshold."""
-        for index, size in enumerate(self.sizes):
+        """Return how many steps to accept: the exact first, and those after it whose residuals keep the threshold.
+
+        None where its output was interpolated.
+        """
+        most = min(self.evaluated, self.finite_inputs - 1)
+        for index, size in enumerate(self.sizes[:most]):
             # not `size > threshold`, which would let nan pass
             if index and not size <= threshold:
-                return min(index, self.finite_inputs - 1)
-        return min(len(self.sizes), self.finite_inputs - 1)
+                return index
+        return most
 
     def count_confirmed(self, window: WindowState, update: WindowUpdate, previous: Round | None) -> int:
         """Return how many leading steps a check may accept: they never moved, or their slopes have been seen.
@@ -71,7 +78,8 @@ class Residuals:
         """
         if window.previous is None or previous is None:
             return max(self.unmoved, 1)
-        evaluated_twice = len(window.previous.select_steps(window.start, len(self.sizes)))
+        evaluated_before = window.previous.select_steps(window.start, len(self.sizes))
+        evaluated_twice = evaluated_before.skeleton.dense_count
         offset = window.start - previous.start
         previous_sizes = previous.residuals[offset : offset + evaluated_twice]
         pairs = zip(self.sizes, previous_sizes, strict=False)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from forerun.engine.skeleton import Skeleton
+
 
 @dataclass(frozen=True)
 class RoundTiming:
@@ -38,6 +40,7 @@ class Round:
         evaluations: steps evaluated in them.
         timing: time of the round; `overhead` is that before the call.
         in_order: the steps were evaluated one after another, each at its exact input: the plain loop.
+        sparse: which steps were evaluated, where the outputs of some were interpolated; None for all of them.
     """
 
     start: int
@@ -49,11 +52,17 @@ class Round:
     evaluations: int
     timing: RoundTiming
     in_order: bool = False
+    sparse: Skeleton | None = None
 
     @property
     def width(self) -> int:
         """Number of steps in the window."""
         return self.stop - self.start
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """Which steps were evaluated."""
+        return self.sparse or Skeleton.all_steps(self.start, self.stop)
 
     def continues(self, previous: Round) -> bool:
         """Return whether this round went on where the one before it ended; where not, the check went back."""

@@ -23,7 +23,7 @@ from forerun.engine.run_deviation import estimate_deviation, follow_check, measu
 from forerun.engine.run_guard import RunGuard
 from forerun.engine.run_opening import open_run
 from forerun.engine.solution import Solution, Status
-from forerun.engine.solve_state import SolveState, open_window
+from forerun.engine.solve_state import SolveState, choose_skeleton, open_window
 from forerun.engine.validation import load_resumed, refuse_process
 from forerun.engine.verdict import (
     has_spent_stake,
@@ -97,7 +97,8 @@ class SolveRun:
     @in_plain_arithmetic
     def take_round(self) -> RoundEvent | None:
         """Evaluate the window and sweep it, accept the leading steps, slide; None where a step is not finite."""
-        state, settings = self.state, self.settings
+        settings = self.settings
+        state = choose_skeleton(self.state, settings, self.log.entries)
         start_time = self.log.start_sweep()
         update = state.method.iterate(state.window, self.log.evaluate)
         self.log.end_sweep(start_time)

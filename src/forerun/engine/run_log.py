@@ -71,6 +71,7 @@ class RunLog:
             evaluations=evaluations,
             timing=timing,
             in_order=update.in_order,
+            sparse=update.evaluations.sparse,
         )
         self.entries[state.logged :] = [entry]
         if self._path is not None:

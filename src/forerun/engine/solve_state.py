@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -104,6 +104,18 @@ def first_threshold(settings: SolveSettings) -> float:
     """Return the threshold of the first round: a share of the tolerance, where a check adds the steps up."""
     share = settings.check.share if settings.check else 1
     return settings.tolerance.threshold() * share
+
+
+def choose_skeleton(state: SolveState, settings: SolveSettings, log: Sequence[Round]) -> SolveState:
+    """Return where a solve stands, its window with the steps that are evaluated in the next round."""
+    window, problem = state.window, state.window.problem
+    if state.method.needs_every_step or not problem.accepts_interpolation:
+        return state
+    density = settings.window.choose_density(log, problem.length)
+    sparse = density.choose_steps(log, window.start, window.stop, problem.length)
+    if sparse is None:
+        return state
+    return replace(state, window=replace(window, sparse=sparse))
 
 
 def open_window(

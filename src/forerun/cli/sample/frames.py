@@ -16,7 +16,8 @@ from forerun.diffusion.pipelines.hooks import PipelineObserver, watch_pipeline
 from forerun.diffusion.pipelines.watched_method import PendingCall
 from forerun.engine.event import RoundEvent
 from forerun.engine.methods import Method, Sequential
-from forerun.engine.methods.base import Evaluate, WindowState, WindowUpdate
+from forerun.engine.methods.base import WindowState, WindowUpdate
+from forerun.engine.methods.evaluations import Evaluate
 from forerun.engine.solution import Solution
 from forerun.view.page import PageFrame
 from forerun.view.page_html import MAX_FRAMES
@@ -82,6 +83,10 @@ class SampleWatchMethod(Method):
 
     inner: Method
     watch: SampleWatch
+
+    @property
+    def needs_every_step(self) -> bool:
+        return self.inner.needs_every_step
 
     def iterate(self, window_state: WindowState, evaluate: Evaluate) -> WindowUpdate:
         update = self.inner.iterate(window_state, evaluate)

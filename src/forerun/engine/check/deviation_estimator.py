@@ -20,7 +20,8 @@ from forerun.engine.check.sampled_steps import EvaluateApart, draw_steps, sample
 from forerun.engine.check.shadow import Shadow
 from forerun.engine.check.step_samples import DrawnStep, measure_left_over
 from forerun.engine.check.waiting_steps import WaitingSteps, join_steps
-from forerun.engine.methods.base import StepEvaluations, WindowState, WindowUpdate
+from forerun.engine.methods.base import WindowState, WindowUpdate
+from forerun.engine.methods.evaluations import StepEvaluations
 from forerun.engine.numerics.tree import Tree, tree_map
 from forerun.engine.rows import Problem
 from forerun.engine.tolerance import Tolerance
@@ -179,8 +180,8 @@ class DeviationEstimator:
             return 0
         newest, older = self.evaluations[:2]
         return min(
-            len(newest.select_steps(start, len(newest))),
-            len(older.select_steps(start, len(older))),
+            newest.select_steps(start, len(newest)).skeleton.dense_count,
+            older.select_steps(start, len(older)).skeleton.dense_count,
         )
 
     def _follow_defects(self, update: WindowUpdate, defects: Tensor) -> DeviationEstimator:

@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from forerun.engine.methods.base import StepEvaluations
+from forerun.engine.methods.evaluations import StepEvaluations
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,14 @@ class EvaluationChanges:
             shared = min(len(newer), len(older))
             if not shared:
                 break
-            inputs.append(_pad_steps(newer.inputs[:shared] - older.inputs[:shared], count))
-            outputs.append(_pad_steps(newer.outputs[:shared] - older.outputs[:shared], count))
+            input_changes = newer.inputs[:shared] - older.inputs[:shared]
+            output_changes = newer.outputs[:shared] - older.outputs[:shared]
+            if newer.sparse or older.sparse:
+                slots = newer.skeleton.list_common_slots(older.skeleton)
+                input_changes = _clear_others(input_changes, slots)
+                output_changes = _clear_others(output_changes, slots)
+            inputs.append(_pad_steps(input_changes, count))
+            outputs.append(_pad_steps(output_changes, count))
         if not inputs:
             return None
         return cls(torch.stack(inputs[::-1], -2), torch.stack(outputs[::-1], -2))
@@ -74,6 +80,13 @@ class EvaluationChanges:
                 inputs.append(_pad_changes(changes.inputs, longest.inputs))
                 outputs.append(_pad_changes(changes.outputs, longest.outputs))
         return cls(torch.cat(inputs), torch.cat(outputs))
+
+
+def _clear_others(rows: Tensor, slots: Sequence[int]) -> Tensor:
+    """Return the rows of these slots, and zeros in all others."""
+    cleared = torch.zeros_like(rows)
+    cleared[slots] = rows[slots]
+    return cleared
 
 
 def _pad_steps(rows: Tensor, count: int) -> Tensor:

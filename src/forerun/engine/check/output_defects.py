@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from forerun.engine.methods.base import StepEvaluations, WindowUpdate
+from forerun.engine.methods.base import WindowUpdate
+from forerun.engine.methods.evaluations import StepEvaluations
 from forerun.engine.rows import Problem
 
 

@@ -1,12 +1,7 @@
 """How outputs become the next path."""
 
-from forerun.engine.methods.base import (
-    Evaluate,
-    StepEvaluations,
-    WindowState,
-    WindowUpdate,
-    Method,
-)
+from forerun.engine.methods.base import WindowState, WindowUpdate, Method
+from forerun.engine.methods.evaluations import Evaluate, StepEvaluations
 from forerun.engine.methods.slopes import SlopedOutputs, SlopeMethod
 from forerun.engine.methods.sequential import Sequential
 from forerun.engine.methods.jacobi import Jacobi

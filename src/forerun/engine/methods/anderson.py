@@ -7,12 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from forerun.engine.methods.base import (
-    Evaluate,
-    Method,
-    WindowState,
-    WindowUpdate,
-)
+from forerun.engine.methods.base import Method, WindowState, WindowUpdate
+from forerun.engine.methods.evaluations import Evaluate
 from forerun.engine.methods.picard import Picard
 
 MAX_COEFFICIENT_SUM = 1e3  # sum of the sizes of coefficients beyond which a mixture is not trusted

@@ -7,52 +7,17 @@ set of settings: what changes from round to round comes in with the `WindowState
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
+import torch
 from torch import Tensor
 
+from forerun.engine.methods.evaluations import Evaluate, StepEvaluations
 from forerun.engine.numerics.tree import Tree
-from forerun.engine.rows import Problem, SweepResult
-
-
-class Evaluate(Protocol):
-    """A round: output rows of many steps in one batched call, wherever the backend puts it."""
-
-    def __call__(
-        self,
-        steps: Tensor,
-        inputs: Tensor,
-        call: Callable[[Tensor, Tensor], Tensor] | None = None,
-        cost: int = 1,
-    ) -> Tensor:
-        """Evaluate the process, or `call` instead of it.
-
-        Args:
-            steps: int64 `(W,)`.
-            inputs: `(W, *batch, D)`.
-            call: a function of steps and input rows that treats each step by itself and returns rows
-                `(W, *batch, anything)`, such as outputs with derivatives after them; None for `problem.evaluate`.
-            cost: evaluations that a step of `call` counts for.
-        """
-
-
-@dataclass(frozen=True)
-class StepEvaluations:
-    """The last evaluation of the steps from `start` on: inputs `(W, *batch, D)` and outputs `(W, *batch, E)`."""
-
-    start: int
-    inputs: Tensor
-    outputs: Tensor
-
-    def select_steps(self, start: int, count: int) -> StepEvaluations:
-        """Return the evaluations of the steps `start .. start+count-1`, of as many as there are."""
-        rows = slice(start - self.start, start - self.start + count)
-        return StepEvaluations(start, self.inputs[rows], self.outputs[rows])
-
-    def __len__(self) -> int:
-        return self.inputs.shape[0]
+from forerun.engine.rows import Problem, SweepResult, interpolate_rows
+from forerun.engine.skeleton import Skeleton
 
 
 @dataclass(frozen=True)
@@ -66,6 +31,7 @@ class WindowState:
         inputs: `(W, *batch, D)`, to be evaluated; the first is exact.
         previous: the last evaluations of these steps; None before the first round.
         memory: what the method handed on with its last `WindowUpdate`.
+        sparse: which steps shall be evaluated; None for all, as always with a method that needs every step.
     """
 
     problem: Problem
@@ -74,6 +40,12 @@ class WindowState:
     inputs: Tensor
     previous: StepEvaluations | None = None
     memory: Any = None
+    sparse: Skeleton | None = None
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """Which steps shall be evaluated."""
+        return self.sparse or Skeleton.all_steps(self.start, self.stop)
 
     @property
     def stop(self) -> int:
@@ -89,6 +61,24 @@ class WindowState:
     def steps(self) -> Tensor:
         """The steps of the window, int64 `(W,)`."""
         return self.problem.step_range(self.start, self.stop)
+
+    def list_slots_evaluated_twice(self) -> Sequence[int]:
+        """Return the places of the steps that are evaluated in this round and were in the one before, ascending."""
+        if self.previous is None:
+            return []
+        if self.sparse is None and self.previous.sparse is None:
+            previous_stop = self.previous.start + len(self.previous)
+            return range(max(min(previous_stop, self.stop) - self.start, 0))
+        return self.skeleton.list_common_slots(self.previous.skeleton)
+
+    def evaluate_skeleton(self, evaluate: Evaluate) -> Tensor:
+        """Return output rows `(W, *batch, E)` of all steps: evaluated on the skeleton, interpolated between."""
+        if self.sparse is None:
+            return evaluate(self.steps, self.inputs)
+        slots = self.sparse.list_slots()
+        places = torch.tensor(slots, device=self.inputs.device)
+        outputs = evaluate(places + self.start, self.inputs[places])
+        return interpolate_rows(outputs, slots, len(self.inputs))
 
 
 @dataclass(frozen=True)
@@ -143,6 +133,15 @@ class Method(ABC):
     Whatever the method, the first step of the window is evaluated at its exact input and advanced plainly,
     so that every iteration accepts at least one step and `length` iterations are the worst case.
     """
+
+    @property
+    def needs_every_step(self) -> bool:
+        """Whether all steps of a window must be evaluated in every round.
+
+        A method that does not need that calls `window_state.evaluate_skeleton(evaluate)`, and hands
+        `window_state.sparse` on with its evaluations.
+        """
+        return True
 
     @abstractmethod
     def iterate(self, window_state: WindowState, evaluate: Evaluate) -> WindowUpdate:

@@ -9,12 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from forerun.engine.methods.base import (
-    Evaluate,
-    StepEvaluations,
-    WindowState,
-    WindowUpdate,
-)
+from forerun.engine.methods.base import WindowState, WindowUpdate
+from forerun.engine.methods.evaluations import Evaluate, StepEvaluations
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.rows import JoinedStates, RowStates, SweepResult
 

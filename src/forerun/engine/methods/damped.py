@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from forerun.engine.methods.base import Evaluate, WindowState
+from forerun.engine.methods.base import WindowState
+from forerun.engine.methods.evaluations import Evaluate
 from forerun.engine.methods.slopes import SlopedOutputs, SlopeMethod
 
 

@@ -7,14 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from forerun.engine.methods.base import (
-    Evaluate,
-    Method,
-    StepEvaluations,
-    WindowState,
-    WindowUpdate,
-)
+from forerun.engine.methods.base import Method, WindowState, WindowUpdate
 from forerun.engine.methods.damped import affine_factors, clip_slopes
+from forerun.engine.methods.evaluations import Evaluate, StepEvaluations
 from forerun.engine.methods.quasi_newton import QuasiNewton
 from forerun.engine.methods.slopes import SlopeMethod
 from forerun.engine.numerics.scan import affine_scan

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from forerun.engine.methods.base import (
-    Evaluate,
-    Method,
-    StepEvaluations,
-    WindowState,
-    WindowUpdate,
-)
+from forerun.engine.methods.base import Method, WindowState, WindowUpdate
 from forerun.engine.methods.blocks import (
     join_blocks,
     refuse_empty_block,
     walk_blocks,
 )
+from forerun.engine.methods.evaluations import Evaluate, StepEvaluations
 from forerun.engine.methods.jacobi import Jacobi
 from forerun.engine.rows import sweep_window
 

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from forerun.engine.methods.base import (
-    Evaluate,
-    Method,
-    WindowState,
-    WindowUpdate,
-)
+from forerun.engine.methods.base import Method, WindowState, WindowUpdate
 from forerun.engine.methods.blocks import join_blocks, walk_blocks
+from forerun.engine.methods.evaluations import Evaluate
 
 
 @dataclass(frozen=True)

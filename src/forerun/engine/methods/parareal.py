@@ -9,18 +9,14 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from forerun.engine.methods.base import (
-    Evaluate,
-    Method,
-    WindowState,
-    WindowUpdate,
-)
+from forerun.engine.methods.base import Method, WindowState, WindowUpdate
 from forerun.engine.methods.blocks import (
     BlockWalk,
     join_blocks,
     refuse_empty_block,
     walk_blocks,
 )
+from forerun.engine.methods.evaluations import Evaluate
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.rows import Problem
 

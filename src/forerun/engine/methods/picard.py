@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from forerun.engine.methods.base import Evaluate, WindowState
+from forerun.engine.methods.base import WindowState
+from forerun.engine.methods.evaluations import Evaluate
 from forerun.engine.methods.slopes import SlopedOutputs, SlopeMethod
 
 
@@ -15,5 +16,9 @@ class Picard(SlopeMethod):
     With the step's increment as output and `Copy` as guess this is ParaDiGMS (arXiv 2305.16317, Algorithm 1).
     """
 
+    @property
+    def needs_every_step(self) -> bool:
+        return False
+
     def slopes(self, window_state: WindowState, evaluate: Evaluate) -> SlopedOutputs:
-        return SlopedOutputs(evaluate(window_state.steps, window_state.inputs))
+        return SlopedOutputs(window_state.evaluate_skeleton(evaluate))

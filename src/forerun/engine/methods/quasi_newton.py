@@ -9,7 +9,8 @@ from math import prod
 import torch
 from torch import Tensor
 
-from forerun.engine.methods.base import Evaluate, WindowState
+from forerun.engine.methods.base import WindowState
+from forerun.engine.methods.evaluations import Evaluate
 from forerun.engine.methods.slopes import SlopedOutputs, SlopeMethod
 from forerun.engine.methods.tangents import evaluate_tangents
 from forerun.engine.numerics.tree import Tree

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import torch
 
-from forerun.engine.methods.base import Evaluate, WindowState
+from forerun.engine.methods.base import WindowState
+from forerun.engine.methods.evaluations import Evaluate
 from forerun.engine.methods.slopes import SlopedOutputs, SlopeMethod
+from forerun.engine.rows import interpolate_rows
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,8 @@ class Secant(SlopeMethod):
         s_i = <o_i - o_i', u_i - u_i'> / |u_i - u_i'|^2
 
     with `'` for the evaluation before. It costs no evaluation. A step evaluated once takes the slope of the
-    nearest step before it that was evaluated twice. A slope beyond `bound`, or not finite, is dropped.
+    nearest step before it that was evaluated twice, interpolated to the next one where there is one. A slope beyond
+    `bound`, or not finite, is dropped.
 
     Args:
         bound: largest slope taken, by size.
@@ -25,8 +28,12 @@ class Secant(SlopeMethod):
 
     bound: float = 10.0
 
+    @property
+    def needs_every_step(self) -> bool:
+        return False
+
     def slopes(self, window_state: WindowState, evaluate: Evaluate) -> SlopedOutputs:
-        outputs = evaluate(window_state.steps, window_state.inputs)
+        outputs = window_state.evaluate_skeleton(evaluate)
         if window_state.previous is None or not window_state.problem.accepts_slopes:
             return SlopedOutputs(outputs)
         previous = window_state.previous.select_steps(window_state.start, len(outputs))
@@ -37,6 +44,11 @@ class Secant(SlopeMethod):
         output_changes = outputs[:count] - previous.outputs
         scalars = torch.linalg.vecdot(output_changes, input_changes) / torch.linalg.vecdot(input_changes, input_changes)
         slopes = torch.where(scalars.abs() <= self.bound, scalars, 0.0).unsqueeze(-1)  # nan <= bound is False
+        slots = window_state.list_slots_evaluated_twice()
+        if not slots:
+            return SlopedOutputs(outputs)
+        if len(slots) < count:
+            slopes = interpolate_rows(slopes[slots], slots, count)
         entered_shape = (len(outputs) - count, *slopes.shape[1:])
         entered_slopes = slopes[-1:].expand(entered_shape)
         return SlopedOutputs(outputs, torch.cat([slopes, entered_slopes]))

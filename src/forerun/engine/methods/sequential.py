@@ -6,13 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from forerun.engine.methods.base import (
-    Evaluate,
-    Method,
-    StepEvaluations,
-    WindowState,
-    WindowUpdate,
-)
+from forerun.engine.methods.base import Method, WindowState, WindowUpdate
+from forerun.engine.methods.evaluations import Evaluate, StepEvaluations
 from forerun.engine.rows import SweepResult
 
 

@@ -7,13 +7,8 @@ from typing import Any, NamedTuple, final
 
 from torch import Tensor
 
-from forerun.engine.methods.base import (
-    Evaluate,
-    Method,
-    StepEvaluations,
-    WindowState,
-    WindowUpdate,
-)
+from forerun.engine.methods.base import Method, WindowState, WindowUpdate
+from forerun.engine.methods.evaluations import Evaluate, StepEvaluations
 from forerun.engine.rows import sweep_window
 
 
@@ -51,7 +46,12 @@ class SlopeMethod(Method):
         )
         return WindowUpdate(
             sweep=path,
-            evaluations=StepEvaluations(window_state.start, window_state.inputs, outputs),
+            evaluations=StepEvaluations(
+                window_state.start,
+                window_state.inputs,
+                outputs,
+                window_state.sparse,
+            ),
             slopes=slopes,
             memory=memory,
         )

@@ -1,6 +1,7 @@
 """A process in rows: packing, affine maps and the sweep."""
 
 from forerun.engine.rows.affine_maps import AffineCache, AffineMaps
+from forerun.engine.rows.interpolation import interpolate_rows
 from forerun.engine.rows.linear_outputs import LinearOutputs, apply_slopes
 from forerun.engine.rows.problem import Problem
 from forerun.engine.rows.state_sequences import (
@@ -21,6 +22,7 @@ __all__ = [
     "SweepResult",
     "apply_slopes",
     "copy_states",
+    "interpolate_rows",
     "stack_states",
     "sweep_window",
 ]

@@ -63,6 +63,13 @@ class Problem:
         """Whether a slope can map an input's move to an output's: both rows are equally wide."""
         return self.input_layout.width == self.output_layout.width
 
+    @property
+    def accepts_interpolation(self) -> bool:
+        """Whether an output may be interpolated between others: all numbers float; not known before an evaluation."""
+        if self._output_layout is None:
+            return False
+        return self.input_layout.is_floating and self._output_layout.is_floating
+
     def step_range(self, start: int, stop: int) -> Tensor:
         """Return the steps `start .. stop-1`, int64 on the inputs' device."""
         return torch.arange(start, stop, device=self.input_layout.device)

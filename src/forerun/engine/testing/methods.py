@@ -84,11 +84,15 @@ class _Inspected(Method):
 
     method: Method
 
+    @property
+    def needs_every_step(self) -> bool:
+        return self.method.needs_every_step
+
     def iterate(self, window_state: WindowState, evaluate: Evaluate) -> WindowUpdate:
         update = self.method.iterate(window_state, evaluate)
         _check_sizes(update)
         state = window_state.state
-        for index in range(len(update.moves)):
+        for index in range(update.evaluations.skeleton.dense_count):
             if _has_moved(update.moves[index]):
                 require(
                     index > 0,

@@ -6,14 +6,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from forerun.engine.rounds import Round
+from forerun.engine.windows.density import Density
 
 
 class Window(ABC):
-    """The width of the next round, from the rounds so far."""
+    """The width of the next round and its density, from the rounds so far."""
 
     @abstractmethod
     def width(self, log: Sequence[Round], length: int) -> int:
         """Return the steps of the next window; the path's end may cut it short. 0 to decline: in order from here on."""
+
+    def choose_density(self, log: Sequence[Round], length: int) -> Density:
+        """Return which steps of the next window shall be evaluated; all of them, unless a window says otherwise.
+
+        Methods that need every step do not ask.
+        """
+        return Density()
 
     def note(self, log: Sequence[Round], length: int) -> str | None:
         """Return why it declined, asked when it does; None where there is nothing to say."""

@@ -7,13 +7,20 @@ from dataclasses import dataclass
 
 from forerun.engine.rounds import Round
 from forerun.engine.windows.base import Window
+from forerun.engine.windows.density import Density
 
 
 @dataclass(frozen=True)
 class Sliding(Window):
-    """`size` steps."""
+    """`size` steps.
+
+    Args:
+        size: number of steps.
+        density: which of them are evaluated in a round.
+    """
 
     size: int
+    density: Density = Density()
 
     def __post_init__(self) -> None:
         if self.size < 1:
@@ -21,3 +28,6 @@ class Sliding(Window):
 
     def width(self, log: Sequence[Round], length: int) -> int:
         return self.size
+
+    def choose_density(self, log: Sequence[Round], length: int) -> Density:
+        return self.density

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from forerun.engine.rounds import Round
 from forerun.engine.windows.base import Window
+from forerun.engine.windows.density import Density
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,9 @@ class Within(Window):
 
     def width(self, log: Sequence[Round], length: int) -> int:
         return min(self.window.width(log, length), self.max_width)
+
+    def choose_density(self, log: Sequence[Round], length: int) -> Density:
+        return self.window.choose_density(log, length)
 
     def note(self, log: Sequence[Round], length: int) -> str | None:
         return self.window.note(log, length)
