@@ -95,11 +95,6 @@ class RowLayout:
         """Whether a leaf is of lower precision than any row: what is summed in rows is not rounded as a step rounds."""
         return any(dtype.is_floating_point and dtype.itemsize < 4 for dtype in self.dtypes)
 
-    @property
-    def is_floating(self) -> bool:
-        """Whether all tensors are of floating numbers."""
-        return all(dtype.is_floating_point for dtype in self.dtypes)
-
     def pack(self, tree: Tree, *lead: int) -> Tensor:
         """Return the rows `(*lead, *batch, D)` of a tree whose tensors begin with the axes `lead`.
 
@@ -142,7 +137,7 @@ class RowLayout:
 
     def find_integer_moves(self, moves: Tensor) -> Tensor | None:
         """Return where an integer moved, `(*lead, *batch)`, for moves `(*lead, *batch, D)`; None without integers."""
-        if self.is_floating:
+        if all(dtype.is_floating_point for dtype in self.dtypes):
             return None
         pieces = zip(moves.split(self.sizes, -1), self.dtypes, strict=True)
         integer_moves = [piece for piece, dtype in pieces if not dtype.is_floating_point]

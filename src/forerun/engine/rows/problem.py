@@ -68,7 +68,8 @@ class Problem:
         """Whether an output may be interpolated between others: all numbers float; not known before an evaluation."""
         if self._output_layout is None:
             return False
-        return self.input_layout.is_floating and self._output_layout.is_floating
+        dtypes = self.input_layout.dtypes + self._output_layout.dtypes
+        return all(dtype.is_floating_point for dtype in dtypes)
 
     def step_range(self, start: int, stop: int) -> Tensor:
         """Return the steps `start .. stop-1`, int64 on the inputs' device."""
