@@ -7,6 +7,7 @@ with `a`, `b` of the closed form, the Jacobian `J_i` and the defect `r_i` of the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import torch
@@ -45,18 +46,24 @@ def _grow_in_order(maps: AffineMaps, jacobian: Jacobian, sources: Tensor, distan
     """Grow step by step, each step two products with the few directions that its Jacobian adds to its base."""
     left = (maps.output_factors.unsqueeze(-1) * jacobian.left).mT
     steps = zip(
-        maps.compute_propagators(jacobian.base).unbind(),
-        left.unbind(),
-        jacobian.right.unbind(),
-        sources.unbind(),
+        _flatten_samples(maps.compute_propagators(jacobian.base).unsqueeze(-1)),
+        _flatten_samples(left),
+        _flatten_samples(jacobian.right),
+        _flatten_samples(sources.unsqueeze(-1)),
         strict=True,
     )
-    distances = []
+    column = distance.reshape(-1, distance.shape[-1], 1)
+    columns = []
     for propagator, step_left, step_right, source in steps:
-        low_rank = step_left @ (step_right @ distance.unsqueeze(-1))
-        distance = torch.addcmul(source, propagator, distance) + low_rank.squeeze(-1)
-        distances.append(distance)
-    return torch.stack(distances)
+        from_base = torch.addcmul(source, propagator, column)
+        column = torch.baddbmm(from_base, step_left, torch.bmm(step_right, column))
+        columns.append(column)
+    return torch.stack(columns).reshape(sources.shape)
+
+
+def _flatten_samples(matrices: Tensor) -> Sequence[Tensor]:
+    """Return matrices `(n, *batch, K, D)` as one tensor `(samples, K, D)` a step."""
+    return matrices.reshape(matrices.shape[0], -1, *matrices.shape[-2:]).unbind()
 
 
 def _grow_by_scans(maps: AffineMaps, jacobian: Jacobian, sources: Tensor, distance: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -56,11 +57,14 @@ class Jacobian:
 
     def select_step(self, index: int) -> Jacobian:
         """Return the estimate of one step, with a leading axis of 1, in memory of its own."""
-        rows = slice(index, index + 1)
+        return self.select_steps([index])
+
+    def select_steps(self, indices: Sequence[int]) -> Jacobian:
+        """Return the estimates of some steps, in memory of their own."""
         base = self.base
         if base is not None:
-            base = base[rows].clone()
-        return Jacobian(base, self.left[rows].clone(), self.right[rows].clone())
+            base = base[indices]
+        return Jacobian(base, self.left[indices], self.right[indices])
 
     def split_steps(self) -> list[Jacobian]:
         """Return one estimate a step, each with a leading axis of 1."""

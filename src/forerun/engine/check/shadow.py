@@ -29,7 +29,7 @@ from forerun.engine.check.sampled_steps import (
 )
 from forerun.engine.check.step_samples import (
     DrawnStep,
-    SampledStep,
+    SampledSteps,
     measure_factor,
     measure_log_gains,
     take_samples,
@@ -63,7 +63,7 @@ class Shadow:
     jacobian: Jacobian | None = None
     log_growth: float | None = None
     log_gain: Tensor | None = None
-    samples: tuple[SampledStep, ...] = ()
+    samples: tuple[SampledSteps, ...] = ()
 
     def measure_distance(self, tolerance: Tolerance, step: int, state: Tree) -> Tensor:
         """Return the distance `(*batch,)` of the shadow from a state, in the norm of the tolerance."""
@@ -259,7 +259,9 @@ class Shadow:
         if sources.shape[-1] != distances.shape[-1]:
             sources = torch.zeros_like(distances[1:])
         log_gains = measure_log_gains(distances[:-1], distances[1:], sources).cumsum(0) + self.total_log_gain
-        samples = take_samples(
+        if not drawn:
+            return replace(self, log_gain=log_gains[-1])
+        sampled = take_samples(
             drawn,
             start,
             distances=distances,
@@ -269,7 +271,7 @@ class Shadow:
             log_gains=log_gains,
             share=sampled_share(self.problem.length),
         )
-        return replace(self, log_gain=log_gains[-1], samples=(*self.samples, *samples))
+        return replace(self, log_gain=log_gains[-1], samples=(*self.samples, sampled))
 
     def _shift_state(self, row: Tensor, distance: Tensor) -> Tree:
         """Return the state at a distance from one that is its own input, given as a row."""

@@ -30,23 +30,23 @@ class DrawnStep(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SampledStep:
-    """An accepted step to be evaluated at the shadow.
+class SampledSteps:
+    """Accepted steps to be evaluated at the shadow.
 
     Attributes:
-        step: the step.
-        input: the shadow's input, `(*batch, D)`.
-        output: what the estimate takes for its output there, `(*batch, E)`.
-        factor: by which an error of the output enters the next state, `(*batch, 1)` or broadcast to it.
-        log_gain: logarithm of how much distances have grown up to the step after it, `(*batch,)`.
+        steps: the steps, `m` of them.
+        inputs: the shadow's inputs, `(m, *batch, D)`.
+        outputs: what the estimate takes for their outputs there, `(m, *batch, E)`.
+        factors: by which an error of an output enters the next state, `(m, *batch, 1)` or broadcast to it.
+        log_gains: logarithms of how much distances have grown up to the step after each, `(m, *batch)`.
         share: how likely a step was to be drawn.
     """
 
-    step: int
-    input: Tensor
-    output: Tensor
-    factor: Tensor
-    log_gain: Tensor
+    steps: Sequence[int]
+    inputs: Tensor
+    outputs: Tensor
+    factors: Tensor
+    log_gains: Tensor
     share: float
 
 
@@ -77,8 +77,8 @@ def take_samples(
     factors: Tensor,
     log_gains: Tensor,
     share: float,
-) -> list[SampledStep]:
-    """Return the samples of some steps from `start` on, whose distances are known.
+) -> SampledSteps:
+    """Return the samples of some steps from `start` on, at least one, whose distances are known.
 
     Args:
         accepted_steps: those that were drawn.
@@ -90,37 +90,34 @@ def take_samples(
         log_gains: `(n, *batch)`, summed up from the beginning of the run.
         share: how likely a step was to be drawn.
     """
-    samples = []
-    for accepted in accepted_steps:
-        index = accepted.step - start
-        distance = distances[index]
-        correction = jacobian.select_step(index).multiply_moves(distance.unsqueeze(0))[0]
-        sample = SampledStep(
-            step=accepted.step,
-            input=accepted.input + distance,
-            output=accepted.output + defects[index] + correction,
-            factor=factors[index],
-            log_gain=log_gains[index],
-            share=share,
-        )
-        samples.append(sample)
-    return samples
+    steps = [accepted.step for accepted in accepted_steps]
+    indices = [step - start for step in steps]
+    sampled_distances = distances[indices]
+    corrections = jacobian.select_steps(indices).multiply_moves(sampled_distances)
+    return SampledSteps(
+        steps=steps,
+        inputs=torch.stack([accepted.input for accepted in accepted_steps]) + sampled_distances,
+        outputs=torch.stack([accepted.output for accepted in accepted_steps]) + defects[indices] + corrections,
+        factors=factors[indices],
+        log_gains=log_gains[indices],
+        share=share,
+    )
 
 
-def measure_left_over(samples: Sequence[SampledStep], log_gain: Tensor, evaluate: EvaluateApart) -> Tensor:
+def measure_left_over(samples: Sequence[SampledSteps], log_gain: Tensor, evaluate: EvaluateApart) -> Tensor:
     """Return how far the end may be from the shadow, `(*batch,)`, by what evaluations at the shadow leave over.
 
     Args:
-        samples: the sampled steps, at least one.
+        samples: the sampled steps, in at least one part.
         log_gain: logarithm of how much distances have grown up to the end.
         evaluate: evaluates them, in one call.
     """
-    inputs = torch.stack([sample.input for sample in samples])
-    steps = torch.tensor([sample.step for sample in samples], device=inputs.device)
+    inputs = torch.cat([sampled.inputs for sampled in samples])
+    steps = torch.tensor([step for sampled in samples for step in sampled.steps], device=inputs.device)
     outputs = evaluate(steps, inputs)
-    expected = torch.stack([sample.output for sample in samples])
-    factors = torch.stack([sample.factor for sample in samples])
-    log_gains = torch.stack([sample.log_gain for sample in samples])
+    expected = torch.cat([sampled.outputs for sampled in samples])
+    factors = torch.cat([sampled.factors for sampled in samples])
+    log_gains = torch.cat([sampled.log_gains for sampled in samples])
     rounding = ROUNDING_MARGIN_OF_SAMPLES * torch.finfo(outputs.dtype).eps * outputs.abs()
     surprise = outputs - expected
     surprise = torch.where(surprise.abs() <= rounding, 0.0, surprise)
