@@ -4,6 +4,10 @@
 
 guesses the whole path, evaluates the costly part of many steps in one batch, sweeps the cheap part in order, and
 repeats until nothing moves: the sequential answer, in fewer rounds, with an estimate of how close it is.
+
+    limit = forerun.fixed_point(map, x0)
+
+finds where an iteration ends, in fewer evaluations than iterating, and says what is known of the error.
 """
 
 from forerun.engine.process import Affine, Process
@@ -17,6 +21,7 @@ from forerun.engine.guesses import Hold, Known
 from forerun.engine.backends import Distributed, Local
 from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.progress import Bar
+from forerun.engine.fixed_point import Limit, Map, fixed_point
 
 __all__ = [
     "Process",
@@ -44,4 +49,7 @@ __all__ = [
     "Distributed",
     "Checkpoint",
     "Bar",
+    "fixed_point",
+    "Map",
+    "Limit",
 ]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from forerun.engine.backends import Backend, Local
@@ -12,6 +11,7 @@ from forerun.engine.check import Check
 from forerun.engine.event import RoundEvent
 from forerun.engine.guesses import Guess, Hold
 from forerun.engine.methods import Method, Secant
+from forerun.engine.option_kinds import OptionKind, gather_options, merge_options, refuse_wrong_kinds
 from forerun.engine.progress import Progress, Silent
 from forerun.engine.tolerance import Absolute, Tolerance
 from forerun.engine.windows import Auto, Sliding, Window
@@ -20,16 +20,6 @@ from forerun.engine.witness import Witness
 Callback = Callable[[RoundEvent], Any]
 
 DEFAULT_TOLERANCE = 1e-3
-
-
-@dataclass(frozen=True)
-class OptionKind:
-    """What an option must be, and what to write where it is something else."""
-
-    types: tuple[type, ...]
-    noun: str
-    example: str
-
 
 OPTION_KINDS: Mapping[str, OptionKind] = {
     "method": OptionKind((Method,), "a Method", "forerun.Secant()"),
@@ -104,12 +94,7 @@ class SolveOptions:
     strict: bool | None = None
 
     def __post_init__(self) -> None:
-        for name, kind in OPTION_KINDS.items():
-            value = getattr(self, name)
-            if value is not None and not _is_of_kind(value, kind):
-                raise TypeError(f"{name} must be {kind.noun}, got {value!r}; write {name}={kind.example}")
-        if self.callback is not None and not callable(self.callback):
-            raise TypeError(f"callback must be a function of an event, got {self.callback!r}; write callback=print")
+        refuse_wrong_kinds(self, OPTION_KINDS)
 
     @classmethod
     def gather(cls, options: SolveOptions | None, keywords: Mapping[str, Any]) -> SolveOptions:
@@ -118,21 +103,11 @@ class SolveOptions:
         Raises:
             TypeError: a keyword is not an option, or of the wrong kind.
         """
-        if options is not None and not isinstance(options, SolveOptions):
-            raise TypeError(f"options must be a SolveOptions, got {options!r}; write options=SolveOptions(window=8)")
-        for name in keywords:
-            if name not in OPTION_NAMES:
-                raise TypeError(f"{name} is not an option; {_advise_name(name)}")
-        chosen = cls(**keywords)
-        return chosen if options is None else chosen.over(options)
+        return gather_options(cls, options, keywords, "window=8")
 
     def over(self, defaults: SolveOptions) -> SolveOptions:
         """Return these options where they are set, and the defaults where they are None."""
-        merged = {}
-        for name in OPTION_NAMES:
-            value = getattr(self, name)
-            merged[name] = getattr(defaults, name) if value is None else value
-        return SolveOptions(**merged)
+        return merge_options(self, defaults)
 
     def settled(self, *, tolerance: Callable[[float], Tolerance] = Absolute) -> SolveSettings:
         """Return the settings that these options come to, with the choices of `solve` where nothing is set.
@@ -152,9 +127,6 @@ class SolveOptions:
             witness=_settle_witness(self.witness),
             strict=bool(self.strict),
         )
-
-
-OPTION_NAMES = tuple(field.name for field in fields(SolveOptions))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,18 +175,3 @@ def _settle_check(check: Check | bool | None) -> Check | None:
     if check is False:
         return None
     return check
-
-
-def _is_of_kind(value: Any, kind: OptionKind) -> bool:
-    """Return whether a value is of a kind; a bool is not taken for a number."""
-    if isinstance(value, bool):
-        return bool in kind.types
-    return isinstance(value, kind.types)
-
-
-def _advise_name(name: str) -> str:
-    """Return what to write in place of a name that is not an option."""
-    close_names = difflib.get_close_matches(name, OPTION_NAMES, 1)
-    if close_names:
-        return f"did you mean {close_names[0]}?"
-    return f"the options are {', '.join(OPTION_NAMES)}"

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from contextvars import ContextVar
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from torch import Tensor
 
 from forerun.engine.backends.base import Backend, RowFunction, TimingReader
 from forerun.engine.rounds import RoundTiming
-from forerun.engine.rows import Problem
 
 _IS_APART: Final = ContextVar("forerun_is_apart", default=False)
 
@@ -31,10 +30,17 @@ class EvaluationTotals(NamedTuple):
     timing: RoundTiming
 
 
+class RowsEvaluator(Protocol):
+    """What is evaluated in rows: a process, or a map."""
+
+    def evaluate(self, steps: Tensor, inputs: Tensor) -> Tensor:
+        """Return the outputs `(W, *batch, E)` of the inputs `(W, *batch, D)` of some steps, or problems."""
+
+
 class CountedEvaluate:
     """A function that calls the backend; see `forerun.engine.methods.base.Evaluate`."""
 
-    def __init__(self, problem: Problem, backend: Backend) -> None:
+    def __init__(self, problem: RowsEvaluator, backend: Backend) -> None:
         self._problem = problem
         self._backend = backend
         self._returned = time.perf_counter()

@@ -212,6 +212,8 @@ class RowLayout:
         axis = "no axis of steps"
         if lead:
             axis = f"a leading axis of {lead[0]} steps"
+        if self.name == "value":
+            return "Let the map return the structure, shape, dtype and device of its argument: y.to(x.dtype)"
         if self.name == "output":
             return f"Let evaluate return {axis}, and the structure, dtype and device of its first call"
         first = "of the first state's input"

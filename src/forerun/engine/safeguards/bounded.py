@@ -1,0 +1,31 @@
+"""Bounded: the residual of an accelerated point may grow by a factor, and no more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from forerun.engine.safeguards.base import JudgedPoints, Safeguard
+
+
+@dataclass(frozen=True)
+class Bounded(Safeguard):
+    """An accelerated point is taken back where its residual is more than `growth` times that of the point before.
+
+    Args:
+        growth: 1 asks for residuals that fall (as SCS does); accelerated iterations are quicker where residuals may
+            grow a little on their way.
+    """
+
+    growth: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not self.growth > 0:
+            raise ValueError(f"Bounded(growth={self.growth}) accepts nothing; pass growth=2.0, or method=Plain()")
+
+    def measure(self, judged: JudgedPoints) -> Tensor:
+        return judged.sizes
+
+    def accepts(self, measured: Tensor, reference: Tensor) -> Tensor:
+        return measured <= self.growth * reference

@@ -1,0 +1,81 @@
+"""LimitState: where a search for a fixed point stands, for the problems that go on and those that have ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from forerun.engine.limit_methods.base import Memory, select_memory
+from forerun.engine.search.ended import EndedProblems
+from forerun.engine.search.monitor import Watch, begin_watch
+
+
+@dataclass(frozen=True)
+class LimitState:
+    """All that moves from evaluation to evaluation; replaced as a whole, so that an interrupt finds it whole.
+
+    Attributes:
+        problems: that go on, int64 `(A,)`.
+        points: to be evaluated next, `(A, D)`.
+        is_trial: which of them are accelerated, `(A,)`.
+        plain_values: to be evaluated in their place where the safeguard takes them back, `(A, D)`.
+        reference: what the safeguard measured at the point before, `(A,)`.
+        method_memory: of the method.
+        certificate_memories: of the certificates.
+        watch: what the residuals have shown.
+        ended: the problems that have ended.
+        residuals: the largest of every evaluation.
+        rejected: accelerated points that were taken back.
+        notes: what was found on the way; sentences.
+    """
+
+    problems: Tensor
+    points: Tensor
+    is_trial: Tensor
+    plain_values: Tensor
+    reference: Tensor
+    method_memory: Memory
+    certificate_memories: tuple[Mapping[str, Tensor], ...]
+    watch: Watch
+    ended: EndedProblems
+    residuals: tuple[float, ...] = ()
+    rejected: int = 0
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def begin(cls, points: Tensor, certificates: int) -> LimitState:
+        """Return where a search begins, at points `(B, D)`, with a number of certificates."""
+        count = len(points)
+        return cls(
+            problems=torch.arange(count, device=points.device),
+            points=points,
+            is_trial=torch.zeros(count, dtype=torch.bool, device=points.device),
+            plain_values=points,
+            reference=points.new_full((count,), float("inf")),
+            method_memory={},
+            certificate_memories=({},) * certificates,
+            watch=begin_watch(points),
+            ended=EndedProblems.begin(points),
+        )
+
+    @property
+    def iteration(self) -> int:
+        """Points evaluated so far."""
+        return len(self.residuals)
+
+    def select(self, rows: Tensor) -> LimitState:
+        """Return the state of the problems that go on."""
+        return replace(
+            self,
+            problems=self.problems[rows],
+            points=self.points[rows],
+            is_trial=self.is_trial[rows],
+            plain_values=self.plain_values[rows],
+            reference=self.reference[rows],
+            method_memory=select_memory(self.method_memory, rows),
+            certificate_memories=tuple(select_memory(memory, rows) for memory in self.certificate_memories),
+            watch=select_memory(self.watch, rows),
+        )
