@@ -21,7 +21,9 @@ from forerun.engine.guesses import Hold, Known
 from forerun.engine.backends import Distributed, Local
 from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.progress import Bar
-from forerun.engine.fixed_point import Limit, Map, fixed_point
+from forerun.engine.map import Map
+from forerun.engine.fixed_point import fixed_point
+from forerun.engine.search import Limit
 
 __all__ = [
     "Process",

@@ -6,13 +6,11 @@ from collections.abc import Callable
 from typing import Unpack
 
 from forerun.engine.limit_status import LimitStatus
-from forerun.engine.map import BatchMap, Map
+from forerun.engine.map import Map
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.search.limit import Limit, NoLimit
 from forerun.engine.search.options import LimitKeywords, LimitOptions, LimitSettings
 from forerun.engine.search.run import LimitRun
-
-__all__ = ["BatchMap", "Limit", "Map", "NoLimit", "fixed_point"]
 
 WANTED_ENDS = frozenset({LimitStatus.STOPPED, LimitStatus.INTERRUPTED})
 

@@ -110,8 +110,8 @@ class MapRows:
 
     def _call_with_state(self, function: Any, points: Tensor, problems: Tensor) -> Any:
         """Return what a function of the user's gives for a state in which some problems are at these points."""
-        whole = self.first_points.index_copy(0, problems, points)
-        return call_as_user(function, self.unpack(whole))
+        everywhere = self.first_points.index_copy(0, problems, points)
+        return call_as_user(function, self.unpack(everywhere))
 
     def _pack(self, state: Tree) -> Tensor:
         return self.layout.pack(state, *self.batch).reshape(self.count, self.layout.width)

@@ -95,10 +95,10 @@ def end_problems(evaluated: EvaluatedPoints, codes: Tensor, knowledge: list[Know
     for entry in knowledge:
         if entry.periods is not None:
             periods = torch.maximum(periods, entry.periods)
-    here = torch.where(is_here.unsqueeze(-1), evaluated.values, evaluated.points)
+    reached = torch.where(is_here.unsqueeze(-1), evaluated.values, evaluated.points)
     return EndedProblems(
         points=evaluated.points,
-        limits=torch.where(column, watch["best_point"], here),
+        limits=torch.where(column, watch["best_point"], reached),
         displacements=torch.where(column, watch["best_value"] - watch["best_point"], residuals),
         codes=torch.where(is_here & is_proven, LimitStatus.CERTIFIED.code, codes),
         sizes=torch.where(is_best, watch["best_size"], evaluated.sizes),

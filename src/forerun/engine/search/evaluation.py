@@ -35,8 +35,8 @@ class CountedMap:
         if self.rows.can_select:
             values = self._evaluate(self.problems, points)
         else:
-            whole = self._spread(points)
-            values = self._evaluate(self.problems.new_zeros(1), whole.unsqueeze(0))[0][self.problems]
+            everywhere = self._spread(points)
+            values = self._evaluate(self.problems.new_zeros(1), everywhere.unsqueeze(0))[0][self.problems]
         totals = self._evaluate.take_totals()
         self.evaluations += totals.rounds
         self.timing += totals.timing

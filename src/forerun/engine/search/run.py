@@ -215,10 +215,10 @@ class LimitRun:
             memory=state.method_memory,
             tools=self._tools,
         )
-        following = self.settings.method.advance(point)
+        proposal = self.settings.method.advance(point)
         is_kept = evaluated.is_kept
-        is_trial = torch.zeros_like(is_kept) if following.is_trial is None else following.is_trial & is_kept
-        points = following.points
+        is_trial = torch.zeros_like(is_kept) if proposal.is_trial is None else proposal.is_trial & is_kept
+        points = proposal.points
         if bool(is_trial.any()):
             projected = self.rows.project(points, state.problems)
             points = torch.where(is_trial.unsqueeze(-1), projected, points)
@@ -229,7 +229,7 @@ class LimitRun:
             points=torch.where((is_usable & is_kept).unsqueeze(-1), points, plain),
             is_trial=is_trial & is_usable,
             plain_values=plain,
-            method_memory=clear_memory(following.memory, ~is_kept),
+            method_memory=clear_memory(proposal.memory, ~is_kept),
         )
 
     def _require_repeatable(self, state: LimitState, evaluated: EvaluatedPoints, codes: Tensor) -> None:
