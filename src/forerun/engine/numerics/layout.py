@@ -209,9 +209,7 @@ class RowLayout:
 
     def _advice(self, lead: tuple[int, ...]) -> str:
         """Return the sentence that says what to do about a tree that does not fit."""
-        axis = "no axis of steps"
-        if lead:
-            axis = f"a leading axis of {lead[0]} steps"
+        axis = f"a leading axis of {lead[0]} steps" if lead else "no axis of steps"
         if self.name == "value":
             return "Let the map return the structure, shape, dtype and device of its argument: y.to(x.dtype)"
         if self.name == "output":
