@@ -239,7 +239,7 @@ def allowed_distributions(folder: str) -> set[str]:
     """What a folder may import: the core but for what only commands use, and what its extras ask for."""
     commands = set(DECLARED["commands"])
     core = core_distributions() - commands
-    if folder in {"", "engine"}:
+    if not folder:
         return core
     extras = DECLARED["extras"].get(folder, [])
     if folder in PYPROJECT["project"]["optional-dependencies"]:

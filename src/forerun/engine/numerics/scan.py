@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from forerun.engine.numerics.chunked_sweep import scan_in_chunks
+from forerun.engine.numerics.native.scans import scan_natively
 from forerun.engine.numerics.prefix_products import (
     prefers_products,
     scan_by_products,
@@ -75,6 +76,9 @@ class _AffineScan(torch.autograd.Function):
 
     @staticmethod
     def forward(slopes: Tensor, shifts: Tensor, start: Tensor, reverse: bool) -> Tensor:
+        native_path = scan_natively(slopes, shifts, start, reverse=reverse)
+        if native_path is not None:
+            return native_path
         if not reverse and prefers_products(slopes, shifts):
             path = scan_by_products(slopes, shifts, start)
             if math.isfinite(path.sum()):  # a row that is not finite spoils those before it here

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from forerun.engine.numerics.native.sweeps import sweep_natively
 from forerun.engine.numerics.scan import affine_scan
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.rows.affine_maps import AffineMaps
@@ -57,8 +58,18 @@ def sweep_window(
     if maps is None:
         return _sweep_in_order(problem, start, state, linear)
     first = problem.observe(state)
+    native_sweep = sweep_natively(
+        (maps.state_factors, maps.output_factors),
+        maps.shift,
+        first,
+        outputs=outputs,
+        slopes=slopes,
+        evaluated_inputs=evaluated_inputs,
+    )
     pointwise = slopes is None or slopes.shape[-1] == 1
-    if pointwise and first.numel() >= MEMORY_BOUND_ELEMENTS:
+    if native_sweep is not None:
+        path = SweepResult(RowStates(problem.input_layout, native_sweep.inputs[1:]), *native_sweep)
+    elif pointwise and first.numel() >= MEMORY_BOUND_ELEMENTS:
         path = _sweep_wide_rows(problem, maps, first, linear)
     else:
         path = _sweep_by_scan(problem, maps, first, linear)

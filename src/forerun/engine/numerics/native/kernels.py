@@ -1,0 +1,27 @@
+"""All kernels, as the loader imports them. Needs numba."""
+
+from forerun.engine.numerics.native.scan_kernels import (
+    scan_by_element,
+    scan_dense,
+    scan_grouped,
+    scan_pointwise,
+    scan_transposed,
+)
+from forerun.engine.numerics.native.sweep_kernels import (
+    sweep_by_element,
+    sweep_dense,
+    sweep_grouped,
+    sweep_pointwise,
+)
+
+__all__ = [
+    "scan_by_element",
+    "scan_dense",
+    "scan_grouped",
+    "scan_pointwise",
+    "scan_transposed",
+    "sweep_by_element",
+    "sweep_dense",
+    "sweep_grouped",
+    "sweep_pointwise",
+]

@@ -1,0 +1,92 @@
+"""The loader of the native kernels: whether there are any for some tensors, and when loading them pays.
+
+`import numba` takes half a second, and calls of torch that a kernel replaces some microseconds each. So kernels are
+loaded once the calls that they would have saved in this process come to about that time: whoever runs little loses
+nothing, and whoever runs much loses that much once. What is counted are calls and not seconds, so that the same program
+computes the same bits every time. `FORERUN_NATIVE=1` loads them at once, `FORERUN_NATIVE=0` never.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Final, final
+
+import torch
+from torch import Tensor
+
+CALLS_WORTH_LOADING: Final = 50_000  # of torch, some five microseconds each
+NATIVE_VARIABLE: Final = "FORERUN_NATIVE"  # of the environment
+NATIVE_DTYPES: Final = frozenset({torch.float32, torch.float64})
+PLAIN_TENSORS: Final = frozenset({Tensor, torch.nn.Parameter})
+
+
+@final
+class KernelLoader:
+    """Loads the kernels of `kernel_module` once that pays.
+
+    Args:
+        setting: what the environment says: "1" for at once, "0" for never, anything else for once it pays.
+    """
+
+    def __init__(self, setting: str | None) -> None:
+        self.setting = setting
+        self._calls = 0
+        self._kernels: ModuleType | None = None
+        self._is_missing = False
+
+    def find_kernels(self, tensors: Sequence[Tensor], saved_calls: int) -> ModuleType | None:
+        """Return the kernels where they take these tensors and are worth loading; None where torch shall compute.
+
+        Args:
+            tensors: what a kernel would read.
+            saved_calls: about how many calls of torch it replaces.
+        """
+        if self._is_missing or self.setting == "0" or not are_plain(tensors):
+            return None
+        if self._kernels is None:
+            self._calls += saved_calls
+            if self._calls >= CALLS_WORTH_LOADING or self.setting == "1":
+                self._load()
+        return self._kernels
+
+    def _load(self) -> None:
+        try:
+            self._kernels = importlib.import_module("forerun.engine.numerics.native.kernels")
+        except ImportError:
+            self._is_missing = True
+
+
+NATIVE_KERNELS: Final = KernelLoader(os.environ.get(NATIVE_VARIABLE))
+
+
+def are_plain(tensors: Sequence[Tensor]) -> bool:
+    """Return whether numbers of these tensors can be read and nothing else sees what is computed with them.
+
+    Compilers, transforms and derivatives follow calls of torch alone. Ranks of a group may have loaded their kernels
+    at different times, or have none, and all of them must compute the same bits.
+    """
+    if _is_followed() or _is_distributed():
+        return False
+    return all(map(_is_plain, tensors))
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    if type(tensor) not in PLAIN_TENSORS or tensor.dtype not in NATIVE_DTYPES or not tensor.is_cpu:
+        return False
+    if torch._C._functorch.is_functorch_wrapped_tensor(tensor) or tensor.is_neg():
+        return False
+    return not (tensor.requires_grad and torch.is_grad_enabled())
+
+
+def _is_followed() -> bool:
+    """Return whether a compiler, a tracer or a forward derivative follows what torch is called for."""
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
+        return True
+    return torch.autograd.forward_ad._current_level >= 0
+
+
+def _is_distributed() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
