@@ -33,6 +33,33 @@ class Other(Process):
         return state + output
 
 
+class Training(Process):
+    """Steps with a rate and a momentum, which evaluate does not see."""
+
+    length = 40
+
+    def __init__(self, rate=0.1, data=None):
+        self.rate, self.data = rate, torch.zeros(40, dtype=torch.float64) if data is None else data
+
+    def observe(self, state):
+        return state["x"]
+
+    def evaluate(self, steps, inputs):
+        return torch.cos(inputs) + self.data[steps].unsqueeze(-1)
+
+    def advance(self, step, state, output):
+        momentum = 0.9 * state["momentum"] + output
+        return {"x": state["x"] + self.rate * momentum, "momentum": momentum, "count": state["count"] + 1}
+
+
+def begin_training(x=START, momentum=0.0, count=0):
+    return {"x": x, "momentum": torch.full_like(x, momentum), "count": count}
+
+
+OTHER_DATA = torch.zeros(40, dtype=torch.float64)
+OTHER_DATA[0] = 0.3
+
+
 def stop_early(process, state, **options):
     return solve(process, state, callback=lambda event: event.step > 12, **(OPTIONS | options)).checkpoint
 
@@ -69,6 +96,25 @@ def through_a_file(checkpoint, folder):
 def test_a_checkpoint_of_another_run_is_refused(checkpoint, says, carry, tmp_path):
     with pytest.raises(ValueError, match=says):
         solve(flow(), START, resume=carry(checkpoint, tmp_path), **OPTIONS)
+
+
+@pytest.mark.parametrize("carry", [in_memory, through_a_file])
+@pytest.mark.parametrize(
+    "process, state, says",
+    [
+        (Training(0.2), begin_training(), "advance moves the state elsewhere .* rates or schedules"),
+        (Training(0.1, OTHER_DATA), begin_training(), "something else for step 0 than it gave then"),
+        (Training(), begin_training(momentum=0.5), "another state than the one that is passed"),
+        (Training(), begin_training(count=3), "another state than the one that is passed"),
+    ],
+    ids=["rate", "data of the first step", "momentum", "counter"],
+)
+def test_what_evaluate_does_not_see_is_told_apart_too(process, state, says, carry, tmp_path):
+    part = stop_early(Training(), begin_training())
+    with pytest.raises(ForeignCheckpoint, match=says):
+        solve(process, state, resume=carry(part, tmp_path), **OPTIONS)
+    answer = solve(Training(), begin_training(), resume=carry(part, tmp_path), **OPTIONS)
+    assert answer.status is Status.CHECKED
 
 
 @pytest.mark.parametrize("carry", [in_memory, through_a_file])
@@ -113,8 +159,8 @@ def test_foreign_checkpoints_are_told_from_other_errors():
         ("null", "damaged, or of a version before"),
         (json.dumps({"step": {"plain": 3}}), "damaged, or of a version before"),
         (json.dumps({"version": 99, "checksum": 0, "content": "{}"}), "of version 99, .* pip install --upgrade"),
-        (json.dumps({"version": 2, "checksum": 0, "content": "{}"}), "its checksum is another"),
-        (json.dumps({"version": 2, "checksum": 0, "content": 7}), "its checksum is another"),
+        (json.dumps({"version": 3, "checksum": 0, "content": "{}"}), "its checksum is another"),
+        (json.dumps({"version": 3, "checksum": 0, "content": 7}), "its checksum is another"),
     ],
 )
 def test_a_record_that_cannot_be_read_is_refused(record, says, tmp_path):

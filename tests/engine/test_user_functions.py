@@ -2,12 +2,14 @@
 
 import pytest
 import torch
+from torch import nn
 
-from forerun import Full, Newton, Process, Secant, Sequential, Sliding, solve
+from forerun import Full, Newton, Process, Secant, Sequential, Sliding, Status, solve
 from forerun.engine.baseline import run_plain_loop
 from forerun.engine.methods import JacobiGaussSeidel
 from forerun.engine.numerics.in_place import ChangedInPlace
 from forerun.engine.process import Affine
+from forerun.engine.witness import WitnessDisagrees, WitnessWarning
 
 START = torch.linspace(-1, 1, 4)
 METHODS = [Sequential(), Secant(), JacobiGaussSeidel(3)]
@@ -49,6 +51,115 @@ def test_work_in_place_is_named(what, begin, window, method):
     with pytest.raises(ChangedInPlace, match=rf"{function} modified .* in place.* for x") as caught:
         solve(Edits(what, begin), state, method=method, window=window)
     assert not hasattr(caught.value, "checkpoint")  # what was accepted may be changed too
+
+
+class EditsUnseen(Process):
+    """Works in place where no version of a tensor tells."""
+
+    length = 24
+
+    def __init__(self, what):
+        self.what = what
+
+    def observe(self, state):
+        return state.mul_(1.01) if self.what == "observe" else state
+
+    def evaluate(self, steps, inputs):
+        if self.what == "evaluate":
+            inputs.data.mul_(1.01)
+        if self.what == "numpy":
+            inputs.numpy()[:] += 0.01
+        return 0.1 * torch.cos(inputs)
+
+    def advance(self, step, state, output):
+        if self.what == "advance":
+            state.data.add_(output)
+            return state
+        return state + output
+
+
+@pytest.mark.parametrize("inference", [False, True], ids=["no_grad", "inference_mode"])
+@pytest.mark.parametrize("what", ["observe", "evaluate", "numpy", "advance"])
+def test_work_in_place_is_named_where_no_version_tells(what, inference):
+    with torch.inference_mode(inference), pytest.raises(ChangedInPlace, match=r" modified .* in place"):
+        solve(EditsUnseen(what), START.clone(), window=Full())
+
+
+class Average(nn.Module):
+    """Looks at all rows that it is given."""
+
+    def forward(self, x):
+        return x + 0.1 * x.mean(0, keepdim=True)
+
+
+class Counter(nn.Module):
+    """Counts its calls."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return x + 0.01 * self.calls
+
+
+def first_step_only(steps, x):
+    return x + 0.1 * torch.cos(x + torch.linspace(0, 1, 24)[steps[0]])
+
+
+class Calls(Process):
+    """A network that no process may have: what it gives for a step is not that step's alone."""
+
+    length = 24
+
+    def __init__(self, network):
+        self.network = network
+
+    def evaluate(self, steps, inputs):
+        return torch.cos(self.network(inputs))
+
+    def advance(self, step, state, output):
+        return state + 0.1 * output
+
+
+@pytest.mark.parametrize("window", [Full(), Sliding(6)], ids=str)
+@pytest.mark.parametrize("network", [Average(), Counter(), nn.Dropout(0.3)], ids=lambda network: type(network).__name__)
+def test_steps_that_are_not_evaluated_by_themselves_are_named_and_taken_in_order(network, window):
+    torch.manual_seed(0)
+    with pytest.warns(WitnessWarning, match=r"something else for step \d+ alone than among .*network.eval"):
+        answer = solve(Calls(network), START, window=window)
+    assert answer.status is Status.SEQUENTIAL
+    assert answer.rounds == 24
+    if isinstance(network, Average):
+        assert torch.equal(answer.state, run_plain_loop(Calls(network), START))
+    with pytest.raises(WitnessDisagrees, match="one a call"):
+        solve(Calls(network), START, window=window, strict=True)
+
+
+def test_a_batched_step_that_reads_one_number_of_all_is_named():
+    process = Process.from_step(first_step_only, 24, batched=True)
+    with pytest.warns(WitnessWarning, match="alone than among"):
+        answer = solve(process, START, window=Full())
+    assert torch.equal(answer.state, run_plain_loop(process, START))
+
+
+def test_a_network_in_half_precision_is_not_taken_for_a_mixing_one(monkeypatch):
+    def evaluate(self, steps, inputs):
+        weights = torch.linspace(-1, 1, 16).reshape(4, 4)
+        noise = 3e-4 * torch.sin(1e4 * inputs) * len(inputs)  # kernels that round otherwise in other batches
+        return torch.cos(inputs @ weights) + (noise if len(inputs) > 1 else 0)
+
+    monkeypatch.setattr(Calls, "evaluate", evaluate)
+    answer = solve(Calls(None), START, window=Full(), tolerance=0.1)
+    assert answer.witnessed == 1
+
+
+def test_a_process_that_is_known_to_agree_is_evaluated_no_more_than_it_needs():
+    process = Process.from_step(lambda i, x: 0.9 * x + torch.sin(i + x), 24)
+    first, second = (solve(process, START, window=8, check=False) for _ in range(2))
+    assert (first.witnessed, second.witnessed) == (1, 0)
+    assert solve(process, START, window=8, witness=False).witnessed == 0
 
 
 def test_the_first_state_is_not_touched_by_a_sound_process():

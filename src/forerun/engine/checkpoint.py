@@ -19,7 +19,7 @@ from forerun.engine.fingerprint import Fingerprint
 from forerun.engine.numerics.tree import Tree, describe_tree
 
 METADATA_KEY: Final = "forerun"  # of the JSON beside the tensors
-FILE_VERSION: Final = 2  # of what the JSON holds; a file of another one is refused
+FILE_VERSION: Final = 3  # of what the JSON holds; a file of another one is refused
 
 
 @dataclass(frozen=True)

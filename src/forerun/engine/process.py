@@ -132,6 +132,7 @@ class StepProcess(Process):
     def __init__(self, step: StepFunction, length: int, *, batched: bool, increment: bool, batch_dims: int) -> None:
         self.length = length
         self.batch_dims = batch_dims
+        self.function = step
         self._increment = increment
         self._step = step if batched else _map_over_steps(step)
 

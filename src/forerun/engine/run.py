@@ -11,7 +11,6 @@ from torch import Tensor
 from forerun.engine.check import DeviationEstimator, largest_size
 from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.event import RoundEvent
-from forerun.engine.fingerprint import update_fingerprint
 from forerun.engine.methods import Sequential, WindowUpdate
 from forerun.engine.nonfinite_samples import NonfiniteSamples
 from forerun.engine.numerics.autocast import in_plain_arithmetic
@@ -130,6 +129,8 @@ class SolveRun:
             evaluations=state.evaluations + entry.evaluations,
             check_evaluations=state.check_evaluations + self.log.evaluate.take_apart(),
         )
+        if self._fingerprint is not None and not self._fingerprint.steps:
+            self._fingerprint = self._fingerprint.add_evaluation(update.evaluations)
         if update.error is not None:
             raise update.error
         return RoundEvent(entry, window.start, self._whole_length, window.state, self.checkpoint, update)
@@ -155,6 +156,9 @@ class SolveRun:
         if self.settings.check and self._deviation_is_known and not exact:
             self._settle_estimator()
             shadow = self.state.estimator.shadow.state
+        if fingerprint is not None:
+            fingerprint = fingerprint.add_evaluation(state.window.previous)
+            fingerprint = fingerprint.add_moves(self.problem, state.window.start, state.window.state)
         return Checkpoint(
             step=state.window.start,
             length=self._whole_length,
@@ -165,7 +169,7 @@ class SolveRun:
             evaluations=state.evaluations,
             exact=exact,
             nonfinite_samples=self.problem.excluded,
-            fingerprint=fingerprint and update_fingerprint(fingerprint, state.window.previous),
+            fingerprint=fingerprint,
         )
 
     @in_plain_arithmetic

@@ -71,7 +71,7 @@ def open_run(
         problem.excluded = checkpoint.nonfinite_samples
     log = RunLog(problem, settings.backend, first_step, first_state if path else None)
     slots = SlotFiller(problem, settings.guess, log.evaluate)
-    fingerprint = take_fingerprint(problem, checkpoint, is_whole=is_whole)
+    fingerprint = take_fingerprint(problem, state, checkpoint, is_whole=is_whole)
     opening_error: BaseException | None = None
     try:
         refuse_foreign(checkpoint, problem, state)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 from forerun.engine.checkpoint import Checkpoint
+from forerun.engine.event import RoundEvent
+from forerun.engine.methods import Sequential
 from forerun.engine.numerics.tree import Tree
-from forerun.engine.options import SolveKeywords, SolveOptions, SolveSettings
+from forerun.engine.options import Callback, SolveKeywords, SolveOptions, SolveSettings
 from forerun.engine.process import Process
 from forerun.engine.run import SolveRun
 from forerun.engine.solution import NotConverged, Solution, Status
+from forerun.engine.step_witness import StepWitness, report_difference, watch_steps
 
 
 def solve(
@@ -21,6 +25,7 @@ def solve(
     resume: Checkpoint | str | Path | None = None,
     path: bool = False,
     throw: bool = True,
+    leave_out: bool = True,
     **keywords: Unpack[SolveKeywords],
 ) -> Solution:
     """Compute the state after all steps of a process, many steps at a time.
@@ -32,6 +37,8 @@ def solve(
         resume: a checkpoint, or the file of one, to go on from instead of from `state`.
         path: keep the states `x_0 .. x_length`; with `resume`, from the checkpoint on.
         throw: raise where the run cannot reach its end, rather than return what it has.
+        leave_out: go on without samples that are not finite, where others are left; they are not finite in the answer
+            either, and `solution.nonfinite_samples` names them.
         keywords: the options one by one: `method`, `window`, `tolerance`, `check`, `guess`, `backend`, `progress`,
             `callback`; `SolveOptions` says what they mean.
 
@@ -45,8 +52,19 @@ def solve(
         Exception: whatever evaluate or advance raise, or a rank that is lost; its `checkpoint` has what is accepted.
     """
     settings = SolveOptions.gather(options, keywords).settled()
-    run = SolveRun(process, state, settings, resume=resume, path=path, leaves_out=True)
-    solution = run_to_end(run, settings)
+    run = SolveRun(process, state, settings, resume=resume, path=path, leaves_out=leave_out)
+    witness = watch_steps(run, settings)
+    if witness is None:
+        solution = run_to_end(run, settings)
+    else:
+        solution = run_to_end(run, replace(settings, callback=_call_after(witness, settings.callback)))
+        solution = replace(solution, witnessed=witness.count)
+    if witness is not None and witness.difference is not None:
+        report_difference(witness.difference, strict=settings.strict)
+        in_order = replace(settings, method=Sequential())
+        run = SolveRun(process, state, in_order, resume=resume, path=path, leaves_out=leave_out)
+        solution = run_to_end(run, in_order)
+        solution = replace(solution, notes=(witness.difference, *solution.notes))
     if throw and solution.status is Status.NONFINITE:
         raise NotConverged(solution)
     return solution
@@ -63,3 +81,12 @@ def run_to_end(run: SolveRun, settings: SolveSettings) -> Solution:
             if settings.callback(event):
                 run.end(Status.STOPPED)
     return run.solution()
+
+
+def _call_after(witness: StepWitness, callback: Callback) -> Callback:
+    """Return a callback that is called after a witness, unless that has something to say, which stops the run."""
+
+    def call(event: RoundEvent) -> Any:
+        return witness.watch_round(event) or callback(event)
+
+    return call

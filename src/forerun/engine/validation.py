@@ -104,17 +104,17 @@ def _refuse_rows(rows: Tensor | None, like: Tensor) -> None:
 
 
 def refuse_foreign(checkpoint: Checkpoint | None, problem: Problem, state: Tree) -> None:
-    """Refuse a checkpoint of another run; evaluates one step that its run evaluated.
+    """Refuse a checkpoint of another run; evaluates two steps that its run evaluated.
 
     Raises:
-        ForeignCheckpoint: process, first state or outputs are others.
+        ForeignCheckpoint: process, first state, outputs or steps are others.
     """
     if checkpoint is None or checkpoint.fingerprint is None:
         return
-    first_input = problem.observe(state)
     # who passes the state of the checkpoint does not say with which one the run began
-    goes_on = torch.equal(first_input, problem.observe(checkpoint.state))
-    difference = checkpoint.fingerprint.describe_difference(problem, None if goes_on else first_input)
+    goes_on = torch.equal(problem.observe(state), problem.observe(checkpoint.state))
+    place = (checkpoint.step, checkpoint.state)
+    difference = checkpoint.fingerprint.describe_difference(problem, place, None if goes_on else state)
     if difference is not None:
         raise ForeignCheckpoint(
             f"the checkpoint belongs to another run: {difference}. Resume with the process and the first state of the "
@@ -123,10 +123,12 @@ def refuse_foreign(checkpoint: Checkpoint | None, problem: Problem, state: Tree)
         )
 
 
-def take_fingerprint(problem: Problem, checkpoint: Checkpoint | None, *, is_whole: bool) -> Fingerprint | None:
+def take_fingerprint(
+    problem: Problem, state: Tree, checkpoint: Checkpoint | None, *, is_whole: bool
+) -> Fingerprint | None:
     """Return what the checkpoints of a run are known again by; None for a part of one, whose process may change."""
     if not is_whole:
         return None
     if checkpoint is not None:
         return checkpoint.fingerprint or Fingerprint.from_process(problem.process, None)
-    return Fingerprint.from_process(problem.process, problem.first_input)
+    return Fingerprint.from_process(problem.process, state)

@@ -44,6 +44,7 @@ def solve_remaining(loop: RemainingLoop, options: SolveOptions, spent: tuple[int
         options=replace(options, callback=count_round),
         resume=begin,
         throw=False,
+        leave_out=False,
     )
     if solution.status.done:
         share_records(loop.records, settings.backend, loop.device)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from forerun.engine.numerics.autocast import call_as_user, hides_autocast
-from forerun.engine.numerics.in_place import ChangedInPlace, read_version, read_versions
+from forerun.engine.numerics.in_place import ChangedInPlace, InPlaceWatch
 from forerun.engine.numerics.layout import RowLayout
 from forerun.engine.numerics.tree import (
     Tree,
@@ -32,13 +32,13 @@ class Problem:
     def __init__(self, process: Process, state: Tree) -> None:
         self.process = process
         self._is_cast = hides_autocast()
-        observed = call_as_user(process.observe, state)
+        self._evaluate_watch, self._advance_watch = InPlaceWatch(), InPlaceWatch()
+        observed = _observe_unchanged(process, state)
         self.input_layout = RowLayout.from_tree(
             observed,
             batch_dims=process.batch_dims,
             name="input",
         )
-        self.first_input = self.input_layout.pack(observed)
         self._affine_cache = AffineCache(process, self.input_layout)
         self._states_are_coarse = any(dtype != self.input_layout.dtype for dtype in self.input_layout.dtypes)
         self._output_layout: RowLayout | None = None
@@ -77,9 +77,9 @@ class Problem:
 
     def evaluate(self, steps: Tensor, inputs: Tensor) -> Tensor:
         """Return output rows `(W, *batch, E)` of input rows `(W, *batch, D)`."""
-        version = read_version(inputs)
+        self._evaluate_watch.begin_call([inputs])
         outputs = call_as_user(self.process.evaluate, steps, self.input_layout.unpack(inputs))
-        if read_version(inputs) != version:
+        if self._evaluate_watch.is_changed([inputs]):
             raise ChangedInPlace(
                 "evaluate modified its inputs in place, and with them the states that they are views of; let it return "
                 "new tensors, such as x * 1.01 for x.mul_(1.01), or begin with x = x.clone()"
@@ -102,9 +102,9 @@ class Problem:
     def advance_first(self, step: int, state: Tree, output: Tensor) -> Tree:
         """Return the next state of the first step of a sweep, and see to it that `advance` changes nothing in place."""
         tensors = [state, output] if isinstance(state, Tensor) else [*tree_tensors(state), output]
-        versions = read_versions(tensors)
+        self._advance_watch.begin_call(tensors)
         next_state = self.advance(step, state, output)
-        if read_versions(tensors) != versions:
+        if self._advance_watch.is_changed(tensors):
             raise ChangedInPlace(
                 f"advance modified its arguments in place at step {step}: the state {describe_tree(state)} or the "
                 "output; let it return new tensors, such as x + o for x += o, or begin with x = x.clone()"
@@ -164,6 +164,19 @@ class Problem:
                 f"{list(inputs.batch)} on {inputs.device}; keep both, or set batch_dims = 0"
             )
         return layout
+
+
+def _observe_unchanged(process: Process, state: Tree) -> Tree:
+    """Return what a process observes of a state, and see to it that it changes nothing in place."""
+    watch, tensors = InPlaceWatch(), tree_tensors(state)
+    watch.begin_call(tensors)
+    observed = call_as_user(process.observe, state)
+    if watch.is_changed(tensors):
+        raise ChangedInPlace(
+            f"observe modified the state {describe_tree(state)} in place; let it return a part of the state, or a new "
+            "tensor"
+        )
+    return observed
 
 
 def _has_steps(leaf: Tensor, count: int) -> bool:

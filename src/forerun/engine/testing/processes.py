@@ -34,7 +34,7 @@ def check_process(process: Process, state: Tree, *, steps: int = 4, rtol: float 
     count = min(steps, process.length)
     if count < 1:
         raise ValueError(f"nothing to check in {count} steps of a process of {process.length}; pass steps=4")
-    problem = Problem(process, state)
+    problem = _open_problem(process, state)
     states, input_rows, output_rows = [state], [], []
     for step in range(count):
         row = _check_observe(problem, step, states[-1])
@@ -49,6 +49,13 @@ def check_process(process: Process, state: Tree, *, steps: int = 4, rtol: float 
     _check_samples(problem, inputs, together, rtol)
     for start in {0, count // 2}:
         _check_affine(problem, start, states, together)
+
+
+def _open_problem(process: Process, state: Tree) -> Problem:
+    try:
+        return Problem(process, state)
+    except ChangedInPlace as error:
+        raise ContractBroken(str(error)) from error
 
 
 def _evaluate_step(problem: Problem, step: int, row: Tensor) -> Tensor:

@@ -90,7 +90,7 @@ def feedforward(
     if isinstance(function, StackedLayers):
         function.copy_weights()
     start = _pad_entry(entry, function)
-    solution = solve(CausalProcess(function), start.detach(), options=options)
+    solution = solve(CausalProcess(function), start.detach(), options=options, leave_out=False)
     features = solution.state.unflatten(-1, (-1, *entry.shape[2:]))
     if isinstance(function, StackedLayers):
         return _witness_layers(function, entry, features, solution=solution, options=options)

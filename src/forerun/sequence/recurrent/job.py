@@ -99,7 +99,7 @@ class RecurrenceJob:
             self._check_memory()
             newton = Newton(process.evaluate_with_jacobian, max_bytes=self.max_bytes)
             options = replace(options, method=newton)
-        return solve(process, self.start.detach(), options=options, path=True, throw=False)
+        return solve(process, self.start.detach(), options=options, path=True, throw=False, leave_out=False)
 
     def differentiate_path(self, path: Tensor) -> Tensor:
         """Return the states `(T, B, D)` after the first of a path as a differentiable function of all they came from.

@@ -1,0 +1,129 @@
+"""The witness of a process: one step evaluated alone, as the plain loop would, held against its row of a round."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Hashable
+from typing import Any, Final, final
+
+from torch import Tensor
+
+from forerun.engine.event import RoundEvent
+from forerun.engine.numerics.autocast import in_plain_arithmetic
+from forerun.engine.options import SolveSettings
+from forerun.engine.process import Process, StepProcess
+from forerun.engine.run import SolveRun
+from forerun.engine.witness import (
+    COARSEST_AGREEMENT,
+    Witness,
+    WitnessDisagrees,
+    WitnessMemory,
+    WitnessWarning,
+    describe_difference,
+)
+
+PROCESS_MEMORY: Final = WitnessMemory()
+RUNS_BETWEEN: Final = 8  # of a kind of process that is known to agree, one run in so many is witnessed
+MIXED_STEPS: Final = (
+    "evaluate gives something else for step {} alone than among {} steps: {}. The steps were taken one a call, from "
+    "the beginning, as in the plain loop. Let every step be evaluated by itself, without looking at other rows, "
+    "without randomness of its own and without counting calls (network.eval(), noise by the step)."
+)
+
+
+@final
+class StepWitness:
+    """Evaluates one step of the first round alone, and says whether it gives something else then.
+
+    Args:
+        run: whose rounds are witnessed.
+        witness: how.
+
+    Attributes:
+        difference: a sentence, once something differs; None where nothing does.
+    """
+
+    def __init__(self, run: SolveRun, witness: Witness) -> None:
+        self.difference: str | None = None
+        self.count = 0
+        self._run = run
+        self._witness = witness
+        self._kind = _read_kind(run.problem.process)
+        self._is_due = _is_due(self._kind)
+
+    def watch_round(self, event: RoundEvent) -> bool:
+        """Hold a step of a round that evaluated several against its evaluation alone; return whether they differ."""
+        evaluations = event.update.evaluations
+        if not self._is_due or event.update.in_order or len(evaluations) < 2:
+            return False
+        self._is_due = False
+        row = random.Random(f"{self._witness.seed} {event.length}").randrange(1, len(evaluations))
+        difference = self._describe_row(evaluations.start, evaluations.inputs, evaluations.outputs, row)
+        if difference is None:
+            self.count = 1
+            PROCESS_MEMORY.remember(self._kind)
+            return False
+        PROCESS_MEMORY.forget(self._kind)
+        self.difference = MIXED_STEPS.format(evaluations.start + row, len(evaluations), difference)
+        return True
+
+    @in_plain_arithmetic
+    def _describe_row(self, start: int, inputs: Tensor, outputs: Tensor, row: int) -> str | None:
+        steps = self._run.problem.step_range(start + row, start + row + 1)
+        alone = self._run.log.evaluate.evaluate_apart(steps, inputs[row : row + 1])[0]
+        difference = describe_difference(alone, outputs[row], roundings=self._witness.roundings)
+        if difference is None or _is_far(alone, outputs[row]):
+            return difference
+        # a network in half precision may round otherwise alone: then its row does not depend on the others
+        among_itself = self._run.log.evaluate.evaluate_apart(
+            steps.expand(len(inputs)), inputs[row].expand_as(inputs).clone()
+        )
+        return describe_difference(among_itself[row], outputs[row], roundings=self._witness.roundings)
+
+
+def watch_steps(run: SolveRun, settings: SolveSettings) -> StepWitness | None:
+    """Return the witness of a run; None where none is wanted, or the process is an adapter's, which has its own."""
+    process = run.problem.process
+    is_own = type(process).__module__.split(".")[0] == __name__.split(".")[0] and not isinstance(process, StepProcess)
+    if settings.witness is None or is_own:
+        return None
+    return StepWitness(run, settings.witness)
+
+
+def report_difference(difference: str, *, strict: bool) -> None:
+    """Warn that the steps of a process are not evaluated each by itself; raise with `strict`.
+
+    Raises:
+        WitnessDisagrees: with `strict`.
+    """
+    if strict:
+        raise WitnessDisagrees(difference)
+    warnings.warn(difference, WitnessWarning, stacklevel=3)
+
+
+def _read_kind(process: Process) -> Hashable:
+    """Return by what a process is known again as one of the same kind."""
+    if not isinstance(process, StepProcess):
+        return type(process)
+    function: Any = process.function
+    return (StepProcess, getattr(function, "__code__", type(function)))
+
+
+_RUN_COUNTS: Final = {"agreed": 0}
+
+
+def _is_due(kind: Hashable) -> bool:
+    if kind not in PROCESS_MEMORY:
+        return True
+    _RUN_COUNTS["agreed"] += 1
+    return _RUN_COUNTS["agreed"] % RUNS_BETWEEN == 0
+
+
+def _is_far(alone: Tensor, among: Tensor) -> bool:
+    """Return whether rows differ by more than any rounding may explain."""
+    finite = alone.isfinite() & among.isfinite()
+    if not finite.any():
+        return True
+    distance = (alone - among)[finite].abs().amax()
+    return bool(distance > COARSEST_AGREEMENT * alone[finite].abs().amax())
