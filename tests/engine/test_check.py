@@ -22,14 +22,14 @@ from forerun import (
     Status,
     solve,
 )
-from forerun.engine.check import Check, DeviationEstimator, largest_size
+from forerun.engine.check import Check, DeviationEstimator, deviation_estimator, largest_size
 from forerun.engine.check.evaluation_changes import EvaluationChanges
 from forerun.engine.check.jacobian import Jacobian
 from forerun.engine.check.jacobian_estimate import FULL_MATRIX_WIDTH, LOW_RANK_WIDTH, estimate_jacobian
 from forerun.engine.methods import Jacobi, StepEvaluations
 from forerun.engine.rows import Problem
 from forerun.engine.tolerance import rms
-from forerun.engine.windows import Window
+from forerun.engine.windows import Density, Window
 
 DOUBLE = torch.float64
 
@@ -219,6 +219,23 @@ def test_steps_evaluated_once_show_nothing():
     generator = torch.Generator().manual_seed(0)
     seen = evaluations(torch.eye(3, dtype=DOUBLE), 1, 3, generator)
     assert estimate(seen, 0, 5, base=None, before=None) is None
+
+
+@pytest.mark.parametrize(
+    "window", [Sliding(8), Sliding(40), Sliding(24, density=Density((3, 6), min_dense=2))], ids=str
+)
+@pytest.mark.parametrize("method", [Picard(), Secant()], ids=lambda method: type(method).__name__)
+@pytest.mark.parametrize("width", [8, 40])
+def test_rounds_that_wait_together_show_what_they_show_one_by_one(window, method, width, monkeypatch):
+    process, state = network(width)
+    runs = []
+    for elements in (deviation_estimator.WAITING_ELEMENTS, 0):
+        monkeypatch.setattr(deviation_estimator, "WAITING_ELEMENTS", elements)
+        runs.append(solve(process, state, method=method, window=window, tolerance=1e-3, check=Check(retries=0)))
+    together, one_by_one = runs
+    assert together.rounds > 3
+    assert together.deviation.max() > 0
+    torch.testing.assert_close(together.deviation, one_by_one.deviation, rtol=1e-6, atol=1e-16)
 
 
 def test_going_back_takes_the_last_restart_point_that_is_good_enough():

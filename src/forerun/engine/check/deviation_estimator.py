@@ -6,22 +6,21 @@ calls, not its elements, where a network is small. Wide rows hardly wait.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
 from torch import Tensor
 
-from forerun.engine.check.evaluation_changes import EvaluationChanges
+from forerun.engine.check.accepted_round import AcceptedRound, EvaluatedWindow
 from forerun.engine.check.jacobian_estimate import LOW_RANK_WIDTH
-from forerun.engine.check.output_defects import estimate_defects
 from forerun.engine.check.restart_point import RestartPoint, is_restart_due
-from forerun.engine.check.sampled_steps import EvaluateApart, draw_steps, sampled_share
+from forerun.engine.check.sampled_steps import EvaluateApart, sampled_share
 from forerun.engine.check.shadow import Shadow
-from forerun.engine.check.step_samples import DrawnStep, measure_left_over
-from forerun.engine.check.waiting_steps import WaitingSteps, join_steps
+from forerun.engine.check.step_samples import measure_left_over
+from forerun.engine.check.waiting_steps import WaitingSteps, draw_steps_of, group_rounds, measure_round
 from forerun.engine.methods.base import WindowState, WindowUpdate
-from forerun.engine.methods.evaluations import StepEvaluations
 from forerun.engine.numerics.tree import Tree, tree_map
 from forerun.engine.rows import Problem
 from forerun.engine.tolerance import Tolerance
@@ -38,9 +37,8 @@ class DeviationEstimator:
         problem: the process, in rows.
         shadow: where the sequential run is estimated to be.
         restart_points: steps to go back to, in their order; at least one.
-        evaluations: those of the window, the newest first.
-        predicted: the last evaluation, with what its sweep took for outputs.
-        waiting: accepted steps that the shadow has not followed yet.
+        history: what was evaluated in the last rounds that the shadow has followed, the newest last.
+        waiting: rounds whose accepted steps the shadow has not followed yet.
         waiting_elements: numbers that these hold, all together.
         last_restart_step: the step of the last restart point, those in waiting included.
     """
@@ -48,9 +46,8 @@ class DeviationEstimator:
     problem: Problem
     shadow: Shadow
     restart_points: tuple[RestartPoint, ...]
-    evaluations: tuple[StepEvaluations, ...] = ()
-    predicted: StepEvaluations | None = None
-    waiting: tuple[WaitingSteps, ...] = ()
+    history: tuple[EvaluatedWindow, ...] = ()
+    waiting: tuple[AcceptedRound, ...] = ()
     waiting_elements: int = 0
     last_restart_step: int = 0
 
@@ -94,40 +91,37 @@ class DeviationEstimator:
             sound: steps of the window before the first that met something not finite, which shows nothing.
             evaluate: evaluates a few steps, where a drift is carried through steps that show nothing of their slopes.
         """
-        update = _cut_update(update, window_state.start, sound)
-        estimator = self._remember_evaluations(update)
+        window = EvaluatedWindow.from_update(update, sound)
         step = window_state.start + accepted
         state = update.states[accepted - 1]
         if exact:
             shadow = Shadow(self.problem, state)
-            return replace(estimator, shadow=shadow)._add_restart_point(step, state)
+            return replace(self, shadow=shadow)._remember_windows([window])._add_restart_point(step, state)
         count = accepted
         if unmoved:
-            count = min(estimator._count_evaluated_twice(window_state.start), accepted)
+            count = min(self._count_evaluated_twice(window), accepted)
+        if count == accepted:
+            return self._follow_round(window, update, count)
+        state_before = window_state.state
         if count:
-            defects = estimate_defects(self.problem, update, self.predicted, count)
-            estimator = estimator._follow_defects(update, defects)
-        if count < accepted:
-            state_before = window_state.state
-            if count:
-                state_before = update.states[count - 1]
-            estimator = estimator.follow_waiting()
-            states = [state_before, *(update.states[index] for index in range(count, accepted))]
-            shadow = estimator.shadow.follow_exact_steps(window_state.start + count, states, evaluate)
-            estimator = replace(estimator, shadow=shadow)._add_restart_point(step, state)
-        return estimator
+            state_before = update.states[count - 1]
+        states = [state_before, *(update.states[index] for index in range(count, accepted))]
+        estimator = self._follow_round(window, update, count).follow_waiting()
+        shadow = estimator.shadow.follow_exact_steps(window_state.start + count, states, evaluate)
+        return replace(estimator, shadow=shadow)._add_restart_point(step, state)
 
     def follow_waiting(self) -> DeviationEstimator:
         """Return the estimator when no step waits any more."""
-        restart_states = {}
-        for waiting_steps in self.waiting:
-            if waiting_steps.restart_state is not None:
-                restart_states[waiting_steps.stop] = waiting_steps.restart_state
-        shadow, restart_points = self.shadow, self.restart_points
-        for waiting_steps in join_steps(self.waiting):
-            shadow, new_points = shadow.follow_waiting_steps(waiting_steps, restart_states)
+        if not self.waiting:
+            return self
+        shadow, restart_points, history = self.shadow, self.restart_points, self.history
+        for rounds in group_rounds(self.waiting):
+            steps = WaitingSteps.from_rounds(self.problem, history, rounds, depth=self._depth)
+            shadow, new_points = shadow.follow_waiting_steps(steps)
             restart_points = (*restart_points, *new_points)
-        return replace(self, shadow=shadow, restart_points=restart_points, waiting=(), waiting_elements=0)
+            history = (*history, *(waiting_round.window for waiting_round in rounds))
+        followed = replace(self, shadow=shadow, restart_points=restart_points, waiting=(), waiting_elements=0)
+        return followed._remember_windows(history[len(self.history) :])
 
     def go_back(self, tolerance: Tolerance, excess: float, requested: float) -> DeviationEstimator:
         """Return the estimator at the first step to blame for a deviation `excess` where `requested` was asked for.
@@ -163,74 +157,67 @@ class DeviationEstimator:
         moves = (sizes / max(row.shape[-1], 1) ** 0.5).unsqueeze(-1).expand_as(row)
         return tolerance.norm(self.problem.step_range(step, step + 1), moves.unsqueeze(0), row.unsqueeze(0))[0]
 
-    def _remember_evaluations(self, update: WindowUpdate) -> DeviationEstimator:
-        """Return the estimator with the evaluations of one more round."""
-        count = REMEMBERED_EVALUATIONS
+    @property
+    def _depth(self) -> int:
+        """How many evaluations of a step are remembered."""
         if self.problem.input_layout.width > LOW_RANK_WIDTH:
-            count = 2
-        return replace(
-            self,
-            evaluations=(update.evaluations, *self.evaluations)[:count],
-            predicted=replace(update.evaluations, outputs=update.outputs),
-        )
+            return 2
+        return REMEMBERED_EVALUATIONS
 
-    def _count_evaluated_twice(self, start: int) -> int:
-        """Return the number of steps from `start` on that were evaluated twice."""
-        if len(self.evaluations) < 2:
+    def _remember_windows(self, windows: Sequence[EvaluatedWindow]) -> DeviationEstimator:
+        """Return the estimator with the evaluations of more rounds."""
+        history = (*self.history, *windows)
+        return replace(self, history=history[-self._depth :])
+
+    def _count_evaluated_twice(self, window: EvaluatedWindow) -> int:
+        """Return the number of leading steps of a window that were evaluated in the one before too."""
+        windows = [*self.history, *(waiting_round.window for waiting_round in self.waiting)]
+        if not windows:
             return 0
-        newest, older = self.evaluations[:2]
-        return min(
-            newest.select_steps(start, len(newest)).skeleton.dense_count,
-            older.select_steps(start, len(older)).skeleton.dense_count,
-        )
+        older = windows[-1].evaluations.select_steps(window.start, len(window))
+        return min(window.evaluations.skeleton.dense_count, older.skeleton.dense_count)
 
-    def _follow_defects(self, update: WindowUpdate, defects: Tensor) -> DeviationEstimator:
-        """Return the estimator after as many accepted steps as there are defects; with a closed form they may wait."""
-        start, count = update.evaluations.start, len(defects)
-        stop, state = start + count, update.states[count - 1]
-        base = update.slopes
-        if base is not None:
-            base = base[:count]
-        changes = EvaluationChanges.from_evaluations(self.evaluations, start, count)
-        drawn = _draw_accepted(update, start, count, sampled_share(self.problem.length))
-        maps = self.problem.affine_maps(start, count)
-        if maps is None:
-            shadow = self.shadow.follow_in_order(update, defects, base=base, changes=changes, drawn=drawn)
-            return replace(self, shadow=shadow)._add_restart_point(stop, state)
-        restart_state = None
-        if self._is_restart_due(stop):
-            # a copy, as a state may be a view into a whole window, which would live on with it
-            restart_state = tree_map(torch.clone, state)
-        waiting_steps = WaitingSteps(
-            maps=maps.without_shift(),
-            defects=defects,
-            base=base,
+    def _follow_round(self, window: EvaluatedWindow, update: WindowUpdate, count: int) -> DeviationEstimator:
+        """Return the estimator after the first `count` steps of a round; with a closed form they may wait."""
+        if not count:
+            return self.follow_waiting()._remember_windows([window])
+        stop = window.start + count
+        accepted_round = AcceptedRound(window, update.inputs, update.moves, update.slopes, count)
+        if self.problem.has_closed_form(window.start, count):
+            return self._let_round_wait(accepted_round, update.states[count - 1])
+        settled = self.follow_waiting()
+        share = sampled_share(self.problem.length)
+        defects, changes = measure_round(self.problem, settled.history, accepted_round, depth=self._depth)
+        shadow = settled.shadow.follow_in_order(
+            update,
+            defects,
+            base=accepted_round.base,
             changes=changes,
-            first_input=update.inputs[0],
-            end_input=update.inputs[count],
-            restart_state=restart_state,
-            drawn=drawn,
+            drawn=draw_steps_of([accepted_round], share),
         )
-        return self._let_steps_wait(waiting_steps)
+        followed = replace(settled, shadow=shadow)._remember_windows([window])
+        return followed._add_restart_point(stop, update.states[count - 1])
 
-    def _let_steps_wait(self, waiting_steps: WaitingSteps) -> DeviationEstimator:
-        """Return the estimator with more steps in waiting, or after all of them where they have grown large."""
-        elements = self.waiting_elements + waiting_steps.element_count
+    def _let_round_wait(self, accepted_round: AcceptedRound, state: Tree) -> DeviationEstimator:
+        """Return the estimator with one more round in waiting, or after all of them where they have grown large.
+
+        Args:
+            accepted_round: the round.
+            state: the accepted state after it.
+        """
         last_restart_step = self.last_restart_step
-        if waiting_steps.restart_state is not None:
-            last_restart_step = waiting_steps.stop
-        is_full = elements > WAITING_ELEMENTS
-        if not is_full:
-            waiting_steps = waiting_steps.copy_views()
+        if self._is_restart_due(accepted_round.stop):
+            last_restart_step = accepted_round.stop
+            # a copy, as a state may be a view into a whole window, which would live on with it
+            accepted_round = replace(accepted_round, restart_state=tree_map(torch.clone, state))
+        elements = self.waiting_elements + accepted_round.element_count
         estimator = replace(
             self,
-            waiting=(*self.waiting, waiting_steps),
+            waiting=(*self.waiting, accepted_round),
             waiting_elements=elements,
             last_restart_step=last_restart_step,
         )
-        if is_full:
-            return estimator.follow_waiting()
-        return estimator
+        return estimator.follow_waiting() if elements > WAITING_ELEMENTS else estimator
 
     def _add_restart_point(self, step: int, state: Tree) -> DeviationEstimator:
         """Return the estimator with a restart point at an accepted state, where one is due."""
@@ -248,26 +235,8 @@ class DeviationEstimator:
         return is_restart_due(step, self.last_restart_step, self.problem.length)
 
 
-def _draw_accepted(update: WindowUpdate, start: int, count: int, share: float) -> tuple[DrawnStep, ...]:
-    """Return some of the accepted steps, drawn at random, in memory of their own."""
-    drawn = []
-    for step in draw_steps(start, count, share):
-        index = step - start
-        drawn.append(DrawnStep(step, update.inputs[index].clone(), update.outputs[index].clone()))
-    return tuple(drawn)
-
-
 def largest_size(sizes: Tensor) -> float:
     """Return the largest of some sizes, infinite where one is not a number, 0 where there are none."""
     if not sizes.numel():
         return 0.0
     return float(sizes.nan_to_num(torch.inf, torch.inf).max())
-
-
-def _cut_update(update: WindowUpdate, start: int, count: int) -> WindowUpdate:
-    """Return an update with the evaluations and outputs of the first `count` steps from `start` on."""
-    return replace(
-        update,
-        evaluations=update.evaluations.select_steps(start, count),
-        sweep=replace(update.sweep, outputs=update.outputs[:count]),
-    )

@@ -58,29 +58,6 @@ class EvaluationChanges:
             return None
         return cls(torch.stack(inputs[::-1], -2), torch.stack(outputs[::-1], -2))
 
-    @classmethod
-    def from_parts(
-        cls,
-        parts: Sequence[EvaluationChanges | None],
-        counts: Sequence[int],
-    ) -> EvaluationChanges | None:
-        """Return the changes of consecutive parts as one, each with its number of steps; None where there are none."""
-        present = [changes for changes in parts if changes is not None]
-        if not present:
-            return None
-        if len(parts) == 1:
-            return present[0]
-        longest = max(present, key=lambda changes: changes.inputs.shape[-2])
-        inputs, outputs = [], []
-        for changes, count in zip(parts, counts, strict=True):
-            if changes is None:
-                inputs.append(_zero_changes(count, longest.inputs))
-                outputs.append(_zero_changes(count, longest.outputs))
-            else:
-                inputs.append(_pad_changes(changes.inputs, longest.inputs))
-                outputs.append(_pad_changes(changes.outputs, longest.outputs))
-        return cls(torch.cat(inputs), torch.cat(outputs))
-
 
 def _clear_others(rows: Tensor, slots: Sequence[int]) -> Tensor:
     """Return the rows of these slots, and zeros in all others."""
@@ -95,19 +72,3 @@ def _pad_steps(rows: Tensor, count: int) -> Tensor:
     if not missing:
         return rows
     return torch.cat([rows, rows.new_zeros((missing, *rows.shape[1:]))])
-
-
-def _pad_changes(rows: Tensor, like: Tensor) -> Tensor:
-    """Return changes `(n, *batch, K, D)` with as many `K` as `like` has, the oldest zero."""
-    missing = like.shape[-2] - rows.shape[-2]
-    if not missing:
-        return rows
-    return torch.cat(
-        [rows.new_zeros((*rows.shape[:-2], missing, rows.shape[-1])), rows],
-        -2,
-    )
-
-
-def _zero_changes(count: int, like: Tensor) -> Tensor:
-    """Return changes of `count` steps that are all zero, else shaped like these."""
-    return like.new_zeros((count, *like.shape[1:]))

@@ -5,47 +5,45 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from forerun.engine.methods.base import WindowUpdate
 from forerun.engine.methods.evaluations import StepEvaluations
 from forerun.engine.rows import Problem
 
 
 def estimate_defects(
     problem: Problem,
-    update: WindowUpdate,
+    evaluations: StepEvaluations,
     predicted: StepEvaluations | None,
-    accepted: int,
+    moves: Tensor,
 ) -> Tensor:
-    """Return the defects `r` `(n, *batch, E)` of the accepted steps.
+    """Return the defects `r` `(n, *batch, E)` of the accepted steps of a round.
 
     A step evaluated once errs like the one before it. Where none was evaluated twice, the slope may be wrong by
     one (`r = m`), which only a warm start meets; nothing can be said where inputs and outputs differ in size.
 
     Args:
         problem: the process, in rows.
-        update: the window's update, cut before the first step that is not finite.
+        evaluations: of its window, before the first step that is not finite.
         predicted: the last evaluation of each step, with the outputs that the sweep then took for the next one.
-        accepted: number of steps accepted.
+        moves: how far the inputs of the accepted steps moved.
     """
-    evaluations = update.evaluations
-    moves = update.moves[:accepted]
+    accepted = len(moves)
     if predicted is not None:
         predicted = predicted.select_steps(evaluations.start, accepted)
     if not predicted:
         if problem.accepts_slopes:
             return moves
-        return torch.zeros_like(update.outputs[:accepted])
+        return torch.zeros_like(evaluations.outputs[:accepted])
     count = len(predicted)
     surprise = evaluations.outputs[:count] - predicted.outputs
-    change = _row_norms(evaluations.inputs[:count] - predicted.inputs)
+    change = measure_row_norms(evaluations.inputs[:count] - predicted.inputs)
     rate = torch.where(change > 0, surprise / change, 0.0)
     if count < accepted:
         repeated = rate[-1:].expand(accepted - count, *rate.shape[1:])
         rate = torch.cat([rate, repeated])
-    return rate * _row_norms(moves)
+    return rate * measure_row_norms(moves)
 
 
-def _row_norms(rows: Tensor) -> Tensor:
+def measure_row_norms(rows: Tensor) -> Tensor:
     """Return the Euclidean norm of each row, `(..., 1)`; scaled first, as the squares of small moves underflow."""
     scale = rows.abs().amax(-1, keepdim=True) if rows.shape[-1] else rows.sum(-1, keepdim=True)
     scale = scale.clamp_min(torch.finfo(rows.dtype).tiny)

@@ -15,6 +15,7 @@ from forerun.engine.rows import Problem
 
 EvaluateApart = Callable[[Tensor, Tensor], Tensor]  # (steps, input rows) -> output rows, outside the rounds
 
+LOW_BITS: Final = 2**64 - 1
 SAMPLED_SHARE: Final = 0.12  # of the accepted steps: some 2 % of what a run evaluates
 SINGLE_SHARE: Final = 0.03  # of the accepted steps, evaluated singly
 SMALLEST_SHIFT: Final = 1e-4  # of the size of a state, by which it is shifted at least: less drowns in rounding
@@ -34,6 +35,27 @@ def draw_steps(start: int, count: int, share: float, *, least: int = 0) -> list[
     number = int(expected) + (chance.random() < expected % 1)
     number = min(max(number, least), count)
     return sorted(chance.sample(range(start, start + count), number))
+
+
+def choose_samples(start: int, stop: int, share: float) -> list[int]:
+    """Return random steps of `start .. stop-1`, ascending: one of every `1 / share`, the same ones on every rank.
+
+    Whatever the rounds, a step is among them or not: it costs no generator to ask.
+    """
+    steps: list[int] = []
+    for stratum in range(int(start * share), int(stop * share) + 1):
+        step = int((stratum + _mix_bits(stratum)) / share)
+        if start <= step < stop and step not in steps[-1:]:
+            steps.append(step)
+    return steps
+
+
+def _mix_bits(number: int) -> float:
+    """Return a number in [0, 1) that is as good as random (Steele, Lea and Flood 2014, SplitMix)."""
+    bits = (number + 1) * 0x9E3779B97F4A7C15 & LOW_BITS
+    bits = (bits ^ (bits >> 30)) * 0xBF58476D1CE4E5B9 & LOW_BITS
+    bits = (bits ^ (bits >> 27)) * 0x94D049BB133111EB & LOW_BITS
+    return ((bits ^ (bits >> 31)) >> 11) / 2**53
 
 
 def share_of_steps(length: int, most: int) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from math import exp, inf, log
 from typing import Final
@@ -213,23 +213,19 @@ class Shadow:
     def follow_waiting_steps(
         self,
         waiting_steps: WaitingSteps,
-        restart_states: Mapping[int, Tree],
     ) -> tuple[Shadow, list[RestartPoint]]:
         """Return the shadow after steps that waited, and the restart points among them.
 
         Args:
             waiting_steps: steps with a closed form; the shadow stands at the first.
-            restart_states: accepted states of the steps that become restart points, these and others.
         """
         distance = self.problem.observe(self.state) - waiting_steps.first_input
         distances, jacobian = waiting_steps.follow_distance(distance, self.jacobian)
         restart_points = []
-        for step, state in restart_states.items():
-            if waiting_steps.start < step <= waiting_steps.stop:
-                index = step - waiting_steps.start - 1
-                shadow_state = self._shift_state(self.problem.observe(state), distances[index])
-                restart_point = RestartPoint(step, state, shadow_state, jacobian.select_step(index))
-                restart_points.append(restart_point)
+        for step, state in waiting_steps.restart_states.items():
+            index = step - waiting_steps.start - 1
+            shadow_state = self._shift_state(self.problem.observe(state), distances[index])
+            restart_points.append(RestartPoint(step, state, shadow_state, jacobian.select_step(index)))
         shadow = replace(
             self,
             state=self._shift_state(waiting_steps.end_input, distances[-1]),

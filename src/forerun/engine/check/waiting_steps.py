@@ -1,20 +1,25 @@
-"""WaitingSteps: accepted steps with a closed form that wait until the shadow follows them."""
+"""WaitingSteps: accepted steps with a closed form, of the rounds that waited until the shadow follows them together."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
 
 import torch
 from torch import Tensor
 
+from forerun.engine.check.accepted_round import AcceptedRound, EvaluatedWindow
 from forerun.engine.check.distance_growth import grow_distances
 from forerun.engine.check.evaluation_changes import EvaluationChanges
 from forerun.engine.check.jacobian import Jacobian
 from forerun.engine.check.jacobian_estimate import estimate_or_base
+from forerun.engine.check.joined_rounds import EvaluationTable
+from forerun.engine.check.output_defects import estimate_defects
+from forerun.engine.check.sampled_steps import choose_samples, sampled_share
 from forerun.engine.check.step_samples import DrawnStep
 from forerun.engine.numerics.tree import Tree
-from forerun.engine.rows import AffineMaps
+from forerun.engine.rows import AffineMaps, Problem
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class WaitingSteps:
         changes: differences of their evaluations; None where no step was evaluated twice.
         first_input: the accepted input of the first step, `(*batch, D)`.
         end_input: the accepted input after the last step.
-        restart_state: the accepted state after the last step, where that is a restart point.
+        restart_states: accepted states of steps that become restart points.
         drawn: steps to be sampled.
     """
 
@@ -38,8 +43,42 @@ class WaitingSteps:
     changes: EvaluationChanges | None
     first_input: Tensor
     end_input: Tensor
-    restart_state: Tree = None
-    drawn: tuple[DrawnStep, ...] = ()
+    restart_states: Mapping[int, Tree]
+    drawn: Sequence[DrawnStep] = ()
+
+    @classmethod
+    def from_rounds(
+        cls,
+        problem: Problem,
+        history: Sequence[EvaluatedWindow],
+        rounds: Sequence[AcceptedRound],
+        *,
+        depth: int,
+    ) -> WaitingSteps:
+        """Return the accepted steps of consecutive rounds, whose slopes have one shape.
+
+        Args:
+            problem: the process, in rows.
+            history: windows that were evaluated before, the newest last.
+            rounds: with at least one accepted step each.
+            depth: evaluations of a step that are looked at.
+        """
+        first, last = rounds[0], rounds[-1]
+        defects, changes = _measure_rounds(problem, history, rounds, depth=depth)
+        return cls(
+            maps=problem.affine_factors(first.start, last.stop - first.start),
+            defects=defects,
+            base=_join_bases([waiting_round.base for waiting_round in rounds]),
+            changes=changes,
+            first_input=first.inputs[0],
+            end_input=last.inputs[last.accepted],
+            restart_states={
+                waiting_round.stop: waiting_round.restart_state
+                for waiting_round in rounds
+                if waiting_round.restart_state is not None
+            },
+            drawn=draw_steps_of(rounds, sampled_share(problem.length)),
+        )
 
     def __len__(self) -> int:
         return self.defects.shape[0]
@@ -53,28 +92,6 @@ class WaitingSteps:
     def stop(self) -> int:
         """The step after the last."""
         return self.maps.start + len(self)
-
-    @property
-    def element_count(self) -> int:
-        """How many numbers the steps hold."""
-        total = self.defects.numel()
-        if self.changes is not None:
-            total += 2 * self.changes.inputs.numel()
-        if self.base is not None:
-            total += self.base.numel()
-        return total
-
-    def copy_views(self) -> WaitingSteps:
-        """Return the steps in memory of their own: what was cut from a whole window would keep it alive."""
-        base = self.base
-        if base is not None:
-            base = base.clone()
-        return replace(
-            self,
-            base=base,
-            first_input=self.first_input.clone(),
-            end_input=self.end_input.clone(),
-        )
 
     def follow_distance(self, distance: Tensor, before: Jacobian | None) -> tuple[Tensor, Jacobian]:
         """Return the distances `(n, *batch, D)` after each step, and the Jacobians.
@@ -93,47 +110,57 @@ class WaitingSteps:
         return grow_distances(self.maps, jacobian, self.defects, distance), jacobian
 
 
-def join_steps(parts: Sequence[WaitingSteps]) -> list[WaitingSteps]:
-    """Return the same steps in as few parts as their bases allow."""
-    groups: list[list[WaitingSteps]] = []
-    for steps in parts:
-        if groups and _base_shape(groups[-1][0]) == _base_shape(steps):
-            groups[-1].append(steps)
-        else:
-            groups.append([steps])
-    return [_join_group(group) for group in groups]
+def group_rounds(rounds: Sequence[AcceptedRound]) -> list[list[AcceptedRound]]:
+    """Return consecutive rounds in groups whose slopes have one shape."""
+    return [list(group) for _, group in groupby(rounds, lambda waiting_round: waiting_round.base_shape)]
 
 
-def _join_group(parts: Sequence[WaitingSteps]) -> WaitingSteps:
-    """Return consecutive parts with bases of one shape as one."""
-    if len(parts) == 1:
-        return parts[0]
-    base = None
-    bases = [steps.base for steps in parts if steps.base is not None]
-    if bases:
-        base = torch.cat(bases)
-    return WaitingSteps(
-        maps=AffineMaps.from_parts([steps.maps for steps in parts]),
-        defects=torch.cat([steps.defects for steps in parts]),
-        base=base,
-        changes=EvaluationChanges.from_parts(
-            [steps.changes for steps in parts],
-            [len(steps) for steps in parts],
-        ),
-        first_input=parts[0].first_input,
-        end_input=parts[-1].end_input,
-        restart_state=parts[-1].restart_state,
-        drawn=_join_drawn(parts),
+def _measure_rounds(
+    problem: Problem,
+    history: Sequence[EvaluatedWindow],
+    rounds: Sequence[AcceptedRound],
+    *,
+    depth: int,
+) -> tuple[Tensor, EvaluationChanges | None]:
+    """Return the defects of all accepted steps, and the changes of their evaluations."""
+    if len(rounds) == 1:  # rows may be so wide that what is joined is copied for nothing
+        return measure_round(problem, history, rounds[0], depth=depth)
+    windows = [*history[-1:], *(waiting_round.window for waiting_round in rounds)]
+    moves = torch.cat([waiting_round.moves[: waiting_round.accepted] for waiting_round in rounds])
+    table = EvaluationTable.from_rounds(history, rounds, min(depth, len(history) + len(rounds)) - 1)
+    changes = None
+    if any(newer.start < older.stop for older, newer in pairwise(windows)):
+        changes = table.measure_changes()
+    return table.measure_defects(problem, moves), changes
+
+
+def measure_round(
+    problem: Problem, history: Sequence[EvaluatedWindow], accepted_round: AcceptedRound, *, depth: int
+) -> tuple[Tensor, EvaluationChanges | None]:
+    """Return the defects of the accepted steps of one round, and the changes of their evaluations."""
+    start, count = accepted_round.start, accepted_round.accepted
+    windows = [*history, accepted_round.window][-depth:]
+    evaluations = [window.evaluations for window in reversed(windows)]
+    predicted = history[-1].predictions if history else None
+    return (
+        estimate_defects(problem, evaluations[0], predicted, accepted_round.moves[:count]),
+        EvaluationChanges.from_evaluations(evaluations, start, count),
     )
 
 
-def _join_drawn(parts: Sequence[WaitingSteps]) -> tuple[DrawnStep, ...]:
-    """Return the steps that were drawn of all parts."""
-    return tuple(drawn for steps in parts for drawn in steps.drawn)
+def _join_bases(bases: Sequence[Tensor | None]) -> Tensor | None:
+    """Return the slopes of consecutive rounds, all of one shape or all None."""
+    present = [base for base in bases if base is not None]
+    if len(present) < 2:
+        return present[0] if present else None
+    return torch.cat(present)
 
 
-def _base_shape(steps: WaitingSteps) -> tuple[int, ...] | None:
-    """Return the shape of one step's base."""
-    if steps.base is None:
-        return None
-    return tuple(steps.base.shape[1:])
+def draw_steps_of(rounds: Sequence[AcceptedRound], share: float) -> list[DrawnStep]:
+    """Return some of the accepted steps, drawn at random."""
+    drawn = []
+    for accepted_round in rounds:
+        for step in choose_samples(accepted_round.start, accepted_round.stop, share):
+            index = step - accepted_round.start
+            drawn.append(DrawnStep(step, accepted_round.inputs[index], accepted_round.window.predicted[index]))
+    return drawn

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import torch
@@ -101,21 +101,20 @@ class AffineMaps:
             return like.new_zeros((len(self), *like.shape[1:]))
         return self.shift
 
-    def without_shift(self) -> AffineMaps:
-        """Return the maps that distances between two paths follow, which a shift does not change."""
-        return replace(self, shift=None)
-
 
 class AffineCache:
     """The closed form of a process, remembered for about two windows, and asked for up to a window ahead.
 
     A window slides by a few steps a round and is swept several times, while a step's noise may be costly to draw.
+    The factors, two numbers a step, are remembered for good.
     """
 
     def __init__(self, process: Process, layout: RowLayout) -> None:
         self._process = process
         self._layout = layout
         self._cached: AffineMaps | None = None
+        self._factors: AffineMaps | None = None  # of all steps, without shifts
+        self._is_known = bytearray(process.length)  # whether the factors of a step are among them
         self._max_count = 0
         self._most_ahead = AHEAD_ELEMENTS // max(layout.batch.numel() * layout.width, 1)
 
@@ -130,6 +129,17 @@ class AffineCache:
         if self._cached is None:
             return None
         return self._cached.select_steps(start, count)
+
+    def select_factors(self, start: int, count: int) -> AffineMaps | None:
+        """Return maps without their shifts, of steps that were asked for at any time; None of others."""
+        if self._factors is None or self._is_known.find(0, start, start + count) >= 0:
+            return None
+        return self._factors.select_steps(start, count)
+
+    def covers_steps(self, start: int, count: int) -> bool:
+        """Whether the last maps that were asked for are of these steps too."""
+        cached = self._cached
+        return cached is not None and cached.start <= start and start + count <= cached.stop
 
     def _extend_maps(self, cached: AffineMaps, start: int, stop: int) -> AffineMaps | None:
         """Return the cached maps up to `stop`, without those that lie far before `start`."""
@@ -154,4 +164,16 @@ class AffineCache:
         affine = self._process.affine(torch.arange(start, start + count, device=self._layout.device))
         if affine is None or (self._layout.is_rounded and not affine.copies):
             return None
-        return AffineMaps.from_affine(affine, start, count, self._layout)
+        maps = AffineMaps.from_affine(affine, start, count, self._layout)
+        self._remember_factors(maps)
+        return maps
+
+    def _remember_factors(self, maps: AffineMaps) -> None:
+        """Write the factors of some steps to those of all steps."""
+        if self._factors is None:
+            shape = (self._process.length, *maps.state_factors.shape[1:])
+            state_factors = maps.state_factors.new_empty(shape)
+            self._factors = AffineMaps(0, state_factors, torch.empty_like(state_factors), None)
+        self._factors.state_factors[maps.start : maps.stop] = maps.state_factors
+        self._factors.output_factors[maps.start : maps.stop] = maps.output_factors
+        self._is_known[maps.start : maps.stop] = b"\x01" * len(maps)

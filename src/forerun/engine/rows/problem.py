@@ -137,6 +137,18 @@ class Problem:
             return None
         return self._affine_cache.select_maps(start, count)
 
+    def has_closed_form(self, start: int, count: int) -> bool:
+        """Whether `affine_maps` gives `advance` of the steps `start .. start+count-1`."""
+        if self._states_are_coarse:
+            return False
+        return self._affine_cache.covers_steps(start, count) or self.affine_maps(start, count) is not None
+
+    def affine_factors(self, start: int, count: int) -> AffineMaps:
+        """Return the closed form without its shifts, of steps that have one, however long ago they were swept."""
+        maps = self._affine_cache.select_factors(start, count)
+        assert maps is not None, "has_closed_form was asked first"
+        return maps
+
     def pack_outputs(self, outputs: Tree, count: int) -> Tensor:
         """Return output rows `(count, *batch, E)` of what `evaluate` returned."""
         if self._output_layout is None:
