@@ -55,10 +55,11 @@ class StepWitness:
     def watch_round(self, event: RoundEvent) -> bool:
         """Hold a step of a round that evaluated several against its evaluation alone; return whether they differ."""
         evaluations = event.update.evaluations
-        if not self._is_due or event.update.in_order or len(evaluations) < 2:
+        evaluated_rows = evaluations.skeleton.list_slots()
+        if not self._is_due or event.update.in_order or len(evaluated_rows) < 2:
             return False
         self._is_due = False
-        row = random.Random(f"{self._witness.seed} {event.length}").randrange(1, len(evaluations))
+        row = random.Random(f"{self._witness.seed} {event.length}").choice(evaluated_rows[1:])
         difference = self._describe_row(evaluations.start, evaluations.inputs, evaluations.outputs, row)
         if difference is None:
             self.count = 1
