@@ -2,6 +2,7 @@
 
 import math
 import random
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -16,6 +17,7 @@ from forerun.engine.rounds import Round, RoundTiming
 from forerun.engine.solve import solve
 from forerun.engine.windows import Auto, Full, Sliding, Within
 from forerun.engine.windows.round_cost import RoundCost
+from forerun.engine.windows.round_ledger import RoundLedger
 from forerun.engine.windows.round_progress import RoundProgress
 from forerun.worlds.digits import load_digits_denoiser
 
@@ -235,19 +237,89 @@ def test_a_single_step_costs_less_than_a_round_of_one():
 
 
 def test_progress_counts_the_way_that_is_done():
-    before = entry(0, 3, 1, [0.0, 1e-1, 1e-1])
-    after = entry(1, 3, 1, [0.0, 1e-2, 1e-1])  # the second slot has gone half the way from 1e-1 to 1e-3
-    gain = RoundProgress.from_log([before, after])
-    assert gain.rate == pytest.approx((1.0 + 1.5) / 2 / 3**0.7)
-    assert RoundProgress.from_log([before]).rate == pytest.approx(1.0 / 3**0.7)
-    assert gain(1) == 1
-    assert gain(10**6) <= 10**6
+    opening = entry(0, 4, 1, [0.0, 1e-1, 1e-1, 1e-1])
+    after = entry(1, 4, 1, [0.0, 1e-2, 1e-1, 1e-1])  # the second slot has gone half the way from 1e-1 to 1e-3
+    progress = RoundProgress.from_log([opening, after])
+    assert progress.is_measured
+    assert progress.steps == pytest.approx(1.5)
+    assert progress.power < 0.5  # the far half gained nothing
+    assert progress(1) == 1
+    assert progress(10**6) <= 10**6
+    assert not RoundProgress.from_log([opening]).is_measured
+
+
+def test_progress_grows_with_the_width_where_far_steps_settle_as_fast_as_near_ones():
+    sizes = [[0.0, *([10.0**-power] * 7)] for power in (0, 1, 2)]
+    log = [entry(step, 8, 1, residuals) for step, residuals in enumerate(sizes)]
+    progress = RoundProgress.from_log(log)
+    assert progress.power > 0.8
+    assert progress(16) > 1.7 * progress(8)
+
+
+def test_steps_that_wait_for_a_second_evaluation_bound_what_rounds_may_advance():
+    waiting = RoundProgress.from_log([entry(0, 8, 1, [0.0] * 8)])
+    assert (waiting.waits, waiting.ceiling(8)) == (True, 4)
+    assert waiting(8) <= 4
+    moving = RoundProgress.from_log([entry(0, 8, 1, [0.0, *([1.0] * 7)])])
+    assert (moving.waits, moving.ceiling(8)) == (False, 8)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_residuals_that_are_not_finite_earn_nothing(bad):
-    log = [entry(0, 3, 1, [0.0, bad, bad]), entry(1, 3, 1, [0.0, bad, bad])]
-    assert RoundProgress.from_log(log).rate == pytest.approx(1.0 / 3**0.7)
+    log = [entry(start, 3, 1, [0.0, bad, bad]) for start in range(3)]
+    assert RoundProgress.from_log(log).steps == pytest.approx(1.0)
+
+
+def with_elapsed(log):
+    """The log, with the time of all rounds up to each."""
+    seconds = 0.0
+    rounds = []
+    for each in log:
+        seconds += each.timing.total
+        rounds.append(replace(each, elapsed=seconds))
+    return rounds
+
+
+def ledger_of(log):
+    return RoundLedger.from_log(log, RoundCost.from_log(log), 100)
+
+
+def test_losses_are_those_since_rounds_last_won():
+    log = with_elapsed([entry(0, 1, 1), entry(1, 1, 1), entry(2, 4, 1, seconds=3.0), entry(3, 4, 2, seconds=3.0)])
+    assert ledger_of(log).loss == 3
+    log = with_elapsed([*log, entry(5, 4, 4, seconds=3.0), entry(9, 4, 4, seconds=3.0), entry(13, 4, 4, seconds=3.0)])
+    log = with_elapsed([*log, entry(17, 4, 4, seconds=3.0)])
+    assert ledger_of(log).loss == 0
+    assert ledger_of(log).gain == 1
+
+
+def test_what_the_check_evaluated_is_a_loss():
+    log = with_elapsed([entry(0, 1, 1), entry(1, 1, 1), entry(2, 4, 4, seconds=4.0)])
+    log[-1] = replace(log[-1], elapsed=log[-1].elapsed + 2)
+    assert ledger_of(log).loss == 2
+
+
+def test_going_back_is_charged_to_the_stake():
+    first_pass = [entry(0, 1, 1), entry(1, 1, 1), *(entry(2 + 2 * i, 8, 2, seconds=1.5) for i in range(49))]
+    second_pass = [entry(2, 8, 2, seconds=1.5)]
+    log = with_elapsed([*first_pass, *second_pass])
+    assert ledger_of(log).is_spent(0.75)
+    assert not ledger_of(log).is_spent(0.1)
+    assert not ledger_of(log[:-1]).is_spent(0.75)
+    assert Auto().width(log, 100) == 0
+
+
+def test_auto_gives_up_at_once_where_no_progress_could_pay():
+    log = with_elapsed([entry(0, 1, 1), entry(1, 1, 1), entry(2, 4, 1, [0.0, 1.0, 1.0, 1.0], seconds=4.0)])
+    assert Auto().width(log, 100) == 0
+
+
+def test_auto_closes_a_window_that_has_lost_what_was_at_stake_whatever_it_promises():
+    residuals = [[0.0, *([10.0**-power] * 7)] for power in range(3)] * 4
+    log = [entry(0, 1, 1), entry(1, 1, 1)]
+    log += [entry(2 + step, 8, 1, sizes, seconds=3.0) for step, sizes in enumerate(residuals)]
+    assert Auto().width(with_elapsed(log[:5]), 300) > 1
+    assert Auto().width(with_elapsed(log), 300) == 0
 
 
 def test_a_threshold_of_zero_is_survived():

@@ -41,6 +41,7 @@ class Round:
         timing: time of the round; `overhead` is that before the call.
         in_order: the steps were evaluated one after another, each at its exact input: the plain loop.
         sparse: which steps were evaluated, where the outputs of some were interpolated; None for all of them.
+        elapsed: seconds of all rounds up to this one, with what the check evaluated besides.
     """
 
     start: int
@@ -53,6 +54,7 @@ class Round:
     timing: RoundTiming
     in_order: bool = False
     sparse: Skeleton | None = None
+    elapsed: float = 0.0
 
     @property
     def width(self) -> int:

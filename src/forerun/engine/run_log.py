@@ -58,9 +58,12 @@ class RunLog:
 
     def add_round(self, state: SolveState, update: WindowUpdate, sizes: list[float], accepted: int) -> Round:
         """Add a round, and the states that it accepted, after those that the state knows of."""
-        rounds, evaluations, timing = self.evaluate.take_totals()
+        rounds, evaluations, timing, timing_apart = self.evaluate.take_totals()
         self._advance -= timing.evaluate + timing.communicate
         start = state.window.start
+        elapsed = timing.total + timing_apart.total
+        if state.logged:
+            elapsed += self.entries[state.logged - 1].elapsed
         entry = Round(
             start=start,
             stop=start + len(sizes),
@@ -72,6 +75,7 @@ class RunLog:
             timing=timing,
             in_order=update.in_order,
             sparse=update.evaluations.sparse,
+            elapsed=elapsed,
         )
         self.entries[state.logged :] = [entry]
         if self._path is not None:

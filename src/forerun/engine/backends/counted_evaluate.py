@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Final, NamedTuple, Protocol
 
@@ -23,11 +24,12 @@ def is_evaluated_apart() -> bool:
 
 
 class EvaluationTotals(NamedTuple):
-    """What some calls of evaluate amount to: rounds, evaluations, and their time."""
+    """What some calls of evaluate amount to: rounds, evaluations, and their time; apart, that of the check's own."""
 
     rounds: int
     evaluations: int
     timing: RoundTiming
+    apart: RoundTiming
 
 
 class RowsEvaluator(Protocol):
@@ -47,6 +49,7 @@ class CountedEvaluate:
         self._evaluations: list[int] = []  # of each round since the last totals
         self._evaluations_apart = 0
         self._timings: list[TimingReader] = []
+        self._timings_apart: list[TimingReader] = []
 
     def __call__(
         self,
@@ -67,9 +70,10 @@ class CountedEvaluate:
         start_time = time.perf_counter()
         token = _IS_APART.set(True)
         try:
-            outputs, _ = self._backend.evaluate(self._problem.evaluate, steps, inputs, 0.0)
+            outputs, read_timing = self._backend.evaluate(self._problem.evaluate, steps, inputs, 0.0)
         finally:
             _IS_APART.reset(token)
+        self._timings_apart.append(read_timing)
         self._evaluations_apart += len(steps)
         self._returned += time.perf_counter() - start_time
         return outputs
@@ -83,5 +87,9 @@ class CountedEvaluate:
         """Return the totals since the last call of this; the outputs must be in use, as reading a time may wait."""
         evaluations, self._evaluations = self._evaluations, []
         timings, self._timings = self._timings, []
-        timing = sum((read_timing() for read_timing in timings), RoundTiming())
-        return EvaluationTotals(len(evaluations), sum(evaluations), timing)
+        timings_apart, self._timings_apart = self._timings_apart, []
+        return EvaluationTotals(len(evaluations), sum(evaluations), _sum_timings(timings), _sum_timings(timings_apart))
+
+
+def _sum_timings(timings: Sequence[TimingReader]) -> RoundTiming:
+    return sum((read_timing() for read_timing in timings), RoundTiming())

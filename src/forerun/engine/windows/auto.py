@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from forerun.engine.rounds import Round
 from forerun.engine.windows.base import Window
-from forerun.engine.windows.round_cost import RoundCost, sum_losses
+from forerun.engine.windows.round_cost import RoundCost
+from forerun.engine.windows.round_ledger import RoundLedger, stake_steps
 from forerun.engine.windows.round_progress import RoundProgress
 
 FIRST_WIDTH = 8  # above one, at most
-MAX_GROWTH = 8  # times wider that the next round may be
-MAX_WIDTH_PER_ADVANCE = 6  # times what a round advances, the most that is worth holding: far steps are guessed long ago
-STAKE_SHARE, MIN_STAKE_STEPS = (
-    0.08,
-    2.0,
-)  # what may be lost on trying: of a sequential run, and at least so many steps
-PATIENCE_SHARE, PATIENCE_STEPS = (
-    0.5,
-    5.0,
-)  # of the stake, and steps, that may be lost in a row before giving up
-NARROWER_PRICE_RATIO, WIDER_PRICE_RATIO = (
-    0.85,
-    0.9,
-)  # of the present price, that another width must promise
+MAX_GROWTH = 4  # times wider that the next round may be
+NARROWER_PRICE_RATIO, WIDER_PRICE_RATIO = 0.9, 0.95  # of the present price, that another width must promise
+SAME_PRICE_RATIO = 1.06  # of the lowest price, up to which a narrower window is taken
+LOW_POWER = 0.2  # of the width, with which progress grows where far steps gain next to nothing
 LOOK_BACK_ROUNDS = 24  # to look for a window in
 CANDIDATE_WIDTHS = [base << power for power in range(12) for base in (2, 3)]  # 2 3 4 6 8 12 16 ...
 UNNOTED_SHARE = 0.05  # of the path at whose end a decision to decline is not worth a word
 MIN_SECONDS = 1e-12
-LONG_PATH = 200  # steps from which on two warm single steps are measured, not one
 
 
 @dataclass(frozen=True)
@@ -37,9 +27,10 @@ class Auto(Window):
     """The width that minimises the predicted time, `c(W) / p(W)`: seconds of a round over the steps it advances.
 
     Both are measured on the rounds so far (`RoundCost`, `RoundProgress`). After a few single steps the window
-    opens, so narrow that its failure would cost little, and moves to the width of the lowest price within reach: half
-    the present one at least, and no more than several times what a round advances. It declines where no width promises
-    to beat single steps and the last rounds have lost as much as was at stake; `note` says why.
+    opens, so narrow that its failure would cost little, and moves to the width of the lowest price within reach. It
+    declines where no width can win, or none promises to and the last rounds have lost half of what was at stake, some
+    3 % of the path with what the check evaluated; and where the check sent the run back and another pass would cost
+    more than that. `note` says why. `benchmarks/auto_loses_little.py` measures what is lost.
 
     Args:
         max_width: largest width.
@@ -91,13 +82,13 @@ class Auto(Window):
 
     def _open_window(self, log: Sequence[Round], length: int) -> int:
         """Return the width where no window was open of late: single steps after the first round, then the first."""
-        if 0 < len(log) <= _warm_single_steps(length):
+        if len(log) == 1:
             return 1
         return self._first_width(length)
 
     def _first_width(self, length: int) -> int:
-        """Return a width above one whose failure is within the stake: two such rounds may advance one step each."""
-        affordable = 1 + int(_stake_steps(length) / 2)
+        """Return a width above one whose failure is within the stake: a round may cost as much as its steps."""
+        affordable = 1 + int(stake_steps(length))
         return max(min(FIRST_WIDTH, self.max_width, affordable), 1)
 
     def _choose_width(self, log: Sequence[Round], length: int) -> int:
@@ -106,58 +97,54 @@ class Auto(Window):
         if cost.widths[0] > 1:
             return 1  # a resumed run, or one whose first window was guessed, began wide
         progress = RoundProgress.from_log(log)
-        present = log[-1].width
-        if present == 1:
-            present = self._first_width(length)  # where the check went back, it opens again
-        stake = _stake_steps(length) * cost.single
-        loss = sum_losses(log, cost)
-        affordable = stake - loss + progress(present) * cost.single
-        prices = self._predict_prices(
-            cost,
-            progress,
-            present=present,
-            affordable=affordable,
-            length=length,
-        )
+        present = log[-1].width if log[-1].width > 1 else self._first_width(length)  # as the check went back
+        ledger = RoundLedger.from_log(log, cost, length)
+        prices = self._predict_prices(cost, progress, ledger, present=present, length=length)
         if not prices:
             return 0
         best = min(prices, key=prices.__getitem__)
-        is_first_try = cost.count_measurements(present) == 1
-        if is_first_try and present in prices and best <= present:
+        if _is_first_try(cost, prices, present, best):
             return present  # the first round of a width may be cold, and is no reason to go back
-        patience = min(PATIENCE_SHARE * stake, PATIENCE_STEPS * cost.single)
-        if prices[best] >= cost.single and loss > patience:
+        if ledger.is_spent(prices[best]) or _is_hopeless(cost, progress, prices):
             return 0
+        if progress.power <= LOW_POWER:
+            return min(_narrowest_of_the_best(prices), present)
         return _keep_or_move(prices, present, best)
 
     def _predict_prices(
         self,
         cost: RoundCost,
         progress: RoundProgress,
+        ledger: RoundLedger,
         *,
         present: int,
-        affordable: float,
         length: int,
     ) -> dict[int, float]:
         """Return the predicted seconds a step, `c(W) / p(W)`, of the widths within reach that may be tried."""
         widest_measured = max(cost.widths[-1], present)
         prices = {}
-        for width in self._reachable_widths(progress, present, length):
-            if width <= widest_measured or cost.cautious(width) <= affordable:
-                prices[width] = cost(width) / progress.extrapolate(width, present)
+        for width in self._reachable_widths(present, length):
+            if width <= widest_measured or cost.cautious(width) <= ledger.affordable:
+                prices[width] = cost(width) / progress(width)
         return prices
 
-    def _reachable_widths(self, progress: RoundProgress, present: int, length: int) -> list[int]:
+    def _reachable_widths(self, present: int, length: int) -> list[int]:
         """Return the widths above one within reach of the present one, itself among them if it is not too wide."""
-        worth_holding = max(
-            MAX_WIDTH_PER_ADVANCE * progress(present),
-            self._first_width(length),
-            present / 2,
-        )
-        widest = min(self.max_width, MAX_GROWTH * present, int(worth_holding))
-        narrowest = max(present / 2, 2)
+        widest = min(self.max_width, MAX_GROWTH * present, length)
         candidates = sorted({*CANDIDATE_WIDTHS, present, widest})
-        return [width for width in candidates if narrowest <= width <= max(widest, 2)]
+        return [width for width in candidates if width <= max(widest, 2)]
+
+
+def _is_first_try(cost: RoundCost, prices: Mapping[int, float], present: int, best: int) -> bool:
+    """Return whether the present width was measured once, and is left for a narrower one that promises to win."""
+    if present not in prices or best > present:
+        return False
+    return cost.count_measurements(present) == 1 and prices[best] < cost.single
+
+
+def _is_hopeless(cost: RoundCost, progress: RoundProgress, widths: Iterable[int]) -> bool:
+    """Return whether no round would win even if it advanced as far as any may."""
+    return all(cost(width) >= progress.ceiling(width) * cost.single for width in widths)
 
 
 def _keep_or_move(prices: Mapping[int, float], present: int, best: int) -> int:
@@ -170,11 +157,7 @@ def _keep_or_move(prices: Mapping[int, float], present: int, best: int) -> int:
     return best
 
 
-def _warm_single_steps(length: int) -> int:
-    """Return how many rounds of one step are measured after the first, which is cold."""
-    return 1 if length < LONG_PATH else 2
-
-
-def _stake_steps(length: int) -> float:
-    """Return what may be lost on trying a width, in single steps."""
-    return max(STAKE_SHARE * length, MIN_STAKE_STEPS)
+def _narrowest_of_the_best(prices: Mapping[int, float]) -> int:
+    """Return the narrowest width whose price is nearly the lowest: it is the least work, and guesses the least far."""
+    lowest = min(prices.values())
+    return min(width for width, price in prices.items() if price <= SAME_PRICE_RATIO * lowest)

@@ -77,16 +77,6 @@ class RoundCost:
         return 0
 
 
-def sum_losses(log: Sequence[Round], cost: RoundCost) -> float:
-    """Return the seconds by which the last rounds took longer than single steps, since they last took as long."""
-    loss = 0.0
-    for entry in log[-COST_TAIL_ROUNDS:]:
-        if entry.width > 1:
-            single_steps = entry.accepted * cost.single
-            loss = max(loss + cost(entry.width) - single_steps, 0.0)
-    return loss
-
-
 def _collect_timings(log: Sequence[Round]) -> dict[int, list[RoundTiming]]:
     """Return the times of the rounds that tell what a width costs."""
     timings: dict[int, list[RoundTiming]] = {}

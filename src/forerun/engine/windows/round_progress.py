@@ -14,89 +14,153 @@ from forerun.engine.rounds import Round
 
 FIRST_RESIDUAL_ROUNDS = 24  # rounds back to look for the first residual of a step
 AVERAGED_ROUNDS = 4  # the last, over which progress is averaged
-WIDTH_POWER = 0.7  # of the width, with which what a round advances grows
-UNKNOWN_RATE = 1.0  # of a process that nothing is known about
-FAST_SHARE = 0.7  # of its steps that a round advances, where a wider one is expected to do so too
+TYPICAL_POWER = 0.7  # of the width, with which what a round advances grows, where nothing is known
+TYPICAL_POWER_WEIGHT = 2.0  # rounds that the typical power stands for beside what was measured
+UNCONFIRMED_CREDIT = 0.5  # of a step that has settled and waits for a second evaluation
 NONFINITE_RESIDUAL = 1e30  # stands for residuals that are not finite
 
 
 @final
 @dataclass(frozen=True)
 class RoundProgress:
-    """Steps that a round advances by its width, `p(W) = r W^a`, at least one and at most `W`.
+    """Steps that a round advances by its width, `p(W) = p(V) (W/V)^a`, at least one and at most `W`.
 
-    A wider window advances further, but not in proportion, as its far steps settle late: over windows from 12 to
-    100 the shipped denoiser's `p` grows with a power of about 0.7. The rate `r` comes from the last rounds, where a
-    step that is not accepted yet counts for the part of the way from its first residual `f` to the threshold that is
-    done, `1 - log(r / threshold) / log(f / threshold)`.
+    A step that is not accepted yet counts for the part of the way from its first residual `f` to the threshold that
+    is done, its credit `1 - log(r / threshold) / log(f / threshold)`; so what a round advances is seen before steps are
+    accepted. Slots do not depend on those after them: the credit that the near half of a window gains is what a window
+    of half the width would gain, and that shows `a`.
 
     Attributes:
-        rate: `r`.
+        steps: `p(V)`.
+        width: `V`, the present width.
+        power: `a`.
+        is_measured: whether a round of this window shows it; where not, it is what is typical.
+        waits: whether steps that have settled wait for a second evaluation, as a check lets them.
     """
 
-    rate: float
+    steps: float
+    width: int
+    power: float
+    is_measured: bool = True
+    waits: bool = False
 
     @classmethod
     def from_log(cls, log: Sequence[Round]) -> RoundProgress:
         """Return the progress of the last rounds in a log of at least one round."""
-        advances = _measure_advances(log[-FIRST_RESIDUAL_ROUNDS:])
-        rates = [advance.steps / advance.width**WIDTH_POWER for advance in advances if advance.width > 1]
-        if not rates:
-            return cls(UNKNOWN_RATE)
-        return cls(fmean(rates))
+        rounds = log[-FIRST_RESIDUAL_ROUNDS:]
+        gains = _measure_gains(rounds)
+        if not gains:
+            return cls(1.0, 1, TYPICAL_POWER, is_measured=False)
+        width = gains[-1].width
+        waits = any(_count_settled(entry) > entry.accepted for entry in rounds)
+        settled_gains = [gain for gain in gains if not gain.is_opening]
+        if not settled_gains:
+            steps = min(max(gains[-1].steps, width**TYPICAL_POWER), width)
+            return cls(steps, width, TYPICAL_POWER, is_measured=False, waits=waits)
+        power = _measure_power(settled_gains)
+        steps = fmean(gain.steps * (width / gain.width) ** power for gain in settled_gains)
+        return cls(min(max(steps, 1.0), width), width, power, waits=waits)
 
     def __call__(self, width: int) -> float:
         """Return the expected `p(width)`."""
-        return float(min(max(self.rate * width**WIDTH_POWER, 1.0), width))
+        highest = float(width) if self.is_measured else self.ceiling(width)
+        return max(min(self.steps * (width / self.width) ** self.power, highest), 1.0)
 
-    def extrapolate(self, width: int, present_width: int) -> float:
-        """Return the expected `p(width)`; in proportion to it beyond the present width, where that settles fast."""
-        present = self(present_width)
-        if width > present_width and present >= FAST_SHARE * present_width:
-            return present * width / present_width
-        return self(width)
+    def ceiling(self, width: int) -> float:
+        """Return the most that rounds of a width may advance on average."""
+        return width / 2 if self.waits else width
 
 
-class RoundAdvance(NamedTuple):
-    """How far a round got: its width, and the steps by which the credit of all steps rose."""
+class RoundGain(NamedTuple):
+    """What the credit of a round's steps rose by.
+
+    Attributes:
+        width: of the round.
+        steps: by which the credit of all steps rose.
+        near_steps: by which that of the near half of the window rose.
+        is_opening: the window has just opened, or widened, so that most of its steps had no round to settle in.
+    """
 
     width: int
     steps: float
+    near_steps: float
+    is_opening: bool
 
 
-def _measure_advances(rounds: Sequence[Round]) -> list[RoundAdvance]:
-    """Return how far the last rounds got."""
-    advances: list[RoundAdvance] = []
+def _measure_power(gains: Sequence[RoundGain]) -> float:
+    """Return the power of the width with which progress grows, between 0 and 1."""
+    steps = sum(gain.steps for gain in gains)
+    near_steps = sum(gain.near_steps for gain in gains)
+    width = fmean(gain.width for gain in gains)
+    near_width = fmean(_near_half(gain.width) for gain in gains)
+    power = TYPICAL_POWER
+    if steps > 0 and near_steps > 0:
+        power = logarithm(steps / near_steps) / logarithm(width / near_width)
+    weight = TYPICAL_POWER_WEIGHT / len(gains)
+    return (min(max(power, 0.0), 1.0) * len(gains) + TYPICAL_POWER * weight) / (len(gains) + weight)
+
+
+def _near_half(width: int) -> int:
+    """Return how many slots of a window are its near half: at least one, and not all."""
+    return max(width // 2, 1)
+
+
+def _measure_gains(rounds: Sequence[Round]) -> list[RoundGain]:
+    """Return what the last rounds of more than one step gained."""
+    gains: list[RoundGain] = []
     first_residuals: list[float] = []  # those that the steps of the window began with
-    credit = 0.0  # of the steps that the round before did not accept
+    credits_before: list[float] = []  # of the steps that the round before did not accept
     previous: Round | None = None
-    first_measured = len(rounds) - AVERAGED_ROUNDS - 1  # one more, for the credit before
-    for index, entry in enumerate(rounds):
+    for entry in rounds:
         if previous is None or not entry.continues(previous):
-            first_residuals, credit = [], 0.0
+            first_residuals, credits_before = [], []
         else:
             first_residuals = first_residuals[previous.accepted : previous.accepted + entry.width]
         first_residuals += entry.residuals[len(first_residuals) :]
+        credit = _credit_steps(entry, first_residuals)
+        if entry.width > 1 and not entry.in_order:
+            has_opened = previous is None or 2 * previous.width < entry.width
+            gains.append(_compare_credit(entry.width, credit, credits_before[: entry.width], has_opened))
+        credits_before = credit[entry.accepted :]
         previous = entry
-        if index < first_measured:
-            continue
-        remaining_credit = _sum_credit(entry, first_residuals)
-        advances.append(RoundAdvance(entry.width, entry.accepted + remaining_credit - credit))
-        credit = remaining_credit
-    return advances[-AVERAGED_ROUNDS:]
+    return gains[-AVERAGED_ROUNDS:]
 
 
-def _sum_credit(entry: Round, first_residuals: Sequence[float]) -> float:
-    """Return the credit of all steps of a round that it did not accept."""
-    threshold = entry.threshold
+def _compare_credit(
+    width: int, credit: Sequence[float], credits_before: Sequence[float], is_opening: bool
+) -> RoundGain:
+    """Return what a round gained, from the credit of its steps before and after."""
+    unknown = [0.0] * (width - len(credits_before))
+    rises = [now - before for now, before in zip(credit, [*credits_before, *unknown], strict=True)]
+    return RoundGain(width, sum(rises), sum(rises[: _near_half(width)]), is_opening)
+
+
+def _count_settled(entry: Round) -> int:
+    """Return how many leading steps of a round moved by no more than the threshold."""
+    count = 0
+    for residual in entry.residuals:
+        if not residual <= entry.threshold:
+            break
+        count += 1
+    return count
+
+
+def _credit_steps(entry: Round, first_residuals: Sequence[float]) -> list[float]:
+    """Return the credit of every step of a round: 1 where it was accepted."""
     residuals = _largest_so_far(entry.residuals)[entry.accepted :]
     first_residuals = _largest_so_far(first_residuals)[entry.accepted :]
     pairs = zip(residuals, first_residuals, strict=True)
-    return sum(
-        1 - logarithm(residual / threshold) / logarithm(first / threshold)
-        for residual, first in pairs
-        if 0 < threshold < residual < first
-    )
+    credit = [_credit_step(residual, first, entry.threshold) for residual, first in pairs]
+    return [*([1.0] * entry.accepted), *credit]
+
+
+def _credit_step(residual: float, first: float, threshold: float) -> float:
+    """Return the credit of a step that was not accepted."""
+    if residual <= threshold:
+        return UNCONFIRMED_CREDIT
+    if 0 < threshold < residual < first:
+        return 1 - logarithm(residual / threshold) / logarithm(first / threshold)
+    return 0.0
 
 
 def _largest_so_far(residuals: Sequence[float]) -> list[float]:
