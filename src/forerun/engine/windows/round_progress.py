@@ -64,7 +64,8 @@ class RoundProgress:
     def __call__(self, width: int) -> float:
         """Return the expected `p(width)`."""
         highest = float(width) if self.is_measured else self.ceiling(width)
-        return max(min(self.steps * (width / self.width) ** self.power, highest), 1.0)
+        steps: float = self.steps * (width / self.width) ** self.power
+        return max(min(steps, highest), 1.0)
 
     def ceiling(self, width: int) -> float:
         """Return the most that rounds of a width may advance on average."""
