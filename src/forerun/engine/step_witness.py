@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Hashable
+from math import inf
 from typing import Any, Final, final
 
 from torch import Tensor
@@ -15,7 +16,6 @@ from forerun.engine.options import SolveSettings
 from forerun.engine.process import Process, StepProcess
 from forerun.engine.run import SolveRun
 from forerun.engine.witness import (
-    COARSEST_AGREEMENT,
     Witness,
     WitnessDisagrees,
     WitnessMemory,
@@ -74,7 +74,7 @@ class StepWitness:
         steps = self._run.problem.step_range(start + row, start + row + 1)
         alone = self._run.log.evaluate.evaluate_apart(steps, inputs[row : row + 1])[0]
         difference = describe_difference(alone, outputs[row], roundings=self._witness.roundings)
-        if difference is None or _is_far(alone, outputs[row]):
+        if difference is None or describe_difference(alone, outputs[row], roundings=inf) is not None:
             return difference
         # a network in half precision may round otherwise alone: then its row does not depend on the others
         among_itself = self._run.log.evaluate.evaluate_apart(
@@ -119,12 +119,3 @@ def _is_due(kind: Hashable) -> bool:
         return True
     _RUN_COUNTS["agreed"] += 1
     return _RUN_COUNTS["agreed"] % RUNS_BETWEEN == 0
-
-
-def _is_far(alone: Tensor, among: Tensor) -> bool:
-    """Return whether rows differ by more than any rounding may explain."""
-    finite = alone.isfinite() & among.isfinite()
-    if not finite.any():
-        return True
-    distance = (alone - among)[finite].abs().amax()
-    return bool(distance > COARSEST_AGREEMENT * alone[finite].abs().amax())

@@ -96,7 +96,8 @@ def describe_difference(user_output: Tree, replica_output: Tree, *, roundings: f
     Args:
         user_output: a tree of tensors and plain values.
         replica_output: the same, as the replica gives it.
-        roundings: how many roundings of the coarser dtype, of the largest value of each tensor, are let pass.
+        roundings: how many roundings of the coarser dtype, of the largest value of each tensor, are let pass; inf for
+            all that any rounding may explain.
     """
     user_leaves, user_spec = pytree.tree_flatten(user_output)
     replica_leaves, replica_spec = pytree.tree_flatten(replica_output)

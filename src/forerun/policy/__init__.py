@@ -3,7 +3,8 @@
 from forerun.policy.adapters import diffusion_policy, lerobot
 from forerun.policy.modes import RTI, Deadline, Exact, Mode, Warm
 from forerun.policy.report import TickReport
-from forerun.policy.sampler import NotFinite, Sampler, TickSolution
+from forerun.policy.sampler import NotFinite, Sampler
+from forerun.policy.tick_solution import TickSolution
 
 __built_on__ = ("diffusion",)
 

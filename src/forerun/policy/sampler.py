@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final, Unpack, final
 
@@ -12,12 +13,13 @@ import torch
 from torch import Tensor
 
 from forerun.engine.backends import Local
-from forerun.engine.methods import Secant
+from forerun.engine.methods import Secant, Sequential
 from forerun.engine.options import SolveKeywords, SolveOptions, SolveSettings
-from forerun.engine.solution import Solution
 from forerun.engine.tolerance import PerStep, Tolerance
 from forerun.engine.windows import Full
-from forerun.policy.modes import Exact, Mode
+from forerun.engine.witness import WitnessDisagrees, WitnessWarning
+from forerun.policy.modes import Deadline, Exact, Mode
+from forerun.policy.network_witness import NetworkWitness
 from forerun.policy.noise import TickNoise, select_environments, shift_noise
 from forerun.policy.observations import ObservationRows
 from forerun.policy.plan import PolicyDenoiser, TickPlan
@@ -25,27 +27,12 @@ from forerun.policy.recall import shift_chunks
 from forerun.policy.report import TickReport
 from forerun.policy.tick import Tick, TickAnswer
 from forerun.policy.tick_process import ObservedDenoiser
+from forerun.policy.tick_solution import TickSolution
 
 POLICY_DEFAULTS: Final = SolveOptions(method=Secant(), window=Full(), tolerance=3e-3, check=False)
 COMPILED_SHARES: Final = (0.16, 0.32, 0.5, 0.75, 1.0)  # of all steps, to which a compiled network's rounds are padded
 
 EnvironmentSelection = Sequence[int] | Sequence[bool] | Tensor | None
-
-
-@dataclass(frozen=True)
-class TickSolution(Solution):
-    """The solution of a tick.
-
-    Attributes:
-        chunk: the actions, `(H, A)`; of several environments `(environments, H, A)`.
-    """
-
-    chunk: Tensor | None = None
-
-    @property
-    def value(self) -> Tensor | None:
-        """The chunk of actions."""
-        return self.chunk
 
 
 class NotFinite(RuntimeError):
@@ -92,6 +79,8 @@ class Sampler:
         ValueError: steps, shape, executed or environments make no sense.
     """
 
+    _note: str | None = None  # why every tick is taken in order; None where it is not
+
     def __init__(
         self,
         denoiser: PolicyDenoiser,
@@ -121,17 +110,17 @@ class Sampler:
         self.solution: TickSolution | None = None
         self._settings = self._settle_options(SolveOptions.gather(options, keywords), compiled=compile)
         self._denoiser = torch.compile(denoiser, dynamic=False) if compile else denoiser
+        self._witness = NetworkWitness.for_settings(denoiser, self._settings, self.plan.length)
         self._observations = ObservationRows(environments, observation, dtype, torch.device(device))
         self._executed, self._first, self._clip = executed, first, clip
         self._noises = TickNoise(seed, 1 + self.plan.length if self.plan.adds_noise else 1, like)
         self._count = environments
         self._ready = [environments == 1] * environments
-        self._warm = [False] * environments
+        self._warm, self._good = [False] * environments, [False] * environments
         self._noise: Tensor | None = None
         self._outputs = like.new_zeros(self.plan.length, *like.shape)
         self._sample = like.new_zeros(like.shape)
         self._chunk: Tensor | None = None
-        self._good = [False] * environments
 
     @torch.no_grad()
     def act(self, observation: Any) -> Tensor:
@@ -142,6 +131,7 @@ class Sampler:
 
         Raises:
             NotFinite: the network gave something not finite in the first tick of an environment.
+            WitnessDisagrees: with `strict`, the network gives something else for one step than for many together.
             TypeError: the observation is not a tensor or array of floating point numbers.
             ValueError: it has another shape or values that are not finite, or an environment waits for its reset.
         """
@@ -149,13 +139,15 @@ class Sampler:
         self._refuse_unready()
         rows = self._observations.from_observation(observation)
         self._noise = self._next_noise()
-        answer = self.mode.answer(self._make_tick(rows, self._noise, start_time)).mark_nonfinite()
+        answer = self._answer_tick(rows, self._noise, start_time).mark_nonfinite()
         chunk = self._make_chunk(answer)
         self._remember(chunk, answer)
+        if self._note is not None:
+            answer = replace(answer, solution=replace(answer.solution, notes=(self._note, *answer.solution.notes)))
         self.report = TickReport.from_answer(answer, time.perf_counter() - start_time, self.plan.length)
         if not self._observations.is_batched(observation):
             chunk = chunk[0]
-        self.solution = _with_chunk(answer.solution, chunk)
+        self.solution = TickSolution.from_solution(answer.solution, chunk)
         return chunk
 
     def reset(self, selection: EnvironmentSelection = None) -> None:
@@ -191,10 +183,27 @@ class Sampler:
             options = replace(options, backend=Local(pad=compiled_widths(self.plan.length)))
         return options.over(POLICY_DEFAULTS).settled(tolerance=measure_in_levels)
 
+    def _answer_tick(self, observations: Tensor, noise: Tensor, start_time: float) -> TickAnswer:
+        """Return the answer of a tick, witnessed; of the plain loop where the network gives something else alone."""
+        if self._witness is None:
+            return self.mode.answer(self._make_tick(observations, noise, start_time))
+        self._witness.begin_tick(in_time=isinstance(self.mode, Deadline))
+        answer = self.mode.answer(self._make_tick(observations, noise, start_time))
+        difference = self._witness.find_difference()
+        if difference is None:
+            return replace(answer, solution=replace(answer.solution, witnessed=self._witness.count))
+        if self._settings.strict:
+            raise WitnessDisagrees(difference)
+        warnings.warn(f"forerun: {difference}", WitnessWarning, stacklevel=4)
+        self._settings = replace(self._settings, method=Sequential())
+        self._witness = None
+        self._note = difference
+        return self.mode.answer(self._make_tick(observations, noise, start_time))
+
     def _make_tick(self, observations: Tensor, noise: Tensor, start_time: float) -> Tick:
         return Tick(
             plan=self.plan,
-            denoiser=ObservedDenoiser(self._denoiser, self.plan, observations),
+            denoiser=ObservedDenoiser(self._denoiser, self.plan, observations, self._witness),
             noise=noise,
             guessed_outputs=self._guess_outputs(),
             last_sample=shift_chunks(self._sample, self._executed),
@@ -277,11 +286,6 @@ def compiled_widths(length: int) -> list[int]:
     """Return the rounds' widths that a network is compiled for: 1, and from a fraction of all steps up to all."""
     widths = {max(round(length * share), 1) for share in COMPILED_SHARES}
     return sorted({1, *widths})
-
-
-def _with_chunk(solution: Solution, chunk: Tensor) -> TickSolution:
-    values = {field.name: getattr(solution, field.name) for field in fields(Solution)}
-    return TickSolution(**values, chunk=chunk)
 
 
 def _refuse_numbers(shape: Sequence[int], executed: int, first: int, environments: int) -> None:

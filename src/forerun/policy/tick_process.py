@@ -10,6 +10,7 @@ from torch import Tensor
 
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.process import Affine, Process
+from forerun.policy.network_witness import NetworkWitness
 from forerun.policy.plan import PolicyDenoiser, TickPlan
 
 
@@ -21,17 +22,25 @@ class ObservedDenoiser:
         denoiser: the network.
         plan: the plan of the tick.
         observation: `(B, *obs)`.
+        witness: keeps what the network gives for some steps; None where none is wanted.
     """
 
-    def __init__(self, denoiser: PolicyDenoiser, plan: TickPlan, observation: Tensor) -> None:
+    def __init__(
+        self,
+        denoiser: PolicyDenoiser,
+        plan: TickPlan,
+        observation: Tensor,
+        witness: NetworkWitness | None = None,
+    ) -> None:
         self._denoiser = denoiser
+        self._witness = witness
         self._plan = plan
         self._observation = observation
         self._excluded: Tensor | None = None
 
     def exclude(self, environments: Sequence[bool]) -> ObservedDenoiser:
         """Return a denoiser with outputs of zero for some environments, whatever the network gives for them."""
-        other = ObservedDenoiser(self._denoiser, self._plan, self._observation)
+        other = ObservedDenoiser(self._denoiser, self._plan, self._observation, self._witness)
         other._excluded = torch.tensor(environments, device=self._observation.device).reshape(-1, 1, 1)
         return other
 
@@ -45,6 +54,8 @@ class ObservedDenoiser:
         observations = self._observation.expand(len(steps), *self._observation.shape).flatten(0, 1)
         predictions = self._denoiser(inputs, timesteps, observations)
         _refuse_predictions(predictions, inputs)
+        if self._witness is not None:
+            self._witness.record(steps, (inputs, timesteps, observations), predictions)
         predictions = predictions.reshape(samples.shape).to(samples.dtype)
         # clipping would make a sound action of an infinite one: here it becomes nan, which nothing hides
         outputs = plan.to_outputs(steps, samples, predictions).add(predictions, alpha=0)
