@@ -18,7 +18,7 @@ from forerun.engine.numerics.tree import Tree
 from forerun.engine.options import SolveSettings
 from forerun.engine.process import Process
 from forerun.engine.residuals import Residuals
-from forerun.engine.run_deviation import estimate_deviation, follow_check, measure_excess, settle_estimator
+from forerun.engine.run_deviation import estimate_deviation, follow_check, measure_excess, settle_check
 from forerun.engine.run_guard import RunGuard
 from forerun.engine.run_opening import open_run
 from forerun.engine.solution import Solution, Status
@@ -154,7 +154,7 @@ class SolveRun:
         exact = state.exact and state.rounding.may_be_sequential
         shadow, fingerprint = None, self._fingerprint
         if self.settings.check and self._deviation_is_known and not exact:
-            self._settle_estimator()
+            self._settle_check()
             shadow = self.state.estimator.shadow.state
         if fingerprint is not None:
             fingerprint = fingerprint.add_evaluation(state.window.previous)
@@ -250,9 +250,9 @@ class SolveRun:
 
     def _estimate_deviation(self) -> Tensor:
         """Return the estimated distance `(*batch,)` of the accepted state from the sequential run's."""
-        self._settle_estimator()
+        self._settle_check()
         return estimate_deviation(self.state, self.settings)
 
-    def _settle_estimator(self) -> None:
+    def _settle_check(self) -> None:
         """Let the check follow all accepted steps."""
-        self.state = settle_estimator(self.state)
+        self.state = settle_check(self.state, self.settings)

@@ -63,15 +63,17 @@ def follow_check(
     return replace(state, estimator=estimator, rounding=rounding)
 
 
-def settle_estimator(state: SolveState) -> SolveState:
-    """Return the state once its estimator has followed all accepted steps."""
-    return replace(state, estimator=state.estimator.follow_waiting())
+def settle_check(state: SolveState, settings: SolveSettings) -> SolveState:
+    """Return the state once its check has followed all accepted steps."""
+    window = state.window
+    rounding = state.rounding.settle_sizes(window.problem, settings.tolerance, window.state)
+    return replace(state, estimator=state.estimator.follow_waiting(), rounding=rounding)
 
 
 def estimate_deviation(state: SolveState, settings: SolveSettings) -> Tensor:
     """Return the estimated distance `(*batch,)` of the accepted state from the sequential run's.
 
-    The estimator must be settled.
+    The check must be settled.
     """
     problem = state.window.problem
     if state.exact:
@@ -87,7 +89,7 @@ def measure_excess(state: SolveState, settings: SolveSettings, evaluate: Counted
 
     What samples leave over counts where the estimate is not too large by itself.
     """
-    state = settle_estimator(state)
+    state = settle_check(state, settings)
     excess = largest_size(estimate_deviation(state, settings))
     if state.exact or excess > settings.tolerance.threshold():
         return state, excess

@@ -8,7 +8,7 @@ random shift of the sampled states does.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import exp, inf, log, sqrt
 from typing import Any, Final
 
@@ -16,10 +16,12 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from forerun.engine.check.rounding_sizes import RoundingSizes
 from forerun.engine.check.sampled_steps import (
     SMALLEST_SHIFT,
     EvaluateApart,
     advance_shifted,
+    choose_samples,
     draw_direction,
     draw_steps,
     measure_growth,
@@ -29,7 +31,7 @@ from forerun.engine.check.sampled_steps import (
 )
 from forerun.engine.methods.base import WindowState, WindowUpdate
 from forerun.engine.numerics.layout import are_same_value
-from forerun.engine.numerics.tree import Tree, tree_tensors
+from forerun.engine.numerics.tree import Tree
 from forerun.engine.rows import Problem
 from forerun.engine.tolerance import Tolerance
 
@@ -47,14 +49,14 @@ class RoundingEstimate:
         tested: steps that were evaluated singly.
         stable: all of these gave the bits of the run.
         log_growth: logarithms of the growth of a random shift in a step, one a sampled step.
-        sizes: numbers of steps, with the size of their rounding, in the norm of the tolerance.
+        sizes: of the rounding of one step.
     """
 
     together: bool = False
     tested: int = 0
     stable: bool = True
     log_growth: tuple[float, ...] = ()
-    sizes: tuple[tuple[int, Tensor], ...] = ()
+    sizes: RoundingSizes = field(default_factory=RoundingSizes)
 
     @property
     def may_be_sequential(self) -> bool:
@@ -78,17 +80,22 @@ class RoundingEstimate:
     ) -> RoundingEstimate:
         """Return the estimate after the accepted steps of a round, some of them evaluated singly."""
         problem = window_state.problem
-        estimate = replace(
-            self, sizes=(*self.sizes, (accepted, _measure_rounding(problem, update, accepted, tolerance)))
-        )
-        if len(update.moves) < 2 or update.in_order:
-            return estimate
+        sizes = self.sizes.add_round(problem, tolerance, update, accepted)
+        if update.moves.shape[0] < 2 or update.in_order:
+            return replace(self, sizes=sizes)
+        estimate = replace(self, together=True, sizes=sizes)
         share = share_of_steps(problem.length, MOST_SINGLE_STEPS)
         reaches_end = window_state.stop == problem.length
-        least = int(self.tested == 0 and (accepted > 1 or reaches_end))
-        for step in draw_steps(window_state.start, accepted, share, least=least):
+        steps = choose_samples(window_state.start, window_state.start + accepted, share)
+        if not steps and self.tested == 0 and (accepted > 1 or reaches_end):
+            steps = draw_steps(window_state.start, accepted, share, least=1)
+        for step in steps:
             estimate = estimate._test_step(window_state, update, step, evaluate, moved=moved)
-        return replace(estimate, together=True)
+        return estimate
+
+    def settle_sizes(self, problem: Problem, tolerance: Tolerance, state: Tree) -> RoundingEstimate:
+        """Return the estimate when the rounding of all accepted steps is measured, the last of which gave `state`."""
+        return replace(self, sizes=self.sizes.measure_waiting(problem, tolerance, state))
 
     def measure_deviation(self) -> float:
         """Return how far rounding may have taken the run, in the norm of the tolerance."""
@@ -96,11 +103,12 @@ class RoundingEstimate:
             return 0.0
         mean_growth = sum(self.log_growth) / max(len(self.log_growth), 1)
         square = 0.0
-        steps_left = sum(count for count, _ in self.sizes)
-        for count, size in self.sizes:
+        sizes = list(self.sizes.list_sizes())
+        steps_left = sum(count for count, _ in sizes)
+        for count, size in sizes:
             for index in range(count):
                 exponent = min(mean_growth * (steps_left - index - 1), LARGEST_EXPONENT)
-                square += (float(size) * exp(exponent)) ** 2
+                square += (size * exp(exponent)) ** 2
             steps_left -= count
         return min(sqrt(square), LARGEST_DEVIATION)
 
@@ -145,22 +153,6 @@ def _grow_random_shift(
     shift = measure_rows(problem, shifted, state)
     growth = measure_growth(shift, measure_rows(problem, next_shifted, next_state))
     return log(growth) if growth < inf else LARGEST_EXPONENT
-
-
-def _measure_rounding(problem: Problem, update: WindowUpdate, accepted: int, tolerance: Tolerance) -> Tensor:
-    """Return the size of one step's rounding, `eps |x|`, in the norm of the tolerance: the largest over samples."""
-    rows = update.inputs[accepted : accepted + 1]
-    step = min(update.evaluations.start + accepted, problem.length - 1)
-    epsilon = coarsest_epsilon(problem, update.states[accepted - 1])
-    sizes = tolerance.norm(problem.step_range(step, step + 1), epsilon * rows, rows)
-    return sizes.max() if sizes.numel() else sizes.sum()
-
-
-def coarsest_epsilon(problem: Problem, state: Tree) -> float:
-    """Return the rounding of the coarsest floating numbers that a state holds or rows are made of."""
-    epsilons = [torch.finfo(problem.input_layout.dtype).eps]
-    epsilons += [torch.finfo(leaf.dtype).eps for leaf in tree_tensors(state) if leaf.is_floating_point()]
-    return max(epsilons)
 
 
 def _has_same_bits(left: Tree, right: Tree) -> bool:
