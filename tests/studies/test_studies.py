@@ -19,6 +19,7 @@ from forerun.studies.gallery import gallery_pages
 # Seconds of processor time that the quick run of each study may take; all together less than four minutes.
 BUDGETS = {
     "paradigms": 30,
+    "dynamics_of_acceleration": 15,
 }
 MAX_SECONDS = 240
 MAX_LINES = 150
