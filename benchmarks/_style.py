@@ -142,8 +142,8 @@ class StyleFigures:
 
     @property
     def repeated_constants(self) -> list[str]:
-        """Module constants whose name stands in several modules."""
-        return repeated(self.constants)
+        """Module constants whose name stands in several modules; the `STUDY` of a study is found by that name."""
+        return repeated({name: files for name, files in self.constants.items() if name != "STUDY"})
 
 
 def measure_tree(root: Path) -> StyleFigures:
