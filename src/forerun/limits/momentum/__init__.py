@@ -1,17 +1,15 @@
 """Momentum: a catalogue of accelerated gradient methods with their rates, their cycles and their flows."""
 
 from forerun.limits.momentum.flow import MomentumFlow, distance_to_flow, follow_flow
+from forerun.limits.momentum.minimum import MinimumLimit, MomentumMap, minimize
 from forerun.limits.momentum.rules import (
     ConstantMomentum,
     ConvexNesterov,
-    MinimumLimit,
-    MomentumMap,
     MomentumRule,
     cautious_heavy_ball,
     gradient_descent,
     heavy_ball,
     kinked_gradient,
-    minimize,
     nesterov,
     trace_rule,
     triple_momentum,
