@@ -93,3 +93,26 @@ MAPS: dict[str, Callable[..., KnownMap]] = {
     "tanh layer": tanh_layer,
     "tree": tree_map_problem,
 }
+
+
+def template(dtype=DOUBLE, *, signals=400, length=32):
+    """The mean of noisy signals, each shifted to where it fits best: piecewise constant, and monotone in its merit."""
+    shape = torch.zeros(length, dtype=DOUBLE)
+    shape[length // 3 : length // 2] = 1
+    shifts = torch.randint(length, (signals,), generator=torch.Generator().manual_seed(0))
+    Y = torch.stack([shape.roll(int(shift)) for shift in shifts]) + normal(signals, length)
+    Y = Y.to(dtype)
+    spectra = torch.fft.rfft(Y)
+    indices = torch.arange(length)
+
+    def correlate(mean):
+        return torch.fft.irfft(spectra * torch.fft.rfft(mean).conj(), length)
+
+    def evaluate(mean):
+        shift = correlate(mean).argmax(1, keepdim=True)
+        return Y.gather(1, (indices + shift) % length).mean(0)
+
+    def merit(mean):
+        return (mean**2).sum() - 2 * correlate(mean).amax(1).mean()
+
+    return KnownMap(Map.from_function(evaluate, merit=merit), Y[0], torch.zeros(length))

@@ -8,24 +8,47 @@ from torch.utils import _pytree as pytree
 from forerun import Absolute, Map, Relative, fixed_point
 from forerun.engine.tolerance import largest_element
 from forerun.limits import (
+    Aitken,
     AndersonMixing,
+    AndersonTypeOne,
+    AutoMixing,
     Averaged,
     Banach,
     BatchMap,
+    Broyden,
+    Cycled,
+    FilteredAnderson,
+    Halpern,
+    Levin,
     LimitOptions,
     LimitStatus,
     Monotone,
+    NewtonKrylov,
     NoLimit,
+    Periodic,
     Plain,
+    Shanks,
     Unguarded,
 )
 
 METHODS = {
     "plain": Plain(),
     "averaged": Averaged(0.7),
+    "halpern": Halpern(),
     "anderson": AndersonMixing(5),
     "damped anderson": AndersonMixing(3, share=0.5),
+    "type one": AndersonTypeOne(),
+    "filtered": FilteredAnderson(),
+    "auto": AutoMixing(),
+    "periodic": Periodic(),
+    "broyden": Broyden(),
+    "newton": NewtonKrylov(),
+    "shanks": Cycled(Shanks(), 5),
+    "aitken": Cycled(Aitken(), 3),
+    "levin": Cycled(Levin(), 6),
 }
+SLOW = {("barely contractive", "halpern")}  # its residual falls as 1 / k before it restarts, and that is far from 1e-11
+ELEMENTWISE = {"aitken", "levin"}  # where elements act on each other, element by element is not to be trusted
 
 
 def farthest(one, other):
@@ -42,6 +65,8 @@ def tensors(tree):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", MAPS)
 def test_every_method_finds_the_limit(name, method, dtype):
+    if (name, method) in SLOW or (method in ELEMENTWISE and name not in {"cosine", "value iteration", "tanh layer"}):
+        pytest.skip("not for this map")
     known = MAPS[name](dtype)
     accuracy = 1e-2 if dtype == torch.float32 else 1e-8
     tolerance = Relative(accuracy / 1000, floor=accuracy / 1000)

@@ -71,6 +71,42 @@ class MapRows:
         assert isinstance(self.map, BatchMap)
         return self.call_map(call_as_user(self.map.select, steps), inputs, steps.shape)
 
+    def differentiate(self, steps: Tensor, pairs: Tensor) -> Tensor:
+        """Return derivatives of `T` in rows, as a backend calls it.
+
+        Args:
+            steps: as for `evaluate`.
+            pairs: rows of points with those of directions behind them, `(A, 2 D)`, or those of all `(1, B, 2 D)`.
+        """
+        points, directions = pairs.chunk(2, -1)
+        if not self.can_select:
+            return self._differentiate_map(self.map, points[0], directions[0], self.batch).unsqueeze(0)
+        assert isinstance(self.map, BatchMap)
+        some_map = call_as_user(self.map.select, steps)
+        return self._differentiate_map(some_map, points, directions, steps.shape)
+
+    def _differentiate_map(self, some_map: Map, points: Tensor, directions: Tensor, batch: torch.Size) -> Tensor:
+        """Return the derivatives of a map at points along directions: the map's own, or torch's."""
+        shape = (*batch, self.layout.width)
+        state = self.layout.unpack(points.reshape(shape))
+        derivative = call_as_user(some_map.linearise, state)
+        if derivative is not None:
+            along = call_as_user(derivative, self.layout.unpack(directions.reshape(shape)))
+            return self.layout.pack(along, *batch).reshape(points.shape)
+
+        def call_rows(rows: Tensor) -> Tensor:
+            return self.call_map(some_map, rows, batch)
+
+        try:
+            derivatives: Tensor = torch.func.jvp(call_rows, (points,), (directions,))[1]
+        except (NotImplementedError, RuntimeError) as error:
+            raise ValueError(
+                f"torch cannot differentiate this map in forward mode ({type(error).__name__}: {error}); give its "
+                "derivative: Map.from_function(f, linearisation=lambda x: lambda v: ...), or take a method without "
+                "derivatives, such as AndersonMixing()"
+            ) from error
+        return derivatives.to(points.dtype)  # torch widens those of single numbers
+
     def call_map(self, some_map: Map, points: Tensor, batch: torch.Size) -> Tensor:
         """Return the values of a map at points of a batch, and see to it that it changes none in place."""
         version = read_version(points)
@@ -88,6 +124,10 @@ class MapRows:
             return points
         projected = self._call_with_state(self.map.project, points, problems)
         return self._pack(projected)[problems]
+
+    def has_merit(self) -> bool:
+        """Return whether the map has a merit."""
+        return call_as_user(self.map.merit, self.unpack(self.first_points)) is not None
 
     def measure_merit(self, points: Tensor, problems: Tensor) -> Tensor:
         """Return the merits `(A,)` of the points `(A, D)` of some problems.

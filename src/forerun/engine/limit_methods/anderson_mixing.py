@@ -30,7 +30,7 @@ class AndersonMixing(LimitMethod):
         regularization: relative to columns of length one; at least some roundings are taken.
     """
 
-    memory: int = 5
+    memory: int = 10
     share: float = 1.0
     regularization: float = 1e-12
 
@@ -42,35 +42,47 @@ class AndersonMixing(LimitMethod):
 
     def advance(self, point: LimitPoint) -> NextPoint:
         history = push_differences(point, self.memory)
-        plain = point.points + self.share * point.residuals
-        dX, dR = history["dX"], history["dR"]
-        if not dX.shape[1]:
-            return NextPoint(plain, history)
-        gamma = fit_coefficients(dR, point.residuals, self.regularization)
-        mixed = plain - ((dX + self.share * dR) * gamma.unsqueeze(-1)).sum(1)
-        is_trusted = mixed.isfinite().all(-1) & (gamma.abs().sum(-1) <= MAX_MIXING_SUM)
-        is_mixed = is_trusted & (gamma != 0).any(-1)
-        return NextPoint(torch.where(is_trusted.unsqueeze(-1), mixed, plain), history, is_mixed)
+        gamma = fit_coefficients(history["dR"], point.residuals, self.regularization)
+        points, is_mixed = mix_points(point, history, gamma, self.share)
+        return NextPoint(points, history, is_mixed)
+
+
+def mix_points(point: LimitPoint, history: Memory, gamma: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Return the mixtures of points `(A, D)`, and where they are mixtures: not where one is wild, or nothing is mixed.
+
+    Args:
+        point: the last points and values.
+        history: differences, of `push_differences`.
+        gamma: their coefficients `(A, m)`.
+        share: of the residual.
+    """
+    plain = point.points + share * point.residuals
+    directions = history["dX"] + share * history["dR"]
+    mixed = plain - (gamma.unsqueeze(-2) @ directions).squeeze(-2)
+    is_bounded = gamma.abs().sum(-1) <= MAX_MIXING_SUM
+    is_trusted = is_bounded & mixed.isfinite().all(-1)
+    is_mixed = is_trusted & (gamma != 0).any(-1)
+    return torch.where(is_trusted.unsqueeze(-1), mixed, plain), is_mixed
 
 
 def push_differences(point: LimitPoint, size: int) -> Memory:
     """Return the memory of Anderson-like methods with one more difference, the newest first.
 
-    It has the last point and residual, `(A, D)`, whether there are any, `(A,)`, and the differences `dX`, `dR`
-    `(A, m, D)` of at most `size`; a difference that is not there is zero.
+    It has the last point and residual, `(A, D)`, the number of points since it began, `(A,)`, and the differences
+    `dX`, `dR` `(A, m, D)` of at most `size`; a difference that is not there is zero.
     """
     points, residuals, memory = point.points, point.residuals, point.memory
-    has_last = torch.ones(len(points), dtype=torch.bool, device=points.device)
     if not memory:
         nothing = points.new_zeros(len(points), 0, points.shape[1])
-        return {"points": points, "residuals": residuals, "has_last": has_last, "dX": nothing, "dR": nothing}
-    is_continued = memory["has_last"].unsqueeze(-1)
+        age = torch.ones_like(point.sizes)
+        return {"points": points, "residuals": residuals, "age": age, "dX": nothing, "dR": nothing}
+    is_continued = point.continues.unsqueeze(-1)
     dx = torch.where(is_continued, points - memory["points"], 0.0).unsqueeze(1)
     dr = torch.where(is_continued, residuals - memory["residuals"], 0.0).unsqueeze(1)
     return {
         "points": points,
         "residuals": residuals,
-        "has_last": has_last,
+        "age": memory["age"] + 1,
         "dX": torch.cat([dx, memory["dX"][:, : size - 1]], 1),
         "dR": torch.cat([dr, memory["dR"][:, : size - 1]], 1),
     }

@@ -39,6 +39,8 @@ class LimitPoint:
         points: `x`, `(A, D)`.
         values: `T(x)`, `(A, D)`.
         sizes: of the residuals, `(A,)`, in the norm of the tolerance.
+        threshold: what they are to come below.
+        rejections: how often the safeguard took a point of a problem back, int64 `(A,)`; this outlives the memory.
         memory: what the method handed on; empty at first, zero in the rows of problems that begin again.
         tools: the map, for methods that need more of it.
     """
@@ -47,8 +49,17 @@ class LimitPoint:
     points: Tensor
     values: Tensor
     sizes: Tensor
+    threshold: float
+    rejections: Tensor
     memory: Memory
     tools: MapTools
+
+    @property
+    def continues(self) -> Tensor:
+        """Which problems have a memory that is not cleared, bool `(A,)`; methods keep a tensor `age` for this."""
+        if "age" not in self.memory:
+            return torch.zeros_like(self.rejections, dtype=torch.bool)
+        return self.memory["age"] > 0
 
     @property
     def residuals(self) -> Tensor:

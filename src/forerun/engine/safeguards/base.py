@@ -35,5 +35,11 @@ class Safeguard(ABC):
         """Return the number `(A,)` by which points are compared; less is better."""
 
     @abstractmethod
-    def accepts(self, measured: Tensor, reference: Tensor) -> Tensor:
-        """Return which accelerated points are kept, bool `(A,)`, by their number and that of the point before."""
+    def accepts(self, measured: Tensor, last: Tensor, best: Tensor) -> Tensor:
+        """Return which accelerated points are kept, bool `(A,)`.
+
+        Args:
+            measured: their numbers, `(A,)`.
+            last: those of the points before.
+            best: the best so far.
+        """

@@ -23,6 +23,6 @@ class Monotone(Safeguard):
     def measure(self, judged: JudgedPoints) -> Tensor:
         return judged.rows.measure_merit(judged.points, judged.problems)
 
-    def accepts(self, measured: Tensor, reference: Tensor) -> Tensor:
-        slack = MERIT_ROUNDINGS * torch.finfo(reference.dtype).eps * reference.abs()
-        return measured <= reference + slack
+    def accepts(self, measured: Tensor, last: Tensor, best: Tensor) -> Tensor:
+        slack = MERIT_ROUNDINGS * torch.finfo(last.dtype).eps * last.abs()
+        return measured <= last + slack

@@ -37,13 +37,20 @@ class CountedMap:
         else:
             everywhere = self._spread(points)
             values = self._evaluate(self.problems.new_zeros(1), everywhere.unsqueeze(0))[0][self.problems]
-        totals = self._evaluate.take_totals()
-        self.evaluations += totals.rounds
-        self.timing += totals.timing
+        self._count_evaluation()
         return values
 
     def apply_jacobian(self, points: Tensor, directions: Tensor) -> Tensor:
-        raise NotImplementedError
+        if self.rows.can_select:
+            pairs = torch.cat([points, directions], -1)
+            derivatives = self._evaluate(self.problems, pairs, call=self.rows.differentiate)
+        else:
+            still = torch.zeros_like(self._resting).index_copy(0, self.problems, directions)
+            pairs = torch.cat([self._spread(points), still], -1).unsqueeze(0)
+            zero = self.problems.new_zeros(1)
+            derivatives = self._evaluate(zero, pairs, call=self.rows.differentiate)[0][self.problems]
+        self._count_evaluation()
+        return derivatives
 
     def measure(self, moves: Tensor, points: Tensor) -> Tensor:
         return self._tolerance.norm(self.problems, moves, points)
@@ -52,6 +59,11 @@ class CountedMap:
         """Take the problems that go on in a state; the others rest where they ended."""
         self.problems = state.problems
         self._resting = state.ended.points
+
+    def _count_evaluation(self) -> None:
+        totals = self._evaluate.take_totals()
+        self.evaluations += totals.rounds
+        self.timing += totals.timing
 
     def _spread(self, points: Tensor) -> Tensor:
         """Return the points of all problems `(B, D)`, those that have ended included."""

@@ -8,9 +8,9 @@ from typing import Any, TypedDict
 
 from forerun.engine.backends import Backend, Local
 from forerun.engine.certificates import Certificate, Cycle, MeasuredRate
-from forerun.engine.limit_methods import AndersonMixing, LimitMethod
+from forerun.engine.limit_methods import AutoMixing, LimitMethod
 from forerun.engine.option_kinds import OptionKind, gather_options, merge_options, refuse_wrong_kinds
-from forerun.engine.safeguards import Bounded, Safeguard
+from forerun.engine.safeguards import Safeguard
 from forerun.engine.search.event import LimitEvent, ignore_limit_event
 from forerun.engine.tolerance import Absolute, Moving, PerStep, Relative, Tolerance
 
@@ -56,7 +56,8 @@ class LimitOptions:
         tolerance: how large the residual `T(x) - x` may be at the end. A number is short for `Absolute(number)`; left
             out, it is `Relative(1e-6)`.
         certificate: what is to be known of the error besides; one, or several.
-        safeguard: which accelerated points are taken back.
+        safeguard: which accelerated points are taken back; left out, `Monotone()` for a map with a merit and
+            `Bounded()` for others.
         backend: where the map is evaluated.
         callback: called with a `LimitEvent` after every evaluation; a true answer stops the run.
         max_evaluations: that are allowed.
@@ -108,10 +109,10 @@ class LimitOptions:
     def settled(self) -> LimitSettings:
         """Return the settings that these options come to, with the choices of `fixed_point` where nothing is set."""
         return LimitSettings(
-            method=self.method or AndersonMixing(),
+            method=self.method or AutoMixing(),
             tolerance=_settle_limit_tolerance(self.tolerance),
             certificates=_settle_certificates(self.certificate),
-            safeguard=self.safeguard or Bounded(),
+            safeguard=self.safeguard,
             backend=self.backend or Local(),
             callback=self.callback or ignore_limit_event,
             max_evaluations=self.max_evaluations or DEFAULT_MAX_EVALUATIONS,
@@ -126,7 +127,7 @@ class LimitSettings:
     method: LimitMethod
     tolerance: Tolerance
     certificates: tuple[Certificate, ...]
-    safeguard: Safeguard
+    safeguard: Safeguard | None
     backend: Backend
     callback: LimitCallback
     max_evaluations: int

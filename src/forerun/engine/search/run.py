@@ -17,7 +17,7 @@ from forerun.engine.map import Map
 from forerun.engine.map_rows import MapRows
 from forerun.engine.numerics.autocast import in_plain_arithmetic
 from forerun.engine.numerics.tree import Tree
-from forerun.engine.safeguards import JudgedPoints
+from forerun.engine.safeguards import JudgedPoints, choose_safeguard
 from forerun.engine.search.evaluated import EvaluatedPoints, end_problems, judge_problems, keep_rows
 from forerun.engine.search.evaluation import CountedMap
 from forerun.engine.search.event import LimitEvent
@@ -57,6 +57,7 @@ class LimitRun:
         self.settings = settings
         self.state = LimitState.begin(self.rows.first_points, len(settings.certificates))
         self._tools = CountedMap(self.rows, settings.backend, settings.tolerance)
+        self._safeguard = settings.safeguard or choose_safeguard(self.rows)
         self._was_repeated = not settings.repeatable
         self._start_time = time.perf_counter()
 
@@ -137,10 +138,9 @@ class LimitRun:
         """Evaluate the next points, and let the safeguard judge those that are accelerated."""
         values = self._tools.evaluate(state.points)
         sizes = self._tools.measure(values - state.points, state.points)
-        safeguard = self.settings.safeguard
-        measured = safeguard.measure(JudgedPoints(self.rows, state.problems, state.points, sizes))
+        measured = self._safeguard.measure(JudgedPoints(self.rows, state.problems, state.points, sizes))
         is_finite = values.isfinite().all(-1) & sizes.isfinite()
-        is_good = is_finite & safeguard.accepts(measured, state.reference)
+        is_good = is_finite & self._safeguard.accepts(measured, state.last_measured, state.best_measured)
         return EvaluatedPoints(state.points, values, sizes, ~state.is_trial | is_good, measured)
 
     def _follow_points(self, state: LimitState, evaluated: EvaluatedPoints) -> LimitState:
@@ -150,8 +150,10 @@ class LimitRun:
         return replace(
             state,
             watch=keep_rows(is_kept, watch, state.watch),
-            reference=torch.where(is_kept, evaluated.measured, state.reference),
+            last_measured=torch.where(is_kept, evaluated.measured, state.last_measured),
+            best_measured=torch.fmin(evaluated.measured, state.best_measured),
             residuals=(*state.residuals, largest_entry(evaluated.sizes)),
+            rejections=state.rejections + ~is_kept,
             rejected=state.rejected + int((~is_kept).sum()),
         )
 
@@ -212,6 +214,8 @@ class LimitRun:
             points=evaluated.points,
             values=evaluated.values,
             sizes=evaluated.sizes,
+            threshold=self.settings.tolerance.threshold(),
+            rejections=state.rejections,
             memory=state.method_memory,
             tools=self._tools,
         )

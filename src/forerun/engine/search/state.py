@@ -22,13 +22,15 @@ class LimitState:
         points: to be evaluated next, `(A, D)`.
         is_trial: which of them are accelerated, `(A,)`.
         plain_values: to be evaluated in their place where the safeguard takes them back, `(A, D)`.
-        reference: what the safeguard measured at the point before, `(A,)`.
+        last_measured: what the safeguard measured at the point before, `(A,)`.
+        best_measured: the smallest of these so far, `(A,)`.
         method_memory: of the method.
         certificate_memories: of the certificates.
         watch: what the residuals have shown.
+        rejections: accelerated points that were taken back, of each problem, int64 `(A,)`.
         ended: the problems that have ended.
         residuals: the largest of every evaluation.
-        rejected: accelerated points that were taken back.
+        rejected: accelerated points that were taken back, of all problems.
         notes: what was found on the way; sentences.
     """
 
@@ -36,10 +38,12 @@ class LimitState:
     points: Tensor
     is_trial: Tensor
     plain_values: Tensor
-    reference: Tensor
+    last_measured: Tensor
+    best_measured: Tensor
     method_memory: Memory
     certificate_memories: tuple[Mapping[str, Tensor], ...]
     watch: Watch
+    rejections: Tensor
     ended: EndedProblems
     residuals: tuple[float, ...] = ()
     rejected: int = 0
@@ -54,10 +58,12 @@ class LimitState:
             points=points,
             is_trial=torch.zeros(count, dtype=torch.bool, device=points.device),
             plain_values=points,
-            reference=points.new_full((count,), float("inf")),
+            last_measured=points.new_full((count,), float("inf")),
+            best_measured=points.new_full((count,), float("inf")),
             method_memory={},
             certificate_memories=({},) * certificates,
             watch=begin_watch(points),
+            rejections=torch.zeros(count, dtype=torch.int64, device=points.device),
             ended=EndedProblems.begin(points),
         )
 
@@ -74,8 +80,10 @@ class LimitState:
             points=self.points[rows],
             is_trial=self.is_trial[rows],
             plain_values=self.plain_values[rows],
-            reference=self.reference[rows],
+            last_measured=self.last_measured[rows],
+            best_measured=self.best_measured[rows],
             method_memory=select_memory(self.method_memory, rows),
             certificate_memories=tuple(select_memory(memory, rows) for memory in self.certificate_memories),
             watch=select_memory(self.watch, rows),
+            rejections=self.rejections[rows],
         )
