@@ -5,12 +5,13 @@ import torch
 from torch.autograd import gradcheck
 
 from forerun import Full, Newton, Process, QuasiNewton, Secant, solve
+from forerun.engine.methods import StepEvaluations
 from forerun.engine.numerics.native import loader
 from forerun.engine.numerics.native.loader import CALLS_WORTH_LOADING, NATIVE_KERNELS, KernelLoader
 from forerun.engine.numerics.scan import affine_scan
 from forerun.engine.numerics.small_matrices import put_elements_first
 from forerun.engine.process import Affine
-from forerun.engine.rows import Problem, sweep_window
+from forerun.engine.rows import Problem, advance_outputs, sweep_window
 
 KINDS = ["one", "scalar", "diagonal", "dense"]
 BATCHES = [(), (1,), (3,), (2, 3), (0,)]
@@ -52,6 +53,10 @@ def by_torch(function, *arguments, **keywords):
         return function(*arguments, **keywords)
     finally:
         NATIVE_KERNELS.setting = setting
+
+
+def call(function, *arguments, **keywords):
+    return function(*arguments, **keywords)
 
 
 def compare_scans(maps, reverse, dtype):
@@ -161,6 +166,44 @@ def test_sweeps_are_those_of_torch(kind, dtype):
     for name in ("inputs", "outputs", "moves"):
         ours, theirs = (getattr(sweep, name) for sweep in sweeps)
         torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+@dtypes
+@pytest.mark.usefixtures("native")
+@pytest.mark.parametrize("batch", [(), (3,), (0,)], ids=str)
+@pytest.mark.parametrize("width", [1, 7, 5000])
+def test_secants_are_those_of_torch(batch, width, dtype):
+    torch.manual_seed(0)
+    inputs, outputs, older_inputs, older_outputs = torch.randn(4, 9, *batch, width, dtype=dtype)
+    older_inputs[2] = inputs[2]  # did not move
+    older_outputs[4] += 1000 * inputs[4]  # beyond the bound
+    outputs[6] = torch.nan
+    previous = StepEvaluations(0, older_inputs, older_outputs)
+    ours, theirs = (fit(Secant()._fit_secants, inputs, outputs, previous) for fit in (call, by_torch))
+    assert not ours[[2, 6]].any()
+    torch.testing.assert_close(ours, theirs, rtol=1e-3 if dtype == torch.float32 else 1e-9, atol=1e-6)
+
+
+@dtypes
+@pytest.mark.usefixtures("native")
+@pytest.mark.parametrize("is_held", [False, True], ids=["each", "held"])
+@pytest.mark.parametrize("width", [4, 5000])
+def test_paths_of_outputs_are_those_of_torch(is_held, width, dtype):
+    torch.manual_seed(0)
+    process = Bent(20, torch.randn(20, 2, width, dtype=dtype))
+    state = torch.randn(2, width, dtype=dtype)
+    outputs = torch.randn(15, 2, width, dtype=dtype)
+    if is_held:
+        outputs = outputs[:1].expand_as(outputs)
+    paths = []
+    for advance in (call, by_torch):
+        rows = Problem(process, state)
+        rows.evaluate(torch.arange(1), state.unsqueeze(0))
+        paths.append(advance(advance_outputs, rows, 3, state, outputs))
+    (our_states, ours), (their_states, theirs) = paths
+    tolerance = 64 * torch.finfo(dtype).eps
+    torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(our_states[-1], their_states[-1], rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.usefixtures("native")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from forerun.engine.methods import Evaluate
 from forerun.engine.numerics.tree import Tree
-from forerun.engine.rows import JoinedStates, Problem, sweep_window
+from forerun.engine.rows import JoinedStates, Problem, advance_outputs
 
 FilledSlots = tuple[Sequence[Tree], Tensor]  # states of some steps, and their input rows (n, *batch, D)
 
@@ -56,15 +56,5 @@ def sweep_on(prefix: KnownPrefix, outputs: Tensor) -> FilledSlots:
     """Return the slots from the end of the prefix on, by the guessed outputs `(K, *batch, E)` of their steps."""
     if not len(outputs):
         return fill_first(prefix)
-    problem = prefix.problem
-    layout = problem.input_layout
-    # without slopes it does not matter where the outputs were evaluated
-    anywhere = outputs.new_zeros(()).expand(len(outputs), *layout.batch, layout.width)
-    path = sweep_window(
-        problem,
-        prefix.start,
-        prefix.state,
-        outputs=outputs,
-        evaluated_inputs=anywhere,
-    )
-    return JoinedStates([prefix.state], path.states), path.inputs
+    states, inputs = advance_outputs(prefix.problem, prefix.start, prefix.state, outputs)
+    return JoinedStates([prefix.state], states), inputs

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from forerun.engine.methods.base import WindowState
-from forerun.engine.methods.evaluations import Evaluate
+from forerun.engine.methods.evaluations import Evaluate, StepEvaluations
 from forerun.engine.methods.slopes import SlopedOutputs, SlopeMethod
+from forerun.engine.numerics.native.rows import fit_secants
 from forerun.engine.rows import interpolate_rows
 
 
@@ -40,10 +42,7 @@ class Secant(SlopeMethod):
         count = len(previous)
         if not count:
             return SlopedOutputs(outputs)
-        input_changes = window_state.inputs[:count] - previous.inputs
-        output_changes = outputs[:count] - previous.outputs
-        scalars = torch.linalg.vecdot(output_changes, input_changes) / torch.linalg.vecdot(input_changes, input_changes)
-        slopes = torch.where(scalars.abs() <= self.bound, scalars, 0.0).unsqueeze(-1)  # nan <= bound is False
+        slopes = self._fit_secants(window_state.inputs[:count], outputs[:count], previous)
         slots = window_state.list_slots_evaluated_twice()
         if not slots:
             return SlopedOutputs(outputs)
@@ -52,3 +51,13 @@ class Secant(SlopeMethod):
         entered_shape = (len(outputs) - count, *slopes.shape[1:])
         entered_slopes = slopes[-1:].expand(entered_shape)
         return SlopedOutputs(outputs, torch.cat([slopes, entered_slopes]))
+
+    def _fit_secants(self, inputs: Tensor, outputs: Tensor, previous: StepEvaluations) -> Tensor:
+        """Return the slopes `(n, *batch, 1)` of steps that were evaluated before."""
+        slopes = fit_secants(inputs, outputs, previous.inputs, previous.outputs, bound=self.bound)
+        if slopes is not None:
+            return slopes
+        input_changes = inputs - previous.inputs
+        output_changes = outputs - previous.outputs
+        scalars = torch.linalg.vecdot(output_changes, input_changes) / torch.linalg.vecdot(input_changes, input_changes)
+        return torch.where(scalars.abs() <= self.bound, scalars, 0.0).unsqueeze(-1)  # nan <= bound is False

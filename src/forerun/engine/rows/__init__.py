@@ -10,7 +10,7 @@ from forerun.engine.rows.state_sequences import (
     copy_states,
     stack_states,
 )
-from forerun.engine.rows.sweep import SweepResult, sweep_window
+from forerun.engine.rows.sweep import SweepResult, advance_outputs, sweep_window
 
 __all__ = [
     "AffineCache",
@@ -20,6 +20,7 @@ __all__ = [
     "Problem",
     "RowStates",
     "SweepResult",
+    "advance_outputs",
     "apply_slopes",
     "copy_states",
     "interpolate_rows",

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from forerun.engine.numerics.native.sweeps import sweep_natively
+from forerun.engine.numerics.native.rows import advance_rows, sweep_rows
+from forerun.engine.numerics.native.sweeps import NativeSweep, sweep_natively
 from forerun.engine.numerics.scan import affine_scan
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.rows.affine_maps import AffineMaps
@@ -58,14 +59,7 @@ def sweep_window(
     if maps is None:
         return _sweep_in_order(problem, start, state, linear)
     first = problem.observe(state)
-    native_sweep = sweep_natively(
-        (maps.state_factors, maps.output_factors),
-        maps.shift,
-        first,
-        outputs=outputs,
-        slopes=slopes,
-        evaluated_inputs=evaluated_inputs,
-    )
+    native_sweep = _sweep_natively(maps, first, linear)
     pointwise = slopes is None or slopes.shape[-1] == 1
     if native_sweep is not None:
         path = SweepResult(RowStates(problem.input_layout, native_sweep.inputs[1:]), *native_sweep)
@@ -76,6 +70,51 @@ def sweep_window(
     if len(outputs):
         problem.require_same_steps(start, state, path.outputs[0], path.inputs[1])
     return path
+
+
+def advance_outputs(problem: Problem, start: int, state: Tree, outputs: Tensor) -> tuple[Sequence[Tree], Tensor]:
+    """Return the path of the steps from `start` on by outputs as they are: its states, and the inputs of a sweep.
+
+    Args:
+        problem: the process, in rows.
+        start: the first step.
+        state: its state.
+        outputs: `(W, *batch, E)`.
+    """
+    maps = problem.affine_maps(start, outputs.shape[0])
+    if maps is not None:
+        factors = (maps.state_factors, maps.output_factors)
+        inputs = advance_rows(factors, maps.shift, problem.observe(state), outputs)
+        if inputs is not None:
+            problem.require_same_steps(start, state, outputs[0], inputs[1])
+            return RowStates(problem.input_layout, inputs[1:]), inputs
+    layout = problem.input_layout
+    # without slopes it does not matter where the outputs were evaluated
+    anywhere = outputs.new_zeros(()).expand(outputs.shape[0], *layout.batch, layout.width)
+    path = sweep_window(problem, start, state, outputs=outputs, evaluated_inputs=anywhere)
+    return path.states, path.inputs
+
+
+def _sweep_natively(maps: AffineMaps, first: Tensor, linear: LinearOutputs) -> NativeSweep | None:
+    """Sweep by the native kernel that fits the slopes; None where torch shall."""
+    factors = (maps.state_factors, maps.output_factors)
+    if linear.slopes is None:
+        inputs = advance_rows(factors, maps.shift, first, linear.outputs)
+        if inputs is None:
+            return None
+        return NativeSweep(inputs, linear.outputs, inputs[:-1] - linear.inputs)
+    for sweep in (sweep_rows, sweep_natively):
+        swept = sweep(
+            factors,
+            maps.shift,
+            first,
+            outputs=linear.outputs,
+            slopes=linear.slopes,
+            evaluated_inputs=linear.inputs,
+        )
+        if swept is not None:
+            return swept
+    return None
 
 
 def _sweep_in_order(problem: Problem, start: int, state: Tree, linear: LinearOutputs) -> SweepResult:

@@ -1,5 +1,6 @@
 """All kernels, as the loader imports them. Needs numba."""
 
+from forerun.engine.numerics.native.row_kernels import load_row_kernel
 from forerun.engine.numerics.native.scan_kernels import (
     scan_by_element,
     scan_dense,
@@ -15,6 +16,7 @@ from forerun.engine.numerics.native.sweep_kernels import (
 )
 
 __all__ = [
+    "load_row_kernel",
     "scan_by_element",
     "scan_dense",
     "scan_grouped",
