@@ -7,6 +7,7 @@ from torch import nn
 from forerun import Absolute, Newton, Picard, QuasiNewton, Secant, Sequential, Status, solve
 from forerun.engine.methods import Damped, Jacobi
 from forerun.engine.numerics.layout import RowLayout
+from forerun.engine.numerics.native.loader import NATIVE_KERNELS
 from forerun.engine.testing import check_process
 from forerun.sequence import RNN, scan
 from forerun.sequence.recurrent.cells import FunctionCell, jacobian_by_columns
@@ -17,6 +18,7 @@ from forerun.sequence.recurrent.torch_cells import adapt_cell
 DOUBLE = torch.float64
 CELLS = {"gru": nn.GRUCell, "lstm": nn.LSTMCell, "rnn": nn.RNNCell}
 METHODS = [Newton(), QuasiNewton(), Picard(), Secant(), Damped(Newton()), Sequential()]
+in_python = pytest.mark.usefixtures("without_kernels")
 every_cell = pytest.mark.parametrize("kind", CELLS)
 
 
@@ -40,6 +42,12 @@ def loop(cell, h, xs):
 
 def flat(tree):
     return torch.cat(tree, -1) if isinstance(tree, tuple) else tree
+
+
+@pytest.fixture
+def without_kernels(monkeypatch):
+    """As without numba."""
+    monkeypatch.setattr(NATIVE_KERNELS, "setting", "0")
 
 
 def tanh_cell(h, x):
@@ -149,6 +157,7 @@ def test_chunks_bound_what_jacobians_take():
     torch.testing.assert_close(found.hidden, loop(cell, h, xs), rtol=0, atol=1e-11)
 
 
+@in_python
 def test_short_sequences_and_wide_states_take_the_loop_and_say_so():
     for length, size in ((20, 5), (80, 65)):
         cell, h, xs = problem("gru", length=length, size=size)
@@ -159,6 +168,7 @@ def test_short_sequences_and_wide_states_take_the_loop_and_say_so():
         torch.testing.assert_close(found.hidden, loop(cell, h, xs), rtol=0, atol=1e-12)
 
 
+@in_python
 def test_where_newton_takes_as_long_as_the_loop_the_loop_takes_over(monkeypatch):
     monkeypatch.setattr(LoopChoice, "declines", lambda self, length: None)
     monkeypatch.setattr(LoopChoice, "budget", 1e-9)
@@ -168,6 +178,7 @@ def test_where_newton_takes_as_long_as_the_loop_the_loop_takes_over(monkeypatch)
     torch.testing.assert_close(found.hidden, loop(cell, h, xs), rtol=0, atol=1e-11)
 
 
+@in_python
 def test_a_trial_is_remembered_for_the_same_kind_and_size(monkeypatch):
     asked = []
     measure = "forerun.sequence.recurrent.loop_choice.measure_newton_round"
@@ -178,6 +189,7 @@ def test_a_trial_is_remembered_for_the_same_kind_and_size(monkeypatch):
     assert len(asked) == 1
 
 
+@in_python
 def test_what_a_run_took_decides_the_next_one(monkeypatch):
     monkeypatch.setattr("forerun.sequence.recurrent.loop_choice.measure_newton_round", lambda job: 0.0)
     monkeypatch.setattr("forerun.sequence.recurrent.loop_choice.measure_quickest", lambda step: 1e-9)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Hashable
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 from typing import Any, final
 
 import torch
@@ -127,13 +127,17 @@ def _describe_float_difference(user_leaf: Tensor, replica_leaf: Tensor, rounding
         return None
     wide = torch.promote_types(user_leaf.dtype, torch.float64)
     user_values, replica_values = user_leaf.to(wide), replica_leaf.to(wide)
+    sizes = torch.stack([(user_values - replica_values).abs().amax(), user_values.abs().amax()])
+    largest_distance, largest_size = sizes.tolist()
+    share = min(roundings * torch.finfo(user_leaf.dtype).eps, COARSEST_AGREEMENT)
+    if largest_distance <= share * largest_size < inf:
+        return None
     finite = torch.isfinite(user_values)
     if not torch.equal(finite, torch.isfinite(replica_values)):
         return "other values of it are not finite"
     zero = torch.zeros((), dtype=wide, device=user_leaf.device)
     distance = torch.where(finite, user_values - replica_values, zero).abs().amax()
     size = torch.where(finite, user_values, zero).abs().amax()
-    allowed = min(roundings * torch.finfo(user_leaf.dtype).eps, COARSEST_AGREEMENT) * size
-    if bool(distance <= allowed):
+    if bool(distance <= share * size):
         return None
     return f"it differs by {float(distance):.2g}, for values of up to {float(size):.2g}"

@@ -20,6 +20,8 @@ from forerun.sequence.recurrent.path_witness import settle_witness
 from forerun.sequence.recurrent.scan import DEFAULT_JACOBIAN_BYTES, ScanSolution
 from forerun.sequence.recurrent.torch_cells import TORCH_CELLS
 
+QUICKER_KERNEL_NOTE = "The module's own kernel was taken: from a trial, it is the quicker one for inputs of this shape."
+
 
 class RNN(nn.RNNBase):
     """A recurrent module of `torch.nn`, its layers run in parallel over time; trains as the module itself does.
@@ -83,11 +85,15 @@ class RNN(nn.RNNBase):
         if self._options.method is None and self._kernel_choice.declines(
             self, self._run_kernel, input, self._make_cell
         ):
+            self._last_call.notes.append(QUICKER_KERNEL_NOTE)
             return self._run_kernel(input, hx)
         start_time = time.perf_counter()
         result = scan_layers(self, input, hx, self._options)
         outputs = self._witness_scans(result, input, hx)
-        self._kernel_choice.remember_run(input, time.perf_counter() - start_time)
+        if any(
+            run.log for run in self.runs
+        ):  # with more rounds as the cell learns; the native loop takes what it takes
+            self._kernel_choice.remember_run(self, input, time.perf_counter() - start_time)
         return outputs
 
     @property

@@ -174,7 +174,7 @@ class _ImplicitGradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        _refuse_second_derivative()
+        refuse_second_derivative()
         (grad,) = grads
         costate = grad[-1]
         segments = [grad[-1:]]
@@ -189,7 +189,7 @@ class _ImplicitGradient(torch.autograd.Function):
         return torch.cat(segments), None, None
 
 
-def _refuse_second_derivative() -> None:
+def refuse_second_derivative() -> None:
     """Refuse `create_graph=True`: by the implicit function theorem only the first derivative is known.
 
     A mark such as `once_differentiable` is not enough, since `grad(inputs=...)` goes past it in silence.

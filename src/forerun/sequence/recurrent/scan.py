@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from forerun.sequence.eval_mode import check_eval_mode
 from forerun.sequence.recurrent.cells import Cell
 from forerun.sequence.recurrent.job import RecurrenceJob
 from forerun.sequence.recurrent.loop_choice import LoopChoice, decline_size
+from forerun.sequence.recurrent.native_loop import NATIVE_NOTE, adapt_natively, loop_natively
 from forerun.sequence.recurrent.obstacles import describe_obstacle, report_fallback
 from forerun.sequence.recurrent.path_defects import describe_coarse_path
 from forerun.sequence.recurrent.path_witness import PathWitness, settle_witness
@@ -94,6 +96,12 @@ def scan(
     obstacle = describe_obstacle([*tree_tensors(h0), *tree_tensors(xs)])
     if obstacle is not None:
         return _step_aside(loop, length, obstacle, options)
+    try:
+        native = _loop_natively(cell, loop, options)
+    except CellReplicaRefused as refusal:
+        return _refuse_replica(loop, length, refusal, options)
+    if native is not None:
+        return native
     first = take_first_step(loop)
     if first.changes_input:
         loop = loop.with_copies()
@@ -104,9 +112,40 @@ def scan(
         job = _prepare_job(cell, loop, first, options=options, max_bytes=max_bytes)
         return _solve_or_loop(job, loop, options)
     except CellReplicaRefused as refusal:
-        note = f"The plain loop was taken: {refusal}."
-        report_fallback(note, strict=bool(options.strict))
-        return _take_loop(loop, length, [note])
+        return _refuse_replica(loop, length, refusal, options)
+
+
+def _refuse_replica(loop: PlainLoop, length: int, refusal: CellReplicaRefused, options: SolveOptions) -> ScanSolution:
+    """Return the plain loop where the replica of a cell cannot stand for it, aloud."""
+    note = f"The plain loop was taken: {refusal}."
+    report_fallback(note, strict=bool(options.strict))
+    return _take_loop(loop, length, [note])
+
+
+def _loop_natively(cell: Any, loop: PlainLoop, options: SolveOptions) -> ScanSolution | None:
+    """Return the states by the native loop over a cell of `torch.nn`, witnessed; None where it is not to be taken.
+
+    Raises:
+        CellReplicaRefused: the user's own cell gives something else.
+    """
+    if options.method is not None or options.callback is not None:
+        return None
+    if not isinstance(options.backend or Local(), Local):
+        return None
+    start_time = time.perf_counter()
+    start = loop.layout.pack(loop.h0)
+    replica = adapt_natively(cell, loop)
+    if replica is None:
+        return None
+    prepared = loop.xs if replica is cell else replica.prepare_inputs(loop.xs)
+    rows = loop_natively(replica, start, prepared)
+    if rows is None or not math.isfinite(rows.detach().sum()):
+        return None
+    seconds = time.perf_counter() - start_time
+    job = RecurrenceJob(replica, start, prepared, len(rows), DEFAULT_JACOBIAN_BYTES)
+    solution = loop.describe_run(loop.layout.unpack(rows), len(rows), seconds=seconds, notes=[NATIVE_NOTE])
+    before = torch.cat([start.unsqueeze(0), rows[:-1]]).detach()
+    return _witness_states(job, loop, options, solution, before=before, rows=rows)
 
 
 def _decline_early(options: SolveOptions, length: int, width: int) -> str | None:
@@ -200,12 +239,31 @@ def _finish_path(
         coarse = describe_coarse_path(path[1:], rows.detach(), loop.layout)
     if coarse is not None:
         return _take_loop(loop, job.length, [f"The plain loop was taken: {coarse}."])
+    return _witness_states(job, loop, options, solution, before=path[: len(rows)], rows=rows)
+
+
+def _witness_states(
+    job: RecurrenceJob,
+    loop: PlainLoop,
+    options: SolveOptions,
+    solution: Solution,
+    *,
+    before: Tensor,
+    rows: Tensor,
+) -> ScanSolution:
+    """Return the states `rows` after the steps that began with `before`, witnessed.
+
+    Raises:
+        CellReplicaRefused: the user's own cell gives something else.
+    """
     witness = settle_witness(options, rows)
     fields = vars(solution)
     if witness is None:
         fields = {**fields, "notes": (*solution.notes, NO_CELL_WITNESS_NOTE)}
     else:
-        count, difference = PathWitness(loop, job, witness).compare_states(path[: len(rows)], rows)
+        count, difference = PathWitness(loop, job, witness).compare_states(
+            before, rows, is_loop=solution.status is Status.SEQUENTIAL
+        )
         if difference is not None:
             raise CellReplicaRefused(difference)
         fields = {**fields, "witnessed": count}

@@ -219,7 +219,7 @@ def adapt_cell(cell: Any, layout: RowLayout) -> Cell:
     user_cell = cell
     if not isinstance(cell, UserCell):
         user_cell = UserCell.from_callable(cell)
-    mode = _find_mode(unwrap_cell(user_cell.cell))
+    mode = find_mode(unwrap_cell(user_cell.cell))
     if mode is None:
         return FunctionCell(user_cell, layout)
     inner = unwrap_cell(user_cell.cell)
@@ -227,7 +227,7 @@ def adapt_cell(cell: Any, layout: RowLayout) -> Cell:
     return TORCH_CELLS[mode](CellWeights.from_cell(inner))
 
 
-def _find_mode(inner: Any) -> str | None:
+def find_mode(inner: Any) -> str | None:
     """Return the kind of a cell that runs the forward of `torch.nn`; None of any other."""
     if not isinstance(inner, nn.RNNCellBase) or "forward" in inner.__dict__:
         return None

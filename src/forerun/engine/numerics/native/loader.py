@@ -9,6 +9,7 @@ computes the same bits every time. `FORERUN_NATIVE=1` loads them at once, `FORER
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 from collections.abc import Sequence
 from types import ModuleType
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 CALLS_WORTH_LOADING: Final = 50_000  # of torch, some five microseconds each
+ENGINE_KERNELS: Final = "forerun.engine.numerics.native.kernels"
 NATIVE_VARIABLE: Final = "FORERUN_NATIVE"  # of the environment
 NATIVE_DTYPES: Final = frozenset({torch.float32, torch.float64})
 PLAIN_TENSORS: Final = frozenset({Tensor, torch.nn.Parameter})
@@ -25,7 +27,7 @@ PLAIN_TENSORS: Final = frozenset({Tensor, torch.nn.Parameter})
 
 @final
 class KernelLoader:
-    """Loads the kernels of `kernel_module` once that pays.
+    """Loads modules of kernels once that pays.
 
     Args:
         setting: what the environment says: "1" for at once, "0" for never, anything else for once it pays.
@@ -34,29 +36,40 @@ class KernelLoader:
     def __init__(self, setting: str | None) -> None:
         self.setting = setting
         self._calls = 0
-        self._kernels: ModuleType | None = None
-        self._is_missing = False
+        self._modules: dict[str, ModuleType] = {}
+        self._is_missing = importlib.util.find_spec("numba") is None
 
-    def find_kernels(self, tensors: Sequence[Tensor], saved_calls: int) -> ModuleType | None:
+    @property
+    def may_load(self) -> bool:
+        """Whether numba is there and the setting allows it."""
+        return not self._is_missing and self.setting != "0"
+
+    def find_kernels(
+        self, tensors: Sequence[Tensor], saved_calls: int, source: str = ENGINE_KERNELS
+    ) -> ModuleType | None:
         """Return the kernels where they take these tensors and are worth loading; None where torch shall compute.
 
         Args:
             tensors: what a kernel would read.
             saved_calls: about how many calls of torch it replaces.
+            source: the module that holds the kernels.
         """
-        if self._is_missing or self.setting == "0" or not are_plain(tensors):
+        if not self.may_load or not are_plain(tensors):
             return None
-        if self._kernels is None:
-            self._calls += saved_calls
-            if self._calls >= CALLS_WORTH_LOADING or self.setting == "1":
-                self._load()
-        return self._kernels
+        if source in self._modules:
+            return self._modules[source]
+        self._calls += saved_calls
+        if self._calls >= CALLS_WORTH_LOADING or self.setting == "1":
+            return self.load(source)
+        return None
 
-    def _load(self) -> None:
+    def load(self, source: str) -> ModuleType | None:
+        """Return a module of kernels, loaded now if it was not before; None without numba."""
         try:
-            self._kernels = importlib.import_module("forerun.engine.numerics.native.kernels")
+            self._modules[source] = importlib.import_module(source)
         except ImportError:
             self._is_missing = True
+        return self._modules.get(source)
 
 
 NATIVE_KERNELS: Final = KernelLoader(os.environ.get(NATIVE_VARIABLE))
