@@ -133,6 +133,7 @@ class StepProcess(Process):
         self.length = length
         self.batch_dims = batch_dims
         self.function = step
+        self.is_batched = batched
         self._increment = increment
         self._step = step if batched else _map_over_steps(step)
 
@@ -146,6 +147,16 @@ class StepProcess(Process):
         if self._increment:
             return _combine_trees(torch.add, state, output)
         return output
+
+    def rows_of_outputs(self, inputs: Tensor) -> Tensor:
+        """Return the output rows `(W, *batch, D)` of steps that were taken in order, from the input rows of all states.
+
+        Args:
+            inputs: `(W + 1, *batch, D)`, of the states before and after every step.
+        """
+        if self._increment:
+            return inputs[1:] - inputs[:-1]
+        return inputs[1:]
 
     def affine(self, steps: Tensor) -> Affine:
         return Affine.constant(steps, state=float(self._increment), output=1.0)

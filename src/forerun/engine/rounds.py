@@ -41,6 +41,7 @@ class Round:
         timing: time of the round; `overhead` is that before the call.
         in_order: the steps were evaluated one after another, each at its exact input: the plain loop.
         sparse: which steps were evaluated, where the outputs of some were interpolated; None for all of them.
+        single: seconds of a step of the plain loop, without the first of the round; None where it did not run.
         elapsed: seconds of all rounds up to this one, with what the check evaluated besides.
     """
 
@@ -54,6 +55,7 @@ class Round:
     timing: RoundTiming
     in_order: bool = False
     sparse: Skeleton | None = None
+    single: float | None = None
     elapsed: float = 0.0
 
     @property

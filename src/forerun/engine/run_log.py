@@ -58,10 +58,11 @@ class RunLog:
 
     def add_round(self, state: SolveState, update: WindowUpdate, sizes: list[float], accepted: int) -> Round:
         """Add a round, and the states that it accepted, after those that the state knows of."""
-        rounds, evaluations, timing, timing_apart = self.evaluate.take_totals()
+        totals = self.evaluate.take_totals()
+        timing = totals.timing
         self._advance -= timing.evaluate + timing.communicate
         start = state.window.start
-        elapsed = timing.total + timing_apart.total
+        elapsed = timing.total + totals.apart.total
         if state.logged:
             elapsed += self.entries[state.logged - 1].elapsed
         entry = Round(
@@ -70,11 +71,12 @@ class RunLog:
             accepted=accepted,
             residuals=array("f", sizes),
             threshold=state.threshold,
-            rounds=rounds,
-            evaluations=evaluations,
+            rounds=totals.rounds,
+            evaluations=totals.evaluations,
             timing=timing,
             in_order=update.in_order,
             sparse=update.evaluations.sparse,
+            single=totals.single,
             elapsed=elapsed,
         )
         self.entries[state.logged :] = [entry]

@@ -5,12 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from forerun.engine.rounds import RoundTiming
 
 RowFunction = Callable[[Tensor, Tensor], Tensor]  # (steps (W,), inputs (W, *batch, D)) -> (W, *batch, E)
 TimingReader = Callable[[], RoundTiming]
+SecondsReader = Callable[[], float]
 
 
 class Backend(ABC):
@@ -32,3 +34,12 @@ class Backend(ABC):
             inputs: `(W, *batch, D)`.
             overhead: seconds spent since the evaluation before, to be agreed upon by all ranks.
         """
+
+    def start_walk(self, device: torch.device) -> Callable[[], SecondsReader] | None:
+        """Start timing a plain loop on this device, for results that are the same on every rank.
+
+        Returns:
+            A function that stops, and returns what reads the seconds; None where every step has to go through
+            `evaluate`.
+        """
+        return None

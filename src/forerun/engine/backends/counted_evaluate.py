@@ -9,7 +9,8 @@ from typing import Final, NamedTuple, Protocol
 
 from torch import Tensor
 
-from forerun.engine.backends.base import Backend, RowFunction, TimingReader
+from forerun.engine.backends.base import Backend, RowFunction, SecondsReader, TimingReader
+from forerun.engine.methods.evaluations import OrderedSteps
 from forerun.engine.rounds import RoundTiming
 
 _IS_APART: Final = ContextVar("forerun_is_apart", default=False)
@@ -24,12 +25,21 @@ def is_evaluated_apart() -> bool:
 
 
 class EvaluationTotals(NamedTuple):
-    """What some calls of evaluate amount to: rounds, evaluations, and their time; apart, that of the check's own."""
+    """What some calls of evaluate amount to.
+
+    Attributes:
+        rounds: how many calls, one after another.
+        evaluations: steps evaluated in them.
+        timing: their time.
+        apart: time of the check's own calls.
+        single: seconds of a step of the plain loop, the first left out; None where no loop was run.
+    """
 
     rounds: int
     evaluations: int
     timing: RoundTiming
     apart: RoundTiming
+    single: float | None
 
 
 class RowsEvaluator(Protocol):
@@ -50,6 +60,7 @@ class CountedEvaluate:
         self._evaluations_apart = 0
         self._timings: list[TimingReader] = []
         self._timings_apart: list[TimingReader] = []
+        self._read_single: SecondsReader | None = None
 
     def __call__(
         self,
@@ -64,6 +75,26 @@ class CountedEvaluate:
         self._timings.append(read_timing)
         self._returned = time.perf_counter()
         return outputs
+
+    def take_in_order(self, walk: OrderedSteps) -> bool:
+        """Take steps in order on this device; see `Evaluate`."""
+        stop_first = self._backend.start_walk(walk.device)
+        if stop_first is None:
+            return False
+        overhead = time.perf_counter() - self._returned
+        walk.take_first()
+        read_first = stop_first()
+        stop_others = self._backend.start_walk(walk.device)
+        assert stop_others is not None, "a backend that lets a loop run lets it run on"
+        walk.take_others()
+        read_others = stop_others()
+        count = walk.count
+        self._evaluations.extend([1] * count)
+        self._timings.append(lambda: RoundTiming(evaluate=read_first() + read_others(), overhead=overhead))
+        if count > 1:
+            self._read_single = lambda: read_others() / (count - 1)
+        self._returned = time.perf_counter()
+        return True
 
     def evaluate_apart(self, steps: Tensor, inputs: Tensor) -> Tensor:
         """Evaluate a few steps for the check: counted as evaluations, but as no round, and in the time of none."""
@@ -88,7 +119,14 @@ class CountedEvaluate:
         evaluations, self._evaluations = self._evaluations, []
         timings, self._timings = self._timings, []
         timings_apart, self._timings_apart = self._timings_apart, []
-        return EvaluationTotals(len(evaluations), sum(evaluations), _sum_timings(timings), _sum_timings(timings_apart))
+        read_single, self._read_single = self._read_single, None
+        return EvaluationTotals(
+            rounds=len(evaluations),
+            evaluations=sum(evaluations),
+            timing=_sum_timings(timings),
+            apart=_sum_timings(timings_apart),
+            single=read_single() if read_single else None,
+        )
 
 
 def _sum_timings(timings: Sequence[TimingReader]) -> RoundTiming:

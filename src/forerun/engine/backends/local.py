@@ -10,10 +10,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from forerun.engine.backends.base import Backend, RowFunction, TimingReader
+from forerun.engine.backends.base import Backend, RowFunction, SecondsReader, TimingReader
 from forerun.engine.rounds import RoundTiming
-
-SecondsReader = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -44,6 +42,11 @@ class Local(Backend):
         outputs = self.evaluate_slices(call, steps, inputs)
         read_seconds = stop_watch()
         return outputs, lambda: RoundTiming(evaluate=read_seconds(), overhead=overhead)
+
+    def start_walk(self, device: torch.device) -> Callable[[], SecondsReader] | None:
+        if self.pad or type(self).evaluate is not Local.evaluate:
+            return None  # of fixed shapes, or of another place
+        return start_stopwatch(device)
 
     def evaluate_slices(self, call: RowFunction, steps: Tensor, inputs: Tensor) -> Tensor:
         """Return the outputs of all steps, evaluated in slices of at most `max_batch`."""

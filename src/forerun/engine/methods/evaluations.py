@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from forerun.engine.skeleton import Skeleton
@@ -30,6 +31,27 @@ class Evaluate(Protocol):
                 `(W, *batch, anything)`, such as outputs with derivatives after them; None for `problem.evaluate`.
             cost: evaluations that a step of `call` counts for.
         """
+
+    def take_in_order(self, walk: OrderedSteps) -> bool:
+        """Take steps in order on this device, outside the backend; False, and none taken, where that may not be."""
+
+
+class OrderedSteps(Protocol):
+    """Steps that are taken one after another, each by a call of evaluate of its own."""
+
+    @property
+    def count(self) -> int:
+        """Number of steps that are finished."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where they are taken."""
+
+    def take_first(self) -> None:
+        """Take the first step."""
+
+    def take_others(self) -> None:
+        """Take the steps after the first."""
 
 
 @dataclass(frozen=True)

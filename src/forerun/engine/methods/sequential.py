@@ -8,6 +8,7 @@ import torch
 
 from forerun.engine.methods.base import Method, WindowState, WindowUpdate
 from forerun.engine.methods.evaluations import Evaluate, StepEvaluations
+from forerun.engine.methods.plain_walk import PlainWalk
 from forerun.engine.rows import SweepResult
 
 
@@ -15,18 +16,32 @@ from forerun.engine.rows import SweepResult
 class Sequential(Method):
     """Every step evaluated at its exact input, one after another: `x_{i+1} = advance(i, x_i, evaluate(i, x_i))`.
 
+    Where the backend lets a loop run on this device, its steps are those of the user's own loop (`PlainWalk`).
+
     Args:
         steps_per_round: steps taken between two callbacks, each with its own call of evaluate; the log holds them as
-            one `Round`.
+            one `Round`. None for 32, or as many as are done in a hundredth of a second.
     """
 
-    steps_per_round: int = 32
+    steps_per_round: int | None = None
 
     def iterate(self, window_state: WindowState, evaluate: Evaluate) -> WindowUpdate:
         problem = window_state.problem
+        if problem.excluded is None:
+            walk = PlainWalk(problem, window_state.start, window_state.state, self.steps_per_round)
+            if evaluate.take_in_order(walk):
+                return walk.update()
+        return self._evaluate_rows(window_state, evaluate)
+
+    def stop(self, start: int, stop: int) -> int:
+        return start + 1
+
+    def _evaluate_rows(self, window_state: WindowState, evaluate: Evaluate) -> WindowUpdate:
+        """Take the steps through the backend, in rows."""
+        problem = window_state.problem
         start = window_state.start
         state = window_state.state
-        steps = problem.step_range(start, min(start + self.steps_per_round, problem.length))
+        steps = problem.step_range(start, min(start + (self.steps_per_round or 32), problem.length))
         states, input_rows, output_rows = [], [problem.observe(state)], []
         error: BaseException | None = None
         try:
@@ -52,6 +67,3 @@ class Sequential(Method):
             in_order=True,
             error=error,
         )
-
-    def stop(self, start: int, stop: int) -> int:
-        return start + 1

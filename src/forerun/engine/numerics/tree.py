@@ -24,6 +24,34 @@ def tree_tensors(tree: Tree) -> list[Tensor]:
     return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
+def join_trees(join: Callable[[list[Tensor]], Tensor], trees: Sequence[Tree]) -> Tree:
+    """Return one tree for many, their tensors joined.
+
+    Raises:
+        ValueError: they differ in structure, in a plain value, or in the dtype of a tensor.
+    """
+    first = trees[0]
+    if isinstance(first, Tensor):
+        return join(_require_tensors(trees, first.dtype))
+    leaves, spec = pytree.tree_flatten(first)
+    columns = zip(*(spec.flatten_up_to(tree) for tree in trees), strict=True)
+    joined: list[Any] = []
+    for leaf, column in zip(leaves, columns, strict=True):
+        if isinstance(leaf, Tensor):
+            joined.append(join(_require_tensors(column, leaf.dtype)))
+        elif any(value is not leaf and value != leaf for value in column):
+            raise ValueError("a plain value is another in some of the trees")
+        else:
+            joined.append(leaf)
+    return pytree.tree_unflatten(joined, spec)
+
+
+def _require_tensors(column: Sequence[Any], dtype: torch.dtype) -> list[Tensor]:
+    if any(not isinstance(value, Tensor) or value.dtype != dtype for value in column):
+        raise ValueError("a tensor is of another kind in some of the trees")
+    return list(column)
+
+
 def describe_tree(tree: Tree) -> str:
     """Return the tree in words, for error messages: `(float32 [3, 4], None)`; the CPU is not named."""
 

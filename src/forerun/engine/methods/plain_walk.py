@@ -1,0 +1,115 @@
+"""PlainWalk: some steps in order as the user's own loop takes them, each from its exact state."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Final, final
+
+import torch
+from torch import Tensor
+
+from forerun.engine.methods.base import WindowUpdate
+from forerun.engine.methods.evaluations import StepEvaluations
+from forerun.engine.numerics.autocast import call_as_user
+from forerun.engine.numerics.tree import Tree, join_trees
+from forerun.engine.plain_step import KeptStates, PlainStep, describe_change
+from forerun.engine.rows import Problem, SweepResult
+
+FEWEST_STEPS: Final = 32  # of a walk that is given no number, where the path has as many
+QUICK_SECONDS: Final = 0.01  # that such a walk goes on for at least, so that what is done between walks is little
+QUICK_STEPS: Final = 512  # that it has at most
+QUICK_ELEMENTS: Final = 2**20  # of observed states, that it holds at most
+
+
+@final
+class PlainWalk:
+    """Some steps in order, each from its exact state.
+
+    Args:
+        problem: the process, in rows.
+        start: the first step.
+        state: its state.
+        steps: how many to take; None for as many as suit their pace.
+    """
+
+    def __init__(self, problem: Problem, start: int, state: Tree, steps: int | None) -> None:
+        self._problem = problem
+        self._start = start
+        self._first_state = state
+        self._fewest = steps or FEWEST_STEPS
+        self._indices = problem.step_range(start, min(start + _bound_steps(problem, steps), problem.length)).unbind()
+        self._step = PlainStep(problem)
+        self._kept = KeptStates()
+        self._error: BaseException | None = None
+
+    @property
+    def count(self) -> int:
+        """Number of steps that are finished."""
+        return len(self._kept.states)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the steps are taken."""
+        return self._problem.input_layout.device
+
+    def take_first(self) -> None:
+        """Take the first step, and hold it against the contract of a process."""
+        state = call_as_user(self._step.take_first, self._start, self._indices[0], self._first_state)
+        self._kept.add_state(state)
+
+    def take_others(self) -> None:
+        """Take the steps after the first; an interrupt or an error ends the walk, and loses none that is finished."""
+        try:
+            call_as_user(self._take_others)
+        except BaseException as error:  # an interrupt too
+            self._error = self._step.explain_error(error, self.count)
+
+    def update(self) -> WindowUpdate:
+        """Return what the walk comes to.
+
+        Raises:
+            ChangedInPlace: a step changed the state of one before it.
+        """
+        changed = self._kept.find_changed()
+        if changed is not None:
+            raise describe_change(self._start + changed + 1, self._kept.states[changed])
+        states = self._kept.states
+        inputs = _pack_states(self._problem, [self._first_state, *states])
+        outputs = self._step.pack_outputs(inputs)
+        moves = inputs[:-1] - inputs[:-1]  # zero, but for what is not finite
+        return WindowUpdate(
+            sweep=SweepResult(states, inputs, outputs, moves),
+            evaluations=StepEvaluations(self._start, inputs[:-1], outputs),
+            in_order=True,
+            error=self._error,
+        )
+
+    def _take_others(self) -> None:
+        state, step = self._kept.states[0], self._start
+        take_next, add_state = self._step.take_next, self._kept.add_state
+        end_time = time.perf_counter() + QUICK_SECONDS
+        for count, index in enumerate(self._indices[1:], 2):
+            step += 1
+            state = take_next(step, index, state)
+            add_state(state)
+            if count >= self._fewest and time.perf_counter() > end_time:
+                break
+
+
+def _bound_steps(problem: Problem, steps: int | None) -> int:
+    """Return how many steps a walk has at most."""
+    if steps is not None:
+        return steps
+    layout = problem.input_layout
+    elements = max(layout.batch.numel() * layout.width, 1)
+    return min(max(QUICK_ELEMENTS // elements, FEWEST_STEPS), QUICK_STEPS)
+
+
+def _pack_states(problem: Problem, states: Sequence[Tree]) -> Tensor:
+    """Return the input rows of some states, `(count, *batch, D)`."""
+    observed = [call_as_user(problem.process.observe, state) for state in states]
+    try:
+        return problem.input_layout.pack(join_trees(torch.stack, observed), len(observed))
+    except (RuntimeError, TypeError, ValueError):  # states of several kinds: say which
+        return torch.stack([problem.observe(state) for state in states])

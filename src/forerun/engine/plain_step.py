@@ -1,0 +1,142 @@
+"""PlainStep: one step as the user's own loop takes it, by raw `evaluate` and `advance`, without rows between."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, final
+
+import torch
+from torch import Tensor
+
+from forerun.engine.numerics.in_place import ChangedInPlace, InPlaceWatch, read_versions
+from forerun.engine.numerics.tree import Tree, describe_tree, join_trees, tree_map, tree_tensors
+from forerun.engine.process import StepProcess
+from forerun.engine.rows import Problem
+
+WORKS_IN_PLACE: Final = (
+    "evaluate modified its inputs in place, or advance modified its arguments in place, at step {}, whose state is {}; "
+    "let them return new tensors, such as x + o for x += o, or begin with x = x.clone()"
+)
+
+
+@final
+class PlainStep:
+    """Takes the steps of a process one by one, and keeps what it evaluates.
+
+    A plain function of a step is called as it is; then nothing is evaluated besides, and the outputs follow from the
+    states.
+
+    Args:
+        problem: the process, in rows.
+
+    Attributes:
+        outputs: those of the steps so far, each with a leading axis of one.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self.outputs: list[Tree] = []
+        self._problem = problem
+        self._process = problem.process
+        self._function = None
+        if isinstance(self._process, StepProcess) and not self._process.is_batched:
+            self._function = self._process.function
+
+    def take_first(self, step: int, index: Tensor, state: Tree) -> Tree:
+        """Return the state after the first step of several, and hold what is evaluated against the contract.
+
+        Raises:
+            ChangedInPlace: a function changed what it was given.
+            ValueError: the output, or the state, is of a kind that cannot work.
+        """
+        state_watch, output_watch = InPlaceWatch(), InPlaceWatch()
+        state_watch.begin_call(list_tensors(state))
+        if self._function is not None:
+            next_state, output_changed = self._function(index, state), False
+        else:
+            output = self._evaluate(index, state)
+            self._problem.pack_outputs(output, 1)  # says what is wrong with an output that cannot work
+            self.outputs.append(output)
+            output_watch.begin_call(list_tensors(output))
+            next_state = self._process.advance(step, state, tree_map(_drop_axis, output))
+            output_changed = output_watch.is_changed(list_tensors(output))
+        if output_changed or state_watch.is_changed(list_tensors(state)):
+            raise describe_change(step, state)
+        self._problem.observe(next_state)  # says what is wrong with a state of another kind
+        return next_state
+
+    def take_next(self, step: int, index: Tensor, state: Tree) -> Tree:
+        """Return the state after one more step; nothing is tested."""
+        if self._function is not None:
+            return self._function(index, state)
+        output = self._evaluate(index, state)
+        self.outputs.append(output)
+        return self._process.advance(step, state, tree_map(_drop_axis, output))
+
+    def explain_error(self, error: BaseException, count: int) -> BaseException:
+        """Return the error of a step after `count` finished ones, or what is wrong with its output, if that is why."""
+        if len(self.outputs) <= count or not isinstance(error, Exception):
+            return error
+        try:
+            self._problem.pack_outputs(self.outputs[-1], 1)
+        except (TypeError, ValueError) as reason:
+            reason.__cause__ = error
+            return reason
+        return error
+
+    def pack_outputs(self, inputs: Tensor) -> Tensor:
+        """Return the output rows `(W, *batch, E)` of finished steps, from the input rows of all their states."""
+        if isinstance(self._process, StepProcess) and self._function is not None:
+            return self._process.rows_of_outputs(inputs)
+        outputs = self.outputs[: len(inputs) - 1]
+        try:
+            joined = join_trees(torch.cat, outputs)
+        except (RuntimeError, TypeError, ValueError):  # outputs of several kinds: say which
+            return torch.cat([self._problem.pack_outputs(output, 1) for output in outputs])
+        return self._problem.pack_outputs(joined, len(outputs))
+
+    def _evaluate(self, index: Tensor, state: Tree) -> Tree:
+        inputs = tree_map(_add_axis, self._process.observe(state))
+        return self._process.evaluate(index.unsqueeze(0), inputs)
+
+
+@final
+class KeptStates:
+    """The states of finished steps, which no later step may change in place."""
+
+    def __init__(self) -> None:
+        self.states: list[Tree] = []
+        self._tensors: list[Sequence[Tensor]] = []
+        self._versions: list[list[int]] = []
+
+    def add_state(self, state: Tree) -> None:
+        """Keep the state after one more step."""
+        tensors = list_tensors(state)
+        self._tensors.append(tensors)
+        self._versions.append(read_versions(tensors))
+        self.states.append(state)
+
+    def find_changed(self) -> int | None:
+        """Return the place of the first state that was changed since; None where all are as they were."""
+        pairs = zip(self._tensors, self._versions, strict=False)
+        for place, (tensors, versions) in enumerate(pairs):
+            if read_versions(tensors) != versions:
+                return place
+        return None
+
+
+def describe_change(step: int, state: Tree) -> ChangedInPlace:
+    """Return the error that says that a step changed its state, or its output, in place."""
+    return ChangedInPlace(WORKS_IN_PLACE.format(step, describe_tree(state)))
+
+
+def list_tensors(state: Tree) -> Sequence[Tensor]:
+    """Return the tensors of a state."""
+    return [state] if isinstance(state, Tensor) else tree_tensors(state)
+
+
+def _add_axis(leaf: Tensor) -> Tensor:
+    return leaf.unsqueeze(0)
+
+
+def _drop_axis(leaf: Tensor) -> Tensor:
+    return leaf[0]
