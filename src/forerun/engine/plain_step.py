@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final, final
 
 import torch
 from torch import Tensor
 
-from forerun.engine.numerics.in_place import ChangedInPlace, InPlaceWatch, read_versions
+from forerun.engine.numerics.in_place import ChangedInPlace, InPlaceWatch, read_version, read_versions
 from forerun.engine.numerics.tree import Tree, describe_tree, join_trees, tree_map, tree_tensors
 from forerun.engine.process import StepProcess
 from forerun.engine.rows import Problem
@@ -65,12 +66,22 @@ class PlainStep:
         return next_state
 
     def take_next(self, step: int, index: Tensor, state: Tree) -> Tree:
-        """Return the state after one more step; nothing is tested."""
+        """Return the state after one more step, which must not have changed the one before it in place.
+
+        Raises:
+            ChangedInPlace: it has.
+        """
+        is_bare = isinstance(state, Tensor)
+        versions = read_version(state) if is_bare else read_versions(tree_tensors(state))
         if self._function is not None:
-            return self._function(index, state)
-        output = self._evaluate(index, state)
-        self.outputs.append(output)
-        return self._process.advance(step, state, tree_map(_drop_axis, output))
+            next_state = self._function(index, state)
+        else:
+            output = self._evaluate(index, state)
+            self.outputs.append(output)
+            next_state = self._process.advance(step, state, tree_map(_drop_axis, output))
+        if versions != (read_version(state) if is_bare else read_versions(tree_tensors(state))):
+            raise describe_change(step, state)
+        return next_state
 
     def explain_error(self, error: BaseException, count: int) -> BaseException:
         """Return the error of a step after `count` finished ones, or what is wrong with its output, if that is why."""
@@ -99,29 +110,10 @@ class PlainStep:
         return self._process.evaluate(index.unsqueeze(0), inputs)
 
 
-@final
-class KeptStates:
-    """The states of finished steps, which no later step may change in place."""
-
-    def __init__(self) -> None:
-        self.states: list[Tree] = []
-        self._tensors: list[Sequence[Tensor]] = []
-        self._versions: list[list[int]] = []
-
-    def add_state(self, state: Tree) -> None:
-        """Keep the state after one more step."""
-        tensors = list_tensors(state)
-        self._tensors.append(tensors)
-        self._versions.append(read_versions(tensors))
-        self.states.append(state)
-
-    def find_changed(self) -> int | None:
-        """Return the place of the first state that was changed since; None where all are as they were."""
-        pairs = zip(self._tensors, self._versions, strict=False)
-        for place, (tensors, versions) in enumerate(pairs):
-            if read_versions(tensors) != versions:
-                return place
-        return None
+@lru_cache(maxsize=8)
+def list_step_tensors(device: torch.device, length: int) -> tuple[Tensor, ...]:
+    """Return the steps of a path, each an int64 tensor without axes."""
+    return torch.arange(length, device=device).unbind()
 
 
 def describe_change(step: int, state: Tree) -> ChangedInPlace:

@@ -13,7 +13,7 @@ from forerun.engine.methods.base import WindowUpdate
 from forerun.engine.methods.evaluations import StepEvaluations
 from forerun.engine.numerics.autocast import call_as_user
 from forerun.engine.numerics.tree import Tree, join_trees
-from forerun.engine.plain_step import KeptStates, PlainStep, describe_change
+from forerun.engine.plain_step import PlainStep, list_step_tensors
 from forerun.engine.rows import Problem, SweepResult
 
 FEWEST_STEPS: Final = 32  # of a walk that is given no number, where the path has as many
@@ -37,16 +37,17 @@ class PlainWalk:
         self._problem = problem
         self._start = start
         self._first_state = state
-        self._fewest = steps or FEWEST_STEPS
-        self._indices = problem.step_range(start, min(start + _bound_steps(problem, steps), problem.length)).unbind()
+        self._earliest_end = start + (steps or FEWEST_STEPS) - 1
+        stop = min(start + _bound_steps(problem, steps), problem.length)
+        self._indices = list_step_tensors(self.device, problem.length)[start:stop]
         self._step = PlainStep(problem)
-        self._kept = KeptStates()
+        self._states: list[Tree] = []
         self._error: BaseException | None = None
 
     @property
     def count(self) -> int:
         """Number of steps that are finished."""
-        return len(self._kept.states)
+        return len(self._states)
 
     @property
     def device(self) -> torch.device:
@@ -56,7 +57,7 @@ class PlainWalk:
     def take_first(self) -> None:
         """Take the first step, and hold it against the contract of a process."""
         state = call_as_user(self._step.take_first, self._start, self._indices[0], self._first_state)
-        self._kept.add_state(state)
+        self._states.append(state)
 
     def take_others(self) -> None:
         """Take the steps after the first; an interrupt or an error ends the walk, and loses none that is finished."""
@@ -66,15 +67,8 @@ class PlainWalk:
             self._error = self._step.explain_error(error, self.count)
 
     def update(self) -> WindowUpdate:
-        """Return what the walk comes to.
-
-        Raises:
-            ChangedInPlace: a step changed the state of one before it.
-        """
-        changed = self._kept.find_changed()
-        if changed is not None:
-            raise describe_change(self._start + changed + 1, self._kept.states[changed])
-        states = self._kept.states
+        """Return what the walk comes to."""
+        states = self._states
         inputs = _pack_states(self._problem, [self._first_state, *states])
         outputs = self._step.pack_outputs(inputs)
         moves = inputs[:-1] - inputs[:-1]  # zero, but for what is not finite
@@ -86,14 +80,14 @@ class PlainWalk:
         )
 
     def _take_others(self) -> None:
-        state, step = self._kept.states[0], self._start
-        take_next, add_state = self._step.take_next, self._kept.add_state
+        state, step = self._states[0], self._start
+        take_next, add_state = self._step.take_next, self._states.append
         end_time = time.perf_counter() + QUICK_SECONDS
-        for count, index in enumerate(self._indices[1:], 2):
+        for index in self._indices[1:]:
             step += 1
             state = take_next(step, index, state)
             add_state(state)
-            if count >= self._fewest and time.perf_counter() > end_time:
+            if step >= self._earliest_end and time.perf_counter() > end_time:
                 break
 
 
@@ -108,7 +102,7 @@ def _bound_steps(problem: Problem, steps: int | None) -> int:
 
 def _pack_states(problem: Problem, states: Sequence[Tree]) -> Tensor:
     """Return the input rows of some states, `(count, *batch, D)`."""
-    observed = [call_as_user(problem.process.observe, state) for state in states]
+    observed = call_as_user(lambda: [problem.process.observe(state) for state in states])
     try:
         return problem.input_layout.pack(join_trees(torch.stack, observed), len(observed))
     except (RuntimeError, TypeError, ValueError):  # states of several kinds: say which
