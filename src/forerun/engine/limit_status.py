@@ -12,7 +12,8 @@ class LimitStatus(Enum):
     CONVERGED = "The residual is what was asked for; limit.error_bound is an estimate from the moves of the iteration."
     RUNNING = "The iteration goes on."
     NO_FIXED_POINT = (
-        "The map has no fixed point: its residual settled at a displacement that is not zero, limit.displacement."
+        "The map has no fixed point, as far as its residuals show: they settled at a displacement that is not zero, "
+        "limit.displacement."
     )
     CYCLE = (
         "The iteration goes round a cycle, of limit.period evaluations; try method=Averaged(0.5), which converges for "

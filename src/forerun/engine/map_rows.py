@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -141,12 +142,21 @@ class MapRows:
                 "Monotone() needs a merit, and this map has none; pass Map.from_function(f, merit=objective), or "
                 "leave the safeguard to the residual"
             )
-        if merit.shape != self.batch:
+        return self._take_numbers(merit, "merit")[problems].to(points.dtype)
+
+    def measure_states(self, function: Callable[[Tree], Tensor], points: Tensor, problems: Tensor) -> Tensor:
+        """Return the numbers `(A,)` that a function of the user's gives for the points `(A, D)` of some problems."""
+        numbers = self._call_with_state(function, points, problems)
+        return self._take_numbers(numbers, "gamma")[problems].to(points.dtype)
+
+    def _take_numbers(self, numbers: Tensor, name: str) -> Tensor:
+        """Return one number for each problem, `(B,)`."""
+        if not isinstance(numbers, Tensor) or numbers.shape != self.batch:
             raise ValueError(
-                f"merit gave {describe_tree(merit)}, but must give one number for each problem, of shape "
-                f"{list(self.batch)}; sum it over the axes of the state alone"
+                f"{name} gave {describe_tree(numbers)}, but must give a tensor with one number for each problem, of "
+                f"shape {list(self.batch)}; sum over the axes of the state alone"
             )
-        return merit.reshape(-1)[problems].to(points.dtype)
+        return numbers.reshape(-1)
 
     def _call_with_state(self, function: Any, points: Tensor, problems: Tensor) -> Any:
         """Return what a function of the user's gives for a state in which some problems are at these points."""

@@ -1,6 +1,6 @@
 """Limits: where an iteration ends. The parts of `forerun.fixed_point`, and the systems that live on it."""
 
-from forerun.engine.certificates import Banach, Certificate, Cycle, MeasuredRate
+from forerun.engine.certificates import AlphaTest, Banach, Certificate, Cycle, Displacement, MeasuredRate, Spectral
 from forerun.engine.limit_methods import (
     Aitken,
     AndersonMixing,
@@ -25,6 +25,7 @@ from forerun.engine.search import Limit, LimitEvent, LimitOptions, LimitStatus, 
 
 __all__ = [
     "Aitken",
+    "AlphaTest",
     "AndersonMixing",
     "AndersonTypeOne",
     "AutoMixing",
@@ -36,6 +37,7 @@ __all__ = [
     "Certificate",
     "Cycle",
     "Cycled",
+    "Displacement",
     "FilteredAnderson",
     "Halpern",
     "Levin",
@@ -54,5 +56,6 @@ __all__ = [
     "Safeguard",
     "SequenceTransform",
     "Shanks",
+    "Spectral",
     "Unguarded",
 ]

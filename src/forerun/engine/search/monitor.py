@@ -26,6 +26,7 @@ def begin_watch(points: Tensor) -> Watch:
     nothing = points.new_full((len(points),), float("nan"))
     return {
         "best_size": torch.full_like(nothing, float("inf")),
+        "progress_length": torch.full_like(nothing, float("inf")),
         "best_point": points,
         "best_value": points,
         "first_scale": nothing,
@@ -45,17 +46,18 @@ def follow_point(watch: Watch, points: Tensor, values: Tensor, *, sizes: Tensor,
     """Return the watch after one more point that is kept."""
     gain = measure_last_gains(watch, points, values, tools)
     move = points - watch["last_points"]
-    scale = rms(points) + rms(values - points)
     value_move = values - watch["last_values"]
     ratio = tools.measure(value_move, points) / tools.measure(move, points)
     is_better = sizes < watch["best_size"]
-    is_progress = sizes < PROGRESS_SHARE * watch["best_size"]
+    length = rms(values - points)  # a relative size may stay the same while states and residuals fall together
+    is_progress = length < PROGRESS_SHARE * watch["progress_length"]
     column = is_better.unsqueeze(-1)
     return {
         "best_size": torch.where(is_better, sizes, watch["best_size"]),
+        "progress_length": torch.where(is_progress, length, watch["progress_length"]),
         "best_point": torch.where(column, points, watch["best_point"]),
         "best_value": torch.where(column, values, watch["best_value"]),
-        "first_scale": torch.where(watch["first_scale"].isnan(), scale, watch["first_scale"]),
+        "first_scale": torch.where(watch["first_scale"].isnan(), rms(points) + length, watch["first_scale"]),
         "since_progress": torch.where(is_progress, 0.0, watch["since_progress"] + 1),
         "last_points": points,
         "last_values": values,

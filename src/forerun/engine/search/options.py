@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from forerun.engine.backends import Backend, Local
-from forerun.engine.certificates import Certificate, Cycle, MeasuredRate
+from forerun.engine.certificates import Certificate, Cycle, Displacement, MeasuredRate
 from forerun.engine.limit_methods import AutoMixing, LimitMethod
 from forerun.engine.option_kinds import OptionKind, gather_options, merge_options, refuse_wrong_kinds
 from forerun.engine.safeguards import Safeguard
@@ -153,7 +153,7 @@ def _list_certificates(certificate: Certificate | Sequence[Certificate] | None) 
 def _settle_certificates(certificate: Certificate | Sequence[Certificate] | None) -> tuple[Certificate, ...]:
     """Return the certificates that were asked for, and those that cost nothing."""
     certificates = list(_list_certificates(certificate))
-    for default in (MeasuredRate(), Cycle()):
+    for default in (MeasuredRate(), Cycle(), Displacement()):
         if not any(isinstance(entry, type(default)) for entry in certificates):
             certificates.append(default)
     return tuple(certificates)

@@ -196,6 +196,7 @@ class LimitRun:
         is_done = codes == LimitStatus.CONVERGED.code
         conclusions = []
         if bool(is_done.any()):
+            self._tools.select(state.select(is_done))
             for certificate in self.settings.certificates:
                 entry = certificate.conclude(evidence.select(is_done))
                 conclusions.append(entry.spread(is_done))
