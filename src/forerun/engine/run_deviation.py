@@ -50,6 +50,7 @@ def follow_check(
         exact=exact,
         unmoved=unmoved,
         sound=residuals.count_sound(accepted),
+        closely=is_thorough(settings),
         evaluate=evaluate,
     )
     rounding = state.rounding.follow_steps(
@@ -61,6 +62,11 @@ def follow_check(
         evaluate=evaluate,
     )
     return replace(state, estimator=estimator, rounding=rounding)
+
+
+def is_thorough(settings: SolveSettings) -> bool:
+    """Return whether the check of a solve is a thorough one."""
+    return settings.check is not None and settings.check.thorough
 
 
 def settle_check(state: SolveState, settings: SolveSettings) -> SolveState:
@@ -90,8 +96,11 @@ def measure_excess(state: SolveState, settings: SolveSettings, evaluate: Counted
     What samples leave over counts where the estimate is not too large by itself.
     """
     state = settle_check(state, settings)
+    is_audited = is_thorough(settings) and not state.exact and state.estimator.shadow.path.is_whole
+    if is_audited:
+        state = audit_run(state, evaluate)
     excess = largest_size(estimate_deviation(state, settings))
-    if state.exact or excess > settings.tolerance.threshold():
+    if state.exact or is_audited or excess > settings.tolerance.threshold():
         return state, excess
     problem = state.window.problem
     step = min(state.window.start, problem.length - 1)
@@ -102,3 +111,10 @@ def measure_excess(state: SolveState, settings: SolveSettings, evaluate: Counted
     if sampled <= LEFT_OVER_ROUNDINGS * measure_rounding(problem, state, settings):
         return state, excess  # a sampled evaluation rounds too, and stands for many steps
     return state, max(excess, sampled)
+
+
+def audit_run(state: SolveState, evaluate: CountedEvaluate) -> SolveState:
+    """Return the state with all of its accepted steps evaluated again; the check must be settled."""
+    estimator = state.estimator.audit_path(evaluate.evaluate_apart)
+    count = state.check_evaluations + evaluate.take_apart()
+    return replace(state, estimator=estimator, check_evaluations=count)

@@ -13,11 +13,14 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from forerun.engine.check.accepted_path import AcceptedPath
 from forerun.engine.check.accepted_round import AcceptedRound, EvaluatedWindow
 from forerun.engine.check.jacobian_estimate import LOW_RANK_WIDTH
+from forerun.engine.check.path_audit import audit_path
 from forerun.engine.check.restart_point import RestartPoint, is_restart_due
 from forerun.engine.check.sampled_steps import EvaluateApart, sampled_share
 from forerun.engine.check.shadow import Shadow
+from forerun.engine.check.state_distance import largest_size, measure_state_distance
 from forerun.engine.check.step_samples import measure_left_over
 from forerun.engine.check.waiting_steps import WaitingSteps, draw_steps_of, group_rounds, measure_round
 from forerun.engine.methods.base import WindowState, WindowUpdate
@@ -66,7 +69,7 @@ class DeviationEstimator:
     ) -> DeviationEstimator:
         """Return an estimator at the last of some restart points."""
         last = restart_points[-1]
-        shadow = Shadow(problem, last.shadow, last.jacobian)
+        shadow = Shadow(problem, last.shadow, AcceptedPath(last.step, last.shadow), last.jacobian)
         return cls(problem, shadow, restart_points, last_restart_step=last.step)
 
     def follow_steps(
@@ -78,6 +81,7 @@ class DeviationEstimator:
         exact: bool,
         unmoved: bool,
         sound: int,
+        closely: bool,
         evaluate: EvaluateApart,
     ) -> DeviationEstimator:
         """Return the estimator at step `window_state.start + accepted`.
@@ -89,13 +93,14 @@ class DeviationEstimator:
             exact: no accepted step ever moved.
             unmoved: none of those accepted now did.
             sound: steps of the window before the first that met something not finite, which shows nothing.
+            closely: follow the shadow through every step that was taken in order.
             evaluate: evaluates a few steps, where a drift is carried through steps that show nothing of their slopes.
         """
         window = EvaluatedWindow.from_update(update, sound)
         step = window_state.start + accepted
         state = update.states[accepted - 1]
         if exact:
-            shadow = Shadow(self.problem, state)
+            shadow = Shadow(self.problem, state, AcceptedPath(step, state))
             return replace(self, shadow=shadow)._remember_windows([window])._add_restart_point(step, state)
         count = accepted
         if unmoved:
@@ -107,7 +112,12 @@ class DeviationEstimator:
             state_before = update.states[count - 1]
         states = [state_before, *(update.states[index] for index in range(count, accepted))]
         estimator = self._follow_round(window, update, count).follow_waiting()
-        shadow = estimator.shadow.follow_exact_steps(window_state.start + count, states, evaluate)
+        start = window_state.start + count
+        if update.in_order:
+            shadow = estimator.shadow.follow_steps_in_order(start, states, evaluate, closely=closely)
+        else:
+            outputs = update.outputs[count:accepted]
+            shadow = estimator.shadow.follow_exact_steps(start, states, outputs, evaluate)
         return replace(estimator, shadow=shadow)._add_restart_point(step, state)
 
     def follow_waiting(self) -> DeviationEstimator:
@@ -131,20 +141,47 @@ class DeviationEstimator:
         """
         sound_points = []
         for point in self.restart_points:
-            drift = Shadow(self.problem, point.shadow).measure_distance(tolerance, point.step, point.state)
+            drift = measure_state_distance(self.problem, tolerance, point.step, state=point.state, other=point.shadow)
             if largest_size(drift) * excess <= requested**2 / 4:
                 sound_points.append(point)
         restart_points = tuple(sound_points) or self.restart_points[:1]
-        return self.from_restart_points(self.problem, restart_points)
+        return self._return_to(restart_points)
 
     def go_to_start(self) -> DeviationEstimator:
         """Return the estimator where the run began."""
-        return self.from_restart_points(self.problem, self.restart_points[:1])
+        return self._return_to(self.restart_points[:1])
+
+    def _return_to(self, restart_points: tuple[RestartPoint, ...]) -> DeviationEstimator:
+        """Return the estimator at the last of some restart points, with the path up to there."""
+        estimator = self.from_restart_points(self.problem, restart_points)
+        last = restart_points[-1]
+        if last.shadow is last.state or last.step <= self.shadow.path.step:
+            return estimator
+        shadow = replace(estimator.shadow, path=self.shadow.path.cut_at(last.step))
+        return replace(estimator, shadow=shadow)
+
+    def audit_path(self, evaluate: EvaluateApart) -> DeviationEstimator:
+        """Return the estimator with the shadow where an evaluation of all steps finds it, here and where it restarts.
+
+        As it is where the path was too large to be kept.
+        """
+        path = self.shadow.path
+        if not path.is_whole:
+            return self
+        steps = {point.step for point in self.restart_points if point.step > path.step}
+        walk = audit_path(self.problem, path, steps, evaluate)
+        restart_points = []
+        for point in self.restart_points:
+            if point.step in walk.shadows:
+                point = replace(point, shadow=walk.shadows[point.step])
+            restart_points.append(point)
+        shadow = replace(self.shadow, state=walk.state)
+        return replace(self, shadow=shadow, restart_points=tuple(restart_points))
 
     def estimate_deviation(self, tolerance: Tolerance, step: int, state: Tree) -> Tensor:
         """Return the estimated distance `(*batch,)` of a state from the sequential run's, in the tolerance's norm."""
         assert not self.waiting, "the shadow is not there yet"
-        return self.shadow.measure_distance(tolerance, step, state)
+        return measure_state_distance(self.problem, tolerance, step, state=state, other=self.shadow.state)
 
     def sample_left_over(self, tolerance: Tolerance, step: int, state: Tree, evaluate: EvaluateApart) -> Tensor:
         """Return how far `(*batch,)` the sequential run may be from the shadow, by the samples evaluated there."""
@@ -233,10 +270,3 @@ class DeviationEstimator:
     def _is_restart_due(self, step: int) -> bool:
         """Whether a restart point is due at a step."""
         return is_restart_due(step, self.last_restart_step, self.problem.length)
-
-
-def largest_size(sizes: Tensor) -> float:
-    """Return the largest of some sizes, infinite where one is not a number, 0 where there are none."""
-    if not sizes.numel():
-        return 0.0
-    return float(sizes.nan_to_num(torch.inf, torch.inf).max())

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from forerun.engine.methods.evaluations import StepEvaluations
+
+LARGEST_CHANGE: Final = 10  # times the largest element of an input, beyond which a guess was far off
+CHANGE_ROUNDINGS: Final = 8  # of the largest element of an input, that a change must be more than
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,20 @@ class EvaluationChanges:
 
     inputs: Tensor
     outputs: Tensor
+
+    def drop_useless(self, inputs: Tensor) -> EvaluationChanges:
+        """Return the changes without those that show nothing of the slopes at the accepted inputs `(n, *batch, D)`.
+
+        Those by no more than rounding, or from a guess that was far off all that the path comes to: slopes that are
+        made of such changes grow beyond all bounds from update to update.
+        """
+        if not inputs.shape[-1]:
+            return self
+        sizes = inputs.abs().amax(-1, keepdim=True).unsqueeze(-1)
+        largest_changes = self.inputs.abs().amax(-1, keepdim=True)
+        is_useful = largest_changes > CHANGE_ROUNDINGS * torch.finfo(inputs.dtype).eps * sizes
+        is_useful = is_useful & (largest_changes <= LARGEST_CHANGE * sizes)
+        return EvaluationChanges(torch.where(is_useful, self.inputs, 0.0), torch.where(is_useful, self.outputs, 0.0))
 
     @classmethod
     def from_evaluations(

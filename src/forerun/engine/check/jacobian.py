@@ -66,6 +66,21 @@ class Jacobian:
             base = base[indices]
         return Jacobian(base, self.left[indices], self.right[indices])
 
+    def cut_at(self, count: int) -> Jacobian:
+        """Return the estimates of the first steps."""
+        base = self.base
+        if base is not None:
+            base = base[:count]
+        return Jacobian(base, self.left[:count], self.right[:count])
+
+    def repeat_steps(self, count: int) -> Jacobian:
+        """Return the estimate of one step for some steps."""
+        base = self.base
+        if base is not None:
+            base = base.expand(count, *base.shape[1:])
+        left = self.left.expand(count, *self.left.shape[1:])
+        return Jacobian(base, left, self.right.expand(count, *self.right.shape[1:]))
+
     def split_steps(self) -> list[Jacobian]:
         """Return one estimate a step, each with a leading axis of 1."""
         count = len(self.left)

@@ -34,7 +34,7 @@ def estimate_or_base(
     """Return what the changes show of the Jacobians; the base alone, for rows like these, where there are none."""
     if changes is None:
         return Jacobian.from_base(base, inputs=inputs, outputs=outputs)
-    return estimate_jacobian(changes, base=base, before=before)
+    return estimate_jacobian(changes.drop_useless(inputs), base=base, before=before)
 
 
 def estimate_jacobian(

@@ -25,7 +25,10 @@ class Check:
         share: of the tolerance that the residual of a single step may take, so that all together keep it.
         retries: times to go back with a tighter threshold, before going on step by step. With 0 the deviation is only
             estimated, and reported as it is.
+        thorough: evaluate every accepted step again, where it was accepted and where the sequential run is estimated to
+            be: at most two evaluations a step more, and two calls.
     """
 
     share: float = 0.25
     retries: int = 5
+    thorough: bool = False

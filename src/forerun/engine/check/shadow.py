@@ -4,29 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
-from math import exp, inf, log
-from typing import Final
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
+from forerun.engine.check.accepted_path import AcceptedPath, CarriedSteps, ParallelSteps
+from forerun.engine.check.carried_distance import CarriedDistance, carry_closely, carry_distance
 from forerun.engine.check.evaluation_changes import EvaluationChanges
 from forerun.engine.check.jacobian import Jacobian
 from forerun.engine.check.jacobian_estimate import estimate_or_base
 from forerun.engine.check.restart_point import RestartPoint
-from forerun.engine.check.rounding import LARGEST_EXPONENT
-from forerun.engine.check.sampled_steps import (
-    SMALLEST_SHIFT,
-    EvaluateApart,
-    advance_shifted,
-    draw_steps,
-    measure_growth,
-    measure_rows,
-    sampled_share,
-    shift_state,
-    subtract_states,
-)
+from forerun.engine.check.sampled_steps import EvaluateApart, sampled_share, shift_state, subtract_states
 from forerun.engine.check.step_samples import (
     DrawnStep,
     SampledSteps,
@@ -38,11 +26,6 @@ from forerun.engine.check.waiting_steps import WaitingSteps
 from forerun.engine.methods.base import WindowUpdate
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.rows import Problem
-from forerun.engine.tolerance import Tolerance
-
-EXACT_STEPS_A_SAMPLE: Final = 16  # of which one is sampled, where a drift is carried through exact steps
-SMALLEST_DISTANCE: Final = 1e-300  # of a distance
-LARGEST_GROWTH: Final = 1e30  # of a distance in one step
 
 
 @dataclass(frozen=True)
@@ -52,6 +35,7 @@ class Shadow:
     Attributes:
         problem: the process, in rows.
         state: the estimated state.
+        path: the steps that were followed.
         jacobian: the estimate of the last step that was followed; None where there is none.
         log_growth: logarithm of how much a distance grew in an exact step, where that was sampled last.
         log_gain: logarithm of how much distances have grown so far, `(*batch,)`; None for zero.
@@ -60,40 +44,75 @@ class Shadow:
 
     problem: Problem
     state: Tree
+    path: AcceptedPath
     jacobian: Jacobian | None = None
     log_growth: float | None = None
     log_gain: Tensor | None = None
     samples: tuple[SampledSteps, ...] = ()
 
-    def measure_distance(self, tolerance: Tolerance, step: int, state: Tree) -> Tensor:
-        """Return the distance `(*batch,)` of the shadow from a state, in the norm of the tolerance."""
-        state_input = self.problem.observe(state).unsqueeze(0)
-        moves = self.problem.observe(self.state).unsqueeze(0) - state_input
-        return tolerance.norm(self.problem.step_range(step, step + 1), moves, state_input)[0]
+    def follow_exact_steps(
+        self, start: int, states: Sequence[Tree], outputs: Tensor, evaluate: EvaluateApart
+    ) -> Shadow:
+        """Return the shadow after steps evaluated together with others, but at their exact inputs, and only once.
 
-    def follow_exact_steps(self, start: int, states: Sequence[Tree], evaluate: EvaluateApart) -> Shadow:
-        """Return the shadow after steps that were taken from their exact states, which show nothing of their slopes.
+        Args:
+            start: the first step.
+            states: the exact states, from that of the first step to that after the last.
+            outputs: `(n, *batch, E)`.
+            evaluate: evaluates a few steps.
+        """
+        inputs = torch.stack([self.problem.observe(state) for state in states[:-1]])
+        jacobian = Jacobian.from_base(None, inputs=inputs, outputs=outputs)
+        if self.jacobian is not None:
+            jacobian = self.jacobian.repeat_steps(len(inputs))
+        carried = self._carry_distance(start, states, evaluate, closely=False)
+        steps = ParallelSteps(start, inputs, outputs.clone(), self.problem.observe(states[-1]), jacobian)
+        return self._arrive_at(states[-1], carried, steps)
 
-        At a few of them the state is shifted as the shadow is and the step taken again; the distance grows in the
-        others as it does there. It is not taken to shrink: one direction does not show what is left in the others.
+    def follow_steps_in_order(
+        self, start: int, states: Sequence[Tree], evaluate: EvaluateApart, *, closely: bool
+    ) -> Shadow:
+        """Return the shadow after steps that were taken in order, from their exact states.
 
         Args:
             start: the first step.
             states: the exact states, from that of the first step to that after the last.
             evaluate: evaluates a few steps.
+            closely: take every step again, rather than a few.
         """
-        count = len(states) - 1
+        carried = self._carry_distance(start, states, evaluate, closely=closely)
+        steps = CarriedSteps(
+            start=start,
+            stop=start + len(states) - 1,
+            first_state=states[0],
+            end_state=states[-1],
+            first_distance=subtract_states(self.state, states[0]),
+            end_distance=carried.distance,
+            log_gain=carried.log_gain,
+        )
+        return self._arrive_at(states[-1], carried, steps)
+
+    def _carry_distance(
+        self, start: int, states: Sequence[Tree], evaluate: EvaluateApart, *, closely: bool
+    ) -> CarriedDistance:
+        """Return the distance from some exact states carried through their steps."""
         distance = subtract_states(self.state, states[0])
-        size = measure_rows(self.problem, self.state, states[0])
-        least = 0 if self.log_growth is not None and count < EXACT_STEPS_A_SAMPLE else 1
-        steps = draw_steps(start, count, 1 / EXACT_STEPS_A_SAMPLE, least=least)
-        shadow = self
-        if size > 0 and steps:
-            pairs = [(states[step - start], states[step - start + 1]) for step in steps]
-            shadow, distance = self._sample_growth(evaluate, steps, pairs, distance)
-        log_gain = min(count * (shadow.log_growth or 0.0), LARGEST_EXPONENT)
-        end_state = shift_state(states[-1], distance, exp(log_gain))
-        return replace(shadow, state=end_state, jacobian=None, log_gain=shadow.total_log_gain + log_gain)
+        if closely:
+            return carry_closely(self.problem, start, states, distance=distance, evaluate=evaluate)
+        return carry_distance(
+            self.problem, start, states, distance=distance, log_growth=self.log_growth, evaluate=evaluate
+        )
+
+    def _arrive_at(self, state: Tree, carried: CarriedDistance, steps: ParallelSteps | CarriedSteps) -> Shadow:
+        """Return the shadow at a distance from an exact state, after some steps."""
+        return replace(
+            self,
+            state=shift_state(state, carried.distance, 1.0),
+            jacobian=None,
+            log_growth=carried.log_growth,
+            log_gain=self.total_log_gain + carried.log_gain,
+            path=self.path.add_segment(steps),
+        )
 
     @property
     def total_log_gain(self) -> Tensor:
@@ -102,37 +121,6 @@ class Shadow:
             return self.log_gain
         layout = self.problem.input_layout
         return torch.zeros(layout.batch, dtype=layout.dtype, device=layout.device)
-
-    def _sample_growth(
-        self,
-        evaluate: EvaluateApart,
-        steps: Sequence[int],
-        states: Sequence[tuple[Tree, Tree]],
-        distance: Tree,
-    ) -> tuple[Shadow, Tree]:
-        """Return the shadow with the growth that sampled steps show, and the distance, as long, along the new one.
-
-        Args:
-            evaluate: evaluates a few steps.
-            steps: the sampled steps.
-            states: their states before and after.
-            distance: of the shadow from the path.
-        """
-        size = measure_rows(self.problem, shift_state(states[0][0], distance, 1.0), states[0][0])
-        state_size = float(self.problem.observe(states[0][0]).double().norm())
-        factor = max(1.0, SMALLEST_SHIFT * state_size / max(size, SMALLEST_DISTANCE))
-        shifted = [shift_state(before, distance, factor) for before, _ in states]
-        next_shifted = advance_shifted(self.problem, evaluate, steps, shifted)
-        logarithms = []
-        for (before, after), shifted_state, end in zip(states, shifted, next_shifted, strict=True):
-            shift = measure_rows(self.problem, shifted_state, before)
-            grown = measure_rows(self.problem, end, after)
-            logarithms.append(log(min(max(measure_growth(shift, grown), 1.0), LARGEST_GROWTH)))
-        shadow = replace(self, log_growth=sum(logarithms) / len(logarithms))
-        if not 0 < grown < inf:
-            return shadow, distance
-        new_distance = subtract_states(next_shifted[-1], states[-1][1])
-        return shadow, pytree.tree_map(lambda leaf: leaf * (size / grown), new_distance)
 
     def follow_in_order(
         self,
@@ -163,7 +151,13 @@ class Shadow:
         )
         drawn_steps = {accepted.step for accepted in drawn}
         end_state, distances, factors = self._walk_beside(update, defects, jacobian, drawn_steps)
-        shadow = replace(self, state=end_state, jacobian=jacobian.select_step(count - 1))
+        steps = ParallelSteps.from_update(update, jacobian)
+        shadow = replace(
+            self,
+            state=end_state,
+            path=self.path.add_segment(steps),
+            jacobian=jacobian.select_step(count - 1),
+        )
         return shadow._add_samples(
             drawn,
             update.evaluations.start,
@@ -219,16 +213,24 @@ class Shadow:
         Args:
             waiting_steps: steps with a closed form; the shadow stands at the first.
         """
-        distance = self.problem.observe(self.state) - waiting_steps.first_input
+        distance = self.problem.observe(self.state) - waiting_steps.inputs[0]
         distances, jacobian = waiting_steps.follow_distance(distance, self.jacobian)
         restart_points = []
         for step, state in waiting_steps.restart_states.items():
             index = step - waiting_steps.start - 1
             shadow_state = self._shift_state(self.problem.observe(state), distances[index])
             restart_points.append(RestartPoint(step, state, shadow_state, jacobian.select_step(index)))
+        steps = ParallelSteps(
+            start=waiting_steps.start,
+            inputs=waiting_steps.inputs,
+            outputs=waiting_steps.outputs,
+            end_input=waiting_steps.end_input,
+            jacobian=jacobian,
+        )
         shadow = replace(
             self,
             state=self._shift_state(waiting_steps.end_input, distances[-1]),
+            path=self.path.add_segment(steps),
             jacobian=jacobian.select_step(len(waiting_steps) - 1),
         )._add_samples(
             waiting_steps.drawn,

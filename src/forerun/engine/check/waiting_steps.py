@@ -31,7 +31,8 @@ class WaitingSteps:
         defects: `r`, `(n, *batch, D)`: how wrong their outputs are estimated to be.
         base: slopes that their Jacobians begin with, one a step; None for zero.
         changes: differences of their evaluations; None where no step was evaluated twice.
-        first_input: the accepted input of the first step, `(*batch, D)`.
+        inputs: the accepted inputs, `(n, *batch, D)`.
+        outputs: as the sweeps used them, `(n, *batch, E)`.
         end_input: the accepted input after the last step.
         restart_states: accepted states of steps that become restart points.
         drawn: steps to be sampled.
@@ -41,7 +42,8 @@ class WaitingSteps:
     defects: Tensor
     base: Tensor | None
     changes: EvaluationChanges | None
-    first_input: Tensor
+    inputs: Tensor
+    outputs: Tensor
     end_input: Tensor
     restart_states: Mapping[int, Tree]
     drawn: Sequence[DrawnStep] = ()
@@ -70,7 +72,8 @@ class WaitingSteps:
             defects=defects,
             base=_join_bases([waiting_round.base for waiting_round in rounds]),
             changes=changes,
-            first_input=first.inputs[0],
+            inputs=_join_rows([waiting_round.inputs[: waiting_round.accepted] for waiting_round in rounds]),
+            outputs=_join_rows([waiting_round.window.predicted[: waiting_round.accepted] for waiting_round in rounds]),
             end_input=last.inputs[last.accepted],
             restart_states={
                 waiting_round.stop: waiting_round.restart_state
@@ -104,10 +107,15 @@ class WaitingSteps:
             self.changes,
             base=self.base,
             before=before,
-            inputs=self.defects,
+            inputs=self.inputs,
             outputs=self.defects,
         )
         return grow_distances(self.maps, jacobian, self.defects, distance), jacobian
+
+
+def _join_rows(parts: Sequence[Tensor]) -> Tensor:
+    """Return rows one under the other, in memory of their own: what was cut from a window would keep it alive."""
+    return parts[0].clone() if len(parts) == 1 else torch.cat(list(parts))
 
 
 def group_rounds(rounds: Sequence[AcceptedRound]) -> list[list[AcceptedRound]]:

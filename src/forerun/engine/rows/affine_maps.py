@@ -95,6 +95,13 @@ class AffineMaps:
         propagators.diagonal(dim1=-2, dim2=-1).add_(self.state_factors)
         return propagators
 
+    def advance_rows(self, states: Tensor, outputs: Tensor) -> Tensor:
+        """Return the rows after each step by itself, `a x + b o + c`, of rows `(W, *batch, D)`."""
+        rows = torch.addcmul(self.state_factors * states, self.output_factors, outputs)
+        if self.shift is None:
+            return rows
+        return rows + self.shift
+
     def fill_shift(self, like: Tensor) -> Tensor:
         """Return the shift, or zeros for it with rows like these."""
         if self.shift is None:

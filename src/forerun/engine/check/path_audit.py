@@ -1,0 +1,126 @@
+"""The audit of an accepted path: its steps evaluated again, where they were accepted and where the shadow is.
+
+With `f(x)` at the accepted input and `f(x + h)` at a shift along the distance `d` of the shadow, the sequential run is
+followed once more beside the accepted path:
+
+    y_{i+1} = advance(i, y_i, f(x_i) + J d_i + (f(x_i + h_i) - f(x_i) - J h_i) (h_i . d_i) / |h_i|^2)
+
+The evaluations say what lies along `h`; the Jacobian of the check is left with what is orthogonal to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from forerun.engine.check.accepted_path import AcceptedPath, CarriedSteps, ParallelSteps
+from forerun.engine.check.audit_by_maps import walk_by_maps
+from forerun.engine.check.audited_steps import AuditedSteps
+from forerun.engine.check.carried_distance import carry_as_before
+from forerun.engine.check.sampled_steps import EvaluateApart
+from forerun.engine.numerics.tree import Tree
+from forerun.engine.rows import AffineMaps, Problem
+
+
+@dataclass
+class ShadowWalk:
+    """A walk of the sequential run beside an accepted path.
+
+    Attributes:
+        problem: the process, in rows.
+        state: of the sequential run, where the walk stands.
+        steps: those at which its states are kept.
+        shadows: these states, by step.
+        distances: from the accepted inputs, `(n, *batch, D)`, one tensor for every part of parallel steps.
+    """
+
+    problem: Problem
+    state: Tree
+    steps: Set[int]
+    shadows: dict[int, Tree] = field(default_factory=dict)
+    distances: list[Tensor] = field(default_factory=list)
+
+    def follow_path(self, path: AcceptedPath, audited_parts: Sequence[AuditedSteps]) -> ShadowWalk:
+        """Follow all steps of a path, by what is known of them."""
+        remaining = iter(audited_parts)
+        for segment in path.segments:
+            if isinstance(segment, CarriedSteps):
+                self.state = carry_as_before(self.problem, segment, self.state)
+            else:
+                self._follow_parallel(next(remaining))
+            self._keep_state(segment.stop)
+        return self
+
+    def _follow_parallel(self, audited: AuditedSteps) -> None:
+        """Follow steps that were evaluated together."""
+        steps = audited.steps
+        maps = self.problem.affine_maps(steps.start, len(steps.inputs))
+        if maps is None:
+            self._follow_in_order(audited)
+        else:
+            self._follow_by_maps(audited, maps)
+
+    def _follow_by_maps(self, audited: AuditedSteps, maps: AffineMaps) -> None:
+        """Follow steps with a closed form."""
+        steps, layout = audited.steps, self.problem.input_layout
+        distances = walk_by_maps(audited, maps, self.problem.observe(self.state) - steps.inputs[0])
+        for step in self.steps:
+            if steps.start <= step < steps.stop:
+                index = step - steps.start
+                self.shadows[step] = layout.unpack(steps.inputs[index] + distances[index])
+        self.distances.append(distances[:-1])
+        self.state = layout.unpack(steps.end_input + distances[-1])
+
+    def _follow_in_order(self, audited: AuditedSteps) -> None:
+        """Follow steps by the process's own `advance`."""
+        steps, distances = audited.steps, []
+        for index, jacobian in enumerate(steps.jacobian.split_steps()):
+            self._keep_state(steps.start + index)
+            distance = self.problem.observe(self.state) - steps.inputs[index]
+            distances.append(distance)
+            change = jacobian.multiply_moves(distance.unsqueeze(0))[0]
+            output = audited.outputs[index] + audited.correct_change(index, distance, change)
+            self.state = self.problem.advance(steps.start + index, self.state, output)
+        self.distances.append(torch.stack(distances))
+
+    def _keep_state(self, step: int) -> None:
+        """Keep the state where it is wanted."""
+        if step in self.steps:
+            self.shadows[step] = self.state
+
+
+def audit_path(problem: Problem, path: AcceptedPath, steps: Set[int], evaluate: EvaluateApart) -> ShadowWalk:
+    """Evaluate the parallel steps of a path again, in two calls, and follow the sequential run beside it.
+
+    Args:
+        problem: the process, in rows.
+        path: whole.
+        steps: those at which the shadow is wanted.
+        evaluate: evaluates the steps.
+    """
+    parts = path.parallel_steps
+    if not parts:
+        return ShadowWalk(problem, path.shadow, steps).follow_path(path, [])
+    outputs = _evaluate_parts(parts, [steps_part.inputs for steps_part in parts], evaluate)
+    audited_parts = [AuditedSteps(*pair) for pair in zip(parts, outputs, strict=True)]
+    distances = ShadowWalk(problem, path.shadow, steps).follow_path(path, audited_parts).distances
+    shifts = [audited.choose_shifts(rows) for audited, rows in zip(audited_parts, distances, strict=True)]
+    shifted_inputs = [part.inputs + shift for part, shift in zip(parts, shifts, strict=True)]
+    outputs = _evaluate_parts(parts, shifted_inputs, evaluate)
+    triples = zip(audited_parts, shifts, outputs, strict=True)
+    audited_parts = [audited.learn_shifts(shift, output) for audited, shift, output in triples]
+    return ShadowWalk(problem, path.shadow, steps).follow_path(path, audited_parts)
+
+
+def _evaluate_parts(
+    parts: Sequence[ParallelSteps], inputs: Sequence[Tensor], evaluate: EvaluateApart
+) -> Sequence[Tensor]:
+    """Return the outputs of all steps at some inputs, evaluated together."""
+    ranges = [torch.arange(steps_part.start, steps_part.stop) for steps_part in parts]
+    rows = torch.cat(list(inputs))
+    outputs = evaluate(torch.cat(ranges).to(rows.device), rows)
+    pieces: Sequence[Tensor] = outputs.split([len(steps_range) for steps_range in ranges])
+    return pieces
