@@ -296,3 +296,41 @@ def test_a_loss_whose_draws_vmap_would_share_is_taken_one_by_one():
 
 def test_batches_of_the_tests_are_what_they_seem():
     assert functional.cross_entropy(Net(0.0)(XS), YS).isfinite()
+
+
+def test_a_schedule_that_counts_its_calls_is_refused():
+    model, calls = Net(), []
+    optimizer = Adam(model.parameters(), 0.01)
+
+    def decay(epoch):
+        calls.append(epoch)
+        return 0.95 ** len(calls)
+
+    schedule = lr_scheduler.LambdaLR(optimizer, decay)
+    with pytest.raises(ValueError, match=r"a step of Adam, LambdaLR, taken twice .* function of its epoch"):
+        Loop(model, optimizer, loss, scheduler=schedule).run(9).solution()
+
+
+def test_an_optimiser_that_asks_for_a_closure_raises_its_own_error_with_a_word():
+    class Sharpness(SGD):
+        def step(self, closure=None):
+            assert closure is not None, "Sharpness requires a closure"
+
+    model = Net()
+    with pytest.raises(AssertionError, match="requires a closure") as caught:
+        Loop(model, Sharpness(model.parameters(), 0.1), loss).run(9).solution()
+    assert any("gives optimisers no closure" in note for note in caught.value.__notes__)
+
+
+def test_gradients_together_in_half_precision_are_named():
+    model = nn.Linear(6, 3).bfloat16()
+    rows = XS.bfloat16()
+
+    def cross_entropy(model, step):
+        return functional.cross_entropy(model(rows), YS)
+
+    solution = Loop(model, Adam(model.parameters(), 0.01), cross_entropy).run(9).solution()
+    assert any("round otherwise together" in note for note in solution.notes)
+    again = nn.Linear(6, 3).bfloat16()
+    exact = Loop(again, Adam(again.parameters(), 0.01), cross_entropy, gradients=OneByOne()).run(9).solution()
+    assert not any("round otherwise" in note for note in exact.notes)

@@ -372,3 +372,24 @@ def test_short_sequences_are_silent():
         warnings.simplefilter("error")
         found = scan(mix_samples, make_zeros(), make_inputs(length=20))
     assert_loop(found, mix_samples, make_zeros(), make_inputs(length=20))
+
+
+def test_a_random_cell_that_falls_back_draws_as_its_loop_does():
+    cell = nn.GRUCell(3, 4).double()
+
+    def zone_out(h, x):
+        following = cell(x, h)
+        return torch.where(torch.rand_like(following) < 0.1, h, following)
+
+    xs, h = torch.randn(40, 2, 3, dtype=torch.float64), torch.zeros(2, 4, dtype=torch.float64)
+    torch.manual_seed(5)
+    with pytest.warns(UserWarning, match="plain loop was taken"):
+        hidden = scan(zone_out, h, xs, method=Newton()).value
+    after = torch.rand(1)
+    torch.manual_seed(5)
+    truth = []
+    for x in xs:
+        h = zone_out(h, x)
+        truth.append(h)
+    assert torch.equal(hidden, torch.stack(truth))
+    assert torch.equal(after, torch.rand(1))

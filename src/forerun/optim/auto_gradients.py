@@ -16,6 +16,12 @@ from forerun.optim.loss_task import LossTask
 WAYS_MAY_DIFFER = 1e-2  # of the size of a gradient: kernels of another batch size sum in another order
 
 
+COARSE_GRADIENTS = (
+    "Gradients in half precision round otherwise together than one by one, which optimisers such as Adam turn into "
+    "other steps; write gradients=OneByOne() for the bits of the plain loop."
+)
+
+
 @final
 @dataclass(frozen=True)
 class AutoGradients(Gradients):
@@ -71,7 +77,8 @@ def _choose_automatically(
         reason = f"vmap refused the loss ({type(error).__name__}: {lines[0] if lines else ''})"
     else:
         if not differing_labels(task, truth, batch, share=WAYS_MAY_DIFFER):
-            return Vmapped(), None
+            is_coarse = any(gradient.element_size() < 4 for gradient in batch.gradients)
+            return Vmapped(), COARSE_GRADIENTS if is_coarse else None
         reason = "vmap gave other gradients"
     return OneByOne(), (
         f"Gradients are taken one by one, as {reason}; draw what is random in Loop(..., data=...), or write "

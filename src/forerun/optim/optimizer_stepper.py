@@ -46,7 +46,7 @@ class OptimizerStepper:
     ) -> None:
         self.tensors = list(tensors)
         self.optimizers = list(optimizers)
-        self._schedulers = list(schedulers)
+        self.schedulers = list(schedulers)
         self._clip = clip
         trained_ids = {id(tensor) for tensor in self.tensors}
         self._tensors_by_optimizer = []
@@ -83,7 +83,7 @@ class OptimizerStepper:
         groups = []
         for optimizer in self.optimizers:
             groups.append([_copy_plain(_group_options(group)) for group in optimizer.param_groups])
-        return groups, [_copy_plain(scheduler.state_dict()) for scheduler in self._schedulers]
+        return groups, [_copy_plain(scheduler.state_dict()) for scheduler in self.schedulers]
 
     def copy_keepings(self) -> CarriedState:
         """Return copies of what optimisers and schedulers keep, without the parameters."""
@@ -110,7 +110,7 @@ class OptimizerStepper:
         self._clip(self.tensors)
         for optimizer in self.optimizers:
             optimizer.step()
-        for scheduler in self._schedulers:
+        for scheduler in self.schedulers:
             scheduler.step()
         self._live_state = self._collect_state()
         return self._live_state, rates
@@ -159,7 +159,7 @@ class OptimizerStepper:
             groups = [_copy_plain(group) for group in options]
             shared = _copy_plain(_shared_entries(optimizer))
             optimizers.append({"state": entries, "groups": groups, "shared": shared})
-        scheduler_states = [scheduler.state_dict() for scheduler in self._schedulers]
+        scheduler_states = [scheduler.state_dict() for scheduler in self.schedulers]
         return {
             "params": [tensor.data for tensor in self.tensors],
             "optimizers": optimizers,
@@ -186,7 +186,7 @@ class OptimizerStepper:
             for group, options in zip(optimizer.param_groups, values["groups"], strict=True):
                 _replace_entries(group, options, _group_options(group))
             _replace_entries(optimizer.state, values.get("shared", {}), _shared_entries(optimizer))
-        for scheduler, values in zip(self._schedulers, state["schedulers"], strict=True):
+        for scheduler, values in zip(self.schedulers, state["schedulers"], strict=True):
             scheduler.load_state_dict(unpack_value(values, scheduler.state_dict()))
 
 

@@ -5,11 +5,13 @@ A loop runs in parallel only if gradients and updates are functions of the step 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from forerun.engine.numerics.tree import Tree, tree_tensors
 from forerun.optim.auto_gradients import differing_labels, list_names
@@ -96,15 +98,17 @@ def require_repeatable_step(
     attributes = [_plain_attributes(optimizer) for optimizer in stepper.optimizers]
     gradients = [gradient[0] for gradient in batch.gradients]
     used = [share > 0 for share in batch.used[0].tolist()]
-    after, _ = stepper.take_step(state, gradients, used)
-    values = [tensor.clone() for tensor in tree_tensors(after)]
+    with _explained_errors(stepper):
+        after, _ = stepper.take_step(state, gradients, used)
+    values, plain_values = [tensor.clone() for tensor in tree_tensors(after)], _plain_leaves(after)
     repeat, _ = stepper.take_step(state, gradients, used)
     attributes_after = [_plain_attributes(optimizer) for optimizer in stepper.optimizers]
-    if not _are_same(values, tree_tensors(repeat)) or attributes != attributes_after:
-        names = ", ".join(type(optimizer).__name__ for optimizer in stepper.optimizers)
+    is_same = _are_same(values, tree_tensors(repeat)) and plain_values == _plain_leaves(repeat)
+    if not is_same or attributes != attributes_after:
         raise ValueError(
-            f"a step of {names}, taken twice from one state, gave two results: something outside its `state` and "
-            "`param_groups` moves it; use an optimiser that keeps all there, or clip= without memory"
+            f"a step of {_name_parts(stepper)}, taken twice from one state, gave two results: something outside its "
+            "`state` and `param_groups` moves it; use an optimiser that keeps all there, a schedule that is a function "
+            "of its epoch, or clip= without memory"
         )
     return repeat
 
@@ -113,6 +117,26 @@ def _are_same(values: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
     """Return whether tensors are the same, those with nan left out."""
     pairs = zip(values, others, strict=True)
     return all(torch.equal(value, other) for value, other in pairs if not bool(value.isnan().any()))
+
+
+@contextmanager
+def _explained_errors(stepper: OptimizerStepper) -> Iterator[None]:
+    """Let the error of a first step say what was asked of it."""
+    try:
+        yield
+    except Exception as error:
+        parts = _name_parts(stepper)
+        error.add_note(f"raised by a step of {parts} from gradients alone: a Loop gives optimisers no closure")
+        raise
+
+
+def _name_parts(stepper: OptimizerStepper) -> str:
+    return ", ".join(type(part).__name__ for part in [*stepper.optimizers, *stepper.schedulers])
+
+
+def _plain_leaves(state: Tree) -> list[Any]:
+    """Return the numbers and words of a state, such as learning rates."""
+    return [leaf for leaf in pytree.tree_leaves(state) if isinstance(leaf, bool | int | float | str)]
 
 
 def _plain_attributes(optimizer: Any) -> dict[str, Any]:

@@ -117,3 +117,16 @@ def mix_seed(seed: int, step: int) -> int:
     bits = (bits ^ bits >> 30) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
     bits = (bits ^ bits >> 27) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
     return (bits ^ bits >> 31 ^ step * 0x9E3779B1) & 0xFFFFFFFF
+
+
+def remember_generators(device: torch.device) -> Callable[[], None]:
+    """Return a function that sets torch's own generators, of the CPU and of a device, back to where they are now."""
+    cpu_state = torch.get_rng_state()
+    cuda_state = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+    def restore() -> None:
+        torch.set_rng_state(cpu_state)
+        if cuda_state is not None:
+            torch.cuda.set_rng_state(cuda_state, device)
+
+    return restore

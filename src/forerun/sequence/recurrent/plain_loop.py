@@ -10,6 +10,7 @@ import torch
 
 from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.numerics.layout import RowLayout
+from forerun.engine.numerics.noise import remember_generators
 from forerun.engine.numerics.tree import Tree, tree_map
 from forerun.engine.rows import stack_states
 from forerun.engine.solution import RunTiming, Solution, Status
@@ -26,20 +27,23 @@ class PlainLoop:
         layout: of the hidden state in rows.
         h0: the first state.
         xs: the inputs; of a `Cell`, what it made of them.
+        restore_generators: sets torch's generators back to where they were before the cell was tried.
     """
 
     step: Callable[[Tree, Tree], Tree]
     layout: RowLayout
     h0: Tree
     xs: Tree
+    restore_generators: Callable[[], None]
 
     @classmethod
     def from_cell(cls, cell: Any, h0: Tree, xs: Tree) -> PlainLoop:
         """Return the loop over a cell of `torch.nn`, a function `(h, x) -> h`, or a `Cell`."""
         layout = RowLayout.from_tree(h0, batch_dims=1, name="state")
+        restore = remember_generators(layout.device)
         if isinstance(cell, Cell):
-            return cls(_RowStep(cell, layout), layout, h0, cell.prepare_inputs(xs))
-        return cls(UserCell.from_callable(cell), layout, h0, xs)
+            return cls(_RowStep(cell, layout), layout, h0, cell.prepare_inputs(xs), restore)
+        return cls(UserCell.from_callable(cell), layout, h0, xs, restore)
 
     @property
     def user_cell(self) -> UserCell | None:
@@ -64,6 +68,7 @@ class PlainLoop:
         Raises:
             RuntimeError: the cell changed a state in place that it had returned before.
         """
+        self.restore_generators()
         hidden = self.h0
         states = []
         for step in range(length):
