@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, final
 
 import torch
@@ -15,8 +16,9 @@ from forerun.diffusion.pipelines.argument_sources import (
     SampleArgument,
     StepBatch,
 )
-from forerun.diffusion.pipelines.calls import NetworkCall, output_tensors
+from forerun.diffusion.pipelines.calls import NetworkCall, flatten_arguments, has_plain_arguments, output_tensors
 from forerun.diffusion.pipelines.guidance import GuidanceRule
+from forerun.diffusion.pipelines.watched_method import PendingCall
 
 
 @final
@@ -47,6 +49,27 @@ class TracedCall:
     def listed(self) -> bool:
         """Whether rows are handed over as lists."""
         return self.sample is not None and self.sample.listed
+
+    @cached_property
+    def leaf_paths(self) -> list[str]:
+        """The path of every leaf of the arguments, such as `kwargs.encoder_hidden_states`."""
+        request = self.call.request
+        leaves, _ = flatten_arguments(request.args, request.kwargs, listed=self.listed)
+        return [path for path, _ in leaves]
+
+    def list_leaves(self, request: PendingCall) -> list[Any] | None:
+        """Return the leaves of the arguments of another call; None where these are put together otherwise."""
+        if self._has_plain_arguments and has_plain_arguments(request):
+            own = self.call.request
+            if len(request.args) != len(own.args) or list(request.kwargs) != list(own.kwargs):
+                return None
+            return [*request.args, *request.kwargs.values()]
+        leaves, spec = flatten_arguments(request.args, request.kwargs, listed=self.listed)
+        return [leaf for _, leaf in leaves] if spec == self.spec else None
+
+    @cached_property
+    def _has_plain_arguments(self) -> bool:
+        return not self.listed and has_plain_arguments(self.call.request)
 
     def build_arguments(self, batch: StepBatch) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments for the steps of a batch."""

@@ -12,6 +12,8 @@ from torch.utils import _pytree as pytree
 
 from forerun.diffusion.pipelines.watched_method import PendingCall
 
+LEAF_TYPES = (Tensor, int, float, str, type(None))
+
 
 class NotUnderstood(Exception):
     """A step of the pipeline does something that the adapter cannot repeat; the message says what."""
@@ -66,9 +68,17 @@ def output_tensors(output: Any, *, listed: bool) -> list[Tensor]:
 
 def fill_output(output: Any, tensors: Sequence[Tensor], *, listed: bool) -> Any:
     """Return what a network returned once, with other tensors in it."""
+    if type(output) is tuple and len(output) == 1 and not listed and isinstance(output[0], Tensor):
+        return (tensors[0],)
     rows = tensors[0].unbind() if listed else tensors
     replacements = iter(rows)
     return pytree.tree_map_only(Tensor, lambda leaf: next(replacements), output)
+
+
+def has_plain_arguments(request: PendingCall) -> bool:
+    """Return whether every argument of a call is a leaf: a tensor, a number, a word, or None."""
+    arguments = [*request.args, *request.kwargs.values()]
+    return all(isinstance(argument, LEAF_TYPES) for argument in arguments)
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from forerun.diffusion.pipelines.argument_sources import (
     OutputArgument,
     RowArgument,
     SampleArgument,
+    StepBatch,
 )
 from forerun.diffusion.pipelines.call_graph import TracedCall
-from forerun.diffusion.pipelines.calls import flatten_arguments
 from forerun.diffusion.pipelines.network_state import tensor_version
 from forerun.diffusion.pipelines.times import TimeArgument
 from forerun.diffusion.pipelines.watched_method import PendingCall
@@ -26,7 +26,7 @@ SAMPLE_ROUNDINGS = 8  # of the network's dtype, beyond the tolerance
 
 def find_difference(
     traced: TracedCall,
-    expected: Any,
+    batch: StepBatch,
     actual: PendingCall,
     *,
     threshold: float,
@@ -35,19 +35,16 @@ def find_difference(
 
     Args:
         traced: the call.
-        expected: arguments with which it was evaluated, `(args, kwargs)`.
+        batch: the step for which it was evaluated, and the samples.
         actual: the call that the pipeline is about to make.
         threshold: how far the samples may lie off, as root mean square in their own units.
     """
-    ours, our_spec = flatten_arguments(*expected, listed=traced.listed)
-    theirs, their_spec = flatten_arguments(actual.args, actual.kwargs, listed=traced.listed)
-    if our_spec != their_spec or len(ours) != len(traced.sources):
+    theirs = traced.list_leaves(actual)
+    if theirs is None:
         return "the arguments"
-    for source, our_leaf, their_leaf in zip(traced.sources, ours, theirs, strict=True):
-        path, our_value = our_leaf
-        _, their_value = their_leaf
-        if _was_edited(source) or not _agrees(source, our_value, their_value, threshold):
-            _, name = path.split(".", 1)
+    for place, (source, their_value) in enumerate(zip(traced.sources, theirs, strict=True)):
+        if _was_edited(source) or not _agrees(source, source.build(batch), their_value, threshold):
+            _, name = traced.leaf_paths[place].split(".", 1)
             return f"the argument {name}"
     return None
 

@@ -76,6 +76,15 @@ class LoopLedger:
         self._solutions.append(replace(solution, log=log))
         self._single_steps = 0
 
+    def judge_last(self, solution: Solution) -> None:
+        """Take over what is known at the end of the last solve, whose later steps the pipeline took by itself."""
+        self._solutions[-1] = replace(
+            self._solutions[-1],
+            status=solution.status,
+            deviation=solution.deviation,
+            check_evaluations=solution.check_evaluations,
+        )
+
     def solution(self) -> Solution | None:
         """Return what the loop came to so far; None where no step was taken."""
         if self._sample is None:

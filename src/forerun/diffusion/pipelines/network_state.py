@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, final
 
 from torch import Tensor, nn
@@ -51,7 +52,14 @@ class KeptValue:
     @property
     def is_mutable(self) -> bool:
         """Whether it can change in place."""
-        return isinstance(self.value, Tensor | list | dict | tuple)
+        if isinstance(self.value, tuple):
+            return any(isinstance(entry, Tensor | list | dict | tuple) for entry in self.value)
+        return isinstance(self.value, Tensor | list | dict)
+
+    @property
+    def has_version(self) -> bool:
+        """Whether it is a tensor that counts the changes in place."""
+        return isinstance(self.value, Tensor) and not self.value.is_inference()
 
     @property
     def is_count(self) -> bool:
@@ -76,11 +84,11 @@ class NetworkState:
         self._values: list[KeptValue] = []
         self._sizes: list[tuple[str, Mapping[Any, Any], int]] = []
         self._forwards: list[tuple[str, Mapping[Any, Any], Any]] = []
-        self._tables: list[tuple[Mapping[Any, Any], Mapping[Any, Any]]] = []
+        self._entries: list[tuple[itemgetter[Any], Mapping[Any, Any]]] = []
         for name, network in networks.items():
             for path, module in network.named_modules(prefix=name):
                 self._read_module(path, module)
-        self._mutable_values = [kept for kept in self._values if kept.is_mutable]
+        self._save_lists()
 
     def find_change(self) -> str | None:
         """Return the path of the first value that is not as it was; None where all are."""
@@ -97,13 +105,30 @@ class NetworkState:
                 return f"{path}.forward"
         return None
 
+    def _save_lists(self) -> None:
+        """Keep whole lists of what was read, to compare each at once."""
+        self._owners = [owner for _, owner, _ in self._sizes]
+        self._lengths = [len(owner) for owner in self._owners]
+        self._saved_entries = [read(owner) for read, owner in self._entries]
+        self._mutable_values, self._tensors = [], []
+        for kept in self._values:
+            if kept.has_version:
+                self._tensors.append(kept.value)
+            elif kept.is_mutable:
+                self._mutable_values.append(kept)
+        self._versions = [tensor._version for tensor in self._tensors]
+
     def _is_surely_unchanged(self) -> bool:
         """Return whether nothing can have changed, as whole dictionaries compared at once are equal."""
+        # whole lists at a time: a pipeline waits for this in every step
+        if [len(owner) for owner in self._owners] != self._lengths:
+            return False
         try:
-            for owner, saved in self._tables:
-                if owner != saved:
-                    return False
-        except Exception:  # values that do not compare, such as tensors
+            if [read(owner) for read, owner in self._entries] != self._saved_entries:
+                return False
+        except Exception:  # a key that is gone, or values that do not compare, such as tensors
+            return False
+        if [tensor._version for tensor in self._tensors] != self._versions:
             return False
         return not any(kept.has_changed for kept in self._mutable_values)
 
@@ -123,18 +148,23 @@ class NetworkState:
     def _read_module(self, path: str, module: nn.Module) -> None:
         attributes = vars(module)
         self._sizes.append((path, attributes, _count_entries(attributes)))
-        self._tables.append((attributes, dict(attributes)))
         if "forward" in attributes:
             self._forwards.append((path, attributes, _plain_forward(attributes)))
         for table_name in MODULE_TABLES:
             table = attributes[table_name]
             self._sizes.append((path, table, _count_entries(table)))
-            self._tables.append((table, dict(table)))
+            self._watch_entries(table, table)
             self._values += _read_entries(path, table, table)
         names = [name for name in attributes if not name.startswith("_") and name != "forward"]
+        self._watch_entries(attributes, [*names, "forward"] if "forward" in attributes else names)
         self._values += _read_entries(path, attributes, names)
         for name in names:
             self._read_helper(f"{path}.{name}", attributes[name])
+
+    def _watch_entries(self, owner: Mapping[Any, Any], keys: Iterable[Any]) -> None:
+        listed = list(keys)
+        if listed:
+            self._entries.append((itemgetter(*listed), owner))
 
     def _read_helper(self, path: str, helper: Any) -> None:
         """Read the attributes of an object that a module keeps, such as an attention processor."""
@@ -142,7 +172,7 @@ class NetworkState:
             return
         if callable(helper) and not type(helper).__module__.startswith("torch"):
             attributes = vars(helper)
-            self._tables.append((attributes, dict(attributes)))
+            self._watch_entries(attributes, attributes)
             self._sizes.append((path, attributes, _count_entries(attributes)))
             self._values += _read_entries(path, attributes, attributes)
 

@@ -10,17 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from forerun.diffusion.pipelines.blend import MaskBlend, NoisingCall, find_blend
+from forerun.diffusion.pipelines.blend import NoisingCall
 from forerun.diffusion.pipelines.calls import NetworkCall, NotUnderstood
+from forerun.diffusion.pipelines.handed_back import HandedBackLoop
 from forerun.diffusion.pipelines.loop_ledger import LoopLedger
 from forerun.diffusion.pipelines.network_state import NetworkState
+from forerun.diffusion.pipelines.observed_samples import ObservedSamples
 from forerun.diffusion.pipelines.remaining_loop import RemainingLoop
-from forerun.diffusion.pipelines.scheduler_snapshot import (
-    SchedulerSnapshot,
-    read_guidance_hints,
-)
+from forerun.diffusion.pipelines.scheduler_snapshot import SchedulerSnapshot
 from forerun.diffusion.pipelines.solved_path import SolvedPath, solve_remaining
-from forerun.diffusion.pipelines.traced_step import TracedStep
 from forerun.diffusion.pipelines.watched_method import PendingCall
 from forerun.diffusion.pipelines.witnessed_path import refuse_moving_state, witness_path
 from forerun.diffusion.schedulers.step_signature import bind_step, previous_sample
@@ -70,10 +68,8 @@ class PipelineLoop:
         self._proposal: _Proposal | None = None
         self._failures = 0
         self._difference: str | None = None
-        self._last_sample: Tensor | None = None  # that a step returned
-        self._noising: NoisingCall | None = None
-        self._noised_since_step = False
-        self._blend: MaskBlend | None = None
+        self._samples = ObservedSamples()
+        self._handed_back: HandedBackLoop | None = None
 
     @property
     def solution(self) -> Solution | None:
@@ -82,8 +78,7 @@ class PipelineLoop:
 
     def record_noising(self, noising: NoisingCall) -> None:
         """Take note that the scheduler added noise to a sample."""
-        self._noising = noising
-        self._noised_since_step = True
+        self._samples.record_noising(noising)
 
     def call_network(self, name: str, network: nn.Module, call: PendingCall) -> Any:
         """Return the output of a network: from the solved path where it leads there, else by calling it."""
@@ -91,14 +86,20 @@ class PipelineLoop:
             return call()
         if self._proposal is not None and not self._calls:
             self._settle_proposal(self._proposal)
+        answer = None
+        if self._path is not None:
+            answer = self._path.answer_call(len(self._calls), network, call)
+            self._difference = self._path.difference
+            if answer is not None and self._path.has_single_calls:
+                self._calls.append(NetworkCall(name, network, call, answer, answer))  # counted, and not looked at
+                return answer
+        return self._record_call(name, network, call, answer)
+
+    def _record_call(self, name: str, network: nn.Module, call: PendingCall, answer: Any) -> Any:
+        """Keep a call of this step, for its trace; make it where there is no answer."""
         # new containers, as networks may empty theirs
         args, kwargs = pytree.tree_map(lambda leaf: leaf, (call.args, call.kwargs))
-        output = None
-        if self._path is not None:
-            output = self._path.answer_call(len(self._calls), network, call)
-            self._difference = self._path.difference
-        if output is None:
-            output = self._call_inside(call)
+        output = self._call_inside(call) if answer is None else answer
         original = pytree.tree_map_only(Tensor, torch.clone, output)  # pipelines may change theirs in place
         request = PendingCall(call.function, args, kwargs)
         self._calls.append(NetworkCall(name, network, request, original, output))
@@ -112,8 +113,7 @@ class PipelineLoop:
             result = call()
             self._walk_path(self._path)
         elif self._runs_in_order:
-            result = call()
-            self._ledger.count_single_step()
+            result = self._step_in_order(scheduler, call)
         else:
             snapshot = self._take_snapshot(scheduler, call)
             result = call()
@@ -121,6 +121,20 @@ class PipelineLoop:
             if snapshot is not None:
                 self._trace_step(snapshot, result)
         self._finish_step(result)
+        return result
+
+    def _step_in_order(self, scheduler: Any, call: PendingCall) -> Any:
+        """Return the result of a step that the pipeline takes by itself, to the end of its loop."""
+        handed_back = self._handed_back
+        if handed_back is not None:
+            handed_back.record_step(scheduler, call.args, call.kwargs)
+        result = call()
+        self._ledger.count_single_step()
+        if handed_back is not None:
+            solution = handed_back.finish_step(scheduler, previous_sample(result))
+            if solution is not None:
+                self._ledger.judge_last(solution)
+                self._handed_back = None
         return result
 
     def _take_snapshot(self, scheduler: Any, call: PendingCall) -> SchedulerSnapshot | None:
@@ -137,12 +151,8 @@ class PipelineLoop:
 
     def _finish_step(self, result: Any) -> None:
         self._calls = []
-        self._noised_since_step = False
-        try:
-            self._last_sample = previous_sample(result)
-        except TypeError:  # what it is belongs to the pipeline
-            self._last_sample = None
-        self._ledger.finish_step(self._last_sample)
+        self._samples.finish_step(result)
+        self._ledger.finish_step(self._samples.last)
 
     def _call_inside(self, call: PendingCall) -> Any:
         self._is_inside = True
@@ -156,6 +166,7 @@ class PipelineLoop:
         if path.is_finished:
             self._path = None
             self._is_listening = False
+            self._runs_in_order = self._handed_back is not None
 
     def _trace_step(self, snapshot: SchedulerSnapshot, result: Any) -> None:
         """Trace a step that was taken, and propose to solve what is left; go on in order where that cannot be done."""
@@ -171,10 +182,10 @@ class PipelineLoop:
         self._ledger.expect_steps(len(timesteps))
         if len(timesteps) < LEAST_STEPS or self._declines(len(timesteps)):
             return
-        sample = snapshot.arguments["sample"]
-        if self._last_sample is not None:
-            self._blend = find_blend(self._noising, self._last_sample, sample)
-        loop = RemainingLoop(self._trace_of(snapshot, next_sample, timesteps))
+        traced = self._samples.trace_step(
+            self._pipe, self._calls, snapshot, next_sample=next_sample, timesteps=timesteps
+        )
+        loop = RemainingLoop(traced)
         self._proposal = _Proposal(loop, self._ledger.steps, is_confirmed)
 
     def _confirm_proposal(self, snapshot: SchedulerSnapshot) -> bool:
@@ -195,7 +206,10 @@ class PipelineLoop:
     def _declines(self, steps_left: int) -> bool:
         """Return whether nothing is solved any more, with a note that says why."""
         reason = self._window.declines(self._ledger.steps + steps_left)
-        if reason is not None:
+        if self._handed_back is not None:  # a solve declined after a step that the pipeline does not reach as foreseen
+            self._handed_back = None
+            self._runs_in_order = True
+        elif reason is not None:
             self._runs_in_order = True
             self._ledger.notes.append(reason)
         elif self._failures > MAX_FAILURES:
@@ -212,23 +226,9 @@ class PipelineLoop:
             )
         return self._runs_in_order
 
-    def _trace_of(self, snapshot: SchedulerSnapshot, next_sample: Tensor, timesteps: list[Any]) -> TracedStep:
-        return TracedStep(
-            calls=self._calls,
-            scheduler=snapshot.scheduler,
-            sample=snapshot.arguments["sample"],
-            received=snapshot.arguments["model_output"],
-            next_sample=next_sample,
-            timesteps=timesteps,
-            options=snapshot.step_options(timesteps),
-            generator=snapshot.generator,
-            hints=read_guidance_hints(self._pipe),
-            blend=self._blend,
-        )
-
     def _settle_proposal(self, proposal: _Proposal) -> None:
         """Solve what was proposed, unless the step that begins must confirm it: see the probe above."""
-        must_confirm = self._noised_since_step or self._failures > 0
+        must_confirm = self._samples.were_noised or self._failures > 0
         if must_confirm and not proposal.is_confirmed:
             return
         self._proposal = None
@@ -244,22 +244,31 @@ class PipelineLoop:
         options = proposal.loop.complete_options(self._options)
         state = NetworkState(proposal.loop.networks)
         try:
-            solution = solve_remaining(proposal.loop, options, self._ledger.spent)
+            rest = solve_remaining(proposal.loop, options, self._ledger.spent)
         except Exception:
             refuse_moving_state(state)
             raise
+        solution = rest.solution
         self._ledger.add_solution(solution, proposal.start)
         if solution.status is Status.INTERRUPTED:
             raise KeyboardInterrupt
         refuse_moving_state(state)
-        if solution.status.done:
-            witness = options.settled().witness
-            self._ledger.witnessed += witness_path(proposal.loop, witness)
-            if witness is None:
-                self._ledger.add_note(UNWITNESSED_PATH)
-            self._path = SolvedPath(proposal.loop, options, state)
+        if rest.is_path:
+            self._handed_back = rest.handed_back
+            self._open_path(proposal.loop, options, state, stop=solution.step)
         elif solution.status is Status.NONFINITE:
             self._give_up("a step was not finite", proposal.start)
+
+    def _open_path(self, loop: RemainingLoop, options: SolveOptions, state: NetworkState, *, stop: int) -> None:
+        """Witness a solved path, and let the pipeline walk it."""
+        witness = options.settled().witness
+        self._ledger.witnessed += witness_path(loop, witness, stop)
+        if witness is None:
+            self._ledger.add_note(UNWITNESSED_PATH)
+        if stop > 1:
+            self._path = SolvedPath(loop, options, state, stop)
+        else:
+            self._runs_in_order = True
 
     def _give_up_after(self, error: Exception, step: int) -> None:
         """Go on in order after an error, or raise it where that is asked for."""

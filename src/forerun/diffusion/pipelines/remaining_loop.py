@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor, nn
 
 from forerun.diffusion.pipelines.argument_sources import StepBatch
-from forerun.diffusion.pipelines.call_graph import TracedCall
 from forerun.diffusion.pipelines.calls import (
     NetworkCall,
     NotUnderstood,
@@ -117,19 +116,10 @@ class RemainingLoop:
             return held_output
         return Probe(hold=held_output)
 
-    def expected_arguments(
-        self,
-        call: TracedCall,
-        index: int,
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the arguments with which a call of the step `index` was evaluated."""
+    def evaluated_batch(self, index: int) -> StepBatch:
+        """Return the step `index` as it was evaluated, a batch of one."""
         record = self.records[index]
-        batch = StepBatch(
-            torch.tensor([index]),
-            record.sample.unsqueeze(0),
-            record.outputs,
-        )
-        return call.build_arguments(batch)
+        return StepBatch(torch.tensor([index]), record.sample.unsqueeze(0), record.outputs)
 
     def foresaw(
         self,
@@ -152,8 +142,7 @@ class RemainingLoop:
             )
             if traced.call.network is not call.network:
                 return False
-            arguments = traced.build_arguments(batch)
-            difference = find_difference(traced, arguments, call.request, threshold=0.0)
+            difference = find_difference(traced, batch, call.request, threshold=0.0)
             if difference is not None:
                 return False
             outputs.append(output_tensors(call.output, listed=traced.listed))

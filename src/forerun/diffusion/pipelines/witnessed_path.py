@@ -7,8 +7,8 @@ from forerun.diffusion.pipelines.remaining_loop import RemainingLoop
 from forerun.engine.witness import Witness, WitnessDisagrees, describe_difference
 
 
-def witness_path(loop: RemainingLoop, witness: Witness | None) -> int:
-    """Call the networks for some steps of a solved path alone; return how many, the traced step included.
+def witness_path(loop: RemainingLoop, witness: Witness | None, stop: int) -> int:
+    """Call the networks for some steps of a solved path up to `stop` alone; return how many, the traced step included.
 
     The traced step is the pipeline's own call; the last, and some drawn at random, are called here.
 
@@ -17,7 +17,7 @@ def witness_path(loop: RemainingLoop, witness: Witness | None) -> int:
     """
     if witness is None:
         return 0
-    steps = [step for step in witness.choose_steps(loop.length) if step in loop.records and step > 0]
+    steps = [step for step in witness.choose_steps(stop) if step in loop.records and step > 0]
     for step in steps:
         user_outputs, replica_outputs = loop.call_step_alone(step)
         for traced, user_leaves, replica_leaves in zip(loop.graph.calls, user_outputs, replica_outputs, strict=True):

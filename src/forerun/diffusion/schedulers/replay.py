@@ -80,6 +80,11 @@ class SchedulerReplay:
         """Return the state of the first step: the sample, then the history, in the sample's dtype."""
         return (sample, *self._pad_history(self.history, sample))
 
+    def read_state(self, scheduler: Any, sample: Tensor) -> tuple[Tensor, ...]:
+        """Return the state of a step from a scheduler that stands before it, and the sample that it will get."""
+        _, history = SchedulerTemplate.from_scheduler(scheduler, sample.shape)
+        return (sample, *self._pad_history(history, sample))
+
     def step(
         self,
         index: int,

@@ -111,6 +111,15 @@ class SchedulerSampling(Process):
             state = self.matrices.select_slots(state, 0)
         return self._pack(state)
 
+    def read_state(self, step: int, scheduler: Any, sample: Tensor) -> Tree:
+        """Return the state before a step, from the user's scheduler that stands there; its history is not copied."""
+        if not self._has_history:
+            return sample
+        state: Sequence[Tensor] = self.replay.read_state(scheduler, sample)
+        if self.matrices is not None:
+            state = self.matrices.select_slots(state, step)
+        return self._pack(state)
+
     def sample_of(self, state: Tree) -> Tensor:
         """Return the sample of a state, `(B, *shape)`."""
         sample: Tensor = state[0] if self._has_history else state

@@ -56,6 +56,7 @@ def carry_distance(
     distance: Tree,
     log_growth: float | None,
     evaluate: EvaluateApart,
+    steps_a_sample: int = EXACT_STEPS_A_SAMPLE,
 ) -> CarriedDistance:
     """Carry a distance through exact steps as it grows in a few of them.
 
@@ -68,11 +69,12 @@ def carry_distance(
         distance: of the shadow from the first state.
         log_growth: of a step, as it was sampled last.
         evaluate: evaluates a few steps.
+        steps_a_sample: steps of which one is sampled.
     """
     count = len(states) - 1
     size = _measure_shift(problem, states[0], distance)
-    least = 0 if log_growth is not None and count < EXACT_STEPS_A_SAMPLE else 1
-    steps = draw_steps(start, count, 1 / EXACT_STEPS_A_SAMPLE, least=least)
+    least = 0 if log_growth is not None and count < steps_a_sample else 1
+    steps = draw_steps(start, count, 1 / steps_a_sample, least=least)
     if size > 0 and steps:
         factor = _choose_factor(problem, states[0], size)
         shifted = [shift_state(states[step - start], distance, factor) for step in steps]

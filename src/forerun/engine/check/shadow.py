@@ -9,7 +9,12 @@ import torch
 from torch import Tensor
 
 from forerun.engine.check.accepted_path import AcceptedPath, CarriedSteps, ParallelSteps
-from forerun.engine.check.carried_distance import CarriedDistance, carry_closely, carry_distance
+from forerun.engine.check.carried_distance import (
+    EXACT_STEPS_A_SAMPLE,
+    CarriedDistance,
+    carry_closely,
+    carry_distance,
+)
 from forerun.engine.check.evaluation_changes import EvaluationChanges
 from forerun.engine.check.jacobian import Jacobian
 from forerun.engine.check.jacobian_estimate import estimate_or_base
@@ -70,7 +75,13 @@ class Shadow:
         return self._arrive_at(states[-1], carried, steps)
 
     def follow_steps_in_order(
-        self, start: int, states: Sequence[Tree], evaluate: EvaluateApart, *, closely: bool
+        self,
+        start: int,
+        states: Sequence[Tree],
+        evaluate: EvaluateApart,
+        *,
+        closely: bool,
+        steps_a_sample: int = EXACT_STEPS_A_SAMPLE,
     ) -> Shadow:
         """Return the shadow after steps that were taken in order, from their exact states.
 
@@ -79,8 +90,9 @@ class Shadow:
             states: the exact states, from that of the first step to that after the last.
             evaluate: evaluates a few steps.
             closely: take every step again, rather than a few.
+            steps_a_sample: steps of which one is taken again otherwise.
         """
-        carried = self._carry_distance(start, states, evaluate, closely=closely)
+        carried = self._carry_distance(start, states, evaluate, closely=closely, steps_a_sample=steps_a_sample)
         steps = CarriedSteps(
             start=start,
             stop=start + len(states) - 1,
@@ -93,14 +105,26 @@ class Shadow:
         return self._arrive_at(states[-1], carried, steps)
 
     def _carry_distance(
-        self, start: int, states: Sequence[Tree], evaluate: EvaluateApart, *, closely: bool
+        self,
+        start: int,
+        states: Sequence[Tree],
+        evaluate: EvaluateApart,
+        *,
+        closely: bool,
+        steps_a_sample: int = EXACT_STEPS_A_SAMPLE,
     ) -> CarriedDistance:
         """Return the distance from some exact states carried through their steps."""
         distance = subtract_states(self.state, states[0])
         if closely:
             return carry_closely(self.problem, start, states, distance=distance, evaluate=evaluate)
         return carry_distance(
-            self.problem, start, states, distance=distance, log_growth=self.log_growth, evaluate=evaluate
+            self.problem,
+            start,
+            states,
+            distance=distance,
+            log_growth=self.log_growth,
+            evaluate=evaluate,
+            steps_a_sample=steps_a_sample,
         )
 
     def _arrive_at(self, state: Tree, carried: CarriedDistance, steps: ParallelSteps | CarriedSteps) -> Shadow:
