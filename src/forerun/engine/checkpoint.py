@@ -57,18 +57,7 @@ class Checkpoint:
         Raises:
             TypeError: the state holds something other than tensors, numbers, strings, None, dicts, lists and tuples.
         """
-        tensors: dict[str, Tensor] = {}
-        encoded = {entry.name: _encode_value(getattr(self, entry.name), tensors) for entry in fields(self)}
-        content = json.dumps(encoded)
-        record = {"version": FILE_VERSION, "checksum": _sum_content(content, tensors), "content": content}
-        partial = Path(f"{path}.{uuid.uuid4().hex}.partial")  # another run may write to the same file
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            save_file(tensors, partial, metadata={METADATA_KEY: json.dumps(record)})
-            partial.replace(path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+        write_fields(path, {entry.name: getattr(self, entry.name) for entry in fields(self)})
 
     @classmethod
     def load(cls, path: str | Path, device: str | None = None) -> Checkpoint:
@@ -77,21 +66,48 @@ class Checkpoint:
         Raises:
             ValueError: the file is not a checkpoint of forerun, is damaged, or was written by another version.
         """
-        try:
-            with safe_open(str(path), framework="pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        except SafetensorError as error:
-            raise ValueError(f"{path} is not a safetensors file ({error}); pass one that save() wrote") from error
-        if METADATA_KEY not in metadata:
-            raise ValueError(f"{path} holds tensors but no checkpoint of forerun; pass a file that save() wrote")
-        encoded = _read_record(path, metadata[METADATA_KEY], tensors)
-        try:
-            return cls(**{name: _decode_value(entry, tensors, device) for name, entry in encoded.items()})
-        except RuntimeError as error:  # such as a device that this machine does not have
-            raise ValueError(
-                f"{path} cannot be loaded ({error}); write Checkpoint.load({str(path)!r}, 'cpu')"
-            ) from error
+        values = read_fields(path, device, cls.__name__)
+        if values.keys() != {entry.name for entry in fields(cls)}:
+            raise ValueError(f"{path} is a checkpoint of a limit, not of a solve; pass it to fixed_point(resume=...)")
+        return cls(**values)
+
+    @property
+    def accepted(self) -> str:
+        """What is in it, in words."""
+        return f"{self.step} steps are accepted"
+
+
+def write_fields(path: str | Path, values: Mapping[str, Any]) -> None:
+    """Write the fields of a checkpoint to one safetensors file, replacing it only when the new one is complete."""
+    tensors: dict[str, Tensor] = {}
+    encoded = {name: _encode_value(value, tensors) for name, value in values.items()}
+    content = json.dumps(encoded)
+    record = {"version": FILE_VERSION, "checksum": _sum_content(content, tensors), "content": content}
+    partial = Path(f"{path}.{uuid.uuid4().hex}.partial")  # another run may write to the same file
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        save_file(tensors, partial, metadata={METADATA_KEY: json.dumps(record)})
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def read_fields(path: str | Path, device: str | None, name: str) -> dict[str, Any]:
+    """Return the fields that `write_fields` wrote, onto a device; by default every tensor onto the one it was on."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a safetensors file ({error}); pass one that save() wrote") from error
+    if METADATA_KEY not in metadata:
+        raise ValueError(f"{path} holds tensors but no checkpoint of forerun; pass a file that save() wrote")
+    encoded = _read_record(path, metadata[METADATA_KEY], tensors)
+    try:
+        return {key: _decode_value(entry, tensors, device) for key, entry in encoded.items()}
+    except RuntimeError as error:  # such as a device that this machine does not have
+        raise ValueError(f"{path} cannot be loaded ({error}); write {name}.load({str(path)!r}, 'cpu')") from error
 
 
 def _read_record(path: str | Path, text: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:

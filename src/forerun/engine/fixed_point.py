@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Unpack
 
 from forerun.engine.limit_status import LimitStatus
 from forerun.engine.map import Map
 from forerun.engine.numerics.tree import Tree
-from forerun.engine.search.limit import Limit, NoLimit
+from forerun.engine.run_guard import RunGuard
+from forerun.engine.search.checkpoint import LimitCheckpoint
+from forerun.engine.search.limit import Limit, NoLimit, largest_entry
 from forerun.engine.search.options import LimitKeywords, LimitOptions, LimitSettings
 from forerun.engine.search.run import LimitRun
 
@@ -21,6 +24,7 @@ def fixed_point(
     *,
     batch_dims: int = 0,
     options: LimitOptions | None = None,
+    resume: LimitCheckpoint | str | Path | None = None,
     throw: bool = True,
     **keywords: Unpack[LimitKeywords],
 ) -> Limit:
@@ -31,9 +35,10 @@ def fixed_point(
         x0: the first state, a tree of tensors and plain values.
         batch_dims: leading axes of every tensor that count independent problems, for a plain function.
         options: how to search, as one object.
+        resume: a checkpoint, or the file of one, to go on from instead of from `x0`.
         throw: raise where no limit was reached, rather than return what there is.
-        keywords: the options one by one: `method`, `tolerance`, `certificate`, `safeguard`, `backend`, `callback`,
-            `max_evaluations`, `repeatable`; `LimitOptions` says what they mean.
+        keywords: the options one by one: `method`, `tolerance`, `certificate`, `safeguard`, `backend`, `progress`,
+            `callback`, `max_evaluations`, `repeatable`; `LimitOptions` says what they mean.
 
     Returns:
         A `Limit`; after a KeyboardInterrupt, one with the best state so far.
@@ -42,10 +47,10 @@ def fixed_point(
         NoLimit: no limit was reached, and `throw`; its `.limit` holds what there is.
         TypeError: an argument or a leaf of the state is of the wrong kind.
         ValueError: the map does not keep its contract; the message has the line to type.
-        Exception: whatever the map raises.
+        Exception: whatever the map raises, or a rank that is lost; its `checkpoint` has what is known.
     """
     settings = LimitOptions.gather(options, keywords).settled()
-    run = LimitRun(_take_map(map, batch_dims), x0, settings)
+    run = LimitRun(_take_map(map, batch_dims), x0, settings, resume=resume)
     limit = search_to_end(run, settings)
     if throw and not limit.status.done and limit.status not in WANTED_ENDS:
         raise NoLimit(limit)
@@ -54,13 +59,13 @@ def fixed_point(
 
 def search_to_end(run: LimitRun, settings: LimitSettings) -> Limit:
     """Take evaluation after evaluation until all problems have ended, or the callback stops them."""
-    try:
+    tracking = settings.progress.track_limit(settings.tolerance.threshold())
+    with RunGuard(run, interrupted=LimitStatus.INTERRUPTED), tracking as report:
         while run.goes_on():
             event = run.take_evaluation()
+            report(event.evaluations, largest_entry(event.residual))
             if settings.callback(event):
                 run.end(LimitStatus.STOPPED)
-    except KeyboardInterrupt:
-        run.end(LimitStatus.INTERRUPTED)
     return run.limit()
 
 

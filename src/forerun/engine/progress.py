@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from tqdm.auto import tqdm
@@ -13,6 +13,11 @@ from tqdm.auto import tqdm
 from forerun.engine.rounds import Round
 
 Report = Callable[[Round], None]
+LimitReport = Callable[[int, float], None]  # (evaluations so far, largest residual)
+
+
+def ignore_evaluation(evaluations: int, residual: float) -> None:
+    """Report an evaluation to nobody."""
 
 
 class Progress(ABC):
@@ -21,6 +26,14 @@ class Progress(ABC):
     @abstractmethod
     def track(self, start: int, length: int) -> AbstractContextManager[Report]:
         """Return a context for a run from step `start` to `length`, which gives the function to report rounds to."""
+
+    def track_limit(self, threshold: float) -> AbstractContextManager[LimitReport]:
+        """Return a context for the search of a limit, which gives the function to report evaluations to.
+
+        Args:
+            threshold: what the residuals are to come below.
+        """
+        return nullcontext(ignore_evaluation)
 
 
 @dataclass(frozen=True)
@@ -53,6 +66,16 @@ class Bar(Progress):
 
             yield report
 
+    @contextmanager
+    def track_limit(self, threshold: float) -> Iterator[LimitReport]:
+        with tqdm(unit="evaluation", leave=self.leave) as bar:
+
+            def report(evaluations: int, residual: float) -> None:
+                bar.set_postfix_str(f"residual {residual:.2g} of {threshold:.2g}", refresh=False)
+                bar.update(evaluations - bar.n)
+
+            yield report
+
 
 @dataclass(frozen=True)
 class Log(Progress):
@@ -74,6 +97,13 @@ class Log(Progress):
                 entry.width,
                 str(pace),
             )
+
+        yield report
+
+    @contextmanager
+    def track_limit(self, threshold: float) -> Iterator[LimitReport]:
+        def report(evaluations: int, residual: float) -> None:
+            self.logger.info("evaluation %d: residual %.3g of %.3g", evaluations, residual, threshold)
 
         yield report
 

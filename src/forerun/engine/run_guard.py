@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
-from typing import Protocol, final
+from typing import Any, Protocol, final
 
-from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.numerics.in_place import ChangedInPlace
 from forerun.engine.rounds import Round
 from forerun.engine.solution import Status
@@ -15,13 +14,21 @@ from forerun.engine.solution import Status
 Report = Callable[[Round], None]
 
 
+class AcceptedPart(Protocol):
+    """What a run has come to, to go on from."""
+
+    @property
+    def accepted(self) -> str:
+        """What is in it, in words."""
+
+
 class Guarded(Protocol):
     """A run that can be interrupted without a loss."""
 
-    def end(self, status: Status) -> None:
+    def end(self, status: Any) -> None:
         """Let the run end where it stands."""
 
-    def checkpoint(self) -> Checkpoint:
+    def checkpoint(self) -> AcceptedPart:
         """Return what is accepted so far."""
 
 
@@ -38,10 +45,17 @@ class RunGuard(AbstractContextManager[Report]):
     Args:
         run: what is guarded.
         tracking: a context that gives the function to report rounds to; it never sees the error.
+        interrupted: the status that the run ends with where it is interrupted.
     """
 
-    def __init__(self, run: Guarded, tracking: AbstractContextManager[Report] | None = None) -> None:
+    def __init__(
+        self,
+        run: Guarded,
+        tracking: AbstractContextManager[Report] | None = None,
+        interrupted: Any = Status.INTERRUPTED,
+    ) -> None:
         self._run = run
+        self._interrupted = interrupted
         self._tracking = tracking or nullcontext(ignore_round)
 
     def __enter__(self) -> Report:
@@ -55,7 +69,7 @@ class RunGuard(AbstractContextManager[Report]):
     ) -> bool:
         interrupted = isinstance(error, KeyboardInterrupt)
         if interrupted:
-            self._run.end(Status.INTERRUPTED)
+            self._run.end(self._interrupted)
         elif error is not None:
             attach_checkpoint(self._run, error)
         self._tracking.__exit__(None, None, None)
@@ -71,6 +85,6 @@ def attach_checkpoint(run: Guarded, error: BaseException) -> None:
     except Exception as failure:  # such as a device that is lost: the user's error matters more
         note = f"what was accepted could not be kept: {type(failure).__name__}: {failure}"
     else:
-        note = f"{checkpoint.step} steps are accepted: resume=error.checkpoint goes on from there"
+        note = f"{checkpoint.accepted}: resume=error.checkpoint goes on from there"
         error.__dict__["checkpoint"] = checkpoint
     error.__dict__["__notes__"] = [*getattr(error, "__notes__", ()), note]

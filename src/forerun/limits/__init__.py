@@ -21,7 +21,7 @@ from forerun.engine.limit_methods import (
 )
 from forerun.engine.map import BatchMap, Map
 from forerun.engine.safeguards import Bounded, Monotone, Safeguard, Unguarded
-from forerun.engine.search import Limit, LimitEvent, LimitOptions, LimitStatus, NoLimit
+from forerun.engine.search import Limit, LimitCheckpoint, LimitEvent, LimitOptions, LimitStatus, NoLimit
 
 __all__ = [
     "Aitken",
@@ -42,6 +42,7 @@ __all__ = [
     "Halpern",
     "Levin",
     "Limit",
+    "LimitCheckpoint",
     "LimitEvent",
     "LimitMethod",
     "LimitOptions",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from forerun.engine.limit_status import LimitStatus
 from forerun.engine.numerics.tree import Tree
+
+if TYPE_CHECKING:
+    from forerun.engine.search.checkpoint import LimitCheckpoint
 
 
 class NoLimit(RuntimeError):
@@ -48,6 +51,7 @@ class Limit:
         seconds_evaluating: of these, in the map.
         rejected: accelerated points that the safeguard took back.
         notes: what was found on the way; sentences.
+        checkpoint: hand it to `resume` to go on, or `.save(path)` it.
     """
 
     state: Tree
@@ -65,6 +69,7 @@ class Limit:
     seconds_evaluating: float = 0.0
     rejected: int = 0
     notes: Sequence[str] = ()
+    checkpoint: LimitCheckpoint | None = None
 
     @property
     def value(self) -> Any:

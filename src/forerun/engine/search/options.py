@@ -10,6 +10,7 @@ from forerun.engine.backends import Backend, Local
 from forerun.engine.certificates import Certificate, Cycle, Displacement, MeasuredRate
 from forerun.engine.limit_methods import AutoMixing, LimitMethod
 from forerun.engine.option_kinds import OptionKind, gather_options, merge_options, refuse_wrong_kinds
+from forerun.engine.progress import Progress, Silent
 from forerun.engine.safeguards import Safeguard
 from forerun.engine.search.event import LimitEvent, ignore_limit_event
 from forerun.engine.tolerance import Absolute, Moving, PerStep, Relative, Tolerance
@@ -26,6 +27,7 @@ LIMIT_OPTION_KINDS: Mapping[str, OptionKind] = {
     ),
     "certificate": OptionKind((Certificate, tuple, list), "a Certificate or several", "forerun.limits.Banach(0.9)"),
     "safeguard": OptionKind((Safeguard,), "a Safeguard", "forerun.limits.Bounded(2.0)"),
+    "progress": OptionKind((Progress,), "a Progress", "forerun.Bar()"),
     "backend": OptionKind((Backend,), "a Backend", "forerun.Local()"),
     "max_evaluations": OptionKind((int,), "a whole number", "1000"),
     "repeatable": OptionKind((bool,), "a bool", "False"),
@@ -40,6 +42,7 @@ class LimitKeywords(TypedDict, total=False):
     certificate: Certificate | Sequence[Certificate]
     safeguard: Safeguard
     backend: Backend
+    progress: Progress
     callback: LimitCallback
     max_evaluations: int
     repeatable: bool
@@ -59,6 +62,7 @@ class LimitOptions:
         safeguard: which accelerated points are taken back; left out, `Monotone()` for a map with a merit and
             `Bounded()` for others.
         backend: where the map is evaluated.
+        progress: what is shown meanwhile.
         callback: called with a `LimitEvent` after every evaluation; a true answer stops the run.
         max_evaluations: that are allowed.
         repeatable: the map gives the same value for the same state, which is looked at once, on a long run. False for
@@ -74,6 +78,7 @@ class LimitOptions:
     certificate: Certificate | Sequence[Certificate] | None = None
     safeguard: Safeguard | None = None
     backend: Backend | None = None
+    progress: Progress | None = None
     callback: LimitCallback | None = None
     max_evaluations: int | None = None
     repeatable: bool | None = None
@@ -114,6 +119,7 @@ class LimitOptions:
             certificates=_settle_certificates(self.certificate),
             safeguard=self.safeguard,
             backend=self.backend or Local(),
+            progress=self.progress or Silent(),
             callback=self.callback or ignore_limit_event,
             max_evaluations=self.max_evaluations or DEFAULT_MAX_EVALUATIONS,
             repeatable=self.repeatable is not False,
@@ -129,6 +135,7 @@ class LimitSettings:
     certificates: tuple[Certificate, ...]
     safeguard: Safeguard | None
     backend: Backend
+    progress: Progress
     callback: LimitCallback
     max_evaluations: int
     repeatable: bool

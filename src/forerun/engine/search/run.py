@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import final
 
 import torch
@@ -18,6 +19,7 @@ from forerun.engine.map_rows import MapRows
 from forerun.engine.numerics.autocast import in_plain_arithmetic
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.safeguards import JudgedPoints, choose_safeguard
+from forerun.engine.search.checkpoint import LimitCheckpoint, load_limit_checkpoint, refuse_other_values
 from forerun.engine.search.evaluated import EvaluatedPoints, end_problems, judge_problems, keep_rows
 from forerun.engine.search.evaluation import CountedMap
 from forerun.engine.search.event import LimitEvent
@@ -45,6 +47,7 @@ class LimitRun:
         user_map: the map.
         state: the first state.
         settings: how its limit is searched.
+        resume: a checkpoint, or the file of one, to go on from.
 
     Raises:
         TypeError: the map or a leaf of the state is of the wrong kind.
@@ -52,14 +55,24 @@ class LimitRun:
     """
 
     @in_plain_arithmetic
-    def __init__(self, user_map: Map, state: Tree, settings: LimitSettings) -> None:
+    def __init__(
+        self,
+        user_map: Map,
+        state: Tree,
+        settings: LimitSettings,
+        *,
+        resume: LimitCheckpoint | str | Path | None = None,
+    ) -> None:
         self.rows = MapRows(user_map, state)
         self.settings = settings
-        self.state = LimitState.begin(self.rows.first_points, len(settings.certificates))
         self._tools = CountedMap(self.rows, settings.backend, settings.tolerance)
         self._safeguard = settings.safeguard or choose_safeguard(self.rows)
         self._was_repeated = not settings.repeatable
         self._start_time = time.perf_counter()
+        self.state = LimitState.begin(self.rows.first_points, len(settings.certificates))
+        if resume is not None:
+            self._restore_state(load_limit_checkpoint(resume))
+        self._resumable = self.state  # as the state was before something but the map ended the problems
 
     def goes_on(self) -> bool:
         """Return whether a problem is left."""
@@ -80,8 +93,6 @@ class LimitRun:
         state, knowledge = self._ask_certificates(state, evidence, evaluated.is_kept)
         codes = judge_problems(evaluated, knowledge, state.watch, evidence)
         self._require_repeatable(state, evaluated, codes)
-        if self._tools.evaluations >= self.settings.max_evaluations:
-            codes = torch.where(codes == LimitStatus.RUNNING.code, LimitStatus.OUT_OF_BUDGET.code, codes)
         is_going = codes == LimitStatus.RUNNING.code
         if not bool(is_going.all()):
             state = self._end_problems(state, evaluated, evidence=evidence, knowledge=knowledge, codes=codes)
@@ -89,6 +100,9 @@ class LimitRun:
         event = self._make_event(state, evaluated)
         self._tools.select(state)
         self.state = self._advance(state, evaluated)
+        self._resumable = self.state
+        if self.goes_on() and self._tools.evaluations >= self.settings.max_evaluations:
+            self.end(LimitStatus.OUT_OF_BUDGET)
         return event
 
     @in_plain_arithmetic
@@ -132,7 +146,21 @@ class LimitRun:
             seconds_evaluating=self._tools.timing.evaluate,
             rejected=state.rejected,
             notes=state.notes,
+            checkpoint=self.checkpoint(),
         )
+
+    def checkpoint(self) -> LimitCheckpoint:
+        """Return what is known so far, of the problems that go on and of those that have ended."""
+        return LimitCheckpoint.from_state(self._resumable, self.settings, self._tools.evaluations)
+
+    def _restore_state(self, checkpoint: LimitCheckpoint) -> None:
+        """Go on from a checkpoint, once the map has given the value that it gave then."""
+        self.state = checkpoint.restore_state(self.rows, self.settings)
+        self._tools.evaluations = checkpoint.evaluations
+        if self.goes_on() and self.settings.repeatable:
+            self._tools.select(self.state)
+            points = self.state.watch["last_points"].nan_to_num()
+            refuse_other_values(self._tools.evaluate(points), self.state.watch["last_values"])
 
     def _evaluate_points(self, state: LimitState) -> EvaluatedPoints:
         """Evaluate the next points, and let the safeguard judge those that are accelerated."""
@@ -181,7 +209,7 @@ class LimitRun:
             entry = certificate.follow(replace(evidence, memory=memory))
             knowledge.append(entry)
             memories.append(keep_rows(is_kept, entry.memory, memory))
-        return add_notes(replace(state, certificate_memories=tuple(memories)), knowledge), knowledge
+        return replace(state, certificate_memories=tuple(memories)).add_notes(knowledge), knowledge
 
     def _end_problems(
         self,
@@ -203,8 +231,7 @@ class LimitRun:
         ended = end_problems(evaluated, codes, [*knowledge, *conclusions], state.watch)
         has_ended = codes != LimitStatus.RUNNING.code
         ended_all = state.ended.insert(state.problems[has_ended], ended.select(has_ended))
-        state = add_notes(replace(state, ended=ended_all), conclusions)
-        return state.select(~has_ended)
+        return replace(state, ended=ended_all).add_notes(conclusions).select(~has_ended)
 
     def _advance(self, state: LimitState, evaluated: EvaluatedPoints) -> LimitState:
         """Return the state with the points to evaluate next."""
@@ -263,12 +290,5 @@ class LimitRun:
             residual=self.rows.restore_batch(sizes),
             going=len(state.problems),
             read_state=lambda: self.rows.unpack(points),
+            checkpoint=self.checkpoint,
         )
-
-
-def add_notes(state: LimitState, knowledge: list[Knowledge]) -> LimitState:
-    """Return the state with the notes that it does not have yet."""
-    notes = list(state.notes)
-    for entry in knowledge:
-        notes += [note for note in entry.notes if note not in notes]
-    return replace(state, notes=tuple(notes))

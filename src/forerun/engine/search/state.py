@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from forerun.engine.certificates import Knowledge
 from forerun.engine.limit_methods.base import Memory, select_memory
 from forerun.engine.search.ended import EndedProblems
 from forerun.engine.search.monitor import Watch, begin_watch
@@ -71,6 +72,22 @@ class LimitState:
     def iteration(self) -> int:
         """Points evaluated so far."""
         return len(self.residuals)
+
+    def add_notes(self, knowledge: Sequence[Knowledge]) -> LimitState:
+        """Return the state with the notes of certificates that it does not have yet."""
+        notes = list(self.notes)
+        for entry in knowledge:
+            notes += [note for note in entry.notes if note not in notes]
+        return replace(self, notes=tuple(notes))
+
+    def without_memories(self, *, method: bool, certificates: int | None) -> LimitState:
+        """Return the state without what a method remembers, and with nothing remembered by some certificates."""
+        state = self
+        if method:
+            state = replace(state, method_memory={})
+        if certificates is not None:
+            state = replace(state, certificate_memories=({},) * certificates)
+        return state
 
     def select(self, rows: Tensor) -> LimitState:
         """Return the state of the problems that go on."""
