@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from forerun.engine.certificates import Certificate
 from forerun.engine.checkpoint import read_fields, write_fields
+from forerun.engine.limit_methods import LimitMethod
 from forerun.engine.map_rows import MapRows
 from forerun.engine.numerics.tree import describe_tree
 from forerun.engine.search.ended import EndedProblems
-from forerun.engine.search.options import LimitSettings
 from forerun.engine.search.state import LimitState
 from forerun.engine.validation import ForeignCheckpoint
 
@@ -38,11 +39,18 @@ class LimitCheckpoint:
     values: Mapping[str, Any]
 
     @classmethod
-    def from_state(cls, state: LimitState, settings: LimitSettings, evaluations: int) -> LimitCheckpoint:
+    def from_state(
+        cls,
+        state: LimitState,
+        *,
+        evaluations: int,
+        method: LimitMethod,
+        certificates: tuple[Certificate, ...],
+    ) -> LimitCheckpoint:
         """Return the checkpoint of a state of a search."""
         values = {entry.name: getattr(state, entry.name) for entry in fields(state)}
         values["ended"] = {entry.name: getattr(state.ended, entry.name) for entry in fields(state.ended)}
-        return cls(evaluations, repr(settings.method), repr(settings.certificates), values)
+        return cls(evaluations, repr(method), repr(certificates), values)
 
     @property
     def accepted(self) -> str:
@@ -65,7 +73,7 @@ class LimitCheckpoint:
             raise ValueError(f"{path} is a checkpoint of a solve, not of a limit; pass it to solve(resume=...)")
         return cls(**values)
 
-    def restore_state(self, rows: MapRows, settings: LimitSettings) -> LimitState:
+    def restore_state(self, rows: MapRows, method: LimitMethod, certificates: tuple[Certificate, ...]) -> LimitState:
         """Return the state to go on from; what belongs to another method or certificate is left out.
 
         Raises:
@@ -75,8 +83,8 @@ class LimitCheckpoint:
         refuse_other_rows(first, rows.first_points)
         state = LimitState(**{**self.values, "ended": EndedProblems(**self.values["ended"])})
         return state.without_memories(
-            method=self.method != repr(settings.method),
-            certificates=None if self.certificates == repr(settings.certificates) else len(settings.certificates),
+            method=self.method != repr(method),
+            certificates=None if self.certificates == repr(certificates) else len(certificates),
         )
 
 

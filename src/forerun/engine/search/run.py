@@ -151,11 +151,16 @@ class LimitRun:
 
     def checkpoint(self) -> LimitCheckpoint:
         """Return what is known so far, of the problems that go on and of those that have ended."""
-        return LimitCheckpoint.from_state(self._resumable, self.settings, self._tools.evaluations)
+        return LimitCheckpoint.from_state(
+            self._resumable,
+            evaluations=self._tools.evaluations,
+            method=self.settings.method,
+            certificates=self.settings.certificates,
+        )
 
     def _restore_state(self, checkpoint: LimitCheckpoint) -> None:
         """Go on from a checkpoint, once the map has given the value that it gave then."""
-        self.state = checkpoint.restore_state(self.rows, self.settings)
+        self.state = checkpoint.restore_state(self.rows, self.settings.method, self.settings.certificates)
         self._tools.evaluations = checkpoint.evaluations
         if self.goes_on() and self.settings.repeatable:
             self._tools.select(self.state)
