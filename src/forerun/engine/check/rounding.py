@@ -31,10 +31,11 @@ from forerun.engine.check.sampled_steps import (
 )
 from forerun.engine.methods.base import WindowState, WindowUpdate
 from forerun.engine.numerics.layout import are_same_value
-from forerun.engine.numerics.tree import Tree
+from forerun.engine.numerics.tree import Tree, tree_map
 from forerun.engine.rows import Problem
 from forerun.engine.tolerance import Tolerance
 
+STEPS_SHIFTED_TOGETHER: Final = 4  # that wait for one another, but for the first
 MOST_SINGLE_STEPS: Final = 8  # of a run that are evaluated singly
 LARGEST_EXPONENT: Final = 60.0  # of e
 LARGEST_DEVIATION: Final = 1e30  # that is still a number in float32
@@ -49,6 +50,7 @@ class RoundingEstimate:
         tested: steps that were evaluated singly.
         stable: all of these gave the bits of the run.
         log_growth: logarithms of the growth of a random shift in a step, one a sampled step.
+        unshifted: sampled steps, with their states, whose growth is not measured yet.
         sizes: of the rounding of one step.
     """
 
@@ -56,6 +58,7 @@ class RoundingEstimate:
     tested: int = 0
     stable: bool = True
     log_growth: tuple[float, ...] = ()
+    unshifted: tuple[tuple[int, Tree], ...] = ()
     sizes: RoundingSizes = field(default_factory=RoundingSizes)
 
     @property
@@ -82,15 +85,18 @@ class RoundingEstimate:
         problem = window_state.problem
         sizes = self.sizes.add_round(problem, tolerance, update, accepted)
         if update.moves.shape[0] < 2 or update.in_order:
-            return replace(self, sizes=sizes)
+            return replace(self, sizes=sizes)._measure_growth(problem, evaluate)
         estimate = replace(self, together=True, sizes=sizes)
         share = share_of_steps(problem.length, MOST_SINGLE_STEPS)
-        reaches_end = window_state.stop == problem.length
-        steps = choose_samples(window_state.start, window_state.start + accepted, share)
+        stop, reaches_end = window_state.start + accepted, window_state.stop == problem.length
+        steps = choose_samples(window_state.start, stop, share)
         if not steps and self.tested == 0 and (accepted > 1 or reaches_end):
             steps = draw_steps(window_state.start, accepted, share, least=1)
         for step in steps:
             estimate = estimate._test_step(window_state, update, step, evaluate, moved=moved)
+        waiting = len(estimate.unshifted)
+        if stop == problem.length or waiting >= STEPS_SHIFTED_TOGETHER or (waiting and not estimate.log_growth):
+            return estimate._measure_growth(problem, evaluate)
         return estimate
 
     def settle_sizes(self, problem: Problem, tolerance: Tolerance, state: Tree) -> RoundingEstimate:
@@ -137,22 +143,25 @@ class RoundingEstimate:
             estimate = replace(self, tested=self.tested + 1, stable=stable)
         if estimate.stable:
             return estimate
-        growth = _grow_random_shift(window_state.problem, evaluate, step, state)
-        return replace(estimate, log_growth=(*estimate.log_growth, growth))
+        # a copy, as a state may be a view into a whole window, which would live on with it
+        waiting = (step, tree_map(torch.clone, state))
+        return replace(estimate, unshifted=(*estimate.unshifted, waiting))
 
-
-def _grow_random_shift(
-    problem: Problem,
-    evaluate: EvaluateApart,
-    step: int,
-    state: Tree,
-) -> float:
-    """Return the logarithm of how much a random shift of a state grows in a step."""
-    shifted = shift_state(state, draw_direction(state, step), SMALLEST_SHIFT)
-    next_state, next_shifted = advance_shifted(problem, evaluate, [step, step], [state, shifted])
-    shift = measure_rows(problem, shifted, state)
-    growth = measure_growth(shift, measure_rows(problem, next_shifted, next_state))
-    return log(growth) if growth < inf else LARGEST_EXPONENT
+    def _measure_growth(self, problem: Problem, evaluate: EvaluateApart) -> RoundingEstimate:
+        """Return the estimate with the growth of random shifts in all sampled steps, measured in one call."""
+        if not self.unshifted:
+            return self
+        steps, states = [], []  # each step with its state, and again with the state shifted
+        for step, state in self.unshifted:
+            steps += [step, step]
+            states += [state, shift_state(state, draw_direction(state, step), SMALLEST_SHIFT)]
+        ends = advance_shifted(problem, evaluate, steps, states)
+        log_growth = list(self.log_growth)
+        for index in range(0, len(steps), 2):
+            shift = measure_rows(problem, states[index + 1], states[index])
+            growth = measure_growth(shift, measure_rows(problem, ends[index + 1], ends[index]))
+            log_growth.append(log(growth) if growth < inf else LARGEST_EXPONENT)
+        return replace(self, log_growth=tuple(log_growth), unshifted=())
 
 
 def _has_same_bits(left: Tree, right: Tree) -> bool:
