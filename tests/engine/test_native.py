@@ -5,6 +5,10 @@ import torch
 from torch.autograd import gradcheck
 
 from forerun import Full, Newton, Process, QuasiNewton, Secant, solve
+from forerun.engine.check.distance_growth import grow_distances
+from forerun.engine.check.evaluation_changes import EvaluationChanges
+from forerun.engine.check.jacobian import Jacobian
+from forerun.engine.check.jacobian_estimate import estimate_jacobian
 from forerun.engine.methods import StepEvaluations
 from forerun.engine.numerics.native import loader
 from forerun.engine.numerics.native.loader import CALLS_WORTH_LOADING, NATIVE_KERNELS, KernelLoader
@@ -204,6 +208,37 @@ def test_paths_of_outputs_are_those_of_torch(is_held, width, dtype):
     tolerance = 64 * torch.finfo(dtype).eps
     torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
     torch.testing.assert_close(our_states[-1], their_states[-1], rtol=tolerance, atol=tolerance)
+
+
+@dtypes
+@pytest.mark.usefixtures("native")
+@pytest.mark.parametrize("base", ["none", "scalar", "diagonal"])
+@pytest.mark.parametrize("batch", [(), (3,)], ids=str)
+def test_distances_grow_as_in_torch(base, batch, dtype):
+    torch.manual_seed(0)
+    length, rank, width = 30, 4, 20
+    process = Bent(length, torch.zeros(length, *batch, width, dtype=dtype))
+    process.batch_dims = len(batch)
+    rows = Problem(process, torch.zeros(*batch, width, dtype=dtype))
+    maps = rows.affine_maps(0, length)
+    left, right = 0.1 * torch.randn(2, length, *batch, rank, width, dtype=dtype)
+    slopes = None if base == "none" else draw_slopes(base, length, batch, width, dtype)
+    jacobian = Jacobian(slopes, left, right)
+    defects, distance = torch.randn(length, *batch, width, dtype=dtype), torch.randn(*batch, width, dtype=dtype)
+    ours, theirs = (grow(grow_distances, maps, jacobian, defects, distance) for grow in (call, by_torch))
+    tolerance = 1024 * torch.finfo(dtype).eps
+    torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+@dtypes
+@pytest.mark.usefixtures("native")
+@pytest.mark.parametrize("batch", [(), (3,)], ids=str)
+def test_matrices_are_carried_as_in_torch(batch, dtype):
+    torch.manual_seed(0)
+    changes = EvaluationChanges(*torch.randn(2, 12, *batch, 4, 5, dtype=dtype))
+    ours, theirs = (carry(estimate_jacobian, changes, base=None, before=None) for carry in (call, by_torch))
+    tolerance = 1024 * torch.finfo(dtype).eps
+    torch.testing.assert_close(ours.base, theirs.base, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.usefixtures("native")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from forerun.engine.check.jacobian import Jacobian
+from forerun.engine.numerics.native import rows as native_rows
 from forerun.engine.numerics.scan import affine_scan
 from forerun.engine.rows import AffineMaps
 
@@ -29,6 +30,9 @@ def grow_distances(maps: AffineMaps, jacobian: Jacobian, defects: Tensor, distan
         return affine_scan(propagators, sources, distance, differentiable=False)
     if jacobian.has_dense_base:
         return _grow_by_matrices(maps, jacobian, sources, distance)
+    distances = _grow_natively(maps, jacobian, sources, distance)
+    if distances is not None:
+        return distances
     if len(maps) <= IN_ORDER_STEPS:
         return _grow_in_order(maps, jacobian, sources, distance)
     return _grow_by_scans(maps, jacobian, sources, distance)
@@ -40,6 +44,18 @@ def _grow_by_matrices(maps: AffineMaps, jacobian: Jacobian, sources: Tensor, dis
     matrices = jacobian.base + jacobian.left.mT @ jacobian.right
     propagators = maps.compute_propagators(matrices)
     return affine_scan(propagators, sources, distance, differentiable=False)
+
+
+def _grow_natively(maps: AffineMaps, jacobian: Jacobian, sources: Tensor, distance: Tensor) -> Tensor | None:
+    """Grow step by step as `_grow_in_order` does, by a native kernel; None where torch shall."""
+    propagators = maps.compute_propagators(jacobian.base)
+    return native_rows.grow_distances(
+        propagators.expand(*sources.shape[:-1], propagators.shape[-1]),
+        maps.output_factors.unsqueeze(-1) * jacobian.left,
+        jacobian.right,
+        sources=sources,
+        first=distance,
+    )
 
 
 def _grow_in_order(maps: AffineMaps, jacobian: Jacobian, sources: Tensor, distance: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from forerun.engine.check.evaluation_changes import EvaluationChanges
 from forerun.engine.check.jacobian import Jacobian
+from forerun.engine.numerics.native import rows as native_rows
 from forerun.engine.rows import apply_slopes
 
 FULL_MATRIX_WIDTH: Final = 16  # rows up to this wide afford a full matrix, carried from step to step
@@ -72,6 +73,18 @@ def _carry_matrix(du: Tensor, do: Tensor, before: Jacobian | None) -> Jacobian:
         matrix = du.new_zeros(shape)
     else:
         matrix = before.base[0]
+    carried = native_rows.carry_matrices(du, do, directions, matrix)
+    if carried is None:
+        carried = _carry_in_order(du, do, directions, matrix)
+    return Jacobian(
+        base=carried,
+        left=do[..., :0, :],
+        right=directions[..., :0, :],
+    )
+
+
+def _carry_in_order(du: Tensor, do: Tensor, directions: Tensor, matrix: Tensor) -> Tensor:
+    """Return the matrix after each step."""
     matrices = []
     for step in range(len(du)):
         for index in range(du.shape[-2]):
@@ -80,11 +93,7 @@ def _carry_matrix(du: Tensor, do: Tensor, before: Jacobian | None) -> Jacobian:
             direction = directions[step, ..., index, :]
             matrix = matrix + surprise.unsqueeze(-1) * direction.unsqueeze(-2)
         matrices.append(matrix)
-    return Jacobian(
-        base=torch.stack(matrices),
-        left=do[..., :0, :],
-        right=directions[..., :0, :],
-    )
+    return torch.stack(matrices)
 
 
 def _update_bases(du: Tensor, do: Tensor, base: Tensor | None) -> Jacobian:

@@ -25,7 +25,6 @@ from forerun.engine.check.sampled_steps import (
     draw_direction,
     draw_steps,
     measure_growth,
-    measure_rows,
     share_of_steps,
     shift_state,
 )
@@ -94,10 +93,9 @@ class RoundingEstimate:
             steps = draw_steps(window_state.start, accepted, share, least=1)
         for step in steps:
             estimate = estimate._test_step(window_state, update, step, evaluate, moved=moved)
-        waiting = len(estimate.unshifted)
-        if stop == problem.length or waiting >= STEPS_SHIFTED_TOGETHER or (waiting and not estimate.log_growth):
-            return estimate._measure_growth(problem, evaluate)
-        return estimate
+        if stop < problem.length and not estimate._is_growth_due:
+            return estimate
+        return estimate._measure_growth(problem, evaluate)
 
     def settle_sizes(self, problem: Problem, tolerance: Tolerance, state: Tree) -> RoundingEstimate:
         """Return the estimate when the rounding of all accepted steps is measured, the last of which gave `state`."""
@@ -147,6 +145,12 @@ class RoundingEstimate:
         waiting = (step, tree_map(torch.clone, state))
         return replace(estimate, unshifted=(*estimate.unshifted, waiting))
 
+    @property
+    def _is_growth_due(self) -> bool:
+        """Whether the growth of sampled steps is to be measured: of the first at once, of others some together."""
+        waiting = len(self.unshifted)
+        return waiting >= STEPS_SHIFTED_TOGETHER or (waiting > 0 and not self.log_growth)
+
     def _measure_growth(self, problem: Problem, evaluate: EvaluateApart) -> RoundingEstimate:
         """Return the estimate with the growth of random shifts in all sampled steps, measured in one call."""
         if not self.unshifted:
@@ -156,12 +160,18 @@ class RoundingEstimate:
             steps += [step, step]
             states += [state, shift_state(state, draw_direction(state, step), SMALLEST_SHIFT)]
         ends = advance_shifted(problem, evaluate, steps, states)
+        sizes = _measure_pairs(problem, [*states, *ends])
         log_growth = list(self.log_growth)
-        for index in range(0, len(steps), 2):
-            shift = measure_rows(problem, states[index + 1], states[index])
-            growth = measure_growth(shift, measure_rows(problem, ends[index + 1], ends[index]))
+        for shift, next_shift in zip(sizes, sizes[len(self.unshifted) :], strict=False):
+            growth = measure_growth(shift, next_shift)
             log_growth.append(log(growth) if growth < inf else LARGEST_EXPONENT)
         return replace(self, log_growth=tuple(log_growth), unshifted=())
+
+
+def _measure_pairs(problem: Problem, states: Sequence[Tree]) -> list[float]:
+    """Return the Euclidean distance of every other state from the one before it, in what is observed."""
+    rows = torch.stack([problem.observe(state) for state in states]).double().reshape(len(states), -1)
+    return torch.linalg.vector_norm(rows[1::2] - rows[::2], dim=-1).tolist() if rows.numel() else [0.0] * len(states)
 
 
 def _has_same_bits(left: Tree, right: Tree) -> bool:

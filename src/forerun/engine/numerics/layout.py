@@ -86,9 +86,14 @@ class RowLayout:
         return sum(self.sizes)
 
     @cached_property
+    def is_one_tensor(self) -> bool:
+        """Whether a tree is one tensor whose numbers are those of a row, in another shape at most."""
+        return self.spec.is_leaf() and self.dtypes[0] == self.dtype
+
+    @cached_property
     def is_bare_row(self) -> bool:
         """Whether a tree is one tensor that is its own row, so that nothing is packed."""
-        return self.spec.is_leaf() and self.dtypes[0] == self.dtype and self.shapes[0] == (*self.batch, self.width)
+        return self.is_one_tensor and self.shapes[0] == (*self.batch, self.width)
 
     @property
     def is_rounded(self) -> bool:
@@ -101,8 +106,8 @@ class RowLayout:
         Raises:
             ValueError: structure, shape, dtype, device or a plain value differs from the layout.
         """
-        if self.is_bare_row and self._is_row(tree, lead):
-            return tree
+        if self.is_one_tensor and self._fits_tensor(tree, lead):
+            return tree if self.is_bare_row else tree.reshape(*lead, *self.batch, self.width)
         leaves = self._flatten_tree(tree, lead)
         self._check_plain_values(leaves, tree, lead)
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
@@ -123,6 +128,8 @@ class RowLayout:
         if self.is_bare_row:
             return rows
         lead = rows.shape[: rows.dim() - len(self.batch) - 1]
+        if self.is_one_tensor:
+            return rows.reshape((*lead, *self.shapes[0]))
         if len(self.sizes) == 1:
             pieces: Sequence[Tensor] = [rows]
         else:
@@ -152,8 +159,8 @@ class RowLayout:
         _, spec = pytree.tree_flatten(attributes["spec"])
         self.__dict__.update(attributes, spec=spec)
 
-    def _is_row(self, tree: Tree, lead: tuple[int, ...]) -> TypeGuard[Tensor]:
-        """Whether a tree is a tensor of rows, where a row is packed as it is."""
+    def _fits_tensor(self, tree: Tree, lead: tuple[int, ...]) -> TypeGuard[Tensor]:
+        """Whether a tree is the one tensor that is expected."""
         if not isinstance(tree, Tensor) or tree.dtype != self.dtype:
             return False
         return tree.shape == (*lead, *self.shapes[0]) and tree.device == self.device

@@ -137,9 +137,76 @@ def advance_rows(  # noqa: PLR0917, addresses
                 x[step + 1, column] += c[step, column]
 
 
+def grow_distances(  # noqa: PLR0917, addresses
+    propagators: Address,
+    left: Address,
+    right: Address,
+    sources: Address,
+    first: Address,
+    distances: Address,
+    length: int,
+    samples: int,
+    rank: int,
+    width: int,
+    is_scalar: int,
+) -> None:
+    """Write `d_{i+1} = A_i d_i + sum_k w_ik <p_ik, d_i> + s_i` from `d_0`, `A` one number a sample or an element."""
+    factors = carray(propagators, (length, samples, 1 if is_scalar else width))
+    w, p = carray(left, (length, samples, rank, width)), carray(right, (length, samples, rank, width))
+    s, d = carray(sources, (length, samples, width)), carray(distances, (length, samples, width))
+    before = carray(first, (samples, width))
+    for step in range(length):
+        for sample in range(samples):
+            state, end = before[sample], d[step, sample]
+            for column in range(width):
+                factor = factors[step, sample, 0 if is_scalar else column]
+                end[column] = factor * state[column] + s[step, sample, column]
+            for index in range(rank):
+                weight = state[0] * 0
+                for column in range(width):
+                    weight += p[step, sample, index, column] * state[column]
+                for column in range(width):
+                    end[column] += weight * w[step, sample, index, column]
+        before = d[step]
+
+
+def carry_matrices(  # noqa: PLR0917, addresses
+    changes: Address,
+    output_changes: Address,
+    directions: Address,
+    first: Address,
+    matrices: Address,
+    length: int,
+    samples: int,
+    count: int,
+    width: int,
+    height: int,
+) -> None:
+    """Write `J <- J + (do - J du) p^T` of every change in turn, from the first `J`, as it stands after each step."""
+    du, p = carray(changes, (length, samples, count, width)), carray(directions, (length, samples, count, width))
+    do = carray(output_changes, (length, samples, count, height))
+    jacobians = carray(matrices, (length, samples, height, width))
+    before = carray(first, (samples, height, width))
+    for step in range(length):
+        for sample in range(samples):
+            jacobian = jacobians[step, sample]
+            jacobian[:] = before[sample]
+            for index in range(count):
+                change, direction = du[step, sample, index], p[step, sample, index]
+                for row in range(height):
+                    surprise = do[step, sample, index, row]
+                    for column in range(width):
+                        surprise -= jacobian[row, column] * change[column]
+                    for column in range(width):
+                        jacobian[row, column] += surprise * direction[column]
+        before = jacobians[step]
+
+
 # each with its numbers of addresses, counts and other numbers
 ROW_KERNELS: Final[dict[str, tuple[RowKernel, int, int, int]]] = {
     "fit_secants": (fit_secants, 5, 2, 1),
     "sweep_rows": (sweep_rows, 10, 4, 0),
     "advance_rows": (advance_rows, 6, 4, 0),
+    "grow_distances": (grow_distances, 6, 5, 0),
+    "carry_matrices": (carry_matrices, 5, 5, 0),
 }

@@ -126,13 +126,62 @@ def advance_rows(factors: tuple[Tensor, Tensor], shift: Tensor | None, first: Te
     return inputs
 
 
-def _find_kernel(name: str, tensors: Sequence[Tensor]) -> Callable[..., None] | None:
+def grow_distances(
+    propagators: Tensor, left: Tensor, right: Tensor, *, sources: Tensor, first: Tensor
+) -> Tensor | None:
+    """Return `d_{i+1} = A_i d_i + sum_k w_ik <p_ik, d_i> + s_i` from the first `d_0`; None where torch shall.
+
+    Args:
+        propagators: `A`, one number a sample, `(n, *batch, 1)`, or an element, `(n, *batch, D)`.
+        left: `w`, `(n, *batch, K, D)`.
+        right: `p`, likewise.
+        sources: `s`, `(n, *batch, D)`.
+        first: `d_0`, `(*batch, D)`.
+    """
+    length, width = sources.shape[0], sources.shape[-1]
+    if not sources.numel() or propagators.shape[:-1] != sources.shape[:-1] or left.shape != right.shape:
+        return None
+    tensors = [tensor.contiguous() for tensor in (propagators, left, right, sources, first)]
+    kernel = _find_kernel("grow_distances", tensors, length * CALLS_OF_ROWS)
+    if kernel is None:
+        return None
+    distances = torch.empty_like(tensors[3])
+    samples = sources.numel() // (length * width)
+    addresses = [tensor.data_ptr() for tensor in (*tensors, distances)]
+    kernel(*addresses, length, samples, right.shape[-2], width, propagators.shape[-1] == 1)
+    return distances
+
+
+def carry_matrices(changes: Tensor, output_changes: Tensor, directions: Tensor, first: Tensor) -> Tensor | None:
+    """Return `J <- J + (do - J du) p^T`, as it stands after each step, `(n, *batch, E, D)`; None where torch shall.
+
+    Args:
+        changes: `du`, `(n, *batch, K, D)`, in turn.
+        output_changes: `do`, `(n, *batch, K, E)`.
+        directions: `p`, shaped like `du`.
+        first: `J` before the first step, `(*batch, E, D)`.
+    """
+    length, (count, width), height = changes.shape[0], changes.shape[-2:], output_changes.shape[-1]
+    if not changes.numel() or not output_changes.numel():
+        return None
+    tensors = [tensor.contiguous() for tensor in (changes, output_changes, directions, first)]
+    kernel = _find_kernel("carry_matrices", tensors, length * CALLS_OF_ROWS)
+    if kernel is None:
+        return None
+    matrices = first.new_empty((length, *first.shape))
+    samples = changes.numel() // (length * count * width)
+    addresses = [tensor.data_ptr() for tensor in (*tensors, matrices)]
+    kernel(*addresses, length, samples, count, width, height)
+    return matrices
+
+
+def _find_kernel(name: str, tensors: Sequence[Tensor], saved_calls: int = CALLS_OF_ROWS) -> Callable[..., None] | None:
     """Return a kernel where it reads these tensors, all of one dtype and contiguous; None elsewhere."""
     dtype = tensors[0].dtype
     for tensor in tensors:
         if tensor.dtype != dtype or not tensor.is_contiguous():
             return None
-    kernels = NATIVE_KERNELS.find_kernels(tensors, CALLS_OF_ROWS)
+    kernels = NATIVE_KERNELS.find_kernels(tensors, saved_calls)
     if kernels is None:
         return None
     kernel: Callable[..., None] = kernels.load_row_kernel(name, DTYPE_NAMES[dtype])
