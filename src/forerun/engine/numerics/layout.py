@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from forerun.engine.numerics.long_integers import LONG_DTYPES, join_long, split_long
 from forerun.engine.numerics.tree import (
     BareWord,
     Tree,
@@ -32,7 +33,6 @@ class PlaceOfTensor(Enum):
 
 
 TENSOR: Final = PlaceOfTensor.TENSOR
-LONG_DTYPES: Final = frozenset({torch.int64, torch.uint64})
 WIDE_DTYPES: Final = frozenset({torch.float64, torch.int64, torch.uint64, torch.int32, torch.uint32})
 
 
@@ -115,7 +115,7 @@ class RowLayout:
         pieces = []
         for tensor, size in zip(tensors, self.sizes, strict=True):
             if tensor.dtype in LONG_DTYPES:
-                pieces.append(_split_long(tensor.reshape(*lead, *self.batch, size // 2)))
+                pieces.append(split_long(tensor.reshape(*lead, *self.batch, size // 2)))
             else:
                 piece = tensor.reshape(*lead, *self.batch, size)
                 pieces.append(piece.to(self.dtype))
@@ -136,7 +136,7 @@ class RowLayout:
             pieces = rows.split(self.sizes, -1)
         tensors = []
         for piece, shape, dtype in zip(pieces, self.shapes, self.dtypes, strict=True):
-            values = _join_long(piece) if dtype in LONG_DTYPES else piece
+            values = join_long(piece) if dtype in LONG_DTYPES else piece
             tensors.append(_cast_piece(values.reshape((*lead, *shape)), dtype))
         if self.spec.is_leaf():
             return tensors[0]
@@ -277,20 +277,6 @@ def _count_columns(leaf: Tensor, batch_dims: int) -> int:
     """Return how many columns of a row a leaf takes."""
     count = prod(leaf.shape[batch_dims:])
     return 2 * count if leaf.dtype in LONG_DTYPES else count
-
-
-def _split_long(values: Tensor) -> Tensor:
-    """Return 64-bit integers `(..., n)` as columns `(..., 2 n)`: the low halves, from -2**31 on, and the high ones."""
-    whole = values.view(torch.int64)
-    high = (whole + 2**31) >> 32
-    low = whole - (high << 32)
-    return torch.cat([low, high], -1).to(torch.float64)
-
-
-def _join_long(columns: Tensor) -> Tensor:
-    """Return the 64-bit integers `(..., n)` of columns `(..., 2 n)`."""
-    low, high = columns.round().to(torch.int64).chunk(2, -1)
-    return low + (high << 32)
 
 
 def are_same_value(one: Any, other: Any) -> bool:
