@@ -18,6 +18,7 @@ from torch import Tensor
 from forerun.diffusion.schedulers.prediction import PredictionSplit
 from forerun.diffusion.schedulers.replay import SchedulerReplay
 
+PROBED_SAMPLES = (2, 3, 2)  # samples, channels and rows of what a step is probed with
 NONLINEARITY_BOUND = 1e-5  # of the size of a result; schedulers that compute in float32 are linear to 1e-7
 
 
@@ -112,22 +113,18 @@ def _probe_step(replay: SchedulerReplay, index: int) -> Tensor | None:
     """Return sample and history after a step as rows over (output, sample, history); None where it is not linear."""
     count = 2 + replay.templates[index].count
     generator = torch.Generator().manual_seed(index)
-    mixture = 20 * torch.randn(
-        count,
-        1,
-        generator=generator,
-        dtype=torch.float64,
-    )
-    unit_vectors = torch.eye(count, dtype=torch.float64)
-    basis = torch.cat([unit_vectors, mixture], 1)
-    result = _step_vectors(replay, index, basis)
+    # unit vectors among random numbers, in other samples, channels and places too: a step that mixes them shows here
+    vectors = 20 * torch.randn(count, *PROBED_SAMPLES, count + 1, generator=generator, dtype=torch.float64)
+    vectors[:, 0, 0, 0, :count] = torch.eye(count, dtype=torch.float64)
+    result = _step_vectors(replay, index, vectors)
     if replay.draws_noise:  # what the step adds by itself is noise
-        zeros = torch.zeros_like(basis)
+        zeros = torch.zeros_like(vectors)
         result = result - _step_vectors(replay, index, zeros)
-    rows = result[:, :count]
-    observed = result[:, count:]
-    expected = rows @ mixture
-    scale = rows.abs() @ mixture.abs()
+    rows = result[:, 0, 0, 0, :count]
+    observed = result.flatten(1)
+    mixtures = vectors.flatten(1)
+    expected = rows @ mixtures
+    scale = rows.abs() @ mixtures.abs()
     distance = (expected - observed).abs()
     relative = distance / scale.clamp_min(1e-12)
     error = relative.max()
@@ -136,9 +133,8 @@ def _probe_step(replay: SchedulerReplay, index: int) -> Tensor | None:
 
 
 def _step_vectors(replay: SchedulerReplay, index: int, vectors: Tensor) -> Tensor:
-    """Return the rows `(1 + m', K)` after a step from (output, sample, history), the rows of `vectors` `(2 + m, K)`."""
-    count, width = vectors.shape
-    output, sample, *history = vectors.reshape(count, 1, width, 1, 1)
+    """Return sample and history `(1 + m', *shape)` after a step from output, sample and history `(2 + m, *shape)`."""
+    output, sample, *history = vectors.clone()  # as some schedulers work on their history in place
     generator = torch.Generator().manual_seed(0)
     next_sample, collected = replay.raw_step(
         index,
@@ -147,7 +143,4 @@ def _step_vectors(replay: SchedulerReplay, index: int, vectors: Tensor) -> Tenso
         history=history,
         generator=generator,
     )
-    rows = [next_sample.reshape(-1).double()]
-    for tensor in collected:
-        rows.append(tensor.reshape(-1).double())
-    return torch.stack(rows)
+    return torch.stack([tensor.double() for tensor in (next_sample, *collected)])

@@ -92,6 +92,12 @@ INITIAL_SCALE = SchedulerFact[float](
     1.0,
     "variance exploding schedulers begin at their largest sigma, some of the others have no such attribute",
 )
+VARIANCE_TYPE = SchedulerFact[str](
+    "variance_type",
+    "fixed",
+    "only schedulers that add noise have one; learned ones are predicted beside the noise",
+    configured=True,
+)
 TIMESTEPS = SchedulerFact[Any](
     "timesteps",
     None,
@@ -186,8 +192,23 @@ def lacks_timesteps(scheduler: Any, steps: int | None) -> bool:
     """Return whether a scheduler has no timesteps yet, though it was asked for `steps`; None for not asked."""
     if TIMESTEPS.read(scheduler) is None:
         return True
+    if getattr(scheduler, "custom_timesteps", False):  # which some classes take without counting them
+        return False
     # a few classes do not keep the number
     return getattr(scheduler, "num_inference_steps", steps) is None
+
+
+def describe_learned_variance(scheduler: Any) -> str | None:
+    """Say what to do where a scheduler asks for a variance beside each prediction; None where it does not."""
+    kind = str(VARIANCE_TYPE.read(scheduler))
+    if not kind.startswith("learned"):
+        return None
+    name = type(scheduler).__name__
+    return (
+        f"variance_type={kind!r} asks for a variance beside each prediction; write {name}.from_config("
+        "scheduler.config, variance_type='fixed_small') and let the denoiser return output.chunk(2, dim=1)[0], or run "
+        "the pipeline that the network is from with forerun.diffusion.parallel"
+    )
 
 
 def prediction_kind(scheduler: Any) -> str:

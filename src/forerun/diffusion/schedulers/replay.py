@@ -94,6 +94,7 @@ class SchedulerReplay:
     ) -> tuple[Tensor, ...]:
         """Return the state after the step `index`, from a model output; nothing that is passed in is modified."""
         sample, *history = state
+        history = [tensor.clone() for tensor in history]  # as some schedulers work on it in place
         next_sample, kept_history = self.raw_step(index, output, sample, history=history, generator=generator)
         padded = self._pad_history(kept_history, next_sample)
         return (next_sample.to(sample.dtype), *padded)

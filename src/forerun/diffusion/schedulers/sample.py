@@ -14,10 +14,19 @@ from torch import Tensor
 
 from forerun.diffusion.schedulers.noise import Generators
 from forerun.diffusion.schedulers.ordinary_loop import OrdinaryLoop, SampleDenoiser, check_prediction
-from forerun.diffusion.schedulers.quirks import INITIAL_SCALE, TRAIN_TIMESTEPS, is_scheduler, lacks_timesteps
+from forerun.diffusion.schedulers.quirks import (
+    INITIAL_SCALE,
+    TRAIN_TIMESTEPS,
+    describe_learned_variance,
+    is_scheduler,
+    lacks_timesteps,
+    own_attributes,
+)
 from forerun.diffusion.schedulers.sample_witness import SampleWitness
 from forerun.diffusion.schedulers.sampling import SchedulerSampling
 from forerun.engine.guesses import Probe
+from forerun.engine.numerics.in_place import InPlaceWatch
+from forerun.engine.numerics.noise import remember_generators
 from forerun.engine.options import SolveKeywords, SolveOptions
 from forerun.engine.solution import Solution
 from forerun.engine.solve import solve
@@ -25,6 +34,7 @@ from forerun.engine.tolerance import PerStep
 from forerun.engine.witness import WitnessDisagrees, WitnessWarning
 
 SAMPLE_DEFAULTS = SolveOptions(guess=Probe(8))
+PATCHABLE_METHODS = ("step", "scale_model_input", "set_timesteps")
 UNWITNESSED_SAMPLE = "Neither denoiser nor scheduler were called as witnesses (witness=False)."
 DIFFERENTIABLE_NOTE = (
     "The noise requires a gradient, so the ordinary loop drew the sample; pass noise.detach() to solve in parallel."
@@ -82,6 +92,7 @@ def sample(
     scheduler = _prepare_scheduler(scheduler, steps, noise)
     first = noise * float(INITIAL_SCALE.read(scheduler))
     loop = OrdinaryLoop(denoiser, scheduler, first, generator, step_options)
+    restore_generators = remember_generators(noise.device)
     if noise.requires_grad and torch.is_grad_enabled():
         return _run_differentiably(loop, options)
     try:
@@ -91,6 +102,7 @@ def sample(
             raise
         note = f"The ordinary loop drew the sample: {disagreement}."
     warnings.warn(f"forerun: {note}", WitnessWarning, stacklevel=2)
+    restore_generators()
     with torch.no_grad():
         return loop.run(note)
 
@@ -121,7 +133,7 @@ def _solve_loop(loop: OrdinaryLoop, options: SolveOptions) -> Solution:
         times = torch.stack([torch.as_tensor(timesteps[step]) for step in steps.tolist()])
         scaled = process.scale_samples(steps, samples).flatten(0, 1)
         row_times = times.to(samples.device).repeat_interleave(samples.shape[1])
-        predicted = loop.denoiser(scaled, row_times)
+        predicted = _call_together(loop.denoiser, scaled, row_times, count=len(steps))
         check_prediction(predicted, scaled)
         predicted = predicted.reshape(samples.shape)
         if witness is not None:
@@ -151,6 +163,26 @@ def _solve_loop(loop: OrdinaryLoop, options: SolveOptions) -> Solution:
     return solution
 
 
+def _call_together(denoiser: SampleDenoiser, scaled: Tensor, times: Tensor, *, count: int) -> Tensor:
+    """Return what the denoiser predicts for the samples of some steps together.
+
+    Raises:
+        WitnessDisagrees: it takes no more samples than those of one step, or works on them in place.
+    """
+    watch = InPlaceWatch()
+    watch.begin_call([scaled])
+    try:
+        predicted = denoiser(scaled, times)
+    except Exception as error:
+        if count == 1:
+            raise
+        reason = f"the denoiser cannot take {len(scaled)} samples, those of {count} steps, together"
+        raise WitnessDisagrees(f"{reason} ({type(error).__name__}: {error})") from error
+    if watch.is_changed([scaled]):
+        raise WitnessDisagrees("the denoiser changes its samples in place, which a step then starts from")
+    return predicted
+
+
 def _witness_solution(solution: Solution, witness: SampleWitness | None) -> Solution:
     if witness is None:
         return replace(solution, notes=(*solution.notes, UNWITNESSED_SAMPLE))
@@ -172,6 +204,10 @@ def _prepare_scheduler(scheduler: Any, steps: int | None, noise: Tensor) -> Any:
     if steps is not None:
         _check_steps(scheduler, steps)
     _check_noise(noise)
+    _refuse_patches(scheduler)
+    obstacle = describe_learned_variance(scheduler)
+    if obstacle is not None:
+        raise ValueError(obstacle)
     scheduler = copy.deepcopy(scheduler)
     if steps is not None:
         scheduler.set_timesteps(steps, device=noise.device)
@@ -181,6 +217,17 @@ def _prepare_scheduler(scheduler: Any, steps: int | None, noise: Tensor) -> Any:
             "scheduler.timesteps"
         )
     return scheduler
+
+
+def _refuse_patches(scheduler: Any) -> None:
+    """Refuse methods that were set on the object, which belong to it and not to a copy."""
+    name = type(scheduler).__name__
+    patched = [method for method in PATCHABLE_METHODS if method in own_attributes(scheduler)]
+    if patched:
+        raise ValueError(
+            f"{patched[0]} was set on this {name} itself, so that copies of it would step the original; write a class: "
+            f"class Mine({name}): def {patched[0]}(self, ...)"
+        )
 
 
 def _check_steps(scheduler: Any, steps: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, final
+from typing import Any, Final, final
 
 import torch
 from torch import Tensor
@@ -24,6 +24,11 @@ from forerun.engine.process import Affine, Process
 # (steps: list of W, samples (W, B, *shape), unscaled) -> what the scheduler's step takes, (W, B, *shape)
 SampleNetwork = Callable[[Tensor, Tensor], Tensor]
 SampleRevision = Callable[[int, Tensor], Tensor]
+
+
+SMALLEST_CLOSED_SIZE: Final = (
+    4  # bytes of a number: a scheduler rounds every step in half precision, a closed form would not
+)
 
 
 @final
@@ -87,7 +92,7 @@ class SchedulerSampling(Process):
         """Find out whether the steps are linear, as they are or but for their clipping."""
         self._has_history = self.replay.slots > 0
         self._rows: list[list[list[float]]] = []
-        if self._channels > 1:
+        if self._channels > 1 or sample.element_size() < SMALLEST_CLOSED_SIZE:
             return
         self.matrices = probe_matrices(self.replay, self.splits)
         if self.matrices is None:
@@ -158,6 +163,7 @@ class SchedulerSampling(Process):
 
     def _denoise(self, steps: Tensor, inputs: Tensor, predicted: Tensor) -> Tree:
         predicted, *variance = predicted.chunk(self._channels, 2)
+        inputs, predicted = _widen(inputs), _widen(predicted)
         p = select_steps(self._p, steps, inputs)
         q = select_steps(self._q, steps, inputs)
         denoised = p * inputs + q * predicted
@@ -210,8 +216,8 @@ class SchedulerSampling(Process):
         denoised, *variance = output if isinstance(output, tuple) else (output,)
         split = self.splits[step]
         sample = self.sample_of(state)
-        predicted = (denoised - split.p * sample) / split.q
-        model_output = torch.cat([predicted, *variance], 1)
+        predicted = (denoised - split.p * _widen(sample)) / split.q
+        model_output = torch.cat([predicted.to(sample.dtype), *variance], 1)
         generator = None
         if self._noises is not None:
             generator = self._noises.generator_at(step)
@@ -242,6 +248,11 @@ class SchedulerSampling(Process):
 
     def _pack(self, state: Sequence[Tensor]) -> Tree:
         return tuple(state) if self._has_history else state[0]
+
+
+def _widen(tensor: Tensor) -> Tensor:
+    """Return a tensor in float32 at least, so that what is taken apart here is put together again to the last bit."""
+    return tensor.float() if tensor.element_size() < SMALLEST_CLOSED_SIZE else tensor
 
 
 def _to_double(values: Sequence[float]) -> Tensor:
