@@ -91,9 +91,9 @@ def test_plain_is_the_loop():
     x = known.x0
     for _ in range(7):
         x = known.map.evaluate(x)
-    limit = fixed_point(known.map, known.x0, method=Plain(), max_evaluations=8, throw=False)
+    limit = fixed_point(known.map, known.x0, method=Plain(), max_evaluations=9, throw=False)
     assert limit.status is LimitStatus.OUT_OF_BUDGET
-    assert limit.evaluations == 8
+    assert limit.evaluations == 9  # one of them to see that the map gives the same again
     assert torch.equal(limit.value, x)
 
 
@@ -155,7 +155,7 @@ def test_problems_that_have_ended_are_not_evaluated_again():
     rates, b, calls = torch.tensor([0.1, 0.5, 0.9], dtype=DOUBLE), normal(3, 4), []
     limit = fixed_point(Selected(rates, b, calls), torch.zeros_like(b), method=AndersonMixing(2))
     assert calls[0] == 3
-    assert sum(calls) == int(limit.iterations.sum())
+    assert sum(calls) == int(limit.iterations.sum()) + 3
     assert farthest(limit.value, b / (1 - rates[:, None])) < 1e-4
 
 
@@ -185,7 +185,7 @@ def test_averaging_ends_the_cycle():
 
 
 def test_a_state_that_is_a_limit_takes_one_evaluation():
-    limit = fixed_point(lambda x: x * 1.0, torch.ones(3))
+    limit = fixed_point(lambda x: x * 1.0, torch.ones(3), repeatable=False)
     assert limit.evaluations == 1
     assert limit.status is LimitStatus.CONVERGED
 
@@ -250,7 +250,7 @@ def test_a_callback_sees_every_evaluation_and_stops():
     limit = fixed_point(lambda x: 0.9 * x + 1, torch.zeros(2), method=Plain(), callback=watch)
     assert limit.status is LimitStatus.STOPPED
     assert residuals == list(limit.residuals)
-    assert limit.evaluations == 5
+    assert limit.evaluations == 6
 
 
 def test_a_limit_describes_itself():

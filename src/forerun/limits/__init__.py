@@ -22,6 +22,7 @@ from forerun.engine.limit_methods import (
 from forerun.engine.map import BatchMap, Map
 from forerun.engine.safeguards import Bounded, Monotone, Safeguard, Unguarded
 from forerun.engine.search import Limit, LimitCheckpoint, LimitEvent, LimitOptions, LimitStatus, NoLimit
+from forerun.limits.implicit import Implicit, attach_gradient
 
 __all__ = [
     "Aitken",
@@ -40,6 +41,7 @@ __all__ = [
     "Displacement",
     "FilteredAnderson",
     "Halpern",
+    "Implicit",
     "Levin",
     "Limit",
     "LimitCheckpoint",
@@ -59,4 +61,5 @@ __all__ = [
     "Shanks",
     "Spectral",
     "Unguarded",
+    "attach_gradient",
 ]

@@ -65,8 +65,8 @@ class LimitOptions:
         progress: what is shown meanwhile.
         callback: called with a `LimitEvent` after every evaluation; a true answer stops the run.
         max_evaluations: that are allowed.
-        repeatable: the map gives the same value for the same state, which is looked at once, on a long run. False for
-            a map with noise.
+        repeatable: the map gives the same value for the same state, which one more evaluation looks at. False for a map
+            with noise.
 
     Raises:
         TypeError: an option is of the wrong kind, or unknown.

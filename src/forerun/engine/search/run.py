@@ -29,7 +29,7 @@ from forerun.engine.search.options import LimitSettings
 from forerun.engine.search.state import LimitState
 from forerun.engine.tolerance import largest_element
 
-REPEATED_EVALUATION = 50  # at which the map is called a second time, to see whether it gives the same
+REPEATED_EVALUATION = 3  # at which the map is called a second time, to see whether it gives the same
 REPEAT_ROUNDINGS = 1e4  # of the largest element, by which two calls may differ
 
 UNREPEATABLE = (
@@ -164,6 +164,7 @@ class LimitRun:
         self._tools.evaluations = checkpoint.evaluations
         if self.goes_on() and self.settings.repeatable:
             self._tools.select(self.state)
+            self._was_repeated = True
             points = self.state.watch["last_points"].nan_to_num()
             refuse_other_values(self._tools.evaluate(points), self.state.watch["last_values"])
 
@@ -270,9 +271,9 @@ class LimitRun:
         )
 
     def _require_repeatable(self, state: LimitState, evaluated: EvaluatedPoints, codes: Tensor) -> None:
-        """Call the map a second time where a run is long or went wrong, and refuse one that draws random numbers."""
-        is_suspicious = bool((codes > LimitStatus.RUNNING.code).any()) or state.iteration == REPEATED_EVALUATION
-        if self._was_repeated or not is_suspicious:
+        """Call the map a second time, once in a run, and refuse one that draws random numbers."""
+        has_ended = bool((codes != LimitStatus.RUNNING.code).any())
+        if self._was_repeated or not (has_ended or state.iteration == REPEATED_EVALUATION):
             return
         self._was_repeated = True
         again = self._tools.evaluate(evaluated.points)
