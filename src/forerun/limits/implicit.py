@@ -138,8 +138,8 @@ class AdjointProblem:
                 allow_unused=True,
             )
             sums = []
-            for gradient, part in zip(gradients, pulled, strict=True):
-                sums.append(gradient.clone() if part is None else gradient + part)
+            for gradient, share in zip(gradients, pulled, strict=True):
+                sums.append(gradient.clone() if share is None else gradient + share)
             return sums
 
         start = list(gradients)

@@ -46,10 +46,10 @@ class KrylovSpace:
         length = torch.linalg.vector_norm(image, dim=-1)
         is_new = length > BREAKDOWN * torch.finfo(image.dtype).eps * scale
         length = torch.where(is_new, length, 0.0)
-        following = torch.where(is_new.unsqueeze(-1), image / length.unsqueeze(-1), 0.0)
+        direction = torch.where(is_new.unsqueeze(-1), image / length.unsqueeze(-1), 0.0)
         column = torch.cat([coefficients, length.unsqueeze(-1)], -1).unsqueeze(-1)
         padded = torch.nn.functional.pad(self.hessenberg, (0, 0, 0, 1))
-        basis = torch.cat([self.basis, following.unsqueeze(1)], 1)
+        basis = torch.cat([self.basis, direction.unsqueeze(1)], 1)
         return KrylovSpace(basis, torch.cat([padded, column], -1), self.lengths)
 
     def minimise_residual(self) -> tuple[Tensor, Tensor]:

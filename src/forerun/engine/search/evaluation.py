@@ -45,8 +45,8 @@ class CountedMap:
             pairs = torch.cat([points, directions], -1)
             derivatives = self._evaluate(self.problems, pairs, call=self.rows.differentiate)
         else:
-            still = torch.zeros_like(self._resting).index_copy(0, self.problems, directions)
-            pairs = torch.cat([self._spread(points), still], -1).unsqueeze(0)
+            spread = torch.zeros_like(self._resting).index_copy(0, self.problems, directions)
+            pairs = torch.cat([self._spread(points), spread], -1).unsqueeze(0)
             zero = self.problems.new_zeros(1)
             derivatives = self._evaluate(zero, pairs, call=self.rows.differentiate)[0][self.problems]
         self._count_evaluation()
