@@ -86,6 +86,18 @@ def test_probe_asks_a_few_steps_and_interpolates_between():
     assert slots(Probe(3), stop=4) == [0.0]
 
 
+def test_probe_may_ask_every_step():
+    asked = []
+
+    def evaluate(steps, inputs):
+        asked.append(steps.tolist())
+        return steps.to(inputs).unsqueeze(-1).expand(-1, 2)
+
+    assert slots(Probe(None), stop=7, evaluate=evaluate) == [0.0, 3.0, 7.0, 12.0]
+    assert asked == [[3, 4, 5]]
+    assert slots(Probe(None), stop=4) == [0.0]
+
+
 def test_probe_asks_nothing_where_the_window_is_narrow():
     known = Hold(torch.full((2,), 5.0))
     assert slots(Probe(3), stop=8) == slots(Hold(), stop=8)

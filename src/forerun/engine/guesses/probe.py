@@ -17,22 +17,27 @@ class Probe(Guess):
     """Before the first window, evaluate `count` steps spread over it at the first state, in one round.
 
     The outputs of the steps between are interpolated, and the path swept with them. Pays where the output depends on
-    the step more than on the input, as in samplers without noise.
+    the step more than on the input, as in samplers without noise; with all steps evaluated also in recurrences, whose
+    states follow their own inputs most.
 
     Args:
-        count: steps to evaluate.
+        count: steps to evaluate; None for all of them.
         hold: fills the slots that enter later, and a first window that is not twice as wide as what would be evaluated.
     """
 
-    count: int = 8
+    count: int | None = 8
     hold: Hold = Hold()
 
     def enter(self, prefix: KnownPrefix, stop: int, evaluate: Evaluate) -> FilledSlots:
         width = stop - prefix.start
-        is_first_window = prefix.outputs is None
-        if not is_first_window or self.count < 2 or width < 2 * self.count:
+        if prefix.outputs is not None:
             return self.hold.enter(prefix, stop, evaluate)
         row = prefix.observe_state()
+        if self.count is None and width > 1:
+            steps = prefix.problem.step_range(prefix.start, stop - 1)
+            return sweep_on(prefix, evaluate(steps, row.expand(width - 1, *row.shape)))
+        if self.count is None or self.count < 2 or width < 2 * self.count:
+            return self.hold.enter(prefix, stop, evaluate)
         spread = torch.linspace(0, width - 1, self.count, dtype=torch.float64, device=row.device)
         slots = spread.round()
         outputs = evaluate(slots.long() + prefix.start, row.expand(self.count, *row.shape))

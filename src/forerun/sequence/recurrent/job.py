@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from forerun.engine.guesses import Probe
 from forerun.engine.methods import Method, Newton
 from forerun.engine.numerics.tree import Tree, tree_tensors
 from forerun.engine.options import SolveOptions
@@ -76,6 +77,7 @@ class RecurrenceJob:
             method=Newton(),
             window=window,
             tolerance=self.default_tolerance,
+            guess=Probe(None),
         )
 
     @property
