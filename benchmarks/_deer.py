@@ -1,4 +1,4 @@
-"""DEER (Lim et al., arXiv 2309.12252) in JAX for torch's GRU: our own statement, for the benchmarks.
+"""DEER (Lim et al., arXiv 2309.12252) in JAX for torch's GRU and LSTM: our own statement, for the benchmarks.
 
 Newton on the whole path with dense Jacobians, every step of it one associative scan of affine maps, until no element
 moves by more than 1e-5; the gradient by one more scan at the solution. Compiled, on one thread.
@@ -30,8 +30,23 @@ def cell(weights: Any, h: Any, x: Any) -> Any:
     return n + z * (h - n)
 
 
-steps = jax.vmap(jax.vmap(cell, (None, 0, 0)), (None, 0, 0))
-slopes = jax.vmap(jax.vmap(jax.jacfwd(cell, 1), (None, 0, 0)), (None, 0, 0))
+def lstm_cell(weights: Any, state: Any, x: Any) -> Any:
+    """One step of one sample, as `torch.nn.LSTMCell` has it, on a row `(h, c)`."""
+    w, u, b, c = weights
+    h, memory = jnp.split(state, 2)
+    i, f, g, o = jnp.split(w @ x + b + u @ h + c, 4)
+    memory = jax.nn.sigmoid(f) * memory + jax.nn.sigmoid(i) * jnp.tanh(g)
+    return jnp.concatenate([jax.nn.sigmoid(o) * jnp.tanh(memory), memory])
+
+
+def step_cell(weights: Any, state: Any, x: Any) -> Any:
+    """One step of the cell that has these weights: an LSTM has four gates."""
+    gates = len(weights[1]) // weights[1].shape[1]
+    return (lstm_cell if gates == 4 else cell)(weights, state, x)
+
+
+steps = jax.vmap(jax.vmap(step_cell, (None, 0, 0)), (None, 0, 0))
+slopes = jax.vmap(jax.vmap(jax.jacfwd(step_cell, 1), (None, 0, 0)), (None, 0, 0))
 
 
 def scanned(J: Any, shift: Any) -> Any:
@@ -63,7 +78,9 @@ def solved(weights: Any, xs: Any) -> Any:
         path = newton(weights, xs, state[0])
         return path, jnp.abs(path - state[0]).max(), state[2] + 1
 
-    start = jnp.zeros((*xs.shape[:2], weights[1].shape[1]))
+    width = weights[1].shape[1]
+    states = 2 if len(weights[1]) == 4 * width else 1
+    start = jnp.zeros((*xs.shape[:2], states * width))
     return jax.lax.while_loop(lambda state: (state[1] > MOVES) & (state[2] < MOST), step, (start, jnp.inf, 0))[0]
 
 
@@ -73,11 +90,12 @@ def loss(weights: Any, xs: Any) -> Any:
     h = before(path)
     J = jax.lax.stop_gradient(slopes(weights, h, xs))
     states = path + scanned(J, steps(weights, h, xs) - path)
+    states = states[..., : weights[1].shape[1]]
     return (states**2).mean(), states
 
 
 class Deer:
-    """A GRU of torch, by its weights, on inputs `(T, B, I)`."""
+    """A GRU or LSTM of torch, by its weights, on inputs `(T, B, I)`."""
 
     def __init__(self, weights: Sequence[Tensor], xs: Tensor) -> None:
         self._arguments = tuple(jnp.asarray(each.detach().numpy()) for each in weights), jnp.asarray(xs.numpy())
