@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from forerun import Absolute, Newton, Picard, QuasiNewton, Secant, Sequential, Status, solve
-from forerun.engine.methods import Damped, Jacobi
+from forerun import Absolute, Full, Newton, Picard, Process, QuasiNewton, Secant, Sequential, Status, solve
+from forerun.engine.guesses import Copy
+from forerun.engine.methods import Bounded, Damped, Jacobi
 from forerun.engine.numerics.layout import RowLayout
 from forerun.engine.numerics.native.loader import NATIVE_KERNELS
 from forerun.engine.testing import check_process
@@ -13,7 +14,7 @@ from forerun.sequence import RNN, scan
 from forerun.sequence.recurrent.cells import FunctionCell, jacobian_by_columns
 from forerun.sequence.recurrent.loop_choice import LoopChoice
 from forerun.sequence.recurrent.recurrence import AdjointRecurrence, Recurrence
-from forerun.sequence.recurrent.torch_cells import adapt_cell
+from forerun.sequence.recurrent.torch_cells import GatedRecurrentCell, adapt_cell
 
 DOUBLE = torch.float64
 CELLS = {"gru": nn.GRUCell, "lstm": nn.LSTMCell, "rnn": nn.RNNCell}
@@ -63,6 +64,38 @@ def test_moves_of_the_size_of_rounding_do_not_hold_the_check_up():
         found = scan(cell, torch.zeros(1, 4), torch.randn(1000, 1, 4), method=Newton())
     assert found.status is Status.CHECKED
     assert found.rounds <= 8
+
+
+def test_bounds_of_the_states_spare_newton_rounds(monkeypatch):
+    torch.manual_seed(1)
+    cell, h, xs = nn.GRUCell(2, 8), torch.zeros(2, 8), torch.randn(500, 2, 2)
+    with torch.no_grad():
+        cell.weight_hh.mul_(4)
+        cell.bias_hh[8:16] += 2  # it remembers
+        bounded = scan(cell, h, xs, method=Newton())
+        monkeypatch.setattr(GatedRecurrentCell, "bound_states", lambda *_: None)
+        plain = scan(cell, h, xs, method=Newton())
+    assert bounded.rounds <= 0.8 * plain.rounds
+    torch.testing.assert_close(bounded.hidden, plain.hidden, rtol=0, atol=1e-4)
+
+
+def test_a_bounded_method_evaluates_inside_its_box():
+    guesses = []
+    process = Process.from_step(lambda i, x: torch.tanh(3 * x.roll(1, -1)) + 0.05, 40)
+    state = torch.tensor([0.5, -0.2, 0.1], dtype=DOUBLE)
+    method = Bounded(Newton(), (-1.05, -1.05, -1.05), 1.05)
+    found = solve(
+        process,
+        state,
+        method=method,
+        window=Full(),
+        tolerance=Absolute(1e-10),
+        guess=Copy(),
+        check=False,
+        callback=lambda event: guesses.append(event.update.guesses),
+    )
+    torch.testing.assert_close(found.state, solve(process, state, method=Sequential()).state, rtol=0, atol=1e-9)
+    assert max(float(rows.abs().max()) for rows in guesses) <= 1.05
 
 
 @every_cell

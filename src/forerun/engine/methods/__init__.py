@@ -9,6 +9,7 @@ from forerun.engine.methods.picard import Picard
 from forerun.engine.methods.secant import Secant
 from forerun.engine.methods.quasi_newton import QuasiNewton
 from forerun.engine.methods.newton import Newton
+from forerun.engine.methods.bounded import Bound, Bounded
 from forerun.engine.methods.damped import Damped
 from forerun.engine.methods.elk import Elk
 from forerun.engine.methods.anderson import Anderson
@@ -21,6 +22,8 @@ from forerun.engine.methods.gauss_seidel import (
 
 __all__ = [
     "Anderson",
+    "Bound",
+    "Bounded",
     "Damped",
     "Elk",
     "Evaluate",

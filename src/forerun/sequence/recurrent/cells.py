@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from forerun.engine.methods import Bound
 from forerun.engine.numerics.layout import RowLayout
 from forerun.engine.numerics.tree import Tree, describe_tree
 from forerun.sequence.recurrent.decompose import DecomposedCells
@@ -36,6 +37,14 @@ class Cell(ABC):
         prepared: Tree,
     ) -> tuple[Tensor, Tensor]:
         """Return the next rows, and with them `df / dh`, `(W, *batch, D, D)`."""
+
+    def bound_states(self, start: Tensor) -> tuple[Bound, Bound] | None:
+        """Return bounds that the elements of no state after `start` leave, lower and upper; None where none are known.
+
+        Args:
+            start: the first state, `(*batch, D)`.
+        """
+        return None
 
 
 def jacobian_by_columns(cell: Cell, hidden: Tensor, prepared: Tree) -> Tensor:

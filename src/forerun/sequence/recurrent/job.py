@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from forerun.engine.guesses import Probe
-from forerun.engine.methods import Method, Newton
+from forerun.engine.methods import Bounded, Method, Newton
 from forerun.engine.numerics.tree import Tree, tree_tensors
 from forerun.engine.options import SolveOptions
 from forerun.engine.solution import Solution
@@ -99,9 +99,16 @@ class RecurrenceJob:
         process = self.process
         if options.method == Newton():
             self._check_memory()
-            newton = Newton(process.evaluate_with_jacobian, max_bytes=self.max_bytes)
-            options = replace(options, method=newton)
+            options = replace(options, method=self._choose_newton(process))
         return solve(process, self.start.detach(), options=options, path=True, throw=False, leave_out=False)
+
+    def _choose_newton(self, process: Recurrence) -> Method:
+        """Return Newton's method with the Jacobians of the cell, between the bounds of its states."""
+        newton = Newton(process.evaluate_with_jacobian, max_bytes=self.max_bytes)
+        bounds = self.cell.bound_states(self.start.detach())
+        if bounds is None:
+            return newton
+        return Bounded(newton, *bounds)
 
     def differentiate_path(self, path: Tensor) -> Tensor:
         """Return the states `(T, B, D)` after the first of a path as a differentiable function of all they came from.

@@ -9,6 +9,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from forerun.engine.methods import Bound
 from forerun.engine.numerics.layout import RowLayout
 from forerun.engine.numerics.small_matrices import prefers_elements, put_elements_first
 from forerun.sequence.recurrent.cells import Cell, FunctionCell
@@ -97,6 +98,10 @@ class GatedRecurrentCell(Cell):
         )
         J.diagonal(dim1=-2, dim2=-1).add_(z)
         return n + carried, J
+
+    def bound_states(self, start: Tensor) -> tuple[Bound, Bound]:
+        largest = max(float(start.abs().amax()), 1.0)  # a state lies between the one before it and a tanh
+        return -largest, largest
 
     def _compute_gates(
         self,
