@@ -43,8 +43,8 @@ class Bounded(Method):
         if update.guesses is not None:
             guesses = update.guesses
         lower, upper = guesses.new_tensor(self.lower), guesses.new_tensor(self.upper)
-        held = torch.maximum(torch.minimum(guesses, upper), lower)  # nan stays
-        return replace(update, guesses=held)
+        clipped = torch.maximum(torch.minimum(guesses, upper), lower)  # nan stays
+        return replace(update, guesses=clipped)
 
     def stop(self, start: int, stop: int) -> int:
         return self.method.stop(start, stop)
