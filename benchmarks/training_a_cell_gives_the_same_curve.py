@@ -11,7 +11,7 @@ alone.
 worst and best of four batches, without the check, "off" being the largest deviation from the loop. A warm start begins
 at the path of the same batch under weights that all moved by the step that is named, as in training on whole batches.
 
-(c) The same for cells with random weights, those of the hidden state made larger: `Bounded` with [-1, 1] for all
+(c) The same for cells with random weights, those of the hidden state made larger: `Boxed` with [-1, 1] for all
 elements of a GRU and an Elman cell, and for `h` of an LSTM.
 """
 
@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from forerun import Full, Newton, QuasiNewton, Relative, solve
 from forerun.engine.guesses import Copy, Hold, Known, Probe
-from forerun.engine.methods import Bounded, Damped, Method
+from forerun.engine.methods import Boxed, Damped, Method
 from forerun.engine.numerics.layout import RowLayout
 from forerun.sequence import RNN, scan
 from forerun.sequence.recurrent.recurrence import Recurrence
@@ -151,7 +151,7 @@ def plain(method: Method) -> Method:
 
 def bounded(method: Method) -> Method:
     """Newton in the box of a GRU."""
-    return Bounded(method, -1.0, 1.0)
+    return Boxed(method, -1.0, 1.0)
 
 
 @torch.no_grad()
@@ -161,7 +161,7 @@ def rounds_of_newton(reader: Reader, xs: Tensor) -> Iterator[dict[str, object]]:
         "the last output held": (plain, Hold()),
         "the first state copied": (plain, Copy()),
         "one step from the first state (Probe(None))": (plain, Probe(None)),
-        "the same, Bounded: what scan does": (bounded, Probe(None)),
+        "the same, Boxed: what scan does": (bounded, Probe(None)),
         "the same, Damped(bound=1.0)": (lambda method: Damped(method, bound=1.0), Probe(None)),
         "the same, Damped(factor=0.5)": (lambda method: Damped(method, factor=0.5), Probe(None)),
         "the same, QuasiNewton()": (lambda _: QuasiNewton(), Probe(None)),
@@ -170,7 +170,7 @@ def rounds_of_newton(reader: Reader, xs: Tensor) -> Iterator[dict[str, object]]:
     runs = [CellRun(reader.cell, batch) for batch in batches]
     for name, (wrap, guess) in ways.items():
         yield summarise(name, [run.run(wrap, guess) for run in runs])
-    yield summarise("the path of another batch, Bounded", [
+    yield summarise("the path of another batch, Boxed", [
         run.run(bounded, other.warm()) for run, other in zip(runs, runs[1:] + runs[:1], strict=True)
     ])  # fmt: skip
     for step in (1e-3, 1e-2):
@@ -180,7 +180,7 @@ def rounds_of_newton(reader: Reader, xs: Tensor) -> Iterator[dict[str, object]]:
             parameter.add_(step * torch.randn_like(parameter).sign())
         later = [CellRun(moved, batch) for batch in batches]
         pairs = list(zip(later, runs, strict=True))
-        yield summarise(f"warm, weights moved by {step:g}, Bounded", [a.run(bounded, b.warm()) for a, b in pairs])
+        yield summarise(f"warm, weights moved by {step:g}, Boxed", [a.run(bounded, b.warm()) for a, b in pairs])
 
 
 def summarise(name: str, found: list[tuple[int, float]]) -> dict[str, object]:
@@ -210,10 +210,10 @@ def bounds_on_random_cells() -> Iterator[dict[str, object]]:
                 box = 1.0 if kind is not nn.LSTMCell else (*[1.0] * 8, *[inf] * 8)
                 low = -1.0 if kind is not nn.LSTMCell else (*[-1.0] * 8, *[-inf] * 8)
                 plain_rounds.append(run.run(plain, Probe(None))[0])
-                bounded_rounds.append(run.run(lambda m, low=low, box=box: Bounded(m, low, box), Probe(None))[0])
+                bounded_rounds.append(run.run(lambda m, low=low, box=box: Boxed(m, low, box), Probe(None))[0])
             yield {
                 "cell": kind.__name__, "weights times": gain, "rounds of four cells": str(plain_rounds),
-                "Bounded": str(bounded_rounds),
+                "Boxed": str(bounded_rounds),
             }  # fmt: skip
 
 

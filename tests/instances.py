@@ -40,7 +40,7 @@ from forerun.diffusion.denoising import Increments
 from forerun.diffusion.schedulers.sampling import SchedulerSampling
 from forerun.engine.guesses import Copy, Extrapolate, Probe
 from forerun.engine.methods import (
-    Bounded,
+    Boxed,
     Damped,
     Elk,
     GaussSeidel,
@@ -220,7 +220,7 @@ INSTANCES = {
     "QuasiNewton": QuasiNewton,
     "Newton": Newton,
     "Damped": lambda: Damped(Newton(), factor=0.5, bound=1.0),
-    "Bounded": lambda: Bounded(Secant(), -1e4, 1e4),
+    "Boxed": lambda: Boxed(Secant(), -1e4, 1e4),
     "Elk": lambda: (Elk(), [PROBLEMS["increments"](), PROBLEMS["contractive"]()]),  # it wants outputs like states
     "Anderson": lambda: Anderson(Secant()),
     "Parareal": lambda: Parareal(3),

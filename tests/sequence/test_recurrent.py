@@ -6,7 +6,7 @@ from torch import nn
 
 from forerun import Absolute, Full, Newton, Picard, Process, QuasiNewton, Secant, Sequential, Status, solve
 from forerun.engine.guesses import Copy
-from forerun.engine.methods import Bounded, Damped, Jacobi
+from forerun.engine.methods import Boxed, Damped, Jacobi
 from forerun.engine.numerics.layout import RowLayout
 from forerun.engine.numerics.native.loader import NATIVE_KERNELS
 from forerun.engine.testing import check_process
@@ -83,7 +83,7 @@ def test_a_bounded_method_evaluates_inside_its_box():
     guesses = []
     process = Process.from_step(lambda i, x: torch.tanh(3 * x.roll(1, -1)) + 0.05, 40)
     state = torch.tensor([0.5, -0.2, 0.1], dtype=DOUBLE)
-    method = Bounded(Newton(), (-1.05, -1.05, -1.05), 1.05)
+    method = Boxed(Newton(), (-1.05, -1.05, -1.05), 1.05)
     found = solve(
         process,
         state,

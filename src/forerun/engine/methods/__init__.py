@@ -9,7 +9,7 @@ from forerun.engine.methods.picard import Picard
 from forerun.engine.methods.secant import Secant
 from forerun.engine.methods.quasi_newton import QuasiNewton
 from forerun.engine.methods.newton import Newton
-from forerun.engine.methods.bounded import Bound, Bounded
+from forerun.engine.methods.boxed import Bound, Boxed
 from forerun.engine.methods.damped import Damped
 from forerun.engine.methods.elk import Elk
 from forerun.engine.methods.anderson import Anderson
@@ -23,7 +23,7 @@ from forerun.engine.methods.gauss_seidel import (
 __all__ = [
     "Anderson",
     "Bound",
-    "Bounded",
+    "Boxed",
     "Damped",
     "Elk",
     "Evaluate",

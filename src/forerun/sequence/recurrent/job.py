@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from forerun.engine.guesses import Probe
-from forerun.engine.methods import Bounded, Method, Newton
+from forerun.engine.methods import Boxed, Method, Newton
 from forerun.engine.numerics.tree import Tree, tree_tensors
 from forerun.engine.options import SolveOptions
 from forerun.engine.solution import Solution
@@ -108,7 +108,7 @@ class RecurrenceJob:
         bounds = self.cell.bound_states(self.start.detach())
         if bounds is None:
             return newton
-        return Bounded(newton, *bounds)
+        return Boxed(newton, *bounds)
 
     def differentiate_path(self, path: Tensor) -> Tensor:
         """Return the states `(T, B, D)` after the first of a path as a differentiable function of all they came from.

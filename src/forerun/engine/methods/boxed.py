@@ -1,4 +1,4 @@
-"""Bounded: another method, which evaluates nothing outside of bounds that the true path never leaves."""
+"""Boxed: another method, which evaluates nothing outside of bounds that the true path never leaves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Bound = float | tuple[float, ...]  # one number, or one an element of a row
 
 
 @dataclass(frozen=True)
-class Bounded(Method):
+class Boxed(Method):
     """Another method's path, held between bounds before it is evaluated again.
 
         u_i <- min(max(x_i, lower), upper)
