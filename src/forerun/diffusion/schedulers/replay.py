@@ -34,6 +34,36 @@ class VaryingArgument:
     values: Sequence[Any]
 
 
+@dataclass(frozen=True)
+class DryRun:
+    """What a dry run shows of a scheduler.
+
+    Attributes:
+        templates: the scheduler before every step, and after the last.
+        draws_noise: whether a step draws noise.
+        tensors: that the steps share.
+        versions: of these, which count the changes in place.
+    """
+
+    templates: Sequence[SchedulerTemplate]
+    draws_noise: bool
+    tensors: Sequence[Tensor]
+    versions: Sequence[int]
+
+    @classmethod
+    def from_templates(cls, templates: Sequence[SchedulerTemplate], *, draws_noise: bool) -> DryRun:
+        """Return the dry run with these templates."""
+        tensors: list[Tensor] = []
+        for template in (templates[0], templates[-1]):
+            tensors += [leaf for leaf in template.list_leaves() if isinstance(leaf, Tensor) and not leaf.is_inference()]
+        return cls(templates, draws_noise, tensors, [tensor._version for tensor in tensors])
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether no step has changed what the steps share."""
+        return [tensor._version for tensor in self.tensors] == self.versions
+
+
 @final
 class SchedulerReplay:
     """The steps of an unmodified scheduler, each to be taken from any sample and history.
@@ -44,8 +74,10 @@ class SchedulerReplay:
         timesteps: the timesteps of the steps to come.
         channels: of the model output over those of the sample; 2 where a variance comes with it.
         step_options: further keyword arguments of `step`, the same at every step or `VaryingArgument`; no generator.
+        dry_run: of the same steps of an equal scheduler; None to make one.
 
     Attributes:
+        dry_run: what the dry run shows.
         templates: the scheduler before every step, and after the last.
         history: the tensors that it keeps before the first step.
         slots: the largest number of tensors that it keeps.
@@ -63,6 +95,7 @@ class SchedulerReplay:
         *,
         channels: int = 1,
         step_options: Mapping[str, Any],
+        dry_run: DryRun | None = None,
     ) -> None:
         self.timesteps = list(timesteps)
         self.step_options = dict(step_options)
@@ -70,7 +103,8 @@ class SchedulerReplay:
         _refuse_carried_arguments(scheduler, self.step_options)
         self._takes_generator = takes_generator(scheduler)
         template, self.history = SchedulerTemplate.from_scheduler(scheduler, sample.shape)
-        self.templates, self.draws_noise = self._dry_run(template, channels)
+        self.dry_run = dry_run or self._dry_run(template, channels)
+        self.templates, self.draws_noise = self.dry_run.templates, self.dry_run.draws_noise
         self.slots = max(template.count for template in self.templates)
 
     def __len__(self) -> int:
@@ -157,8 +191,8 @@ class SchedulerReplay:
         self,
         template: SchedulerTemplate,
         channels: int,
-    ) -> tuple[list[SchedulerTemplate], bool]:
-        """Return the templates of all steps from running them on a tiny sample, and whether they draw noise."""
+    ) -> DryRun:
+        """Return what running all steps on a tiny sample shows."""
         batch, width, *shape = TINY_SHAPE
         sample = torch.zeros(TINY_SHAPE)
         output = torch.zeros((batch, width * channels, *shape))
@@ -176,7 +210,7 @@ class SchedulerReplay:
                 "its steps cannot be repeated; use a scheduler whose step takes a generator"
             )
         draws_noise = not torch.equal(generator_state, generator.get_state())
-        return templates, draws_noise
+        return DryRun.from_templates(templates, draws_noise=draws_noise)
 
     def _pad_history(self, history: Sequence[Tensor], like: Tensor) -> list[Tensor]:
         """Return a history in the state's dtype, with zeros in the slots that are empty."""

@@ -17,6 +17,8 @@ from forerun.diffusion.schedulers.linear import StepMatrices, probe_matrices
 from forerun.diffusion.schedulers.noise import Generators, StepNoises
 from forerun.diffusion.schedulers.prediction import split_predictions
 from forerun.diffusion.schedulers.replay import SchedulerReplay
+from forerun.diffusion.schedulers.scheduler_form import SCHEDULER_FORMS, SchedulerForm
+from forerun.diffusion.schedulers.scheduler_key import describe_scheduler
 from forerun.diffusion.step_values import select_steps
 from forerun.engine.numerics.tree import Tree, tree_map
 from forerun.engine.process import Affine, Process
@@ -68,40 +70,44 @@ class SchedulerSampling(Process):
         self._network = network
         self._revise = revise
         self._channels = channels
+        key = describe_scheduler(scheduler, sample, list(timesteps), channels=channels, step_options=step_options)
+        form = SCHEDULER_FORMS.recall(key)
         self.replay = SchedulerReplay(
             scheduler,
             sample,
             timesteps,
             channels=channels,
             step_options=step_options,
+            dry_run=None if form is None else form.dry_run,
         )
+        if form is None:
+            form = self._probe_form(scheduler, sample)
+            SCHEDULER_FORMS.remember(key, form)
         self.length = len(self.replay)
-        self.splits = split_predictions(scheduler, self.replay)
-        self.matrices: StepMatrices | None = None
-        self.clipping: SampleClipping | None = None
-        self._probe_closed_form(scheduler, sample)
-        indices = range(self.length)
-        self.scales = _to_double([self.replay.input_scale(step) for step in indices])
+        self.splits, self.scales = form.splits, form.scales
+        self.matrices, self.clipping = form.matrices, form.clipping
+        self._has_history = self.replay.slots > 0 if self.matrices is None else self.matrices.width > 1
+        self._rows = [] if self.matrices is None else self.matrices.to_lists()
         self._p = _to_double([split.p for split in self.splits])
         self._q = _to_double([split.q for split in self.splits])
         self._noises: StepNoises | None = None
         if self.replay.draws_noise:
             self._noises = StepNoises(self.replay, generator, sample, channels=channels)
 
-    def _probe_closed_form(self, scheduler: Any, sample: Tensor) -> None:
-        """Find out whether the steps are linear, as they are or but for their clipping."""
-        self._has_history = self.replay.slots > 0
-        self._rows: list[list[list[float]]] = []
-        if self._channels > 1 or sample.element_size() < SMALLEST_CLOSED_SIZE:
-            return
-        self.matrices = probe_matrices(self.replay, self.splits)
-        if self.matrices is None:
-            closed_form = probe_clipping(scheduler, self.replay, self.splits, sample)
-            if closed_form is None:
-                return
-            self.matrices, self.clipping = closed_form
-        self._has_history = self.matrices.width > 1
-        self._rows = self.matrices.to_lists()
+    def _probe_form(self, scheduler: Any, sample: Tensor) -> SchedulerForm:
+        """Find out what the steps are: linear, as they are or but for their clipping, or neither."""
+        replay = self.replay
+        splits = split_predictions(scheduler, replay)
+        scales = _to_double([replay.input_scale(step) for step in range(len(replay))])
+        matrices: StepMatrices | None = None
+        clipping: SampleClipping | None = None
+        if self._channels == 1 and sample.element_size() >= SMALLEST_CLOSED_SIZE:
+            matrices = probe_matrices(replay, splits)
+            if matrices is None:
+                closed_form = probe_clipping(scheduler, replay, splits, sample)
+                if closed_form is not None:
+                    matrices, clipping = closed_form
+        return SchedulerForm(replay.dry_run, splits, matrices, clipping, scales)
 
     @property
     def levels(self) -> Tensor:

@@ -76,6 +76,12 @@ class SchedulerTemplate:
         allow_unscaled_input(scheduler)
         return scheduler
 
+    def list_leaves(self) -> list[Any]:
+        """Return the leaves of the attributes: all but the containers."""
+        leaves: list[Any] = []
+        map_attributes(leaves.append, self.attributes)
+        return leaves
+
     def collect(self, scheduler: Any) -> list[Tensor]:
         """Return the history on a scheduler: the tensors where this template has its slots."""
         history: list[Tensor] = [torch.empty(0)] * self.count
