@@ -372,3 +372,33 @@ def test_threads_that_share_a_network(pipe: Any) -> None:
     assert not failures
     assert all(deviations[seed] < CLOSE for seed in range(2))
     assert "forward" not in vars(pipe.unet)
+
+
+def test_a_private_switch_that_a_callback_sets_is_seen(pipe: diffusers.StableDiffusionPipeline) -> None:
+    class Switched(nn.Conv2d):
+        _is_off = False
+
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) * (0.5 if self._is_off else 1.0)
+
+    own = pipe.unet.conv_out
+    pipe.unet.conv_out = Switched(own.in_channels, own.out_channels, 3, padding=1)
+    pipe.unet.conv_out.load_state_dict(own.state_dict())
+
+    def switch_on() -> None:
+        pipe.unet.conv_out._is_off = False
+
+    def switch_off(pipe: Any, step: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
+        pipe.unet.conv_out._is_off = step >= 6
+        return values
+
+    distance, run, _ = compare(pipe, switch_on, callback_on_step_end=switch_off)
+    assert distance < CLOSE
+    assert "_is_off" in " ".join(run.solution.notes)
+
+
+def test_a_network_that_drops_at_random_draws_as_the_pipeline_does(pipe: diffusers.StableDiffusionPipeline) -> None:
+    pipe.unet.conv_out = nn.Sequential(pipe.unet.conv_out, nn.Dropout(0.1)).train()
+    distance, _, notes = compare(pipe, lambda: torch.manual_seed(1))
+    assert distance == 0
+    assert notes

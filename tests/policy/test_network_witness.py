@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from diffusers import DDIMScheduler, EulerDiscreteScheduler
 from policy.problems import ddpm, network, own_loop, seen
 from torch import nn
 
@@ -108,3 +109,50 @@ def test_a_network_in_half_precision_is_not_taken_for_a_mixing_one():
     sampler = Sampler(denoiser, ddpm(), SHAPE, mode=Exact(), **(OPTIONS | {"tolerance": 0.05}))
     sampler.act(seen(0))
     assert sampler.solution.witnessed == 4
+
+
+def test_a_network_for_one_batch_alone_is_called_as_its_loop_calls_it():
+    context = torch.randn(3, 8, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def denoiser(x, t, observation):
+        return network(x + 0.2 * context, t, observation)
+
+    sampler = Sampler(denoiser, ddpm(), SHAPE, environments=3, mode=Exact(), **OPTIONS)
+    sampler.reset()
+    with pytest.warns(WitnessWarning, match=r"cannot take 60 chunks, those of 20 steps, together \(RuntimeError"):
+        chunk = sampler.act(seen(0, 3))
+    truth = own_loop(ddpm(), 20, sampler.noise, seen(0, 3), denoiser=denoiser)
+    torch.testing.assert_close(chunk, truth, rtol=0, atol=1e-5)
+
+
+def test_an_error_of_the_network_itself_comes_out():
+    def denoiser(x, t, observation):
+        raise ZeroDivisionError("mine")
+
+    with pytest.warns(WitnessWarning, match="mine"), pytest.raises(ZeroDivisionError, match="mine"):
+        Sampler(denoiser, ddpm(), SHAPE, **OPTIONS).act(seen(0))
+
+
+@pytest.mark.parametrize("base", [DDIMScheduler, EulerDiscreteScheduler])
+def test_a_scheduler_that_mixes_environments_or_actions_is_taken_as_it_is(base):
+    class Mixes(base):
+        def step(self, model_output, timestep, sample, **keywords):
+            result = super().step(model_output, timestep, sample, **keywords)
+            mixed = 0.5 * (result.prev_sample + result.prev_sample.roll(1, 1))
+            result.prev_sample = mixed - 0.2 * mixed.mean(0, keepdim=True)
+            return result
+
+    scheduler = Mixes(num_train_timesteps=100)
+    sampler = Sampler(network, scheduler, SHAPE, environments=3, mode=Exact(), **OPTIONS)
+    sampler.reset()
+    chunk = sampler.act(seen(0, 3))
+    truth = own_loop(scheduler, 20, sampler.noise, seen(0, 3))
+    torch.testing.assert_close(chunk, truth, rtol=0, atol=1e-4)
+
+
+def test_a_step_that_was_set_on_the_scheduler_itself_is_refused():
+    scheduler = ddpm()
+    own_step = scheduler.step
+    scheduler.step = lambda *arguments, **keywords: own_step(*arguments, **keywords)
+    with pytest.raises(ValueError, match="step was set on this DDPMScheduler itself"):
+        Sampler(network, scheduler, SHAPE, **OPTIONS)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from forerun.engine.options import SolveSettings
-from forerun.engine.witness import Witness, describe_difference
+from forerun.engine.witness import Witness, WitnessDisagrees, describe_difference
 from forerun.policy.plan import PolicyDenoiser
 
 TICKS_BETWEEN: Final = 16  # of a network that is known to agree, one tick in so many is witnessed, on one step
@@ -110,17 +110,20 @@ class NetworkWitness:
                 )
 
     @torch.no_grad()
-    def find_difference(self) -> str | None:
-        """Call the network for the steps of the tick that are to be witnessed; say how it differs, None where not."""
+    def compare_calls(self) -> None:
+        """Call the network for the steps of the tick that are to be witnessed.
+
+        Raises:
+            WitnessDisagrees: it gives something else.
+        """
         for call in self._calls.values():
             difference = self._describe_call(call)
             if difference is not None:
-                return MIXED_ACTIONS.format(call.step + 1, call.width, difference)
+                raise WitnessDisagrees(MIXED_ACTIONS.format(call.step + 1, call.width, difference))
             self.count += 1
         if self._calls:
             self._agreed = True
         self._calls.clear()
-        return None
 
     def _describe_call(self, call: WitnessedCall) -> str | None:
         roundings = self._witness.roundings

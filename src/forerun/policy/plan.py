@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, final
 
 import torch
 from torch import Tensor
 
-from forerun.diffusion.schedulers.quirks import INITIAL_SCALE, TRAIN_TIMESTEPS, is_scheduler
+from forerun.diffusion.schedulers.quirks import INITIAL_SCALE, TRAIN_TIMESTEPS, describe_patch, is_scheduler
 from forerun.diffusion.schedulers.sampling import SchedulerSampling
 
 # share of a step's noise, as it is measured, that may be no multiple of what was drawn
@@ -95,6 +95,19 @@ class TickPlan:
         return torch.tensor(sigmas, dtype=torch.float64)
 
 
+def refuse_numbers(shape: Sequence[int], executed: int, first: int, environments: int) -> None:
+    """Refuse a chunk, or numbers of actions and environments, that make no sense."""
+    if len(shape) != 2 or min(shape) < 1:
+        raise ValueError(f"shape = {tuple(shape)}, but a chunk is (horizon, dimensions of an action), such as (16, 4)")
+    if not 1 <= executed <= shape[0] or not 0 <= first < shape[0]:
+        raise ValueError(
+            f"executed = {executed} and first = {first} of a horizon of {shape[0]}; execute 1 .. {shape[0]} actions, "
+            f"from one of 0 .. {shape[0] - 1} on"
+        )
+    if environments < 1:
+        raise ValueError(f"environments = {environments}; pass how many are observed together, 1 or more")
+
+
 def prepare_scheduler(scheduler: Any, steps: int, device: torch.device) -> Any:
     """Return a copy of the scheduler with its timesteps.
 
@@ -111,6 +124,9 @@ def prepare_scheduler(scheduler: Any, steps: int, device: torch.device) -> Any:
             f"steps = {steps}, but this {name} was trained with {trained_steps} timesteps, of which "
             f"1 .. {trained_steps} can be visited; pass steps={trained_steps}, or the scheduler of the training"
         )
+    patch = describe_patch(scheduler)
+    if patch is not None:
+        raise ValueError(patch)
     scheduler = copy.deepcopy(scheduler)
     scheduler.set_timesteps(steps, device=device)
     return scheduler

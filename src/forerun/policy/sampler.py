@@ -22,7 +22,7 @@ from forerun.policy.modes import Deadline, Exact, Mode
 from forerun.policy.network_witness import NetworkWitness
 from forerun.policy.noise import TickNoise, select_environments, shift_noise
 from forerun.policy.observations import ObservationRows
-from forerun.policy.plan import PolicyDenoiser, TickPlan
+from forerun.policy.plan import PolicyDenoiser, TickPlan, refuse_numbers
 from forerun.policy.recall import shift_chunks
 from forerun.policy.report import TickReport
 from forerun.policy.tick import Tick, TickAnswer
@@ -102,7 +102,7 @@ class Sampler:
         options: SolveOptions | None = None,
         **keywords: Unpack[SolveKeywords],
     ) -> None:
-        _refuse_numbers(shape, executed, first, environments)
+        refuse_numbers(shape, executed, first, environments)
         like = torch.empty(environments, *shape, dtype=dtype, device=device)
         self.mode = mode
         self.plan = TickPlan(scheduler, steps, like, step_options=step_options)
@@ -188,12 +188,14 @@ class Sampler:
         if self._witness is None:
             return self.mode.answer(self._make_tick(observations, noise, start_time))
         self._witness.begin_tick(in_time=isinstance(self.mode, Deadline))
-        answer = self.mode.answer(self._make_tick(observations, noise, start_time))
-        difference = self._witness.find_difference()
-        if difference is None:
+        try:
+            answer = self.mode.answer(self._make_tick(observations, noise, start_time))
+            self._witness.compare_calls()
             return replace(answer, solution=replace(answer.solution, witnessed=self._witness.count))
-        if self._settings.strict:
-            raise WitnessDisagrees(difference)
+        except WitnessDisagrees as error:
+            if self._settings.strict:
+                raise
+            difference = str(error)
         warnings.warn(f"forerun: {difference}", WitnessWarning, stacklevel=4)
         self._settings = replace(self._settings, method=Sequential())
         self._witness = None
@@ -286,15 +288,3 @@ def compiled_widths(length: int) -> list[int]:
     """Return the rounds' widths that a network is compiled for: 1, and from a fraction of all steps up to all."""
     widths = {max(round(length * share), 1) for share in COMPILED_SHARES}
     return sorted({1, *widths})
-
-
-def _refuse_numbers(shape: Sequence[int], executed: int, first: int, environments: int) -> None:
-    if len(shape) != 2 or min(shape) < 1:
-        raise ValueError(f"shape = {tuple(shape)}, but a chunk is (horizon, dimensions of an action), such as (16, 4)")
-    if not 1 <= executed <= shape[0] or not 0 <= first < shape[0]:
-        raise ValueError(
-            f"executed = {executed} and first = {first} of a horizon of {shape[0]}; execute 1 .. {shape[0]} actions, "
-            f"from one of 0 .. {shape[0] - 1} on"
-        )
-    if environments < 1:
-        raise ValueError(f"environments = {environments}; pass how many are observed together, 1 or more")

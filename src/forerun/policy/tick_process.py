@@ -10,6 +10,7 @@ from torch import Tensor
 
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.process import Affine, Process
+from forerun.engine.witness import WitnessDisagrees
 from forerun.policy.network_witness import NetworkWitness
 from forerun.policy.plan import PolicyDenoiser, TickPlan
 
@@ -44,6 +45,22 @@ class ObservedDenoiser:
         other._excluded = torch.tensor(environments, device=self._observation.device).reshape(-1, 1, 1)
         return other
 
+    def _call_network(self, inputs: Tensor, timesteps: Tensor, observations: Tensor, *, count: int) -> Any:
+        """Return what the network gives for some steps together.
+
+        Raises:
+            WitnessDisagrees: it takes no more chunks than those of one step.
+        """
+        try:
+            return self._denoiser(inputs, timesteps, observations)
+        except Exception as error:
+            if count == 1 or self._witness is None:
+                raise
+            reason = f"the policy's network cannot take {len(inputs)} chunks, those of {count} steps, together"
+            raise WitnessDisagrees(
+                f"{reason} ({type(error).__name__}: {error}). The steps are taken one a call, as in the plain loop."
+            ) from error
+
     def __call__(self, steps: Tensor, samples: Tensor) -> Tensor:
         """Return outputs `(W, B, H, A)` of samples, by one call of the network with `W * B` of them."""
         plan, count = self._plan, samples.shape[1]
@@ -52,7 +69,7 @@ class ObservedDenoiser:
         if count > 1:
             timesteps = timesteps.repeat_interleave(count)
         observations = self._observation.expand(len(steps), *self._observation.shape).flatten(0, 1)
-        predictions = self._denoiser(inputs, timesteps, observations)
+        predictions = self._call_network(inputs, timesteps, observations, count=len(steps))
         _refuse_predictions(predictions, inputs)
         if self._witness is not None:
             self._witness.record(steps, (inputs, timesteps, observations), predictions)

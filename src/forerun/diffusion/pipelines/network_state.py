@@ -18,6 +18,7 @@ from forerun.diffusion.pipelines.watched_method import WatchedMethod
 
 ABSENT_VALUE = object()
 PLAIN_ARGUMENT_TYPES = (bool, int, float, str, type(None))
+MODULE_INTERNALS = {name for name in vars(nn.Module()) if name.startswith("_")}
 MODULE_TABLES = ("_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks")
 
 
@@ -155,7 +156,7 @@ class NetworkState:
             self._sizes.append((path, table, _count_entries(table)))
             self._watch_entries(table, table)
             self._values += _read_entries(path, table, table)
-        names = [name for name in attributes if not name.startswith("_") and name != "forward"]
+        names = [name for name, value in attributes.items() if _is_watched(name, value)]
         self._watch_entries(attributes, [*names, "forward"] if "forward" in attributes else names)
         self._values += _read_entries(path, attributes, names)
         for name in names:
@@ -175,6 +176,13 @@ class NetworkState:
             self._watch_entries(attributes, attributes)
             self._sizes.append((path, attributes, _count_entries(attributes)))
             self._values += _read_entries(path, attributes, attributes)
+
+
+def _is_watched(name: str, value: Any) -> bool:
+    """Return whether an attribute of a module is compared; of private ones switches and numbers alone."""
+    if name in MODULE_INTERNALS or name == "forward":
+        return False
+    return not name.startswith("_") or isinstance(value, PLAIN_ARGUMENT_TYPES)
 
 
 def refuse_stateful_hooks(call: NetworkCall) -> None:

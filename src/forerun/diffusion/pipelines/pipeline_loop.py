@@ -22,6 +22,7 @@ from forerun.diffusion.pipelines.solved_path import SolvedPath, solve_remaining
 from forerun.diffusion.pipelines.watched_method import PendingCall
 from forerun.diffusion.pipelines.witnessed_path import refuse_moving_state, witness_path
 from forerun.diffusion.schedulers.step_signature import bind_step, previous_sample
+from forerun.engine.numerics.noise import remember_generators
 from forerun.engine.options import SolveOptions
 from forerun.engine.solution import Solution, Status
 from forerun.engine.witness import WitnessDisagrees, WitnessWarning
@@ -170,10 +171,12 @@ class PipelineLoop:
 
     def _trace_step(self, snapshot: SchedulerSnapshot, result: Any) -> None:
         """Trace a step that was taken, and propose to solve what is left; go on in order where that cannot be done."""
+        restore_generators = remember_generators(previous_sample(result).device)
         try:
             self._propose_rest(snapshot, previous_sample(result))
         except Exception as error:
             self._proposal, self._path = None, None
+            restore_generators()
             self._give_up_after(error, self._ledger.steps)
 
     def _propose_rest(self, snapshot: SchedulerSnapshot, next_sample: Tensor) -> None:
@@ -233,9 +236,11 @@ class PipelineLoop:
             return
         self._proposal = None
         self._is_inside = True
+        restore_generators = remember_generators(proposal.loop.device)
         try:
             self._solve_proposal(proposal)
         except Exception as error:
+            restore_generators()
             self._give_up_after(error, proposal.start)
         finally:
             self._is_inside = False

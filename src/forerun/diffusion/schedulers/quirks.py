@@ -92,6 +92,7 @@ INITIAL_SCALE = SchedulerFact[float](
     1.0,
     "variance exploding schedulers begin at their largest sigma, some of the others have no such attribute",
 )
+PATCHABLE_METHODS = ("step", "scale_model_input", "set_timesteps")  # that may be set on an object
 VARIANCE_TYPE = SchedulerFact[str](
     "variance_type",
     "fixed",
@@ -196,6 +197,18 @@ def lacks_timesteps(scheduler: Any, steps: int | None) -> bool:
         return False
     # a few classes do not keep the number
     return getattr(scheduler, "num_inference_steps", steps) is None
+
+
+def describe_patch(scheduler: Any) -> str | None:
+    """Say what to do where a method was set on a scheduler itself, which a copy would share; None where none was."""
+    patched = [method for method in PATCHABLE_METHODS if method in own_attributes(scheduler)]
+    if not patched:
+        return None
+    name = type(scheduler).__name__
+    return (
+        f"{patched[0]} was set on this {name} itself, so that copies of it would step the original; write a class: "
+        f"class Mine({name}): def {patched[0]}(self, ...)"
+    )
 
 
 def describe_learned_variance(scheduler: Any) -> str | None:

@@ -18,9 +18,9 @@ from forerun.diffusion.schedulers.quirks import (
     INITIAL_SCALE,
     TRAIN_TIMESTEPS,
     describe_learned_variance,
+    describe_patch,
     is_scheduler,
     lacks_timesteps,
-    own_attributes,
 )
 from forerun.diffusion.schedulers.sample_witness import SampleWitness
 from forerun.diffusion.schedulers.sampling import SchedulerSampling
@@ -34,7 +34,6 @@ from forerun.engine.tolerance import PerStep
 from forerun.engine.witness import WitnessDisagrees, WitnessWarning
 
 SAMPLE_DEFAULTS = SolveOptions(guess=Probe(8))
-PATCHABLE_METHODS = ("step", "scale_model_input", "set_timesteps")
 UNWITNESSED_SAMPLE = "Neither denoiser nor scheduler were called as witnesses (witness=False)."
 DIFFERENTIABLE_NOTE = (
     "The noise requires a gradient, so the ordinary loop drew the sample; pass noise.detach() to solve in parallel."
@@ -204,8 +203,7 @@ def _prepare_scheduler(scheduler: Any, steps: int | None, noise: Tensor) -> Any:
     if steps is not None:
         _check_steps(scheduler, steps)
     _check_noise(noise)
-    _refuse_patches(scheduler)
-    obstacle = describe_learned_variance(scheduler)
+    obstacle = describe_patch(scheduler) or describe_learned_variance(scheduler)
     if obstacle is not None:
         raise ValueError(obstacle)
     scheduler = copy.deepcopy(scheduler)
@@ -217,17 +215,6 @@ def _prepare_scheduler(scheduler: Any, steps: int | None, noise: Tensor) -> Any:
             "scheduler.timesteps"
         )
     return scheduler
-
-
-def _refuse_patches(scheduler: Any) -> None:
-    """Refuse methods that were set on the object, which belong to it and not to a copy."""
-    name = type(scheduler).__name__
-    patched = [method for method in PATCHABLE_METHODS if method in own_attributes(scheduler)]
-    if patched:
-        raise ValueError(
-            f"{patched[0]} was set on this {name} itself, so that copies of it would step the original; write a class: "
-            f"class Mine({name}): def {patched[0]}(self, ...)"
-        )
 
 
 def _check_steps(scheduler: Any, steps: int) -> None:
