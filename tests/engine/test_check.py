@@ -222,7 +222,7 @@ def test_steps_evaluated_once_show_nothing():
 
 
 @pytest.mark.parametrize(
-    "window", [Sliding(8), Sliding(40), Sliding(24, density=Density((3, 6), min_dense=2))], ids=str
+    "window", [Sliding(8), Sliding(40), Sliding(24, density=Density((3, 6), min_dense=2, opening=0))], ids=str
 )
 @pytest.mark.parametrize("method", [Picard(), Secant()], ids=lambda method: type(method).__name__)
 @pytest.mark.parametrize("width", [8, 40])

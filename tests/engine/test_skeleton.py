@@ -3,6 +3,7 @@ changes: the answer, the promise of progress, what is accepted."""
 
 from dataclasses import replace
 from itertools import pairwise
+from math import inf, nan
 
 import pytest
 import torch
@@ -14,10 +15,11 @@ from forerun.engine.rounds import Round, RoundTiming
 from forerun.engine.rows import interpolate_rows
 from forerun.engine.skeleton import Skeleton
 from forerun.engine.testing import check_method, check_window
-from forerun.engine.windows import Density, Full, Within
+from forerun.engine.windows import EVERY_STEP, Density, Full, Within
 
-SPARSE = Density((3,), min_dense=2)
-THINNING = Density((2, 4, 8), zone=4, min_dense=1, settled=1.0, growth=1.0)
+BOLD = Density(min_dense=1, opening=0, roughest=inf, spare_width=0.0)  # sparse from the first round on, whatever comes
+SPARSE = replace(BOLD, strides=(3,), min_dense=2)
+THINNING = replace(BOLD, strides=(2, 4, 8), zone=4, settled=1.0, growth=1.0)
 DENSITIES = [SPARSE, THINNING]
 
 
@@ -52,7 +54,7 @@ class Evaluated(Local):
 def test_a_skeleton_lists_its_slots_and_is_cut_to_steps():
     skeleton = Skeleton(10, 30, 13, (15, 18, 24))
     assert skeleton.list_slots() == [0, 1, 2, 5, 8, 14]
-    assert (len(skeleton), skeleton.dense_count, skeleton.is_dense) == (6, 3, False)
+    assert (skeleton.dense_count, skeleton.is_dense) == (3, False)
     assert skeleton.select_steps(12, 20) == Skeleton(12, 20, 13, (15, 18))
     assert skeleton.select_steps(14, 40) == Skeleton(14, 30, 14, (15, 18, 24))
     assert skeleton.select_steps(40, 50) == Skeleton(40, 40, 40)
@@ -77,12 +79,13 @@ def test_an_evaluated_row_stays_whatever_stands_beside_it():
 
 
 def test_by_default_every_step_is_evaluated():
-    assert Density().choose_steps([], 0, 100, 100) is None
-    assert Sliding(8).choose_density([], 100) == Full().choose_density([], 100) == Density()
+    assert Sliding(8).choose_density([], 100) == Full().choose_density([], 100) == EVERY_STEP
+    assert EVERY_STEP.choose_steps([], 0, 100, 100) is None
+    assert Density().choose_steps([], 0, 100, 100) is not None
 
 
 def test_zones_thin_out_and_the_end_of_the_path_is_evaluated():
-    density = Density((2, 4), zone=6, min_dense=3)
+    density = replace(BOLD, strides=(2, 4), zone=6, min_dense=3)
     assert density.choose_steps([], 10, 30, 30) == Skeleton(10, 30, 13, (14, 16, 18, 20, 24, 28, 29))
     assert density.choose_steps([], 10, 29, 30) == Skeleton(10, 29, 13, (14, 16, 18, 20, 24, 28))
 
@@ -92,7 +95,7 @@ def test_a_short_window_is_dense():
 
 
 def test_the_dense_part_reaches_as_far_as_the_last_round_settled():
-    density = Density((4,), min_dense=2, settled=3.0, growth=2.0)
+    density = replace(BOLD, strides=(4,), min_dense=2, settled=3.0, growth=2.0)
     last = entry(0, 40, 5, [0.0] * 5 + [2e-3] * 20 + [4e-3] * 15, Skeleton(0, 40, 8, (8, 12)))
     assert density.choose_steps([last], 5, 45, 100).dense_stop == 25
     unsettled = replace(last, residuals=[0.0] * 5 + [torch.nan] * 35)
@@ -104,6 +107,28 @@ def test_the_dense_part_reaches_as_far_as_the_last_round_settled():
 def test_a_log_that_the_check_went_back_from_tells_nothing():
     last = entry(20, 60, 10, [0.0] * 40)
     assert SPARSE.choose_steps([last], 5, 45, 100).dense_stop == 7
+
+
+def test_until_interpolation_has_shown_its_worth_strides_are_short_and_the_dense_part_is_long():
+    density = Density((4, 8), zone=16, min_dense=2, opening=6)
+    assert density.choose_steps([], 0, 60, 80) == Skeleton(0, 60, 8, (*range(8, 24, 2), *range(24, 60, 4)))
+    sparse = Skeleton(0, 60, 8, (12, 16))
+    log = [entry(0, 60, 4, [0.0] * 60, sparse), entry(4, 60, 2, [0.0] * 2 + [1.0] * 54, Skeleton(4, 60, 8, (12, 16)))]
+    assert density.choose_steps(log, 6, 60, 80).dense_stop == 9
+
+
+def test_every_step_is_evaluated_where_an_interpolated_output_was_far_off():
+    before = entry(0, 60, 4, [0.0] * 4 + [1e-2] * 56, Skeleton(0, 60, 8, (12, 16)))
+    for jump, is_dense in ((0.5e-3, False), (2e-3, True), (inf, True), (nan, True)):
+        residuals = [0.0, 0.0, 0.0, 0.0, 1e-4, 1e-4 + jump] + [1e-2] * 50
+        log = [before, entry(4, 60, 4, residuals, Skeleton(4, 60, 12, (16, 20)))]
+        assert (Density().choose_steps(log, 8, 60, 60) is None) == is_dense
+        assert Density(roughest=inf).choose_steps(log, 8, 60, 60) is not None or jump is nan
+
+
+def test_a_window_that_is_nearly_accepted_every_round_is_dense():
+    log = [entry(start, start + 60, 40, [0.0] * 60) for start in (0, 40, 80)]
+    assert Density().choose_steps(log, 120, 180, 1000) is None
 
 
 @pytest.mark.parametrize("make", [lambda: Density(()), lambda: Density((0,)), lambda: Density((3,), zone=0)])

@@ -28,9 +28,6 @@ class Skeleton:
         """Return the skeleton that leaves no step out."""
         return cls(start, stop, stop)
 
-    def __len__(self) -> int:
-        return self.dense_count + len(self.far_steps)
-
     @property
     def is_dense(self) -> bool:
         """Whether no step is left out."""

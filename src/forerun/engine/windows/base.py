@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from forerun.engine.rounds import Round
-from forerun.engine.windows.density import Density
+from forerun.engine.windows.density import EVERY_STEP, Density
 
 
 class Window(ABC):
@@ -21,7 +21,7 @@ class Window(ABC):
 
         Methods that need every step do not ask.
         """
-        return Density()
+        return EVERY_STEP
 
     def note(self, log: Sequence[Round], length: int) -> str | None:
         """Return why it declined, asked when it does; None where there is nothing to say."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from forerun.engine.rounds import Round
 from forerun.engine.windows.base import Window
-from forerun.engine.windows.density import Density
+from forerun.engine.windows.density import EVERY_STEP, Density
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Full(Window):
         density: which of them are evaluated in a round.
     """
 
-    density: Density = Density()
+    density: Density = EVERY_STEP
 
     def width(self, log: Sequence[Round], length: int) -> int:
         return length

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from forerun.engine.rounds import Round
 from forerun.engine.windows.base import Window
-from forerun.engine.windows.density import Density
+from forerun.engine.windows.density import EVERY_STEP, Density
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Sliding(Window):
     """
 
     size: int
-    density: Density = Density()
+    density: Density = EVERY_STEP
 
     def __post_init__(self) -> None:
         if self.size < 1:
