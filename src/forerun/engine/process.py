@@ -194,6 +194,9 @@ def _replace_tensors(leaves: Sequence[Any], tensors: Iterable[Tensor]) -> list[A
 
 
 def _combine_trees(operation: Callable[[Tensor, Tensor], Tensor], left: Tree, right: Tree) -> Tree:
+    if isinstance(left, Tensor) and isinstance(right, Tensor):
+        return operation(left, right)
+
     def combine_leaves(one: Any, other: Any) -> Any:
         return operation(one, other) if isinstance(one, Tensor) else one
 

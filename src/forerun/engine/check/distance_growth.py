@@ -25,14 +25,14 @@ CORRECTING_SCANS: Final = 2  # after the first, over more steps, to let their Ja
 def grow_distances(maps: AffineMaps, jacobian: Jacobian, defects: Tensor, distance: Tensor) -> Tensor:
     """Return the distances `(n, *batch, D)` after each step, from that before the first."""
     sources = maps.output_factors * defects
-    if jacobian.rank == 0:
-        propagators = maps.compute_propagators(jacobian.base)
-        return affine_scan(propagators, sources, distance, differentiable=False)
     if jacobian.has_dense_base:
         return _grow_by_matrices(maps, jacobian, sources, distance)
     distances = _grow_natively(maps, jacobian, sources, distance)
     if distances is not None:
         return distances
+    if jacobian.rank == 0:
+        propagators = maps.compute_propagators(jacobian.base)
+        return affine_scan(propagators, sources, distance, differentiable=False)
     if len(maps) <= IN_ORDER_STEPS:
         return _grow_in_order(maps, jacobian, sources, distance)
     return _grow_by_scans(maps, jacobian, sources, distance)

@@ -74,7 +74,14 @@ class EvaluationChanges:
             outputs.append(_pad_steps(output_changes, count))
         if not inputs:
             return None
-        return cls(torch.stack(inputs[::-1], -2), torch.stack(outputs[::-1], -2))
+        return cls(_stack_oldest_first(inputs), _stack_oldest_first(outputs))
+
+
+def _stack_oldest_first(rows: Sequence[Tensor]) -> Tensor:
+    """Return rows `(n, *batch, D)`, the newest first, as one tensor `(n, *batch, K, D)`; one alone is not copied."""
+    if len(rows) == 1:
+        return rows[0].unsqueeze(-2)
+    return torch.stack([*reversed(rows)], -2)
 
 
 def _clear_others(rows: Tensor, slots: Sequence[int]) -> Tensor:

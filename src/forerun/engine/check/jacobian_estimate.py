@@ -124,23 +124,39 @@ def _estimate_scalars(du: Tensor, do: Tensor) -> Jacobian:
     """Return the secant of the newest change."""
     newest_du = du[..., -1, :]
     newest_do = do[..., -1, :]
-    scale = newest_du.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(du.dtype).tiny)
-    unit_du = newest_du / scale
-    square = torch.linalg.vecdot(unit_du, unit_du)
-    product = torch.linalg.vecdot(newest_do / scale, unit_du)
-    slopes = torch.where(square > 0, product / square, 0.0)
-    slopes = slopes.nan_to_num(0.0, 0.0, 0.0).unsqueeze(-1)
+    fitted = native_rows.fit_changes(newest_du, newest_do)
+    if fitted is None:
+        slopes = _fit_changes(newest_du, newest_do)
+        source = _nearest_evaluated_twice(du)
+    else:
+        slopes, sizes = fitted
+        source = _nearest_changed(sizes)
     return Jacobian(
-        base=slopes[_nearest_evaluated_twice(du)],
+        base=slopes[source],
         left=do[..., :0, :],
         right=du[..., :0, :],
     )
 
 
+def _fit_changes(newest_du: Tensor, newest_do: Tensor) -> Tensor:
+    """Return `<do, du> / |du|^2`, `(..., 1)`; scaled first, as the squares of small moves underflow."""
+    scale = newest_du.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(newest_du.dtype).tiny)
+    unit_du = newest_du / scale
+    square = torch.linalg.vecdot(unit_du, unit_du)
+    product = torch.linalg.vecdot(newest_do / scale, unit_du)
+    slopes = torch.where(square > 0, product / square, 0.0)
+    return slopes.nan_to_num(0.0, 0.0, 0.0).unsqueeze(-1)
+
+
 def _nearest_evaluated_twice(du: Tensor) -> Tensor:
     """Return for each step the nearest at or before it that was evaluated twice: int64 `(n,)`."""
-    changed = du.abs().amax(-1).flatten(1).amax(1) > 0
-    indices = torch.arange(len(du), device=du.device)
+    return _nearest_changed(du.abs().amax(-1))
+
+
+def _nearest_changed(sizes: Tensor) -> Tensor:
+    """Return for each step the nearest at or before it that has a size above zero: int64 `(n,)`."""
+    changed = sizes.flatten(1).amax(1) > 0
+    indices = torch.arange(len(sizes), device=sizes.device)
     nearest = torch.where(changed, indices, -1).cummax(0).values
     return nearest.clamp_min(0)
 

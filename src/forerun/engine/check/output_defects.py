@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from forerun.engine.methods.evaluations import StepEvaluations
+from forerun.engine.numerics.native.rows import measure_norms
 from forerun.engine.rows import Problem
 
 
@@ -45,6 +46,9 @@ def estimate_defects(
 
 def measure_row_norms(rows: Tensor) -> Tensor:
     """Return the Euclidean norm of each row, `(..., 1)`; scaled first, as the squares of small moves underflow."""
+    native_norms = measure_norms(rows)
+    if native_norms is not None:
+        return native_norms
     scale = rows.abs().amax(-1, keepdim=True) if rows.shape[-1] else rows.sum(-1, keepdim=True)
     scale = scale.clamp_min(torch.finfo(rows.dtype).tiny)
     norms: Tensor = torch.linalg.vector_norm(rows / scale, dim=-1, keepdim=True)

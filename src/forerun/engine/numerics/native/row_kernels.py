@@ -7,6 +7,7 @@ arrays are contiguous; rows hold `G` samples of `K` columns.
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Callable
 from functools import cache
 from typing import Any, Final
@@ -72,6 +73,41 @@ def fit_secants(  # noqa: PLR0917, addresses
             square += change * change
         slope = product / square
         s[row] = slope if abs(slope) <= bound else 0.0
+
+
+def measure_norms(rows: Address, norms: Address, count: int, width: int, smallest: float) -> None:  # noqa: PLR0917
+    """Write the Euclidean norm of every row, whose squares may underflow."""
+    x, n = carray(rows, (count, width)), carray(norms, (count,))
+    for row in range(count):
+        scale = smallest
+        for column in range(width):
+            scale = max(scale, abs(x[row, column]))
+        square = 0.0
+        for column in range(width):
+            part = x[row, column] / scale
+            square += part * part
+        n[row] = scale * math.sqrt(square)
+
+
+def fit_changes(  # noqa: PLR0917, addresses
+    changes: Address, output_changes: Address, slopes: Address, sizes: Address, count: int, width: int, smallest: float
+) -> None:
+    """Write `<do, du> / |du|^2` of every row, 0 where that is not a number, and the largest element of `du` by size."""
+    du, do = carray(changes, (count, width)), carray(output_changes, (count, width))
+    s, largest = carray(slopes, (count,)), carray(sizes, (count,))
+    for row in range(count):
+        size = smallest * 0
+        for column in range(width):
+            size = max(size, abs(du[row, column]))
+        scale = max(size, smallest)
+        product, square = 0.0, 0.0
+        for column in range(width):
+            part = du[row, column] / scale
+            product += do[row, column] / scale * part
+            square += part * part
+        slope = product / square
+        s[row] = slope if abs(slope) < math.inf else 0.0
+        largest[row] = size
 
 
 def sweep_rows(  # noqa: PLR0917, addresses
@@ -205,6 +241,8 @@ def carry_matrices(  # noqa: PLR0917, addresses
 # each with its numbers of addresses, counts and other numbers
 ROW_KERNELS: Final[dict[str, tuple[RowKernel, int, int, int]]] = {
     "fit_secants": (fit_secants, 5, 2, 1),
+    "measure_norms": (measure_norms, 2, 2, 1),
+    "fit_changes": (fit_changes, 4, 2, 1),
     "sweep_rows": (sweep_rows, 10, 4, 0),
     "advance_rows": (advance_rows, 6, 4, 0),
     "grow_distances": (grow_distances, 6, 5, 0),

@@ -44,6 +44,35 @@ def fit_secants(
     return slopes
 
 
+def measure_norms(rows: Tensor) -> Tensor | None:
+    """Return the Euclidean norm of each row, `(..., 1)`, whose squares may underflow; None where torch shall."""
+    kernel = None if not rows.numel() else _find_kernel("measure_norms", (rows,))
+    if kernel is None:
+        return None
+    norms = rows.new_empty((*rows.shape[:-1], 1))
+    kernel(rows.data_ptr(), norms.data_ptr(), norms.numel(), rows.shape[-1], torch.finfo(rows.dtype).tiny)
+    return norms
+
+
+def fit_changes(changes: Tensor, output_changes: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Return slopes `<do, du> / |du|^2` `(..., 1)`, and the largest elements of `du` by size; None where torch shall.
+
+    Args:
+        changes: `du`, `(..., D)`.
+        output_changes: `do`, likewise.
+    """
+    if not changes.numel() or changes.shape != output_changes.shape:
+        return None
+    changes, output_changes = changes.contiguous(), output_changes.contiguous()
+    kernel = _find_kernel("fit_changes", (changes, output_changes))
+    if kernel is None:
+        return None
+    slopes, sizes = changes.new_empty((2, *changes.shape[:-1], 1))
+    addresses = [tensor.data_ptr() for tensor in (changes, output_changes, slopes, sizes)]
+    kernel(*addresses, slopes.numel(), changes.shape[-1], torch.finfo(changes.dtype).tiny)
+    return slopes, sizes
+
+
 def sweep_rows(
     factors: tuple[Tensor, Tensor],
     shift: Tensor | None,
