@@ -42,6 +42,8 @@ class EvaluationChanges:
         largest_changes = self.inputs.abs().amax(-1, keepdim=True)
         is_useful = largest_changes > CHANGE_ROUNDINGS * torch.finfo(inputs.dtype).eps * sizes
         is_useful = is_useful & (largest_changes <= LARGEST_CHANGE * sizes)
+        if is_useful.is_cpu and is_useful.all():  # elsewhere the answer would have to be waited for
+            return self
         return EvaluationChanges(torch.where(is_useful, self.inputs, 0.0), torch.where(is_useful, self.outputs, 0.0))
 
     @classmethod

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 from torch import Tensor
 
 from forerun.engine.methods.evaluations import StepEvaluations
 from forerun.engine.numerics.native.rows import measure_norms
 from forerun.engine.rows import Problem
+
+LARGEST_FACTOR: Final = 1e30  # of a surprise
 
 
 def estimate_defects(
@@ -37,11 +41,17 @@ def estimate_defects(
     count = len(predicted)
     surprise = evaluations.outputs[:count] - predicted.outputs
     change = measure_row_norms(evaluations.inputs[:count] - predicted.inputs)
-    rate = torch.where(change > 0, surprise / change, 0.0)
     if count < accepted:
-        repeated = rate[-1:].expand(accepted - count, *rate.shape[1:])
-        rate = torch.cat([rate, repeated])
-    return rate * measure_row_norms(moves)
+        surprise = _repeat_last(surprise, accepted)
+        change = _repeat_last(change, accepted)
+    # one factor a row, as rows may be so wide that every pass over them shows
+    factors = torch.where(change > 0, measure_row_norms(moves) / change, 0.0).clamp_max(LARGEST_FACTOR)
+    return surprise * factors
+
+
+def _repeat_last(rows: Tensor, count: int) -> Tensor:
+    """Return the rows, the last of them repeated to make it `count`."""
+    return torch.cat([rows, rows[-1:].expand(count - len(rows), *rows.shape[1:])])
 
 
 def measure_row_norms(rows: Tensor) -> Tensor:

@@ -15,9 +15,9 @@ LONG_DTYPES: Final = frozenset({torch.int64, torch.uint64})
 
 def split_long(values: Tensor) -> Tensor:
     """Return 64-bit integers `(..., n)` as columns `(..., 2 n)`: the low halves, from -2**31 on, and the high ones."""
-    whole = values.view(torch.int64)
-    high = (whole + 2**31) >> 32
-    low = whole - (high << 32)
+    numbers = values.view(torch.int64)
+    high = (numbers + 2**31) >> 32
+    low = numbers - (high << 32)
     return torch.cat([low, high], -1).to(torch.float64)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from forerun.engine.numerics.autocast import call_as_user, hides_autocast
 from forerun.engine.numerics.in_place import ChangedInPlace, InPlaceWatch
 from forerun.engine.numerics.layout import RowLayout
+from forerun.engine.numerics.row_memory import RowMemory
 from forerun.engine.numerics.tree import (
     Tree,
     describe_tree,
@@ -46,6 +47,7 @@ class Problem:
             None  # samples (*batch) whose outputs are zero, as a step of theirs was not finite
         )
         self._closed_sweeps = 0
+        self.memory = RowMemory()
 
     @property
     def output_layout(self) -> RowLayout:

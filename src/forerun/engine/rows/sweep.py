@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -59,7 +60,7 @@ def sweep_window(
     if maps is None:
         return _sweep_in_order(problem, start, state, linear)
     first = problem.observe(state)
-    native_sweep = _sweep_natively(maps, first, linear)
+    native_sweep = _sweep_natively(problem, maps, first, linear)
     pointwise = slopes is None or slopes.shape[-1] == 1
     if native_sweep is not None:
         path = SweepResult(RowStates(problem.input_layout, native_sweep.inputs[1:]), *native_sweep)
@@ -84,7 +85,8 @@ def advance_outputs(problem: Problem, start: int, state: Tree, outputs: Tensor) 
     maps = problem.affine_maps(start, outputs.shape[0])
     if maps is not None:
         factors = (maps.state_factors, maps.output_factors)
-        inputs = advance_rows(factors, maps.shift, problem.observe(state), outputs)
+        first = problem.observe(state)
+        inputs = advance_rows(factors, maps.shift, first, outputs=outputs, memory=problem.memory)
         if inputs is not None:
             problem.require_same_steps(start, state, outputs[0], inputs[1])
             return RowStates(problem.input_layout, inputs[1:]), inputs
@@ -95,15 +97,15 @@ def advance_outputs(problem: Problem, start: int, state: Tree, outputs: Tensor) 
     return path.states, path.inputs
 
 
-def _sweep_natively(maps: AffineMaps, first: Tensor, linear: LinearOutputs) -> NativeSweep | None:
+def _sweep_natively(problem: Problem, maps: AffineMaps, first: Tensor, linear: LinearOutputs) -> NativeSweep | None:
     """Sweep by the native kernel that fits the slopes; None where torch shall."""
     factors = (maps.state_factors, maps.output_factors)
     if linear.slopes is None:
-        inputs = advance_rows(factors, maps.shift, first, linear.outputs)
+        inputs = advance_rows(factors, maps.shift, first, outputs=linear.outputs, memory=problem.memory)
         if inputs is None:
             return None
         return NativeSweep(inputs, linear.outputs, inputs[:-1] - linear.inputs)
-    for sweep in (sweep_rows, sweep_natively):
+    for sweep in (partial(sweep_rows, memory=problem.memory), sweep_natively):
         swept = sweep(
             factors,
             maps.shift,
@@ -139,9 +141,9 @@ def _sweep_in_order(problem: Problem, start: int, state: Tree, linear: LinearOut
         moves.append(move)
     return SweepResult(
         states=states,
-        inputs=torch.stack(inputs),
-        outputs=linear.outputs if slopes is None else torch.stack(outputs),
-        moves=torch.stack(moves) if moves else linear.inputs,
+        inputs=problem.memory.stack(inputs),
+        outputs=linear.outputs if slopes is None else problem.memory.stack(outputs),
+        moves=problem.memory.stack(moves) if moves else linear.inputs,
     )
 
 

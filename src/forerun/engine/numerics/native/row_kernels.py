@@ -84,8 +84,8 @@ def measure_norms(rows: Address, norms: Address, count: int, width: int, smalles
             scale = max(scale, abs(x[row, column]))
         square = 0.0
         for column in range(width):
-            part = x[row, column] / scale
-            square += part * part
+            quotient = x[row, column] / scale
+            square += quotient * quotient
         n[row] = scale * math.sqrt(square)
 
 
@@ -102,9 +102,9 @@ def fit_changes(  # noqa: PLR0917, addresses
         scale = max(size, smallest)
         product, square = 0.0, 0.0
         for column in range(width):
-            part = du[row, column] / scale
-            product += do[row, column] / scale * part
-            square += part * part
+            quotient = du[row, column] / scale
+            product += do[row, column] / scale * quotient
+            square += quotient * quotient
         slope = product / square
         s[row] = slope if abs(slope) < math.inf else 0.0
         largest[row] = size

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from forerun.engine.numerics.native.loader import NATIVE_KERNELS
 from forerun.engine.numerics.native.sweeps import NativeSweep
+from forerun.engine.numerics.row_memory import RowMemory
 
 CALLS_OF_ROWS: Final = 12  # of torch, that one of these kernels replaces
 DTYPE_NAMES: Final = {torch.float32: "float32", torch.float64: "float64"}
@@ -81,6 +82,7 @@ def sweep_rows(
     outputs: Tensor,
     slopes: Tensor,
     evaluated_inputs: Tensor,
+    memory: RowMemory,
 ) -> NativeSweep | None:
     """Return the sweep with one slope a sample; None where torch shall compute it, or another kernel.
 
@@ -91,6 +93,7 @@ def sweep_rows(
         outputs: `o`, `(W, *batch, D)`.
         slopes: `s`, `(W, *batch, 1)`.
         evaluated_inputs: `u`, `(W, *batch, D)`.
+        memory: where the rows are written.
     """
     length, width = outputs.shape[0], outputs.shape[-1]
     if not outputs.numel() or slopes.shape != (*outputs.shape[:-1], 1) or outputs.shape[1:] != first.shape:
@@ -99,8 +102,8 @@ def sweep_rows(
     kernel = _find_kernel("sweep_rows", (*factors, first, outputs, slopes, evaluated_inputs, shifts))
     if kernel is None:
         return None
-    inputs = outputs.new_empty((length + 1, *first.shape))
-    corrected, moves = torch.empty_like(outputs), torch.empty_like(outputs)
+    inputs = memory.allocate((length + 1, *first.shape), outputs)
+    corrected, moves = memory.allocate(outputs.shape, outputs), memory.allocate(outputs.shape, outputs)
     kernel(
         factors[0].data_ptr(),
         factors[1].data_ptr(),
@@ -120,7 +123,9 @@ def sweep_rows(
     return NativeSweep(inputs, corrected, moves)
 
 
-def advance_rows(factors: tuple[Tensor, Tensor], shift: Tensor | None, first: Tensor, outputs: Tensor) -> Tensor | None:
+def advance_rows(
+    factors: tuple[Tensor, Tensor], shift: Tensor | None, first: Tensor, *, outputs: Tensor, memory: RowMemory
+) -> Tensor | None:
     """Return the path `x_{i+1} = a_i x_i + b_i o_i + c_i`, `(W + 1, *batch, D)`; None where torch shall compute it.
 
     Args:
@@ -128,6 +133,7 @@ def advance_rows(factors: tuple[Tensor, Tensor], shift: Tensor | None, first: Te
         shift: `c`, `(W, *batch, D)`; None for zero.
         first: `x_0`, `(*batch, D)`.
         outputs: `o`, `(W, *batch, D)`; one of them may be expanded to all steps.
+        memory: where the path is written.
     """
     length = factors[0].shape[0]
     if not outputs.numel() or outputs.shape[1:] != first.shape:
@@ -139,7 +145,7 @@ def advance_rows(factors: tuple[Tensor, Tensor], shift: Tensor | None, first: Te
     kernel = _find_kernel("advance_rows", (*factors, first, outputs, shifts))
     if kernel is None:
         return None
-    inputs = outputs.new_empty((length + 1, *first.shape))
+    inputs = memory.allocate((length + 1, *first.shape), outputs)
     kernel(
         factors[0].data_ptr(),
         factors[1].data_ptr(),
