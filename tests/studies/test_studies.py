@@ -20,6 +20,7 @@ from forerun.studies.gallery import gallery_pages
 BUDGETS = {
     "paradigms": 30,
     "dynamics_of_acceleration": 15,
+    "template_estimation": 30,
 }
 MAX_SECONDS = 240
 MAX_LINES = 150
