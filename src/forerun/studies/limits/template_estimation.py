@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SIZE = 64  # elements of a signal
-NOISES = {"quick": (0.3, 1.0, 3.0, 6.0), "full": (0.1, 0.3, 1.0, 3.0, 10.0)}
-COUNTS = {"quick": (6000, 1), "full": (20_000, 3)}  # signals, seeds
+NOISES = {"quick": (0.3, 1.0, 3.0, 6.0), "full": (0.1, 0.3, 1.0, 3.0, 6.0)}
+COUNTS = {"quick": (6000, 1), "full": (6000, 3)}  # signals, seeds
 LIKELY_NOISES = (0.3, 1.0)  # beyond these EM takes thousands of steps, and far more signals
 SHOWN_NOISE = 1.0
 OPTIONS = LimitOptions(max_evaluations=5000, tolerance=1e-5)
