@@ -79,7 +79,7 @@ def test_the_radius_is_that_of_the_map():
 def test_the_second_order_conditions_are_those_of_a_local_minimax_point(game, expected):
     verdict = judge_stationary(game, ZERO, ZERO)
     assert verdict.is_local_minimax() is expected
-    assert ("no local minimax" in str(verdict)) is not expected
+    assert ("not a local minimax" in str(verdict)) is not expected
 
 
 def test_extragradient_finds_what_descent_ascent_runs_away_from():

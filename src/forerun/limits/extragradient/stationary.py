@@ -46,7 +46,7 @@ class StationaryVerdict:
         """Describe the point in a sentence."""
         if not self.is_local_minimax():
             return (
-                f"The point is no local minimax point: its slope is {self.slope:.2g}, the largest curvature of y "
+                f"The point is not a local minimax point: its slope is {self.slope:.2g}, the largest curvature of y "
                 f"{self.ascent_curvature:.2g}, the smallest that is left to x {self.descent_curvature:.2g}."
             )
         kind = "singular" if self.is_degenerate else "regular"
