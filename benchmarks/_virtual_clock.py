@@ -16,7 +16,7 @@ from torch import Tensor
 from forerun import Affine, Process
 from forerun.diffusion.denoising import Denoising
 from forerun.engine.backends import Local
-from forerun.engine.backends.base import RowFunction, TimingReader
+from forerun.engine.backends.base import RowFunction, SecondsReader, TimingReader
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.rounds import RoundTiming
 from forerun.worlds.digits import load_digits_denoiser
@@ -99,6 +99,16 @@ class ClockedBackend(Local):
         outputs = self.evaluate_slices(call, steps, inputs)
         timing = RoundTiming(evaluate=self.clock.seconds - begun)
         return outputs, lambda: timing
+
+    def start_walk(self, device: torch.device) -> Callable[[], SecondsReader] | None:
+        assert self.clock is not None
+        clock, begun = self.clock, self.clock.seconds
+
+        def stop() -> SecondsReader:
+            seconds = clock.seconds - begun
+            return lambda: seconds
+
+        return stop
 
 
 def digits_sampler(length: int, eta: float) -> Problem:

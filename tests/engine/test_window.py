@@ -164,21 +164,22 @@ def test_auto_reaches_a_wide_window_within_four_rounds_where_a_batch_is_free():
 def test_auto_says_why_it_declined():
     (note,) = run("chain 400", Auto(), COSTS["a half"]).notes
     assert note.startswith("Sequential from step ")
-    assert " times a single step and advances 1." in note
+    assert " a round of 8 steps costs 4.5 times a single step and advances " in note
     assert note.endswith(" steps.")
 
 
 def test_auto_declines_once_for_all():
     log = run("chain 400", Auto(), COSTS["a half"]).log
-    declined = next(index for index, entry in enumerate(log) if entry.rounds > 1)
+    declined = next(index for index, entry in enumerate(log) if index and entry.in_order)
     assert all(entry.evaluations == entry.accepted for entry in log[declined:])
     assert Auto().width(log, 400) == 0
 
 
-def test_auto_measures_single_steps_where_a_run_began_wide():
+def test_the_plain_loop_leads_whatever_the_guess():
     process, state = PROCESSES["DDIM 100"]()
     found = solve(process, state, window=Auto(), guess=Copy(), check=False, backend=Priced(COSTS["nearly flat"]))
-    assert [entry.width for entry in found.log[:3]] == [5, 1, 1]
+    assert [entry.width for entry in found.log[:2]] == [2, 5]
+    assert [entry.in_order for entry in found.log[:2]] == [True, False]
     assert not found.notes
     assert found.rounds < 30
 

@@ -63,6 +63,8 @@ class PlainStep:
         if output_changed or state_watch.is_changed(list_tensors(state)):
             raise describe_change(step, state)
         self._problem.observe(next_state)  # says what is wrong with a state of another kind
+        if not self._problem.knows_outputs:
+            self._problem.pack_output(next_state)  # of a plain function, whose outputs are states, or their differences
         return next_state
 
     def take_next(self, step: int, index: Tensor, state: Tree) -> Tree:

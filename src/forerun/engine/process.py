@@ -63,10 +63,14 @@ class Process(ABC):
 
     `batch_dims` leading axes of every tensor of input and output count independent samples: slopes,
     residuals and deviations are then taken per sample, so that a hard sample does not spoil the rest.
+
+    `kind` is an object by which runs of the same kind are known again, such as the network that is evaluated; only a
+    weak reference to it is kept. None for what can be seen: the class, with its functions and its networks.
     """
 
     length: int
     batch_dims: int = 0
+    kind: Any = None
 
     @abstractmethod
     def evaluate(self, steps: Tensor, inputs: Tree) -> Tree:

@@ -20,6 +20,7 @@ from forerun.engine.process import Process
 from forerun.engine.residuals import Residuals
 from forerun.engine.run_deviation import estimate_deviation, follow_check, measure_excess, settle_check
 from forerun.engine.run_guard import RunGuard
+from forerun.engine.run_memory import remember_run
 from forerun.engine.run_opening import open_run
 from forerun.engine.solution import Solution, Status
 from forerun.engine.solve_state import SolveState, choose_skeleton, open_window
@@ -70,7 +71,8 @@ class SolveRun:
         opening = open_run(process, state, settings, checkpoint=checkpoint, path=path, is_whole=whole_length is None)
         self.problem = opening.problem
         self._nonfinite = NonfiniteSamples(self.problem, checkpoint, goes_on=leaves_out)
-        self.settings = settings
+        self.settings = opening.settings
+        self._kind = opening.kind
         self.log = opening.log
         self.state = opening.state
         self._slots = opening.slots
@@ -209,12 +211,17 @@ class SolveRun:
     ) -> tuple[SolveState, int]:
         """Return the state with the method for the next window, and the step where that shall end."""
         start, length = state.window.start + accepted, self.problem.length
-        width = 1 if self._at_end(start) else self.settings.window.width(self.log.entries, length)
-        if width < 1 and not isinstance(state.method, Sequential):
+        if state.leads:
+            state = replace(state, method=self.settings.method, leads=False)
+        if isinstance(state.method, Sequential) or self._at_end(start):
+            return state, state.method.stop(start, start + 1)
+        width = self.settings.window.width(self.log.entries, length)
+        if width < 1:
             estimator = state.estimator.follow_waiting()
             reasons = self._explain_declining(estimator, start, update.states[accepted - 1], exact=exact)
             notes = (*state.notes, *reasons)
-            state = replace(state, estimator=estimator, method=Sequential(), notes=notes)
+            reason = reasons[0] if reasons else None
+            state = replace(state, estimator=estimator, method=Sequential(), notes=notes, reason=reason)
         return state, state.method.stop(start, min(start + max(width, 1), length))
 
     def _explain_declining(self, estimator: DeviationEstimator, step: int, state: Tree, *, exact: bool) -> list[str]:
@@ -237,6 +244,7 @@ class SolveRun:
         status = judge_end(self.state, self.settings, excess=excess, deviation_is_known=is_known)
         if status is not Status.RUNNING:
             self.end(status)
+            remember_run(self._kind, self.settings.window, self.log.rounds(self.state), self.state)
             return
         retry = plan_retry(self.state, self.settings, excess)
         if retry is None:

@@ -76,7 +76,7 @@ class RunLog:
             timing=timing,
             in_order=update.in_order,
             sparse=update.evaluations.sparse,
-            single=totals.single,
+            single=totals.single if update.in_order else None,
             elapsed=elapsed,
         )
         self.entries[state.logged :] = [entry]

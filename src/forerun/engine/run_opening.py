@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
 from forerun.engine.checkpoint import Checkpoint
@@ -12,6 +13,7 @@ from forerun.engine.options import SolveSettings
 from forerun.engine.process import Process
 from forerun.engine.rows import Problem
 from forerun.engine.run_log import RunLog
+from forerun.engine.run_memory import describe_run, recall_run
 from forerun.engine.slots import SlotFiller
 from forerun.engine.solve_state import SolveState, begin_solve, deviation_is_known
 from forerun.engine.validation import ForeignCheckpoint, open_problem, refuse_foreign, take_fingerprint
@@ -29,6 +31,8 @@ class RunOpening:
         fingerprint: what its checkpoints are known again by; None for a part of a run.
         began_exact: it begins on the sequential path.
         deviation_is_known: it is known how far from there it begins.
+        settings: how it is solved, its window with what the last run of the same kind has learnt.
+        kind: by which the next run of the same kind is known; None where nothing is remembered.
         error: what a guess raised that was to fill the first window; to be raised where the run is guarded.
     """
 
@@ -39,6 +43,8 @@ class RunOpening:
     fingerprint: Fingerprint | None
     began_exact: bool
     deviation_is_known: bool
+    settings: SolveSettings
+    kind: Hashable
     error: BaseException | None
 
 
@@ -71,6 +77,8 @@ def open_run(
         problem.excluded = checkpoint.nonfinite_samples
     log = RunLog(problem, settings.backend, first_step, first_state if path else None)
     slots = SlotFiller(problem, settings.guess, log.evaluate)
+    kind = describe_run(problem, settings) if is_whole and checkpoint is None else None
+    settings = recall_run(kind, settings)
     fingerprint = take_fingerprint(problem, state, checkpoint, is_whole=is_whole)
     opening_error: BaseException | None = None
     try:
@@ -89,5 +97,7 @@ def open_run(
         fingerprint=fingerprint,
         began_exact=checkpoint is None or checkpoint.exact,
         deviation_is_known=checkpoint is None or deviation_is_known(checkpoint),
+        settings=settings,
+        kind=kind,
         error=opening_error,
     )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from forerun.engine.check import DeviationEstimator, RoundingEstimate
 from forerun.engine.checkpoint import Checkpoint
-from forerun.engine.methods import Method, WindowState
+from forerun.engine.methods import Method, Sequential, WindowState
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.options import SolveSettings
 from forerun.engine.rounds import Round
@@ -19,6 +19,7 @@ from forerun.engine.solution import Status
 UNKNOWN_BEFORE = (
     "Nothing was checked up to step {}, where this run was resumed: the deviation is estimated from there on."
 )
+WORTH_A_TRIAL = 0.02  # seconds of a path, below which no window is tried
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class SolveState:
         logged: entries of the log up to here.
         retries: how often the check has sent the run back.
         notes: what the run decided on its way; sentences.
+        reason: why the window declined; None where it did not.
+        leads: the next round leads the window: some steps of the plain loop, which then goes on by `settings.method`.
         status: `RUNNING`, or how the run ended.
     """
 
@@ -57,6 +60,8 @@ class SolveState:
     logged: int = 0
     retries: int = 0
     notes: tuple[str, ...] = ()
+    reason: str | None = None
+    leads: bool = False
     status: Status = Status.RUNNING
 
 
@@ -69,12 +74,29 @@ def begin_solve(slots: SlotFiller, settings: SolveSettings, state: Tree, checkpo
 
 def begin_fresh(slots: SlotFiller, settings: SolveSettings, state: Tree) -> SolveState:
     """Return where a solve begins: at step 0, from the first state."""
+    method, note = _first_method(slots, settings)
+    opening_settings = settings if method is settings.method else replace(settings, method=method)
     return SolveState(
-        window=open_window(slots, settings, 0, state),
+        window=open_window(slots, opening_settings, 0, state),
         estimator=DeviationEstimator.from_state(slots.problem, 0, state),
-        method=settings.method,
+        method=method,
+        leads=note is None and method is not settings.method,
         threshold=first_threshold(settings),
+        notes=(note,) if note else (),
     )
+
+
+def _first_method(slots: SlotFiller, settings: SolveSettings) -> tuple[Method, str | None]:
+    """Return the method of the first round, and why the window has declined; None where it has not."""
+    window, length = settings.window, slots.problem.length
+    if isinstance(settings.method, Sequential):
+        return settings.method, None
+    if window.width((), length) < 1:
+        return Sequential(), window.note((), length) or ""
+    lead_steps = window.lead_steps(length)
+    if lead_steps:
+        return Sequential(lead_steps, unless_over_in=WORTH_A_TRIAL), None
+    return settings.method, None
 
 
 def begin_resumed(slots: SlotFiller, settings: SolveSettings, checkpoint: Checkpoint) -> SolveState:

@@ -32,7 +32,8 @@ class EvaluationTotals(NamedTuple):
         evaluations: steps evaluated in them.
         timing: their time.
         apart: time of the check's own calls.
-        single: seconds of a step of the plain loop, the first left out; None where no loop was run.
+        single: seconds of one of several calls, or of a step of the plain loop, the first left out; None where there
+            was only one.
     """
 
     rounds: int
@@ -86,7 +87,7 @@ class CountedEvaluate:
         read_first = stop_first()
         stop_others = self._backend.start_walk(walk.device)
         assert stop_others is not None, "a backend that lets a loop run lets it run on"
-        walk.take_others()
+        walk.take_others(lambda: stop_others()())
         read_others = stop_others()
         count = walk.count
         self._evaluations.extend([1] * count)
@@ -117,17 +118,24 @@ class CountedEvaluate:
     def take_totals(self) -> EvaluationTotals:
         """Return the totals since the last call of this; the outputs must be in use, as reading a time may wait."""
         evaluations, self._evaluations = self._evaluations, []
-        timings, self._timings = self._timings, []
-        timings_apart, self._timings_apart = self._timings_apart, []
+        timings = [read_timing() for read_timing in self._timings]
+        apart = [read_timing() for read_timing in self._timings_apart]
         read_single, self._read_single = self._read_single, None
+        self._timings, self._timings_apart = [], []
+        single = _measure_single(timings)
+        if read_single is not None:
+            single = read_single()
         return EvaluationTotals(
             rounds=len(evaluations),
             evaluations=sum(evaluations),
-            timing=_sum_timings(timings),
-            apart=_sum_timings(timings_apart),
-            single=read_single() if read_single else None,
+            timing=sum(timings, RoundTiming()),
+            apart=sum(apart, RoundTiming()),
+            single=single,
         )
 
 
-def _sum_timings(timings: Sequence[TimingReader]) -> RoundTiming:
-    return sum((read_timing() for read_timing in timings), RoundTiming())
+def _measure_single(timings: Sequence[RoundTiming]) -> float | None:
+    """Return the mean time of several calls, without the first, which may be cold; None where there are not as many."""
+    if len(timings) < 2:
+        return None
+    return sum(timing.total for timing in timings[1:]) / (len(timings) - 1)

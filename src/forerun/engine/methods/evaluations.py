@@ -50,8 +50,8 @@ class OrderedSteps(Protocol):
     def take_first(self) -> None:
         """Take the first step."""
 
-    def take_others(self) -> None:
-        """Take the steps after the first."""
+    def take_others(self, read_elapsed: Callable[[], float]) -> None:
+        """Take the steps after the first, with a clock that started there."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, final
 
 import torch
@@ -19,6 +19,7 @@ from forerun.engine.rows import Problem, SweepResult
 FEWEST_STEPS: Final = 32  # of a walk that is given no number, where the path has as many
 QUICK_SECONDS: Final = 0.01  # that such a walk goes on for at least, so that what is done between walks is little
 QUICK_STEPS: Final = 512  # that it has at most
+LOOK_STEPS: Final = 16  # between two looks at the clock, on the way to the end of a path
 QUICK_ELEMENTS: Final = 2**20  # of observed states, that it holds at most
 
 
@@ -31,14 +32,18 @@ class PlainWalk:
         start: the first step.
         state: its state.
         steps: how many to take; None for as many as suit their pace.
+        unless_over_in: seconds: where the path will be over sooner than that, it is taken to its end.
     """
 
-    def __init__(self, problem: Problem, start: int, state: Tree, steps: int | None) -> None:
+    def __init__(
+        self, problem: Problem, start: int, state: Tree, *, steps: int | None, unless_over_in: float = 0.0
+    ) -> None:
         self._problem = problem
         self._start = start
         self._first_state = state
         self._earliest_end = start + (steps or FEWEST_STEPS) - 1
-        stop = min(start + _bound_steps(problem, steps), problem.length)
+        self._unless_over_in = unless_over_in
+        stop = min(start + _bound_steps(problem, steps if not unless_over_in else None), problem.length)
         self._indices = list_step_tensors(self.device, problem.length)[start:stop]
         self._step = PlainStep(problem)
         self._states: list[Tree] = []
@@ -59,10 +64,10 @@ class PlainWalk:
         state = call_as_user(self._step.take_first, self._start, self._indices[0], self._first_state)
         self._states.append(state)
 
-    def take_others(self) -> None:
+    def take_others(self, read_elapsed: Callable[[], float]) -> None:
         """Take the steps after the first; an interrupt or an error ends the walk, and loses none that is finished."""
         try:
-            call_as_user(self._take_others)
+            call_as_user(self._take_others, read_elapsed)
         except BaseException as error:  # an interrupt too
             self._error = self._step.explain_error(error, self.count)
 
@@ -79,7 +84,7 @@ class PlainWalk:
             error=self._error,
         )
 
-    def _take_others(self) -> None:
+    def _take_others(self, read_elapsed: Callable[[], float]) -> None:
         state, step = self._states[0], self._start
         take_next, add_state = self._step.take_next, self._states.append
         end_time = time.perf_counter() + QUICK_SECONDS
@@ -87,8 +92,20 @@ class PlainWalk:
             step += 1
             state = take_next(step, index, state)
             add_state(state)
-            if step >= self._earliest_end and time.perf_counter() > end_time:
+            if step < self._earliest_end:
+                continue
+            if self._unless_over_in:
+                if not self._is_over_soon(read_elapsed):
+                    break
+            elif time.perf_counter() > end_time:
                 break
+
+    def _is_over_soon(self, read_elapsed: Callable[[], float]) -> bool:
+        """Return whether the path will be over within the time for which it is not worth more than a loop."""
+        if self.count % LOOK_STEPS and self.count > LOOK_STEPS:
+            return True
+        steps_left = self._problem.length - self._start - self.count
+        return read_elapsed() / (self.count - 1) * (self.count + steps_left) < self._unless_over_in
 
 
 def _bound_steps(problem: Problem, steps: int | None) -> int:

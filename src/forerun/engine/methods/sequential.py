@@ -21,14 +21,23 @@ class Sequential(Method):
     Args:
         steps_per_round: steps taken between two callbacks, each with its own call of evaluate; the log holds them as
             one `Round`. None for 32, or as many as are done in a hundredth of a second.
+        unless_over_in: seconds: a path that will be over sooner than that, at the pace of these steps, is taken to its
+            end in the same round.
     """
 
     steps_per_round: int | None = None
+    unless_over_in: float = 0.0
 
     def iterate(self, window_state: WindowState, evaluate: Evaluate) -> WindowUpdate:
         problem = window_state.problem
         if problem.excluded is None:
-            walk = PlainWalk(problem, window_state.start, window_state.state, self.steps_per_round)
+            walk = PlainWalk(
+                problem,
+                window_state.start,
+                window_state.state,
+                steps=self.steps_per_round,
+                unless_over_in=self.unless_over_in,
+            )
             if evaluate.take_in_order(walk):
                 return walk.update()
         return self._evaluate_rows(window_state, evaluate)

@@ -56,6 +56,11 @@ class Problem:
         return self._output_layout
 
     @property
+    def knows_outputs(self) -> bool:
+        """Whether an output was seen, so that its layout is known."""
+        return self._output_layout is not None
+
+    @property
     def length(self) -> int:
         """Number of steps of the process."""
         return self.process.length

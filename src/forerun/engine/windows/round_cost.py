@@ -10,6 +10,7 @@ from math import sqrt
 from typing import final
 
 from forerun.engine.rounds import Round, RoundTiming
+from forerun.engine.windows.past_run import PastRun
 
 COST_HEAD_ROUNDS = 12  # the first rounds, which tried the small widths, are among those that costs are read from
 COST_TAIL_ROUNDS = 40  # and so are the last
@@ -37,16 +38,24 @@ class RoundCost:
     single: float
 
     @classmethod
-    def from_log(cls, log: Sequence[Round]) -> RoundCost:
-        """Return the costs in a log of at least one round."""
+    def from_log(cls, log: Sequence[Round], past: PastRun | None = None) -> RoundCost:
+        """Return the costs in a log of at least one round, and in those of a past run where the log has none."""
         timings = _collect_timings(log)
-        widths = sorted(timings)
-        medians = [_median_total(timings[width]) for width in widths]
+        medians = {width: _median_total(timings[width]) for width in timings}
+        counts = {width: len(timings[width]) for width in timings}
+        single = _measure_single(log)
+        if single is not None:
+            medians[1], counts[1] = single, 1
+        if past is not None:
+            _add_past(medians, counts, past)
+        widths = sorted(medians)
         # a wider round that took less shows that the narrower one was disturbed, or cold
-        seconds = [*accumulate(reversed(medians), min)][::-1]
-        counts = [len(timings[width]) for width in widths]
-        single = _single_step_cost(timings, max_cost=seconds[0])
-        return cls(tuple(widths), tuple(seconds), tuple(counts), single)
+        seconds = [*accumulate((medians[width] for width in reversed(widths)), min)][::-1]
+        if single is None and past is not None:
+            single = medians[1]
+        if single is None:
+            single = _single_step_cost(timings, max_cost=seconds[0])
+        return cls(tuple(widths), tuple(seconds), tuple(counts[width] for width in widths), min(single, seconds[0]))
 
     def __call__(self, width: int) -> float:
         """Return the expected `c(width)`; beyond the widest measured on the last line, up to `upper_bound`."""
@@ -82,11 +91,30 @@ def _collect_timings(log: Sequence[Round]) -> dict[int, list[RoundTiming]]:
     timings: dict[int, list[RoundTiming]] = {}
     for previous, entry in _recent_pairs(log):
         # the time before a call holds the sweep of the round before, which of a wider one is no measure
-        if previous.width <= entry.width and not entry.in_order:
+        if (previous.in_order or previous.width <= entry.width) and not entry.in_order:
             timings.setdefault(entry.width, []).append(entry.timing)
     first = log[0]
-    timings.setdefault(first.width, [first.timing])  # cold: lazy initialisation, first allocations
+    if not first.in_order:
+        timings.setdefault(first.width, [first.timing])  # cold: lazy initialisation, first allocations
     return timings
+
+
+def _measure_single(log: Sequence[Round]) -> float | None:
+    """Return the time of a step of the plain loop where it ran; None where it did not."""
+    singles = [log[0].single, *(entry.single for _, entry in _recent_pairs(log))]
+    seconds = [single for single in singles if single is not None]
+    return _lower_median(seconds) if seconds else None
+
+
+def _add_past(medians: dict[int, float], counts: dict[int, int], past: PastRun) -> None:
+    """Add what a past run measured, in the seconds of this one: scaled by the widest width that both measured."""
+    scale = 1.0
+    for width, seconds in zip(past.widths, past.seconds, strict=True):
+        if counts.get(width, 0) > 1 and seconds > 0:
+            scale = medians[width] / seconds
+    for width, seconds, count in zip(past.widths, past.seconds, past.counts, strict=True):
+        if counts.get(width, 0) < 2:
+            medians[width], counts[width] = scale * seconds, count
 
 
 def _recent_pairs(log: Sequence[Round]) -> Iterator[tuple[Round, Round]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from forerun.engine.rounds import Round
 from forerun.engine.windows.base import Window
 from forerun.engine.windows.density import Density
+from forerun.engine.windows.past_run import PastRun
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,15 @@ class Within(Window):
 
     def choose_density(self, log: Sequence[Round], length: int) -> Density:
         return self.window.choose_density(log, length)
+
+    def lead_steps(self, length: int) -> int:
+        return self.window.lead_steps(length)
+
+    def recall(self, past: PastRun) -> Window:
+        return replace(self, window=self.window.recall(past))
+
+    def summarise(self, log: Sequence[Round], length: int, *, reason: str | None) -> PastRun | None:
+        return self.window.summarise(log, length, reason=reason)
 
     def note(self, log: Sequence[Round], length: int) -> str | None:
         return self.window.note(log, length)
