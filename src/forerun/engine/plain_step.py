@@ -11,7 +11,7 @@ from torch import Tensor
 
 from forerun.engine.numerics.in_place import ChangedInPlace, InPlaceWatch, read_version, read_versions
 from forerun.engine.numerics.tree import Tree, describe_tree, join_trees, tree_map, tree_tensors
-from forerun.engine.process import StepProcess
+from forerun.engine.process import StepFunction, StepProcess
 from forerun.engine.rows import Problem
 
 WORKS_IN_PLACE: Final = (
@@ -38,7 +38,8 @@ class PlainStep:
         self.outputs: list[Tree] = []
         self._problem = problem
         self._process = problem.process
-        self._function = None
+        self._is_quick = False  # nothing but the versions of one tensor need to be compared
+        self._function: StepFunction | None = None
         if isinstance(self._process, StepProcess) and not self._process.is_batched:
             self._function = self._process.function
 
@@ -62,9 +63,10 @@ class PlainStep:
             output_changed = output_watch.is_changed(list_tensors(output))
         if output_changed or state_watch.is_changed(list_tensors(state)):
             raise describe_change(step, state)
+        self._is_quick = self._function is not None and not any(
+            leaf.is_inference() for leaf in list_tensors(next_state)
+        )
         self._problem.observe(next_state)  # says what is wrong with a state of another kind
-        if not self._problem.knows_outputs:
-            self._problem.pack_output(next_state)  # of a plain function, whose outputs are states, or their differences
         return next_state
 
     def take_next(self, step: int, index: Tensor, state: Tree) -> Tree:
@@ -73,6 +75,12 @@ class PlainStep:
         Raises:
             ChangedInPlace: it has.
         """
+        if self._is_quick and isinstance(state, Tensor):
+            version = state._version
+            next_state = self._function(index, state)  # type: ignore[misc]
+            if state._version != version:
+                raise describe_change(step, state)
+            return next_state
         is_bare = isinstance(state, Tensor)
         versions = read_version(state) if is_bare else read_versions(tree_tensors(state))
         if self._function is not None:
@@ -99,6 +107,8 @@ class PlainStep:
     def pack_outputs(self, inputs: Tensor) -> Tensor:
         """Return the output rows `(W, *batch, E)` of finished steps, from the input rows of all their states."""
         if isinstance(self._process, StepProcess) and self._function is not None:
+            if not self._problem.knows_outputs:
+                self._problem.pack_output(self._problem.input_layout.unpack(inputs[-1]))  # states, or their differences
             return self._process.rows_of_outputs(inputs)
         outputs = self.outputs[: len(inputs) - 1]
         try:

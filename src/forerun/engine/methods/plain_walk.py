@@ -14,12 +14,13 @@ from forerun.engine.methods.evaluations import StepEvaluations
 from forerun.engine.numerics.autocast import call_as_user
 from forerun.engine.numerics.tree import Tree, join_trees
 from forerun.engine.plain_step import PlainStep, list_step_tensors
+from forerun.engine.process import Process
 from forerun.engine.rows import Problem, SweepResult
 
 FEWEST_STEPS: Final = 32  # of a walk that is given no number, where the path has as many
 QUICK_SECONDS: Final = 0.01  # that such a walk goes on for at least, so that what is done between walks is little
 QUICK_STEPS: Final = 512  # that it has at most
-LOOK_STEPS: Final = 16  # between two looks at the clock, on the way to the end of a path
+LOOK_STEPS: Final = 16  # between two looks at the clock
 QUICK_ELEMENTS: Final = 2**20  # of observed states, that it holds at most
 
 
@@ -88,24 +89,23 @@ class PlainWalk:
         state, step = self._states[0], self._start
         take_next, add_state = self._step.take_next, self._states.append
         end_time = time.perf_counter() + QUICK_SECONDS
+        next_look = self._earliest_end
         for index in self._indices[1:]:
             step += 1
             state = take_next(step, index, state)
             add_state(state)
-            if step < self._earliest_end:
+            if step < next_look:
                 continue
-            if self._unless_over_in:
-                if not self._is_over_soon(read_elapsed):
-                    break
-            elif time.perf_counter() > end_time:
+            next_look = step + LOOK_STEPS
+            if self._is_enough(read_elapsed, end_time):
                 break
 
-    def _is_over_soon(self, read_elapsed: Callable[[], float]) -> bool:
-        """Return whether the path will be over within the time for which it is not worth more than a loop."""
-        if self.count % LOOK_STEPS and self.count > LOOK_STEPS:
-            return True
-        steps_left = self._problem.length - self._start - self.count
-        return read_elapsed() / (self.count - 1) * (self.count + steps_left) < self._unless_over_in
+    def _is_enough(self, read_elapsed: Callable[[], float], end_time: float) -> bool:
+        """Return whether the walk ends here: it has gone on for a while, or the path is far from its end."""
+        if not self._unless_over_in:
+            return time.perf_counter() > end_time
+        steps = self._problem.length - self._start - 1
+        return read_elapsed() / (self.count - 1) * steps > self._unless_over_in
 
 
 def _bound_steps(problem: Problem, steps: int | None) -> int:
@@ -119,7 +119,9 @@ def _bound_steps(problem: Problem, steps: int | None) -> int:
 
 def _pack_states(problem: Problem, states: Sequence[Tree]) -> Tensor:
     """Return the input rows of some states, `(count, *batch, D)`."""
-    observed = call_as_user(lambda: [problem.process.observe(state) for state in states])
+    observed = states
+    if type(problem.process).observe is not Process.observe:
+        observed = call_as_user(lambda: [problem.process.observe(state) for state in states])
     try:
         return problem.input_layout.pack(join_trees(torch.stack, observed), len(observed))
     except (RuntimeError, TypeError, ValueError):  # states of several kinds: say which

@@ -47,7 +47,11 @@ def join_trees(join: Callable[[list[Tensor]], Tensor], trees: Sequence[Tree]) ->
 
 
 def _require_tensors(column: Sequence[Any], dtype: torch.dtype) -> list[Tensor]:
-    if any(not isinstance(value, Tensor) or value.dtype != dtype for value in column):
+    try:
+        dtypes = {value.dtype for value in column}
+    except AttributeError:
+        dtypes = set()
+    if dtypes != {dtype}:
         raise ValueError("a tensor is of another kind in some of the trees")
     return list(column)
 
