@@ -22,7 +22,8 @@ SMALL_DRIFT_SHARE: Final = 0.25  # of the tolerance, up to which a run may be ha
 @in_plain_arithmetic
 def may_hand_back(run: SolveRun) -> bool:
     """Return whether the caller's own loop may take over from the accepted state, with nothing to go back for."""
-    has_declined = isinstance(run.state.method, Sequential) and not isinstance(run.settings.method, Sequential)
+    is_in_order = isinstance(run.state.method, Sequential) and not isinstance(run.settings.method, Sequential)
+    has_declined = is_in_order and not run.state.leads
     if not has_declined or is_thorough(run.settings) or run.state.window.start >= run.problem.length:
         return False
     if not run.settings.check:

@@ -138,8 +138,10 @@ class SolveRun:
         return RoundEvent(entry, window.start, self._whole_length, window.state, self.checkpoint, update)
 
     def end(self, status: Status) -> None:
-        """Let the run end where it stands: stopped, interrupted, not finite."""
+        """Let the run end where it stands: done, stopped, interrupted, not finite."""
         self.state = replace(self.state, status=status)
+        if status.done or status is Status.STOPPED:
+            remember_run(self._kind, self.settings.window, self.log.rounds(self.state), self.state)
 
     def guarded(self) -> RunGuard:
         """Show progress, and lose nothing: an interrupt ends the run, an error carries a checkpoint.
@@ -244,7 +246,6 @@ class SolveRun:
         status = judge_end(self.state, self.settings, excess=excess, deviation_is_known=is_known)
         if status is not Status.RUNNING:
             self.end(status)
-            remember_run(self._kind, self.settings.window, self.log.rounds(self.state), self.state)
             return
         retry = plan_retry(self.state, self.settings, excess)
         if retry is None:

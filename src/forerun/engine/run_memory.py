@@ -64,7 +64,7 @@ class RunMemory:
 RUN_MEMORY: Final = RunMemory()
 
 
-def describe_run(problem: Problem, settings: SolveSettings) -> Hashable:
+def describe_run(problem: Problem, settings: SolveSettings, first_step: int = 0) -> Hashable:
     """Return the kind of a run; None where nothing may be remembered of it.
 
     Runs over several ranks learn nothing from one another, as all ranks must decide the same.
@@ -74,7 +74,7 @@ def describe_run(problem: Problem, settings: SolveSettings) -> Hashable:
     layout = problem.input_layout
     kind = (
         describe_process(problem.process),
-        problem.length,
+        (first_step, problem.length),
         (layout.batch, layout.shapes, layout.dtypes, layout.device),
         (settings.method, settings.window, settings.check, settings.tolerance.threshold(), settings.backend),
     )

@@ -77,7 +77,7 @@ def open_run(
         problem.excluded = checkpoint.nonfinite_samples
     log = RunLog(problem, settings.backend, first_step, first_state if path else None)
     slots = SlotFiller(problem, settings.guess, log.evaluate)
-    kind = describe_run(problem, settings) if is_whole and checkpoint is None else None
+    kind = describe_run(problem, settings, first_step) if is_whole else None
     settings = recall_run(kind, settings)
     fingerprint = take_fingerprint(problem, state, checkpoint, is_whole=is_whole)
     opening_error: BaseException | None = None

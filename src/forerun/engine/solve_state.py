@@ -75,9 +75,8 @@ def begin_solve(slots: SlotFiller, settings: SolveSettings, state: Tree, checkpo
 def begin_fresh(slots: SlotFiller, settings: SolveSettings, state: Tree) -> SolveState:
     """Return where a solve begins: at step 0, from the first state."""
     method, note = _first_method(slots, settings)
-    opening_settings = settings if method is settings.method else replace(settings, method=method)
     return SolveState(
-        window=open_window(slots, opening_settings, 0, state),
+        window=open_window(slots, replace(settings, method=method), 0, state),
         estimator=DeviationEstimator.from_state(slots.problem, 0, state),
         method=method,
         leads=note is None and method is not settings.method,
@@ -105,15 +104,19 @@ def begin_resumed(slots: SlotFiller, settings: SolveSettings, checkpoint: Checkp
     notes: tuple[str, ...] = ()
     if settings.check and not deviation_is_known(checkpoint):
         notes = (UNKNOWN_BEFORE.format(step),)
+    method, note = settings.method, None
+    if checkpoint.guessed_inputs is None:
+        method, note = _first_method(slots, settings)
     return SolveState(
-        window=_reopen_window(slots, settings, checkpoint),
+        window=_reopen_window(slots, replace(settings, method=method), checkpoint),
         estimator=DeviationEstimator.from_state(slots.problem, step, state, checkpoint.shadow),
-        method=settings.method,
+        method=method,
+        leads=note is None and method is not settings.method,
         threshold=first_threshold(settings),
         rounds=checkpoint.rounds,
         evaluations=checkpoint.evaluations,
         exact=checkpoint.exact,
-        notes=notes,
+        notes=(*notes, note) if note else notes,
     )
 
 

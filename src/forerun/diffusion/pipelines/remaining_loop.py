@@ -75,6 +75,7 @@ class RemainingLoop:
             step_options=traced.options,
             revise=None if traced.blend is None else self._revise_sample,
         )
+        self.process.kind = traced.calls[-1].network
         facts = StepFacts(
             sample=traced.sample,
             received=traced.received,

@@ -147,6 +147,7 @@ def _solve_loop(loop: OrdinaryLoop, options: SolveOptions) -> Solution:
         generator=loop.generator,
         step_options=loop.step_options,
     )
+    process.kind = loop.denoiser
     settings = options.settled(tolerance=lambda value: PerStep(value, process.levels))
     witness = None
     if settings.witness is not None:
