@@ -85,6 +85,64 @@ def test_work_in_place_is_named_where_no_version_tells(what, inference):
         solve(EditsUnseen(what), START.clone(), window=Full())
 
 
+def test_containers_that_advance_changes_in_place_are_named():
+    class Replaces(Edits):
+        def advance(self, step, state, output):
+            state["x"] = state["x"] + output
+            return state
+
+    class Appends(Edits):
+        def advance(self, step, state, output):
+            state["steps"].append(step)
+            return {"x": state["x"] + output, "steps": state["steps"]}
+
+    for process, state in ((Replaces("nothing"), {"x": START}), (Appends("nothing"), {"x": START, "steps": []})):
+        with pytest.raises(ChangedInPlace, match="advance modified its arguments in place at step 0"):
+            solve(process, state, window=Full())
+
+
+def test_one_buffer_for_all_outputs_is_named():
+    buffer = torch.zeros(64, 4)
+
+    class Reuses(Edits):
+        def evaluate(self, steps, inputs):
+            return torch.cos(inputs, out=buffer[: len(inputs)])
+
+        def advance(self, step, state, output):
+            return state + 0.1 * output
+
+        def observe(self, state):
+            return state
+
+    with pytest.raises(ChangedInPlace, match="one buffer again and again"):
+        solve(Reuses("nothing"), START.clone(), window=Sliding(6))
+
+
+@pytest.mark.parametrize("edit", [lambda event: event.state.mul_(2), lambda event: event.update.inputs.zero_()])
+def test_a_callback_that_works_in_place_is_named(edit):
+    process = Process.from_step(lambda i, x: 0.9 * x + 0.1 * torch.sin(i + x), 24)
+    with pytest.raises(ChangedInPlace, match="the callback modified the event of step"):
+        solve(process, START, window=Sliding(6), callback=edit)
+
+
+@pytest.mark.parametrize("dtypes", [(torch.float32, torch.float64), (torch.float64, torch.float32)])
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: type(method).__name__)
+def test_outputs_of_another_float_dtype_than_the_inputs(dtypes, method):
+    inputs_dtype, outputs_dtype = dtypes
+
+    class Narrow(Process):
+        length = 24
+
+        def evaluate(self, steps, inputs):
+            return torch.cos(inputs).to(outputs_dtype)
+
+        def advance(self, step, state, output):
+            return state + 0.1 * output.to(state.dtype)
+
+    answer = solve(Narrow(), START.to(inputs_dtype), method=method, window=Sliding(6), tolerance=1e-5)
+    torch.testing.assert_close(answer.state, run_plain_loop(Narrow(), START.to(inputs_dtype)), rtol=0, atol=2e-5)
+
+
 class Average(nn.Module):
     """Looks at all rows that it is given."""
 

@@ -9,8 +9,9 @@ from typing import Any, Unpack
 from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.event import RoundEvent
 from forerun.engine.methods import Sequential
-from forerun.engine.numerics.tree import Tree
-from forerun.engine.options import Callback, SolveKeywords, SolveOptions, SolveSettings
+from forerun.engine.numerics.in_place import ChangedInPlace, InPlaceWatch
+from forerun.engine.numerics.tree import Tree, tree_tensors
+from forerun.engine.options import Callback, SolveKeywords, SolveOptions, SolveSettings, ignore_event
 from forerun.engine.process import Process
 from forerun.engine.run import SolveRun
 from forerun.engine.solution import NotConverged, Solution, Status
@@ -78,7 +79,7 @@ def run_to_end(run: SolveRun, settings: SolveSettings) -> Solution:
             if event is None:
                 break
             report(event.round)
-            if settings.callback(event):
+            if call_unchanged(settings.callback, event):
                 run.end(Status.STOPPED)
     return run.solution()
 
@@ -90,3 +91,18 @@ def _call_after(witness: StepWitness, callback: Callback) -> Callback:
         return witness.watch_round(event) or callback(event)
 
     return call
+
+
+def call_unchanged(callback: Callback, event: RoundEvent) -> bool:
+    """Call a callback, which must not change what it is shown in place, and return whether it asks to stop."""
+    if callback is ignore_event:
+        return False
+    watch, tensors = InPlaceWatch(), [*tree_tensors(event.state), event.update.inputs, event.update.outputs]
+    watch.begin_call(tensors)
+    stops = callback(event)
+    if watch.is_changed(tensors):
+        raise ChangedInPlace(
+            f"the callback modified the event of step {event.step} in place, and with it what the run goes on from; "
+            "let it change a copy, such as event.state.clone(), and pass what it changes to the next solve"
+        )
+    return bool(stops)

@@ -8,7 +8,7 @@ from collections.abc import Hashable
 from math import inf
 from typing import Any, Final, final
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from forerun.engine.event import RoundEvent
 from forerun.engine.numerics.autocast import in_plain_arithmetic
@@ -105,10 +105,16 @@ def report_difference(difference: str, *, strict: bool) -> None:
 
 def _read_kind(process: Process) -> Hashable:
     """Return by what a process is known again as one of the same kind."""
-    if not isinstance(process, StepProcess):
-        return type(process)
-    function: Any = process.function
-    return (StepProcess, getattr(function, "__code__", type(function)))
+    parts = tuple((name, _describe_part(value)) for name, value in vars(process).items())
+    return type(process), parts
+
+
+def _describe_part(value: Any) -> Any:
+    """Return what kind of thing an attribute of a process is: of a function its code, of a module its mode too."""
+    if isinstance(value, nn.Module):
+        return type(value), value.training
+    kind = type(value)
+    return getattr(value, "__code__", None) or kind
 
 
 _RUN_COUNTS: Final = {"agreed": 0}

@@ -51,7 +51,7 @@ def estimate_jacobian(
         base: slopes to begin with, one a step; None for zero.
         before: the estimate of the step before the first, with a leading axis of 1; None where there is none.
     """
-    du, do = changes.inputs, changes.outputs
+    du, do = changes.inputs, changes.outputs.to(changes.inputs)  # outputs may be of another dtype
     has_dense_base = base is not None and base.dim() == du.dim()
     if du.shape[-1] <= FULL_MATRIX_WIDTH and not has_dense_base:
         return _carry_matrix(du, do, before)

@@ -59,5 +59,6 @@ class Secant(SlopeMethod):
             return slopes
         input_changes = inputs - previous.inputs
         output_changes = outputs - previous.outputs
-        scalars = torch.linalg.vecdot(output_changes, input_changes) / torch.linalg.vecdot(input_changes, input_changes)
+        products = torch.linalg.vecdot(output_changes.to(input_changes), input_changes)
+        scalars = products / torch.linalg.vecdot(input_changes, input_changes)
         return torch.where(scalars.abs() <= self.bound, scalars, 0.0).unsqueeze(-1)  # nan <= bound is False

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, final
+from operator import is_
+from typing import Any, Final, final
 
 import torch
 from torch import Tensor
@@ -57,6 +58,11 @@ class InPlaceWatch:
         return any(
             not torch.equal(_select_values(tensor).nan_to_num(), values.nan_to_num()) for tensor, values in pairs
         )
+
+
+def hold_same_leaves(leaves: Sequence[Any], leaves_now: Sequence[Any]) -> bool:
+    """Return whether a tree holds the very leaves that it held, so that no container of it was changed in place."""
+    return len(leaves) == len(leaves_now) and all(map(is_, leaves, leaves_now))
 
 
 def _select_values(tensor: Tensor) -> Tensor:

@@ -6,9 +6,10 @@ from typing import Final
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from forerun.engine.numerics.autocast import call_as_user, hides_autocast
-from forerun.engine.numerics.in_place import ChangedInPlace, InPlaceWatch
+from forerun.engine.numerics.in_place import ChangedInPlace, InPlaceWatch, hold_same_leaves, read_versions
 from forerun.engine.numerics.layout import RowLayout
 from forerun.engine.numerics.row_memory import RowMemory
 from forerun.engine.numerics.tree import (
@@ -34,6 +35,7 @@ class Problem:
         self.process = process
         self._is_cast = hides_autocast()
         self._evaluate_watch, self._advance_watch = InPlaceWatch(), InPlaceWatch()
+        self._last_outputs: list[Tensor] = []
         observed = _observe_unchanged(process, state)
         self.input_layout = RowLayout.from_tree(
             observed,
@@ -85,13 +87,20 @@ class Problem:
     def evaluate(self, steps: Tensor, inputs: Tensor) -> Tensor:
         """Return output rows `(W, *batch, E)` of input rows `(W, *batch, D)`."""
         self._evaluate_watch.begin_call([inputs])
+        versions = read_versions(self._last_outputs)
         outputs = call_as_user(self.process.evaluate, steps, self.input_layout.unpack(inputs))
         if self._evaluate_watch.is_changed([inputs]):
             raise ChangedInPlace(
                 "evaluate modified its inputs in place, and with them the states that they are views of; let it return "
                 "new tensors, such as x * 1.01 for x.mul_(1.01), or begin with x = x.clone()"
             )
+        if read_versions(self._last_outputs) != versions:
+            raise ChangedInPlace(
+                "evaluate wrote into the outputs that it had returned before: it returns one buffer again and again; "
+                "let it return new tensors, such as buffer.clone()"
+            )
         rows = self.pack_outputs(outputs, len(steps))
+        self._last_outputs = [rows]
         return rows if self.excluded is None else rows.masked_fill(self.excluded.unsqueeze(-1), 0.0)
 
     def observe(self, state: Tree) -> Tensor:
@@ -110,8 +119,9 @@ class Problem:
         """Return the next state of the first step of a sweep, and see to it that `advance` changes nothing in place."""
         tensors = [state, output] if isinstance(state, Tensor) else [*tree_tensors(state), output]
         self._advance_watch.begin_call(tensors)
+        leaves = pytree.tree_leaves(state)
         next_state = self.advance(step, state, output)
-        if self._advance_watch.is_changed(tensors):
+        if self._advance_watch.is_changed(tensors) or not hold_same_leaves(leaves, pytree.tree_leaves(state)):
             raise ChangedInPlace(
                 f"advance modified its arguments in place at step {step}: the state {describe_tree(state)} or the "
                 "output; let it return new tensors, such as x + o for x += o, or begin with x = x.clone()"
