@@ -56,10 +56,10 @@ except ImportError:
 INPUTS = 4
 GRID = {
     nn.GRUCell: [
-        (4, 100, 1), (1, 1000, 1), (4, 1000, 1), (4, 1000, 16), (16, 1000, 1), (16, 1000, 16), (64, 1000, 1),
-        (64, 1000, 16), (1, 10000, 1), (4, 10000, 1), (4, 10000, 16), (16, 10000, 1),
+        (4, 100, 1), (4, 1000, 1), (16, 1000, 1), (64, 1000, 1), (4, 10000, 1), (16, 10000, 1), (4, 1000, 16),
+        (16, 1000, 16),
     ],
-    nn.LSTMCell: [(4, 100, 1), (4, 1000, 1), (16, 1000, 1), (4, 10000, 1), (16, 10000, 1)],
+    nn.LSTMCell: [(4, 100, 1), (4, 1000, 1), (16, 1000, 1), (4, 10000, 1)],
 }  # fmt: skip
 FUSED = {nn.GRUCell: nn.GRU, nn.LSTMCell: nn.LSTM}
 SMALL = 1e-5  # of the size of the gradients: how far the adjoint may be off
@@ -140,7 +140,7 @@ class Rivals:
             "DEER off": float((self.theirs() - truth).abs().max()) if "DEER" in calls else None,
         }
         rounds = self.run.rounds
-        times = medians_in_turn(calls, 5 if len(self.xs) > 1000 else 9, of_processor=True)
+        times = medians_in_turn(calls, 3 if len(self.xs) > 1000 else 7, of_processor=True)
         begun = time.process_time()
         gradient(self.loop(), self.weights)
         times["loop"] = time.process_time() - begun
@@ -176,7 +176,7 @@ def witness_cost() -> Iterator[dict[str, object]]:
 
 def backward() -> Iterator[dict[str, object]]:
     """The backward pass of an RNN as a linear system."""
-    for hidden, length in ((4, 1000), (16, 1000), (4, 10000)):
+    for hidden, length in ((4, 1000), (16, 1000)):
         torch.manual_seed(0)
         cell = nn.RNNCell(INPUTS, hidden)
         xs, h = torch.randn(length, 1, INPUTS), torch.zeros(1, hidden, requires_grad=True)

@@ -39,7 +39,7 @@ from forerun.sequence import RNN, scan
 from forerun.sequence.recurrent.recurrence import Recurrence
 from forerun.sequence.recurrent.torch_cells import adapt_cell
 
-SIDE, BATCH, STEPS, EVERY = 32, 8, 400, 50
+SIDE, BATCH, STEPS, EVERY = 32, 8, 200, 25
 HIDDEN = 8
 
 
