@@ -1,8 +1,9 @@
 """Is `scan` faster than the Python loop from 64 steps up, and as fast as a fused loop in C by its native kernels?
 
-The rivals: the plain loop; `scan` by torch's own calls, and by native kernels; the same loop in C (gcc -O3 -march=native
--ffast-math), called through ctypes; torch's own `associative_scan` (combine_mode="generic", the only one on a CPU),
-eager and compiled. Float32, one thread, medians of rivals taken in turn, CPU time of the process. Needs gcc and numba.
+The rivals: the plain loop; `scan` by torch's own calls, and by native kernels; the same loop in C (gcc -O3
+-march=native -ffast-math), called through ctypes; torch's own `associative_scan` (combine_mode="generic", the only one
+on a CPU), eager and compiled. Float32, one thread, medians of rivals taken in turn, CPU time of the process. Needs gcc
+and numba.
 """
 
 from __future__ import annotations
@@ -204,7 +205,7 @@ def compiled_table() -> list[str]:
     lines.append("|---" + "|--:" * 6 + "|")
     for kind, length, width in (("diagonal", 1000, 16), ("dense", 1000, 4)):
         maps, functions, waits = problem(kind, length, 1, width), [], []
-        for function in (by_torch, shipped):
+        for function in (affine_scan, shipped):
             functions.append(torch.compile(function, fullgraph=True, dynamic=False))
             begin = time.perf_counter()
             functions[-1](*maps)
