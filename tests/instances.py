@@ -170,7 +170,7 @@ def loop_choice():
     h, xs = normal(2, 5), normal(300, 2, 3, seed=1)
     rows = adapt_cell(nn.GRUCell(3, 5, dtype=DOUBLE), RowLayout.from_tree(h, batch_dims=1, name="state"))
     job = RecurrenceJob(rows, h, rows.prepare_inputs(xs).detach(), len(xs), 2**30)
-    return LoopChoice(job, lambda: None, Sliding(3))
+    return LoopChoice(job, lambda count: None, Sliding(3))
 
 
 def adjoint():

@@ -25,6 +25,7 @@ MIN_NEWTON_LENGTH = 256  # steps, below which the plain loop is taken without a 
 MAX_NEWTON_WIDTH = 64  # elements of a hidden state, above which it is
 TRIAL_LENGTHS = (64, 320)  # steps of the trials
 TRIAL_REPEATS = 2  # times to measure
+LOOP_STEPS = 16  # of the plain loop in a trial: what it does between the calls of the cell counts too
 NEWTON_ROUNDS = 8  # that Newton usually takes
 ROUND_MARGIN = 2.0  # a round takes longer in a run than alone, above all where its Jacobians leave the cache
 GRADIENT_FACTOR = 2.5  # times a forward pass of the loop, that it takes with its gradient
@@ -53,12 +54,12 @@ class LoopChoice(Window):
 
     Attributes:
         job: the recurrence.
-        step: takes one step of the plain loop.
+        run_steps: takes some first steps of the plain loop.
         window: how many steps Newton has in flight.
     """
 
     job: RecurrenceJob
-    step: Callable[[], object]
+    run_steps: Callable[[int], object]
     window: Window
 
     @property
@@ -67,7 +68,7 @@ class LoopChoice(Window):
         result = TRIAL_RESULTS.get(self._key)
         if result is None:
             return float("inf")
-        return self.job.length * result.loop_step
+        return self._loop_seconds(result)
 
     def width(self, log: Sequence[Round], length: int) -> int:
         if self._is_spent(log):
@@ -84,11 +85,8 @@ class LoopChoice(Window):
         if reason is not None:
             return reason
         result = self._try_both()
-        loop_seconds = length * result.loop_step
-        rounds = NEWTON_ROUNDS
-        if self.job.needs_gradient:
-            loop_seconds *= GRADIENT_FACTOR
-            rounds += 1
+        loop_seconds = self._loop_seconds(result)
+        rounds = NEWTON_ROUNDS + int(self.job.needs_gradient)
         newton_seconds = result.newton_round * rounds
         if ROUND_MARGIN * newton_seconds < loop_seconds:
             return None
@@ -104,8 +102,15 @@ class LoopChoice(Window):
         if result is None:
             return
         measured = seconds / NEWTON_ROUNDS / ROUND_MARGIN
-        newton_round = max(measured, result.newton_round)
+        newton_round = (measured + result.newton_round) / 2  # a single run may have met a busy machine
         TRIAL_RESULTS[self._key] = replace(result, newton_round=newton_round)
+
+    def _loop_seconds(self, result: TrialResult) -> float:
+        """Return the seconds of the plain loop, with its gradient where one is needed."""
+        seconds = self.job.length * result.loop_step
+        if self.job.needs_gradient:
+            seconds *= GRADIENT_FACTOR
+        return seconds
 
     def _is_spent(self, log: Sequence[Round]) -> bool:
         """Return whether the first rounds have taken as long as the plain loop."""
@@ -121,7 +126,7 @@ class LoopChoice(Window):
         """Return what a trial measures, or has measured for the same kind and size."""
         if self._key not in TRIAL_RESULTS:
             TRIAL_RESULTS[self._key] = TrialResult(
-                loop_step=measure_quickest(self.step),
+                loop_step=measure_quickest(lambda: self.run_steps(LOOP_STEPS)) / LOOP_STEPS,
                 newton_round=measure_newton_round(self.job),
             )
         return TRIAL_RESULTS[self._key]

@@ -83,10 +83,6 @@ class PlainLoop:
             states.append(hidden)
         return stack_states(states)
 
-    def take_first_step(self) -> None:
-        """Take one step, to be measured."""
-        self.step(self.h0, self.select_input(0))
-
     @torch.no_grad()
     def describe_run(
         self,

@@ -208,7 +208,7 @@ def _solve_or_loop(job: RecurrenceJob, loop: PlainLoop, options: SolveOptions) -
     settled = options.over(job.default_options(options.method))
     if options.method is not None:
         return _finish_path(job, loop, settled, job.solve_path(settled))
-    choice = LoopChoice(job, loop.take_first_step, settled.settled().window)
+    choice = LoopChoice(job, loop.run_steps, settled.settled().window)
     reason = choice.declines(job.length)
     if reason is not None:
         return _take_loop(loop, job.length, [reason])
