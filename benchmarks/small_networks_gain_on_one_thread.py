@@ -3,7 +3,8 @@
 A diffusion policy: a three-layer perceptron of 256 units denoises a chunk of 16 actions of 4 numbers for an
 observation of 20, 100 steps, batch 1. The rivals are the same loop in eager PyTorch, and the same loop with the
 network compiled (`torch.compile`), and running ahead with each. Deviations are from the eager loop. Times include
-everything; rivals are timed in turn.
+everything; rivals are timed in turn. The native kernels are loaded from the start, as in a process that has run for
+some seconds.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from forerun import Absolute, Auto, Secant, Sliding, solve
 from forerun.diffusion import Denoising, Schedule
 from forerun.engine.methods import Picard
+from forerun.engine.numerics.native.loader import NATIVE_KERNELS
 
 ACTIONS, OBSERVATION, LENGTH = 64, 20, 100
 
@@ -71,6 +73,7 @@ def loop(process: Denoising, state: Tensor, network: Callable[[Tensor, Tensor], 
 
 def main() -> None:
     """Both samplers, every rival."""
+    NATIVE_KERNELS.setting = "1"
     sections = {"What is measured": __doc__ or ""}
     policy = trained()
     compiled = torch.compile(policy, dynamic=False)
