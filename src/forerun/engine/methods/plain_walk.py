@@ -18,8 +18,8 @@ from forerun.engine.process import Process
 from forerun.engine.rows import Problem, SweepResult
 
 FEWEST_STEPS: Final = 32  # of a walk that is given no number, where the path has as many
-QUICK_SECONDS: Final = 0.01  # that such a walk goes on for at least, so that what is done between walks is little
-QUICK_STEPS: Final = 512  # that it has at most
+QUICK_SECONDS: Final = 0.02  # that such a walk goes on for at least, so that what is done between walks is little
+QUICK_STEPS: Final = 1024  # that it has at most
 LOOK_STEPS: Final = 16  # between two looks at the clock
 QUICK_ELEMENTS: Final = 2**20  # of observed states, that it holds at most
 

@@ -20,7 +20,7 @@ class Sequential(Method):
 
     Args:
         steps_per_round: steps taken between two callbacks, each with its own call of evaluate; the log holds them as
-            one `Round`. None for 32, or as many as are done in a hundredth of a second.
+            one `Round`. None for 32, or as many as are done in a fiftieth of a second.
         unless_over_in: seconds: a path that will be over sooner than that, at the pace of these steps, is taken to its
             end in the same round.
     """
