@@ -1,9 +1,9 @@
 """The loader of the native kernels: whether there are any for some tensors, and when loading them pays.
 
-Loading numba and a kernel takes half a second, and calls of torch that a kernel replaces some microseconds each. So kernels are
-loaded once the calls that they would have saved in this process come to about that time: whoever runs little loses
-nothing, and whoever runs much loses that much once. What is counted are calls and not seconds, so that the same program
-computes the same bits every time. `FORERUN_NATIVE=1` loads them at once, `FORERUN_NATIVE=0` never.
+Loading numba and a kernel takes half a second, and calls of torch that a kernel replaces some microseconds each. So
+kernels are loaded once the calls that they would have saved in this process come to about that time: whoever runs
+little loses nothing, and whoever runs much loses that much once. What is counted are calls and not seconds, so that the
+same program computes the same bits every time. `FORERUN_NATIVE=1` loads them at once, `FORERUN_NATIVE=0` never.
 """
 
 from __future__ import annotations
