@@ -44,7 +44,7 @@ class AndersonMixing(LimitMethod):
         history = push_differences(point, self.memory)
         gamma = fit_coefficients(history["dR"], point.residuals, self.regularization)
         points, is_mixed = mix_points(point, history, gamma, self.share)
-        return NextPoint(points, history, is_mixed)
+        return NextPoint(points, history, is_mixed, fallback=point.points + self.share * point.residuals)
 
 
 def mix_points(point: LimitPoint, history: Memory, gamma: Tensor, share: float) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,9 @@ from forerun.engine.limit_methods.base import LimitMethod, LimitPoint, Memory, N
 
 PROMISED_SHARE = 0.9  # of the residual after a plain step, that a mixture must promise to come below
 MAX_DOUBLINGS = 12  # of the plain steps that are taken after a mixture failed
-FIRST_CHECK = 2.0  # mixtures in a row, from where on they are held against the plain rate
+PATIENCE_SHARE = 0.05  # of the plain steps that are left, for which a run of mixtures may stay behind them
+MOST_PATIENCE = 10.0
+SMALLEST_SHARE = 0.05  # of the way to the value, of steps between mixtures where plain ones expand
 SHORT_WAY = 2.0  # plain steps that are left, for which nothing is tried
 
 
@@ -23,7 +25,8 @@ class AutoMixing(LimitMethod):
     It begins with plain steps. Their differences tell what a mixture would leave of the residual, if the map were
     linear; where that is clearly less than a plain step leaves, the next points are mixed. A run of mixtures that falls
     behind the plain rate is taken back to where it began; after that, or after one that the safeguard takes back, come
-    plain steps, twice as many every time: what trying costs grows with the logarithm of the evaluations.
+    plain steps, twice as many every time: what trying costs grows with the logarithm of the evaluations. Where plain
+    steps expand, the steps between mixtures are damped.
 
     Args:
         memory: differences that are kept.
@@ -47,12 +50,14 @@ class AutoMixing(LimitMethod):
         is_tried = is_mixture & self._may_try(point, record, promised)
         begins = is_tried & (record["mixed"] == 0)
         goes_back = record.pop("goes_back")
-        plain = torch.where(goes_back.unsqueeze(-1), record["start_value"], point.values)
+        share = record["share"].unsqueeze(-1)
+        steady = point.points + share * point.residuals
+        plain = torch.where(goes_back.unsqueeze(-1), record["start_value"], steady)
         record["mixed"] = torch.where(is_tried, record["mixed"] + 1, 0.0)
         record["start_size"] = torch.where(begins, point.sizes, record["start_size"])
-        record["start_value"] = torch.where(begins.unsqueeze(-1), point.values, record["start_value"])
+        record["start_value"] = torch.where(begins.unsqueeze(-1), steady, record["start_value"])
         points = torch.where(is_tried.unsqueeze(-1), mixed, plain)
-        return NextPoint(points, {**history, **record}, is_tried)
+        return NextPoint(points, {**history, **record}, is_tried, fallback=plain)
 
     def _follow_record(self, point: LimitPoint) -> dict[str, Tensor]:
         """Return how plain steps and mixtures have fared, the last one included, and where a run of mixtures failed."""
@@ -61,6 +66,8 @@ class AutoMixing(LimitMethod):
             return self._begin_record(point)
         was_plain = (memory["mixed"] == 0) & point.continues
         rate = torch.where(was_plain, point.sizes / memory["last_size"], memory["rate"])
+        turned = torch.where(rate >= 1, 0.5 * memory["share"], (2 * memory["share"]).clamp_max(1.0))
+        share = torch.where(was_plain, turned, memory["share"])
         falls_behind = self._falls_behind(point, memory)
         goes_back = falls_behind & ~(point.sizes <= memory["rate"] * memory["start_size"])
         failures = memory["failures"] + falls_behind
@@ -68,6 +75,7 @@ class AutoMixing(LimitMethod):
         was_rejected = ~point.continues & (point.rejections > 0)
         return {
             "rate": rate,
+            "share": torch.where(point.continues, share.clamp_min(SMALLEST_SHARE), 1.0),
             "mixed": torch.where(falls_behind, 0.0, memory["mixed"]),
             "start_size": memory["start_size"],
             "start_value": memory["start_value"],
@@ -82,6 +90,7 @@ class AutoMixing(LimitMethod):
         nothing = torch.zeros_like(point.sizes)
         return {
             "rate": nothing,
+            "share": torch.ones_like(nothing),
             "mixed": nothing,
             "start_size": point.sizes,
             "start_value": point.values,
@@ -92,15 +101,21 @@ class AutoMixing(LimitMethod):
         }
 
     def _falls_behind(self, point: LimitPoint, memory: Memory) -> Tensor:
-        """Return where a run of mixtures did worse than plain steps would have."""
-        plain_size = memory["start_size"] * memory["rate"] ** memory["mixed"]
-        return (memory["mixed"] >= FIRST_CHECK) & ~(point.sizes <= plain_size)
+        """Return where a run of mixtures did worse than plain steps would have, for longer than it may."""
+        plain_size = memory["start_size"] * memory["rate"].clamp_max(1.0) ** memory["mixed"]
+        left = count_plain_steps(memory["rate"], memory["start_size"], point.threshold)
+        patience = (2 + PATIENCE_SHARE * left).clamp_max(MOST_PATIENCE)
+        return (memory["mixed"] > 0) & (memory["mixed"] >= patience) & ~(point.sizes <= plain_size)
 
     def _may_try(self, point: LimitPoint, record: Memory, promised: Tensor) -> Tensor:
         """Return where a mixture is worth its try."""
         pays = promised < PROMISED_SHARE * record["rate"]
-        # a rate of 0 means that none was measured yet
-        plain_steps = torch.log(point.threshold / point.sizes) / torch.log(record["rate"])
-        is_long = (record["rate"] >= 1) | (plain_steps > SHORT_WAY)
+        is_long = count_plain_steps(record["rate"], point.sizes, point.threshold) > SHORT_WAY
         is_running = record["mixed"] > 0
         return (record["waiting"] == 0) & (is_running | (pays & is_long))
+
+
+def count_plain_steps(rate: Tensor, sizes: Tensor, threshold: float) -> Tensor:
+    """Return how many plain steps are left at a rate, `(A,)`; a rate of 0 was not measured yet."""
+    steps = torch.log(threshold / sizes) / torch.log(rate)
+    return torch.where(rate >= 1, float("inf"), steps.nan_to_num(0.0).clamp_min(0))

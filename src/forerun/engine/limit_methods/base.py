@@ -75,12 +75,14 @@ class NextPoint:
         points: to evaluate next, `(A, D)`.
         memory: comes back to the method with the next `LimitPoint`.
         is_trial: bool `(A,)`, which points are accelerated: those that the safeguard may take back, in favour of the
-            plain value. None for none.
+            fallback. None for none.
+        fallback: what is evaluated in the place of points that are taken back, `(A, D)`; None for the plain values.
     """
 
     points: Tensor
     memory: Memory = field(default_factory=dict)
     is_trial: Tensor | None = None
+    fallback: Tensor | None = None
 
 
 class LimitMethod(ABC):

@@ -23,11 +23,11 @@ class Bounded(Safeguard):
             grow a little on their way.
     """
 
-    growth: float = 2.0
+    growth: float = 10.0
 
     def __post_init__(self) -> None:
         if not self.growth > 0:
-            raise ValueError(f"Bounded(growth={self.growth}) accepts nothing; pass growth=2.0, or method=Plain()")
+            raise ValueError(f"Bounded(growth={self.growth}) accepts nothing; pass growth=10.0, or method=Plain()")
 
     def measure(self, judged: JudgedPoints) -> Tensor:
         return judged.sizes

@@ -266,7 +266,7 @@ class LimitRun:
             state,
             points=torch.where((is_usable & is_kept).unsqueeze(-1), points, plain),
             is_trial=is_trial & is_usable,
-            plain_values=plain,
+            plain_values=plain if proposal.fallback is None else proposal.fallback,
             method_memory=clear_memory(proposal.memory, ~is_kept),
         )
 
