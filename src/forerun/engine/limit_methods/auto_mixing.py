@@ -12,9 +12,9 @@ from forerun.engine.limit_methods.base import LimitMethod, LimitPoint, Memory, N
 
 PROMISED_SHARE = 0.9  # of the residual after a plain step, that a mixture must promise to come below
 MAX_DOUBLINGS = 12  # of the plain steps that are taken after a mixture failed
-PATIENCE_SHARE = 0.05  # of the plain steps that are left, for which a run of mixtures may stay behind them
+MIXTURE_PATIENCE = 0.05  # of the plain steps that are left, for which a run of mixtures may stay behind them
 MOST_PATIENCE = 10.0
-SMALLEST_SHARE = 0.05  # of the way to the value, of steps between mixtures where plain ones expand
+SMALLEST_DAMPING = 0.05  # of the way to the value, of steps between mixtures where plain ones expand
 SHORT_WAY = 2.0  # plain steps that are left, for which nothing is tried
 
 
@@ -75,7 +75,7 @@ class AutoMixing(LimitMethod):
         was_rejected = ~point.continues & (point.rejections > 0)
         return {
             "rate": rate,
-            "share": torch.where(point.continues, share.clamp_min(SMALLEST_SHARE), 1.0),
+            "share": torch.where(point.continues, share.clamp_min(SMALLEST_DAMPING), 1.0),
             "mixed": torch.where(falls_behind, 0.0, memory["mixed"]),
             "start_size": memory["start_size"],
             "start_value": memory["start_value"],
@@ -104,7 +104,7 @@ class AutoMixing(LimitMethod):
         """Return where a run of mixtures did worse than plain steps would have, for longer than it may."""
         plain_size = memory["start_size"] * memory["rate"].clamp_max(1.0) ** memory["mixed"]
         left = count_plain_steps(memory["rate"], memory["start_size"], point.threshold)
-        patience = (2 + PATIENCE_SHARE * left).clamp_max(MOST_PATIENCE)
+        patience = (2 + MIXTURE_PATIENCE * left).clamp_max(MOST_PATIENCE)
         return (memory["mixed"] > 0) & (memory["mixed"] >= patience) & ~(point.sizes <= plain_size)
 
     def _may_try(self, point: LimitPoint, record: Memory, promised: Tensor) -> Tensor:
