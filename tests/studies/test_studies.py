@@ -21,6 +21,7 @@ BUDGETS = {
     "paradigms": 30,
     "dynamics_of_acceleration": 15,
     "template_estimation": 30,
+    "local_minimax": 15,
 }
 MAX_SECONDS = 240
 MAX_LINES = 150
