@@ -25,7 +25,7 @@ RULES: dict[str, Callable[[float, float], rules.ConstantMomentum]] = {
     "triple momentum": rules.triple_momentum,
     "heavy ball": rules.heavy_ball,
 }
-COLOURS = dict(zip(RULES, (IN_ORDER_COLOUR, RIVAL_COLOUR, "#5e35b1", OURS_COLOUR), strict=True))
+RULE_COLOURS = dict(zip(RULES, (IN_ORDER_COLOUR, RIVAL_COLOUR, "#5e35b1", OURS_COLOUR), strict=True))
 SIZES = {"quick": (100.0, 40, 1), "full": (1000.0, 200, 5)}  # condition number, variables, first points
 FLOWING = ("Nesterov", "heavy ball")
 STEP_SIZES = (0.04, 0.01, 0.0025)  # of rules beside their flows
@@ -89,7 +89,7 @@ def draw(figures: Figures) -> Figure:
     """Draw how the rules converge, heavy ball going round, and the rules beside their flows."""
     figure = new_figure(12.6, 4.0)
     curves, trace, flows = figure.subplots(1, 3)
-    for name, colour in COLOURS.items():
+    for name, colour in RULE_COLOURS.items():
         steps = [figures[f"steps, {name}"] * mark / MARKS for mark in range(MARKS + 1)]
         heights = [figures[f"curve, {name}, {mark}"] for mark in range(MARKS + 1)]
         curves.loglog([step + 1 for step in steps], heights, color=colour, label=name, linewidth=2)
@@ -100,7 +100,7 @@ def draw(figures: Figures) -> Figure:
     style_axes(trace, "Heavy ball goes round for ever", "points over steps, on a convex function with two kinks")
     for name in FLOWING:
         distances = [figures[f"flow, {name}, {step}"] for step in STEP_SIZES]
-        flows.semilogy([str(step) for step in STEP_SIZES], distances, color=COLOURS[name], marker="o", linewidth=2)
+        flows.semilogy([str(step) for step in STEP_SIZES], distances, color=RULE_COLOURS[name], marker="o", linewidth=2)
     style_axes(flows, "Every rule follows its flow", "largest distance over the step size")
     return figure
 

@@ -29,9 +29,9 @@ THRESHOLD = 1 / COUPLING**2  # of the step, as the time scale grows
 STEPS = tuple(0.05 * count for count in range(1, 25))
 TIMESCALE = 100.0
 DEPTHS = {"descent-ascent": 1, "extragradient": 2, "proximal point": None}
-COLOURS = (RIVAL_COLOUR, OURS_COLOUR, IN_ORDER_COLOUR)
+DEPTH_COLOURS = (RIVAL_COLOUR, OURS_COLOUR, IN_ORDER_COLOUR)
 STARTS = {"quick": 6, "full": 40}
-OPTIONS = LimitOptions(tolerance=1e-7, max_evaluations=3000)
+GAME_OPTIONS = LimitOptions(tolerance=1e-7, max_evaluations=3000)
 
 
 def degenerate_game(x: Tensor, y: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ def run(scale: Scale) -> Figures:
     figures |= _count_limits(STARTS[scale])
     one = torch.ones(1, dtype=torch.float64)
     for name, method in (("extragradient", Plain()), ("with mixing", AndersonMixing(5))):
-        limit = minimax(degenerate_game, one, one, extragradient(1.0, 20.0), options=OPTIONS, method=method)
+        limit = minimax(degenerate_game, one, one, extragradient(1.0, 20.0), options=GAME_OPTIONS, method=method)
         figures[f"evaluations, {name}"] = limit.evaluations
     return figures
 
@@ -72,7 +72,7 @@ def _count_limits(starts: int) -> dict[str, int]:
     counts = {"reached": 0, "minimax": 0}
     for _ in tqdm(range(starts), desc="first points", leave=False):
         x, y = torch.randn(2, 1, generator=generator, dtype=torch.float64)
-        limit = minimax(two_wells, x, y, extragradient(0.2, 2.0), options=OPTIONS, throw=False)
+        limit = minimax(two_wells, x, y, extragradient(0.2, 2.0), options=GAME_OPTIONS, throw=False)
         counts["reached"] += limit.status.done
         counts["minimax"] += limit.verdict is not None and limit.verdict.is_local_minimax(1e-5)
     zero = torch.zeros(1, dtype=torch.float64)
@@ -84,7 +84,7 @@ def draw(figures: Figures) -> Figure:
     """Draw the spectral radii over the step, less one, and evaluations."""
     figure = new_figure(10.4, 4.2)
     radii, bars = figure.subplots(1, 2, width_ratios=(3, 2))
-    for name, colour in zip(DEPTHS, COLOURS, strict=True):
+    for name, colour in zip(DEPTHS, DEPTH_COLOURS, strict=True):
         heights = [1e3 * (figures[f"radius, {name}, {step:.2f}"] - 1) for step in STEPS]
         radii.plot(STEPS, heights, color=colour, linewidth=2.5, label=name)
     radii.axhline(0, color=INK_COLOUR, linewidth=0.8)
