@@ -15,6 +15,7 @@ from forerun.engine.numerics.autocast import in_plain_arithmetic
 from forerun.engine.options import SolveSettings
 from forerun.engine.process import Process, StepProcess
 from forerun.engine.run import SolveRun
+from forerun.engine.windows import Auto
 from forerun.engine.witness import (
     Witness,
     WitnessDisagrees,
@@ -25,6 +26,7 @@ from forerun.engine.witness import (
 
 PROCESS_MEMORY: Final = WitnessMemory()
 RUNS_BETWEEN: Final = 8  # of a kind of process that is known to agree, one run in so many is witnessed
+SHORT_LENGTH: Final = 50  # below which one evaluation is more than 2 % of a path
 MIXED_STEPS: Final = (
     "evaluate gives something else for step {} alone than among {} steps: {}. The steps were taken one a call, from "
     "the beginning, as in the plain loop. Let every step be evaluated by itself, without looking at other rows, "
@@ -51,12 +53,18 @@ class StepWitness:
         self._witness = witness
         self._kind = _read_kind(run.problem.process)
         self._is_due = _is_due(self._kind)
+        # of a short path, one evaluation is much: a window that declines after its first round goes without
+        is_short = run.problem.length < SHORT_LENGTH and isinstance(run.settings.window, Auto)
+        self._rounds_to_wait = 1 if is_short else 0
 
     def watch_round(self, event: RoundEvent) -> bool:
         """Hold a step of a round that evaluated several against its evaluation alone; return whether they differ."""
         evaluations = event.update.evaluations
         evaluated_rows = evaluations.skeleton.list_slots()
         if not self._is_due or event.update.in_order or len(evaluated_rows) < 2:
+            return False
+        if self._rounds_to_wait:
+            self._rounds_to_wait -= 1
             return False
         self._is_due = False
         row = random.Random(f"{self._witness.seed} {event.length}").choice(evaluated_rows[1:])
