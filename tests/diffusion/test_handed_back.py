@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,11 +37,12 @@ class DeclinesAfter(Window):
 @pytest.fixture
 def pipe() -> Iterator[Any]:
     pipe = ZOO["sd"].build()
-    scheduler, level = pipe.scheduler, diffusers.logging.get_verbosity()
+    scheduler, unet, level = pipe.scheduler, pipe.unet, diffusers.logging.get_verbosity()
+    pipe.unet = copy.deepcopy(unet)
     diffusers.logging.set_verbosity_error()
     yield pipe
     diffusers.logging.set_verbosity(level)
-    pipe.scheduler = scheduler
+    pipe.scheduler, pipe.unet = scheduler, unet
 
 
 def count_calls(pipe: Any) -> list[int]:

@@ -133,6 +133,15 @@ class NetworkState:
             return False
         return not any(kept.has_changed for kept in self._mutable_values)
 
+    def fingerprint(self) -> int:
+        """Return a number that another holds only for networks that keep other values, or for changed ones."""
+        entries = []
+        for kept in self._values:
+            content = repr(kept.value) if kept.is_plain else id(kept.value)
+            entries.append((kept.path, content, kept.version))
+        methods = [(path, id(getattr(method, "__func__", method))) for path, _, method in self._forwards]
+        return hash((tuple(entries), tuple(methods)))
+
     def find_moving_count(self) -> str | None:
         """Return the path of the first number that has changed, as a network does that counts its calls."""
         for kept in self._values:

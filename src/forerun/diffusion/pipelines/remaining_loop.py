@@ -96,6 +96,11 @@ class RemainingLoop:
         return self.process.length
 
     @property
+    def sample(self) -> Tensor:
+        """The sample of the step that was traced, `(B, *shape)`."""
+        return self._traced.sample
+
+    @property
     def device(self) -> torch.device:
         """Device of the samples."""
         return self._sample.device
