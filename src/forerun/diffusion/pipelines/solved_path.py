@@ -68,7 +68,11 @@ def solve_remaining(loop: RemainingLoop, options: SolveOptions, spent: tuple[int
         evaluations=evaluations,
     )
     run = SolveRun(loop.process, loop.state, settings, resume=begin)
-    solution = run_to_end(run, replace(settings, callback=follow_round))
+    if run.goes_on() and may_hand_back(run):  # at once, as the last runs of this kind
+        handed_back = HandedBackLoop(run, loop.process)
+        solution = run.solution()
+    else:
+        solution = run_to_end(run, replace(settings, callback=follow_round))
     if handed_back is not None:
         solution = replace(solution, status=Status.UNCHECKED, deviation=None)  # as yet
     if solution.status.done:

@@ -61,13 +61,15 @@ def witness_path(loop: RemainingLoop, witness: Witness | None, stop: int) -> int
     """
     if witness is None:
         return 0
-    is_known = loop in AGREED_NETWORKS
     steps = [step for step in witness.choose_steps(stop) if step in loop.records and step > 0]
+    if not steps:
+        return 1
+    is_known = loop in AGREED_NETWORKS
     if is_known or stop < loop.length:
         steps = _draw_few(steps, witness, loop.length, is_known=is_known)
     for step in steps:
         _witness_step(loop, witness, step)
-    if steps:
+    if steps and not is_known:
         AGREED_NETWORKS.remember(loop)
     return 1 + len(steps)
 
