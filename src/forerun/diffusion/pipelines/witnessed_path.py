@@ -61,7 +61,7 @@ def witness_path(loop: RemainingLoop, witness: Witness | None, stop: int) -> int
     """
     if witness is None:
         return 0
-    steps = [step for step in witness.choose_steps(stop) if step in loop.records and step > 0]
+    steps = _list_candidates(loop, witness, stop)
     if not steps:
         return 1
     is_known = loop in AGREED_NETWORKS
@@ -72,6 +72,11 @@ def witness_path(loop: RemainingLoop, witness: Witness | None, stop: int) -> int
     if steps and not is_known:
         AGREED_NETWORKS.remember(loop)
     return 1 + len(steps)
+
+
+def _list_candidates(loop: RemainingLoop, witness: Witness, stop: int) -> list[int]:
+    """Return the steps of a path up to `stop` that a first run calls alone, besides the traced one."""
+    return [step for step in witness.choose_steps(stop) if step in loop.records and step > 0]
 
 
 def _draw_few(steps: list[int], witness: Witness, length: int, *, is_known: bool) -> list[int]:
