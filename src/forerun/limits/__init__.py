@@ -23,6 +23,7 @@ from forerun.engine.map import BatchMap, Map
 from forerun.engine.safeguards import Bounded, Monotone, Safeguard, Unguarded
 from forerun.engine.search import Limit, LimitCheckpoint, LimitEvent, LimitOptions, LimitStatus, NoLimit
 from forerun.limits.implicit import Implicit, attach_gradient
+from forerun.limits.rankings import BradleyTerry, GameRecord, Ranking
 
 __all__ = [
     "Aitken",
@@ -34,12 +35,14 @@ __all__ = [
     "Banach",
     "BatchMap",
     "Bounded",
+    "BradleyTerry",
     "Broyden",
     "Certificate",
     "Cycle",
     "Cycled",
     "Displacement",
     "FilteredAnderson",
+    "GameRecord",
     "Halpern",
     "Implicit",
     "Levin",
@@ -56,6 +59,7 @@ __all__ = [
     "NoLimit",
     "Periodic",
     "Plain",
+    "Ranking",
     "Safeguard",
     "SequenceTransform",
     "Shanks",
