@@ -4,7 +4,9 @@ Hostile runs of `benchmarks/_hostile.py`, one a seed: small processes of sixteen
 tolerance and dtype drawn at random, some stopped on their way and resumed. The plain loop is the truth. *wrong* is a
 run whose end is further from it than the tolerance, whatever its status says; a *false alarm* is UNCERTAIN where it is
 not. The estimate is *within a factor of two* where it is, among the CHECKED runs that deviate by more than 1e-8 of the
-tolerance. The misses stand in a table of their own. Runs with `Auto` follow the clock, and may differ from machine to
+tolerance. The first half of the runs is taken with `Check(thorough=True)` too.
+
+The misses stand in a table of their own. Runs with `Auto` follow the clock, and may differ from machine to
 machine.
 """
 
@@ -21,6 +23,7 @@ from _hostile import HostileRun, draw_run
 from harness import table, write_result
 
 from forerun import Status
+from forerun.engine.check import Check
 
 RUNS = 1000
 SECONDS = 800.0  # after which no more runs are begun
@@ -53,13 +56,13 @@ class Outcome:
         return self.is_wrong and self.status in {Status.CHECKED, Status.SEQUENTIAL}
 
 
-def take_run(seed: int) -> Outcome | None:
+def take_run(seed: int, check: Check | bool = True) -> Outcome | None:
     """Return how the hostile run of a seed ends; None where the plain loop itself is not finite."""
     run = draw_run(seed)
     truth = run.truth()[-1]
     if not bool(torch.isfinite(truth).all()):
         return None
-    solution = run.solve()
+    solution = run.solve(check)
     asked = run.tolerance.threshold()
     return Outcome(
         run=run,
@@ -145,6 +148,7 @@ def main() -> None:
         seed += 1
         if outcome is not None:
             outcomes.append(outcome)
+    thorough = [take_run(one.run.seed, Check(thorough=True)) for one in outcomes[: count // 2]]
     resumed = [one for one in outcomes if one.run.resumed_at]
     whole_rows = [summarise("all", outcomes), summarise("resumed runs", resumed)]
     write_result(
@@ -153,6 +157,12 @@ def main() -> None:
             "What is measured": __doc__ or "",
             "Targets": table(targets(outcomes)),
             "All": table(whole_rows),
+            "With a thorough check, the first half of the runs": table(
+                [
+                    summarise("the default check", outcomes[: count // 2]),
+                    summarise("a thorough check", [one for one in thorough if one is not None]),
+                ]
+            ),
             "By family": grouped(outcomes, "family"),
             "By method": grouped(outcomes, "method"),
             "Misses": table([describe_miss(one) for one in outcomes if one.is_missed]),

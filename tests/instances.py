@@ -38,7 +38,7 @@ from forerun import (
 from forerun.diffusion import Denoising, Schedule
 from forerun.diffusion.denoising import Increments
 from forerun.diffusion.schedulers.sampling import SchedulerSampling
-from forerun.engine.guesses import Copy, Extrapolate, Probe
+from forerun.engine.guesses import Copy, Extrapolate, Probe, Retraced
 from forerun.engine.methods import (
     Boxed,
     Damped,
@@ -186,6 +186,11 @@ def known():
     return Known(state.expand(process.length, *state.shape)), process, state
 
 
+def retraced():
+    process, state = PROBLEMS["increments"]()
+    return Retraced(0, state.expand(process.length, *state.shape), Hold()), process, state
+
+
 def watched():
     from forerun.cli.sample.frames import SampleWatch, SampleWatchMethod
 
@@ -242,6 +247,7 @@ INSTANCES = {
     "Extrapolate": Extrapolate,
     "Copy": Copy,
     "Known": known,
+    "Retraced": retraced,
     "Fill": lambda: (Fill(1.0), *causal_process()),
     "Repeat": lambda: (Repeat(2), *causal_process()),
     "Lookup": lambda: (Lookup(), *causal_process()),

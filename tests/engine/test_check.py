@@ -91,8 +91,7 @@ def test_a_wrong_run_that_residuals_call_converged_is_caught(length):
 
     checked = solve(process, state, path=True, **options)
     assert checked.status in {Status.CHECKED, Status.SEQUENTIAL}
-    assert all("went back to step" in note for note in checked.notes)
-    assert checked.notes
+    assert any("went back to step" in note for note in checked.notes)
     assert deviation(checked, truth).max() < 3e-4
     # the path and the figures of a run that went back
     assert len(checked.path) == length + 1

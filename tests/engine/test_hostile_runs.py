@@ -43,9 +43,9 @@ def test_no_wrong_run_is_called_sequential(outcomes):
 
 def test_going_back_takes_no_more_than_two_passes(outcomes):
     for seed, solution, _ in outcomes:
-        assert solution.rounds <= 3 * solution.length, seed
+        assert solution.rounds <= 2 * solution.length + 2, seed
 
 
 def test_the_check_evaluates_a_few_steps_again(outcomes):
     shares = sorted(solution.check_evaluations / solution.evaluations for _, solution, _ in outcomes)
-    assert shares[len(shares) // 2] <= 0.04
+    assert shares[len(shares) // 2] <= 0.08  # of so few runs; the benchmark says what it is in a thousand

@@ -6,7 +6,6 @@ from engine.problems import lorenz
 
 from forerun import Absolute, Full, Picard, Process, Secant, Sequential, Sliding, Status, solve
 from forerun.engine.check import Check, accepted_path
-from forerun.engine.methods import Parareal
 from forerun.engine.tolerance import rms
 
 DOUBLE = torch.float64
@@ -26,7 +25,7 @@ def turning(width=16, length=60):
     return Process.from_step(turn, length, batched=True), state
 
 
-@pytest.mark.parametrize("method", [Secant(), Picard(), Parareal(4)], ids=lambda method: type(method).__name__)
+@pytest.mark.parametrize("method", [Secant(), Picard()], ids=lambda method: type(method).__name__)
 def test_the_estimate_of_lorenz_is_right_to_a_factor_of_four(method):
     process, state = lorenz(100)
     truth = solve(process, state, method=Sequential()).state

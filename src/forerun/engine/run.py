@@ -26,11 +26,16 @@ from forerun.engine.solution import Solution, Status
 from forerun.engine.solve_state import SolveState, choose_skeleton, open_window
 from forerun.engine.validation import load_resumed, refuse_process
 from forerun.engine.verdict import (
+    TOO_MANY,
+    Retry,
     has_spent_stake,
     judge_end,
+    plan_in_order,
     plan_retry,
     restore_end,
+    retrace_slots,
     return_to_restart_point,
+    takes_too_many,
 )
 
 CARRIED_DRIFT = "The drift of {:.1g} up to step {} is carried on from there as a few sampled steps show that it grows."
@@ -90,6 +95,8 @@ class SolveRun:
             return False
         if self._at_end(self.state.window.start):
             self._settle()
+        elif (retry := plan_in_order(self.state, self.settings)) is not None:
+            self._return_to(retry, self.state.fallback)
         elif has_spent_stake(self.state):
             self.log.restore_path()
             self.state = restore_end(self.state)
@@ -217,6 +224,12 @@ class SolveRun:
             state = replace(state, method=self.settings.method, leads=False)
         if isinstance(state.method, Sequential) or self._at_end(start):
             return state, state.method.stop(start, start + 1)
+        rounds = state.rounds + self.log.entries[-1].rounds
+        if takes_too_many(state, rounds, start):
+            note = TOO_MANY.format(type(state.method).__name__, rounds, start)
+            estimator = state.estimator.follow_waiting()
+            state = replace(state, estimator=estimator, method=Sequential(), notes=(*state.notes, note))
+            return state, state.method.stop(start, start + 1)
         width = self.settings.window.width(self.log.entries, length)
         if width < 1:
             estimator = state.estimator.follow_waiting()
@@ -252,10 +265,15 @@ class SolveRun:
             self.end(Status.UNCERTAIN)
             return
         self.log.keep_path()
+        self._slots = retrace_slots(self._slots, self.state, self.settings)
+        self._return_to(retry, replace(self.state, fallback=None))
+
+    def _return_to(self, retry: Retry, fallback: SolveState | None) -> None:
+        """Go on from a restart point, with a path to return to where that comes to nothing."""
         state = return_to_restart_point(self.state, retry, began_exact=self._began_exact)
         restart_point = retry.estimator.restart_points[-1]
         window = open_window(self._slots, self.settings, restart_point.step, restart_point.state, log=self.log.entries)
-        self.state = replace(state, window=window)
+        self.state = replace(state, window=window, fallback=fallback)
 
     def _estimate_deviation(self) -> Tensor:
         """Return the estimated distance `(*batch,)` of the accepted state from the sequential run's."""

@@ -19,6 +19,11 @@ from forerun.engine.solve_state import SolveState
 from forerun.engine.verdict import measure_rounding
 
 LEFT_OVER_ROUNDINGS: Final = 64.0  # at the end of the path, below which samples alone do not send a run back
+
+DISAGREEING_SHARE: Final = 0.5  # of the estimate, beyond which what samples leave over contradicts it
+NEGLIGIBLE_SHARE: Final = 3e-3  # of what was asked for, below which nobody needs to know better
+FEW_ROUNDS: Final = 3  # that show hardly more than one direction of a step's slopes
+FADED_LOG_GAIN: Final = -2.0  # of distances along the path
 SAMPLES_MARGIN: Final = 2.0  # of what samples leave over, which is more than the truth in most runs
 
 
@@ -93,15 +98,26 @@ def estimate_deviation(state: SolveState, settings: SolveSettings) -> Tensor:
 def measure_excess(state: SolveState, settings: SolveSettings, evaluate: CountedEvaluate) -> tuple[SolveState, float]:
     """Return the state at the end of the path, its samples evaluated, and the largest deviation estimated there.
 
-    What samples leave over counts where the estimate is not too large by itself.
+    Where the samples do not agree with the estimate, or this is more than was asked for, all steps are evaluated again;
+    where that is not possible, what samples leave over counts.
     """
     state = settle_check(state, settings)
-    is_audited = is_thorough(settings) and not state.exact and state.estimator.shadow.path.is_whole
-    if is_audited:
-        state = audit_run(state, evaluate)
     excess = largest_size(estimate_deviation(state, settings))
-    if state.exact or is_audited or excess > settings.tolerance.threshold():
+    if state.exact:
         return state, excess
+    sampled = 0.0
+    needs_audit = is_thorough(settings) or not excess <= settings.tolerance.threshold()
+    if not needs_audit:
+        state, sampled = sample_run(state, settings, evaluate)
+        needs_audit = _samples_disagree(sampled, excess, settings) or _fades_unseen(state)
+    if needs_audit and state.estimator.shadow.path.is_whole:
+        state = audit_run(state, evaluate)
+        return state, largest_size(estimate_deviation(state, settings))
+    return state, max(excess, sampled)
+
+
+def sample_run(state: SolveState, settings: SolveSettings, evaluate: CountedEvaluate) -> tuple[SolveState, float]:
+    """Return the state with its samples evaluated, and what these leave over: zero where that may be rounding."""
     problem = state.window.problem
     step = min(state.window.start, problem.length - 1)
     left_over = state.estimator.sample_left_over(settings.tolerance, step, state.window.state, evaluate.evaluate_apart)
@@ -109,12 +125,24 @@ def measure_excess(state: SolveState, settings: SolveSettings, evaluate: Counted
     state = replace(state, check_evaluations=count, left_over=left_over)
     sampled = largest_size(ignore_samples(problem, left_over)) / SAMPLES_MARGIN
     if sampled <= LEFT_OVER_ROUNDINGS * measure_rounding(problem, state, settings):
-        return state, excess  # a sampled evaluation rounds too, and stands for many steps
-    return state, max(excess, sampled)
+        return state, 0.0  # a sampled evaluation rounds too, and stands for many steps
+    return state, sampled
+
+
+def _samples_disagree(sampled: float, estimate: float, settings: SolveSettings) -> bool:
+    """Return whether samples leave over so much that all steps are to be evaluated again."""
+    asked = settings.tolerance.threshold()
+    return sampled > asked or (sampled > DISAGREEING_SHARE * estimate and sampled > NEGLIGIBLE_SHARE * asked)
+
+
+def _fades_unseen(state: SolveState) -> bool:
+    """Return whether the estimate fades along the path by slopes that so few rounds cannot have shown."""
+    log_gain = state.estimator.shadow.total_log_gain
+    return state.rounds <= FEW_ROUNDS and bool((log_gain < FADED_LOG_GAIN).any())
 
 
 def audit_run(state: SolveState, evaluate: CountedEvaluate) -> SolveState:
     """Return the state with all of its accepted steps evaluated again; the check must be settled."""
-    estimator = state.estimator.audit_path(evaluate.evaluate_apart)
+    estimator = state.estimator.audit_path(evaluate.evaluate_apart, is_cautious=_fades_unseen(state))
     count = state.check_evaluations + evaluate.take_apart()
-    return replace(state, estimator=estimator, check_evaluations=count)
+    return replace(state, estimator=estimator, check_evaluations=count, left_over=None)

@@ -38,6 +38,7 @@ class SolveState:
         rounding: how far rounding may have taken it then, with a check.
         left_over: how far sampled steps say that the shadow may be off at the end, `(*batch,)`; None before the end.
         fallback: the end of the path as it was before the check sent the run back; None where it did not.
+        returned_to: where the check sent the run back to; None where it did not.
         logged: entries of the log up to here.
         retries: how often the check has sent the run back.
         notes: what the run decided on its way; sentences.
@@ -57,6 +58,7 @@ class SolveState:
     rounding: RoundingEstimate = field(default_factory=RoundingEstimate)
     left_over: Tensor | None = None
     fallback: SolveState | None = None
+    returned_to: DeviationEstimator | None = None
     logged: int = 0
     retries: int = 0
     notes: tuple[str, ...] = ()

@@ -7,15 +7,22 @@ from dataclasses import dataclass, replace
 import torch
 
 from forerun.engine.check import DeviationEstimator, RoundingEstimate, largest_size
+from forerun.engine.guesses import Retraced
 from forerun.engine.methods import Method, Sequential
 from forerun.engine.options import SolveSettings
 from forerun.engine.rows import Problem
+from forerun.engine.slots import SlotFiller
 from forerun.engine.solution import Status
 from forerun.engine.solve_state import SolveState
 
-MOST_PASSES = 2  # times one round a step, in all: the first pass, and the steps in order where nothing else would do
-STAKE_OF_GOING_BACK = 0.08  # of the steps: rounds beyond that, as for trying a window
+STAKE_OF_GOING_BACK = 0.5  # of the steps: rounds beyond one a step, in all
+MOST_ROUNDS_OF_A_METHOD = 1.5  # a step, with the steps that are left: beyond, these are taken in order
+TOO_MANY = "{} took {} rounds for {} steps: the steps from there on are taken in order."
 GAVE_UP = "After {} rounds in all going back would cost more than the plain loop: the path is the one before it."
+NEGLIGIBLE_ROUNDING = 1e-2  # of what was asked for, that the sequential run may differ by and still be called so
+IN_ORDER_AFTER_ALL = (
+    "After {} rounds in all the steps from {} on are taken in order, while the stake still pays for it."
+)
 TIGHTEST_SHARE = 1e-3  # of the present threshold, below which one retry does not go
 ROUNDING_MARGIN = 4  # a threshold this many times rounding is as tight as any that can be kept
 
@@ -48,17 +55,18 @@ def judge_end(state: SolveState, settings: SolveSettings, *, excess: float, devi
         excess: the largest deviation that is estimated, in the norm of the tolerance.
         deviation_is_known: whether the deviation was known where the run began.
     """
-    if state.exact and state.rounding.is_sequential:
+    asked = settings.tolerance.threshold()
+    rounding = state.rounding.measure_deviation()
+    if state.exact and state.rounding.is_sequential and rounding <= NEGLIGIBLE_ROUNDING * asked:
         return Status.SEQUENTIAL
     if settings.check is None:
         return Status.UNCHECKED
-    asked = settings.tolerance.threshold()
-    rounding = state.rounding.measure_deviation()
-    if rounding > asked and (state.exact or excess <= asked):
-        return Status.UNCERTAIN
-    if excess <= asked:
+    if max(excess, rounding) <= asked:
         return Status.CHECKED if deviation_is_known else Status.UNCHECKED
-    return Status.RUNNING if _may_go_back(state, settings) else Status.UNCERTAIN
+    goes_back = _may_go_back(state, settings)
+    if rounding > asked:  # which only the plain loop helps
+        goes_back = goes_back and may_go_in_order(state, state.estimator.restart_points[0].step)
+    return Status.RUNNING if goes_back else Status.UNCERTAIN
 
 
 def _may_go_back(state: SolveState, settings: SolveSettings) -> bool:
@@ -73,13 +81,41 @@ def _may_go_back(state: SolveState, settings: SolveSettings) -> bool:
 
 def most_rounds(length: int) -> float:
     """Return how many rounds a run may take in all because the check sent it back."""
-    return MOST_PASSES * length + max(STAKE_OF_GOING_BACK * length, 2.0)
+    return length + max(STAKE_OF_GOING_BACK * length, 2.0)
+
+
+def takes_too_many(state: SolveState, rounds: int, step: int) -> bool:
+    """Return whether a method takes so many rounds for the steps it accepts that the rest is better taken in order.
+
+    Only a method that calls evaluate several times an iteration does; what a check spends has a stake of its own.
+
+    Args:
+        state: before the round.
+        rounds: so far, this one included.
+        step: up to which all is accepted.
+    """
+    if state.fallback is not None or isinstance(state.method, Sequential):
+        return False
+    length = state.window.problem.length
+    return rounds + length - step > MOST_ROUNDS_OF_A_METHOD * length
 
 
 def may_go_in_order(state: SolveState, step: int) -> bool:
     """Return whether a run may still take the steps from `step` on in order, after the rounds so far."""
     length = state.window.problem.length
     return state.rounds + length - step <= most_rounds(length)
+
+
+def plan_in_order(state: SolveState, settings: SolveSettings) -> Retry | None:
+    """Return how a run that was sent back goes on in order, at the last moment that the stake still pays for it."""
+    if state.returned_to is None or isinstance(state.method, Sequential) or settings.check is None:
+        return None
+    length, step = state.window.problem.length, state.returned_to.restart_points[-1].step
+    rounds = state.rounds + length - step
+    if state.window.start >= length or not rounds <= most_rounds(length) < rounds + 1:
+        return None
+    note = IN_ORDER_AFTER_ALL.format(state.rounds, step)
+    return Retry(state.returned_to, Sequential(), state.threshold, settings.check.retries + 1, note)
 
 
 def has_spent_stake(state: SolveState) -> bool:
@@ -116,12 +152,13 @@ def plan_retry(state: SolveState, settings: SolveSettings, excess: float) -> Ret
     """
     assert settings.check is not None, "only a check sends a run back"
     tolerance_value = settings.tolerance.threshold()
-    threshold = state.threshold * max(tolerance_value / (4 * excess), TIGHTEST_SHARE)
+    threshold = state.threshold * max(tolerance_value / (4 * max(excess, tolerance_value)), TIGHTEST_SHARE)
     count = state.retries + 1
     allowed = settings.check.retries
     problem, estimator = state.window.problem, state.estimator
     method: Method
-    if count > allowed or threshold <= ROUNDING_MARGIN * measure_rounding(problem, state, settings):
+    is_rounding = state.rounding.measure_deviation() > tolerance_value
+    if count > allowed or is_rounding or threshold <= ROUNDING_MARGIN * measure_rounding(problem, state, settings):
         method, count = Sequential(), allowed + 1
         if may_go_in_order(state, estimator.restart_points[0].step):
             estimator = estimator.go_to_start()
@@ -163,8 +200,18 @@ def return_to_restart_point(state: SolveState, retry: Retry, *, began_exact: boo
         rounding=RoundingEstimate(),
         left_over=None,
         fallback=replace(state, fallback=None),
+        returned_to=retry.estimator,
         notes=(*state.notes, retry.note),
     )
+
+
+def retrace_slots(slots: SlotFiller, state: SolveState, settings: SolveSettings) -> SlotFiller:
+    """Return what fills the windows of a run that is sent back: the path of the pass before, where that was kept."""
+    estimator, process = state.estimator, state.window.problem.process
+    if estimator.retraced is None or process.observe(state.window.state) is not state.window.state:
+        return slots
+    guess = Retraced(estimator.shadow.path.step, estimator.retraced, settings.guess)
+    return replace(slots, guess=guess)
 
 
 def measure_rounding(problem: Problem, state: SolveState, settings: SolveSettings) -> float:

@@ -35,7 +35,9 @@ def walk_by_maps(audited: AuditedSteps, maps: AffineMaps, distance: Tensor) -> T
         if growth is None or audited.shifts is None:
             distance = _shorten_rows(carried + sources[index], sizes[index])
         else:
-            carried = _hold_growth(carried, distance, audited.shifts[index], growth[index])
+            carried = _hold_growth(
+                carried, distance, audited.shifts[index], growth[index], is_cautious=audited.is_cautious
+            )
             distance = carried + sources[index]
         distances.append(distance)
     return torch.stack(distances)
@@ -53,11 +55,11 @@ def _measure_growth(audited: AuditedSteps, maps: AffineMaps) -> Tensor | None:
         return None
     smallest = torch.finfo(audited.shifts.dtype).tiny
     sizes = row_norms(audited.shifts)
-    grown = row_norms(maps.state_factors * audited.shifts + maps.output_factors * audited.changes)
-    return torch.where(sizes > smallest, grown / sizes.clamp_min(smallest), torch.inf)
+    end_sizes = row_norms(maps.state_factors * audited.shifts + maps.output_factors * audited.changes)
+    return torch.where(sizes > smallest, end_sizes / sizes.clamp_min(smallest), torch.inf)
 
 
-def _hold_growth(carried: Tensor, distance: Tensor, shift: Tensor, growth: Tensor) -> Tensor:
+def _hold_growth(carried: Tensor, distance: Tensor, shift: Tensor, growth: Tensor, *, is_cautious: bool) -> Tensor:
     """Return a distance carried over a step, no shorter and no longer than the growth along the shift allows.
 
     Args:
@@ -65,15 +67,18 @@ def _hold_growth(carried: Tensor, distance: Tensor, shift: Tensor, growth: Tenso
         distance: before it.
         shift: along which the growth was measured.
         growth: `(*batch, 1)`, infinite where it was not.
+        is_cautious: all of the distance is taken to grow as much, not what lies across the shift alone.
     """
     smallest = torch.finfo(carried.dtype).tiny
     size, shift_size, carried_size = row_norms(distance), row_norms(shift), row_norms(carried)
     product = (distance * shift).sum(-1, keepdim=True).abs()
     cosine = (product / (size * shift_size).clamp_min(smallest)).clamp_max(1.0)
     sine = (1 - cosine.square()).sqrt()
-    least = sine * growth * size
-    most = (cosine + GROWTH_MARGIN * sine) * growth * size
-    length = torch.minimum(torch.maximum(carried_size, least), most)
+    lower_bound = growth * size
+    if not is_cautious:
+        lower_bound = sine * lower_bound
+    upper_bound = (cosine + GROWTH_MARGIN * sine) * growth * size
+    length = torch.minimum(torch.maximum(carried_size, lower_bound), upper_bound)
     is_measured = growth.isfinite() & (carried_size > smallest) & carried_size.isfinite()
     return torch.where(is_measured, carried * (length / carried_size.clamp_min(smallest)), carried)
 

@@ -25,6 +25,7 @@ class AuditedSteps:
         changes: `f(x + h) - f(x)`, `(n, *batch, E)`.
         surprises: `f(x + h) - f(x) - J h`.
         directions: `h / |h|^2`.
+        is_cautious: a distance is not taken to shrink faster than along its shift.
     """
 
     steps: ParallelSteps
@@ -33,6 +34,7 @@ class AuditedSteps:
     changes: Tensor | None = None
     surprises: Tensor | None = None
     directions: Tensor | None = None
+    is_cautious: bool = False
 
     def choose_shifts(self, distances: Tensor) -> Tensor:
         """Return shifts along distances `(n, *batch, D)` from the inputs: not so small that they drown in rounding."""

@@ -14,8 +14,8 @@ from typing import Final
 from torch.utils import _pytree as pytree
 
 from forerun.engine.check.accepted_path import CarriedSteps
-from forerun.engine.check.rounding import LARGEST_EXPONENT
 from forerun.engine.check.sampled_steps import (
+    LARGEST_EXPONENT,
     SMALLEST_SHIFT,
     EvaluateApart,
     advance_shifted,
@@ -73,8 +73,8 @@ def carry_distance(
     """
     count = len(states) - 1
     size = _measure_shift(problem, states[0], distance)
-    least = 0 if log_growth is not None and count < steps_a_sample else 1
-    steps = draw_steps(start, count, 1 / steps_a_sample, least=least)
+    minimum = 0 if log_growth is not None and count < steps_a_sample else 1
+    steps = draw_steps(start, count, 1 / steps_a_sample, least=minimum)
     if size > 0 and steps:
         factor = _choose_factor(problem, states[0], size)
         shifted = [shift_state(states[step - start], distance, factor) for step in steps]

@@ -44,6 +44,8 @@ class DeviationEstimator:
         waiting: rounds whose accepted steps the shadow has not followed yet.
         waiting_elements: numbers that these hold, all together.
         last_restart_step: the step of the last restart point, those in waiting included.
+        retraced: the inputs of the sequential run as the last audit found them, from the step `path.step` of the shadow
+            on; None where there was none, or not for all steps.
     """
 
     problem: Problem
@@ -53,6 +55,7 @@ class DeviationEstimator:
     waiting: tuple[AcceptedRound, ...] = ()
     waiting_elements: int = 0
     last_restart_step: int = 0
+    retraced: Tensor | None = None
 
     @classmethod
     def from_state(cls, problem: Problem, step: int, state: Tree, shadow: Tree = None) -> DeviationEstimator:
@@ -160,7 +163,7 @@ class DeviationEstimator:
         shadow = replace(estimator.shadow, path=self.shadow.path.cut_at(last.step))
         return replace(estimator, shadow=shadow)
 
-    def audit_path(self, evaluate: EvaluateApart) -> DeviationEstimator:
+    def audit_path(self, evaluate: EvaluateApart, *, is_cautious: bool = False) -> DeviationEstimator:
         """Return the estimator with the shadow where an evaluation of all steps finds it, here and where it restarts.
 
         As it is where the path was too large to be kept.
@@ -169,14 +172,15 @@ class DeviationEstimator:
         if not path.is_whole:
             return self
         steps = {point.step for point in self.restart_points if point.step > path.step}
-        walk = audit_path(self.problem, path, steps, evaluate)
+        walk = audit_path(self.problem, path, steps, evaluate, is_cautious=is_cautious)
         restart_points = []
         for point in self.restart_points:
             if point.step in walk.shadows:
                 point = replace(point, shadow=walk.shadows[point.step])
             restart_points.append(point)
         shadow = replace(self.shadow, state=walk.state)
-        return replace(self, shadow=shadow, restart_points=tuple(restart_points))
+        retraced = walk.retrace_inputs(path)
+        return replace(self, shadow=shadow, restart_points=tuple(restart_points), retraced=retraced)
 
     def estimate_deviation(self, tolerance: Tolerance, step: int, state: Tree) -> Tensor:
         """Return the estimated distance `(*batch,)` of a state from the sequential run's, in the tolerance's norm."""

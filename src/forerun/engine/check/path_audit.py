@@ -11,18 +11,21 @@ The evaluations say what lies along `h`; the Jacobian of the check is left with 
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 import torch
 from torch import Tensor
 
-from forerun.engine.check.accepted_path import AcceptedPath, CarriedSteps, ParallelSteps
+from forerun.engine.check.accepted_path import AcceptedPath, CarriedSteps
 from forerun.engine.check.audit_by_maps import walk_by_maps
-from forerun.engine.check.audited_steps import AuditedSteps
+from forerun.engine.check.audited_steps import AuditedSteps, row_norms
 from forerun.engine.check.carried_distance import carry_as_before
 from forerun.engine.check.sampled_steps import EvaluateApart
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.rows import AffineMaps, Problem
+
+FARTHEST_RETRACED: Final = 0.1  # of the size of an input, beyond which a distance is no guess
 
 
 @dataclass
@@ -53,6 +56,15 @@ class ShadowWalk:
                 self._follow_parallel(next(remaining))
             self._keep_state(segment.stop)
         return self
+
+    def retrace_inputs(self, path: AcceptedPath) -> Tensor | None:
+        """Return the inputs of the sequential run, as far as they lie near the path; None where some are not known."""
+        inputs = path.stack_inputs()
+        if inputs is None:
+            return None
+        distances = torch.cat(self.distances)
+        is_near = row_norms(distances) <= FARTHEST_RETRACED * row_norms(inputs)  # nan is not
+        return inputs + torch.where(is_near, distances, 0.0)
 
     def _follow_parallel(self, audited: AuditedSteps) -> None:
         """Follow steps that were evaluated together."""
@@ -92,7 +104,9 @@ class ShadowWalk:
             self.shadows[step] = self.state
 
 
-def audit_path(problem: Problem, path: AcceptedPath, steps: Set[int], evaluate: EvaluateApart) -> ShadowWalk:
+def audit_path(
+    problem: Problem, path: AcceptedPath, steps: Set[int], evaluate: EvaluateApart, *, is_cautious: bool
+) -> ShadowWalk:
     """Evaluate the parallel steps of a path again, in two calls, and follow the sequential run beside it.
 
     Args:
@@ -100,27 +114,51 @@ def audit_path(problem: Problem, path: AcceptedPath, steps: Set[int], evaluate: 
         path: whole.
         steps: those at which the shadow is wanted.
         evaluate: evaluates the steps.
+        is_cautious: no distance is taken to shrink faster than along its shift.
     """
     parts = path.parallel_steps
+    audit = PathAudit(problem, path, steps, evaluate)
     if not parts:
-        return ShadowWalk(problem, path.shadow, steps).follow_path(path, [])
-    outputs = _evaluate_parts(parts, [steps_part.inputs for steps_part in parts], evaluate)
+        return audit.walk_path([])
+    outputs = audit.evaluate_parts([steps_part.inputs for steps_part in parts])
     audited_parts = [AuditedSteps(*pair) for pair in zip(parts, outputs, strict=True)]
-    distances = ShadowWalk(problem, path.shadow, steps).follow_path(path, audited_parts).distances
-    shifts = [audited.choose_shifts(rows) for audited, rows in zip(audited_parts, distances, strict=True)]
-    shifted_inputs = [part.inputs + shift for part, shift in zip(parts, shifts, strict=True)]
-    outputs = _evaluate_parts(parts, shifted_inputs, evaluate)
-    triples = zip(audited_parts, shifts, outputs, strict=True)
-    audited_parts = [audited.learn_shifts(shift, output) for audited, shift, output in triples]
-    return ShadowWalk(problem, path.shadow, steps).follow_path(path, audited_parts)
+    walk = audit.walk_path(audited_parts)
+    audited_parts = audit.learn_shifts(audited_parts, walk.distances)
+    return audit.walk_path([replace(audited, is_cautious=is_cautious) for audited in audited_parts])
 
 
-def _evaluate_parts(
-    parts: Sequence[ParallelSteps], inputs: Sequence[Tensor], evaluate: EvaluateApart
-) -> Sequence[Tensor]:
-    """Return the outputs of all steps at some inputs, evaluated together."""
-    ranges = [torch.arange(steps_part.start, steps_part.stop) for steps_part in parts]
-    rows = torch.cat(list(inputs))
-    outputs = evaluate(torch.cat(ranges).to(rows.device), rows)
-    pieces: Sequence[Tensor] = outputs.split([len(steps_range) for steps_range in ranges])
-    return pieces
+@dataclass(frozen=True)
+class PathAudit:
+    """The audit of a path.
+
+    Attributes:
+        problem: the process, in rows.
+        path: whole.
+        steps: those at which the shadow is wanted.
+        evaluate: evaluates the steps.
+    """
+
+    problem: Problem
+    path: AcceptedPath
+    steps: Set[int]
+    evaluate: EvaluateApart
+
+    def walk_path(self, audited_parts: Sequence[AuditedSteps]) -> ShadowWalk:
+        """Follow the sequential run beside the path, by what is known of its steps."""
+        return ShadowWalk(self.problem, self.path.shadow, self.steps).follow_path(self.path, audited_parts)
+
+    def learn_shifts(self, audited_parts: Sequence[AuditedSteps], distances: Sequence[Tensor]) -> list[AuditedSteps]:
+        """Return the steps with what their evaluation at a shift along these distances shows."""
+        shifts = [audited.choose_shifts(rows) for audited, rows in zip(audited_parts, distances, strict=True)]
+        pairs = zip(audited_parts, shifts, strict=True)
+        outputs = self.evaluate_parts([audited.steps.inputs + shift for audited, shift in pairs])
+        triples = zip(audited_parts, shifts, outputs, strict=True)
+        return [audited.learn_shifts(shift, output) for audited, shift, output in triples]
+
+    def evaluate_parts(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Return the outputs of all parallel steps at some inputs, evaluated together."""
+        ranges = [torch.arange(part.start, part.stop) for part in self.path.parallel_steps]
+        rows = torch.cat(list(inputs))
+        outputs = self.evaluate(torch.cat(ranges).to(rows.device), rows)
+        pieces: Sequence[Tensor] = outputs.split([len(steps_range) for steps_range in ranges])
+        return pieces

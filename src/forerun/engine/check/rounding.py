@@ -16,8 +16,10 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from forerun.engine.check.followed_shift import FollowedShift
 from forerun.engine.check.rounding_sizes import RoundingSizes
 from forerun.engine.check.sampled_steps import (
+    LARGEST_EXPONENT,
     SMALLEST_SHIFT,
     EvaluateApart,
     advance_shifted,
@@ -28,6 +30,7 @@ from forerun.engine.check.sampled_steps import (
     share_of_steps,
     shift_state,
 )
+from forerun.engine.check.state_distance import largest_size
 from forerun.engine.methods.base import WindowState, WindowUpdate
 from forerun.engine.numerics.layout import are_same_value
 from forerun.engine.numerics.tree import Tree, tree_map
@@ -36,7 +39,7 @@ from forerun.engine.tolerance import Tolerance
 
 STEPS_SHIFTED_TOGETHER: Final = 4  # that wait for one another, but for the first
 MOST_SINGLE_STEPS: Final = 8  # of a run that are evaluated singly
-LARGEST_EXPONENT: Final = 60.0  # of e
+DRIFT_ELEMENTS: Final = 2**18  # of the rows of a round, up to which they are held against the step's own arithmetic
 LARGEST_DEVIATION: Final = 1e30  # that is still a number in float32
 
 
@@ -51,6 +54,10 @@ class RoundingEstimate:
         log_growth: logarithms of the growth of a random shift in a step, one a sampled step.
         unshifted: sampled steps, with their states, whose growth is not measured yet.
         sizes: of the rounding of one step.
+        aligned_growth: logarithms of the growth of shifts that were followed until they had turned.
+        shift: one that is followed at present; None where none is.
+        drift: sum of what the accepted rows differ by from the step's own arithmetic, `(*batch, D)`; None for zero.
+        drift_size: its size in the norm of the tolerance, once that was measured.
     """
 
     together: bool = False
@@ -59,6 +66,10 @@ class RoundingEstimate:
     log_growth: tuple[float, ...] = ()
     unshifted: tuple[tuple[int, Tree], ...] = ()
     sizes: RoundingSizes = field(default_factory=RoundingSizes)
+    aligned_growth: tuple[float, ...] = ()
+    shift: FollowedShift | None = None
+    drift: Tensor | None = None
+    drift_size: float = 0.0
 
     @property
     def may_be_sequential(self) -> bool:
@@ -85,7 +96,10 @@ class RoundingEstimate:
         sizes = self.sizes.add_round(problem, tolerance, update, accepted)
         if update.moves.shape[0] < 2 or update.in_order:
             return replace(self, sizes=sizes)._measure_growth(problem, evaluate)
-        estimate = replace(self, together=True, sizes=sizes)
+        drift = _add_drift(self.drift, window_state, update, accepted)
+        estimate = replace(self, together=True, sizes=sizes, drift=drift)
+        if self.shift is not None:
+            estimate = estimate._follow_shift(window_state, update, accepted, evaluate)
         share = share_of_steps(problem.length, MOST_SINGLE_STEPS)
         stop, reaches_end = window_state.start + accepted, window_state.stop == problem.length
         steps = choose_samples(window_state.start, stop, share)
@@ -93,19 +107,28 @@ class RoundingEstimate:
             steps = draw_steps(window_state.start, accepted, share, least=1)
         for step in steps:
             estimate = estimate._test_step(window_state, update, step, evaluate, moved=moved)
+        if steps:
+            estimate = estimate._begin_shift(stop, update.states[accepted - 1])
         if stop < problem.length and not estimate._is_growth_due:
             return estimate
         return estimate._measure_growth(problem, evaluate)
 
     def settle_sizes(self, problem: Problem, tolerance: Tolerance, state: Tree) -> RoundingEstimate:
         """Return the estimate when the rounding of all accepted steps is measured, the last of which gave `state`."""
-        return replace(self, sizes=self.sizes.measure_waiting(problem, tolerance, state))
+        sizes = self.sizes.measure_waiting(problem, tolerance, state)
+        if self.drift is None:
+            return replace(self, sizes=sizes)
+        row = problem.observe(state).unsqueeze(0)
+        last_step = problem.step_range(problem.length - 1, problem.length)
+        drift_size = largest_size(tolerance.norm(last_step, self.drift.unsqueeze(0), row))
+        return replace(self, sizes=sizes, drift_size=drift_size)
 
     def measure_deviation(self) -> float:
         """Return how far rounding may have taken the run, in the norm of the tolerance."""
         if self.is_sequential:
-            return 0.0
-        mean_growth = sum(self.log_growth) / max(len(self.log_growth), 1)
+            return self.drift_size
+        growths = self.aligned_growth or self.log_growth
+        mean_growth = sum(growths) / max(len(growths), 1)
         square = 0.0
         sizes = list(self.sizes.list_sizes())
         steps_left = sum(count for count, _ in sizes)
@@ -114,7 +137,25 @@ class RoundingEstimate:
                 exponent = min(mean_growth * (steps_left - index - 1), LARGEST_EXPONENT)
                 square += (size * exp(exponent)) ** 2
             steps_left -= count
-        return min(sqrt(square), LARGEST_DEVIATION)
+        return min(max(sqrt(square), self.drift_size), LARGEST_DEVIATION)
+
+    def _begin_shift(self, step: int, state: Tree) -> RoundingEstimate:
+        """Return the estimate with a shift of a state to follow, where bits differ and none is followed."""
+        if self.stable or self.shift is not None:
+            return self
+        return replace(self, shift=FollowedShift.from_state(step, state))
+
+    def _follow_shift(
+        self, window_state: WindowState, update: WindowUpdate, accepted: int, evaluate: EvaluateApart
+    ) -> RoundingEstimate:
+        """Return the estimate with the shift one step on, where the round took one; without it where it took more."""
+        assert self.shift is not None, "there is a shift to follow"
+        if accepted > 1 or self.shift.step != window_state.start:
+            return replace(self, shift=None)
+        shift = self.shift.follow_step(window_state.problem, window_state.state, update.states[0], evaluate)
+        if not shift.is_over:
+            return replace(self, shift=shift)
+        return replace(self, shift=None, aligned_growth=(*self.aligned_growth, *shift.growths))
 
     def _test_step(
         self,
@@ -172,6 +213,18 @@ def _measure_pairs(problem: Problem, states: Sequence[Tree]) -> list[float]:
     """Return the Euclidean distance of every other state from the one before it, in what is observed."""
     rows = torch.stack([problem.observe(state) for state in states]).double().reshape(len(states), -1)
     return torch.linalg.vector_norm(rows[1::2] - rows[::2], dim=-1).tolist() if rows.numel() else [0.0] * len(states)
+
+
+def _add_drift(drift: Tensor | None, window_state: WindowState, update: WindowUpdate, accepted: int) -> Tensor | None:
+    """Return the drift with what the rows that a closed form gave differ by from the step's own arithmetic."""
+    problem, start, rows = window_state.problem, window_state.start, update.inputs[: accepted + 1]
+    if rows.numel() > DRIFT_ELEMENTS or not problem.has_closed_form(start, accepted):
+        return drift
+    maps = problem.affine_maps(start, accepted)
+    if maps is None:
+        return drift
+    differences = (maps.advance_rows(rows[:-1], update.outputs[:accepted]) - rows[1:]).sum(0)
+    return differences if drift is None else drift + differences
 
 
 def _has_same_bits(left: Tree, right: Tree) -> bool:

@@ -6,6 +6,7 @@ from forerun.engine.guesses.extrapolate import Extrapolate
 from forerun.engine.guesses.hold import Hold
 from forerun.engine.guesses.known import Known
 from forerun.engine.guesses.probe import Probe
+from forerun.engine.guesses.retraced import Retraced
 
 __all__ = [
     "Copy",
@@ -16,5 +17,6 @@ __all__ = [
     "Known",
     "KnownPrefix",
     "Probe",
+    "Retraced",
     "sweep_on",
 ]
