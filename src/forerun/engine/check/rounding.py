@@ -100,11 +100,8 @@ class RoundingEstimate:
         estimate = replace(self, together=True, sizes=sizes, drift=drift)
         if self.shift is not None:
             estimate = estimate._follow_shift(window_state, update, accepted, evaluate)
-        share = share_of_steps(problem.length, MOST_SINGLE_STEPS)
-        stop, reaches_end = window_state.start + accepted, window_state.stop == problem.length
-        steps = choose_samples(window_state.start, stop, share)
-        if not steps and self.tested == 0 and (accepted > 1 or reaches_end):
-            steps = draw_steps(window_state.start, accepted, share, least=1)
+        stop = window_state.start + accepted
+        steps = self._choose_steps(window_state, accepted)
         for step in steps:
             estimate = estimate._test_step(window_state, update, step, evaluate, moved=moved)
         if steps:
@@ -112,6 +109,14 @@ class RoundingEstimate:
         if stop < problem.length and not estimate._is_growth_due:
             return estimate
         return estimate._measure_growth(problem, evaluate)
+
+    def _choose_steps(self, window_state: WindowState, accepted: int) -> list[int]:
+        """Return accepted steps to evaluate singly: one at least, before a run ends of which none was."""
+        start, length = window_state.start, window_state.problem.length
+        steps = choose_samples(start, start + accepted, share_of_steps(length, MOST_SINGLE_STEPS))
+        if not steps and self.tested == 0 and (accepted > 1 or window_state.stop == length):
+            steps = draw_steps(start, accepted, share_of_steps(length, MOST_SINGLE_STEPS), least=1)
+        return steps
 
     def settle_sizes(self, problem: Problem, tolerance: Tolerance, state: Tree) -> RoundingEstimate:
         """Return the estimate when the rounding of all accepted steps is measured, the last of which gave `state`."""
