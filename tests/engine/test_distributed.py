@@ -170,7 +170,7 @@ def test_a_group_of_some_ranks_is_enough(rounds):
 
 
 @pytest.mark.torchrun
-@pytest.mark.parametrize("name", ["sliding", "full", "jacobi", "sequential", "auto", "matmul"])
+@pytest.mark.parametrize("name", ["sliding", "full", "sparse", "jacobi", "sequential", "auto", "matmul"])
 def test_a_run_is_the_same_on_all_ranks(paths, name):
     runs = [found[name]["spread"] for found in paths]
     assert all(each == runs[0] for each in runs)  # windows, times, deviation: everything, to the last bit
@@ -178,7 +178,7 @@ def test_a_run_is_the_same_on_all_ranks(paths, name):
 
 
 @pytest.mark.torchrun
-@pytest.mark.parametrize("name", ["sliding", "full", "jacobi", "sequential"])
+@pytest.mark.parametrize("name", ["sliding", "full", "sparse", "jacobi", "sequential"])
 def test_a_run_is_that_of_one_device(paths, name):
     for found in paths:
         spread, local = found[name]["spread"], found[name]["local"]

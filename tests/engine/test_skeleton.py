@@ -9,7 +9,7 @@ import pytest
 import torch
 from engine.problems import DOUBLE, PROBLEMS, same
 
-from forerun import Absolute, Local, Picard, Process, Secant, Sequential, Sliding, solve
+from forerun import Absolute, Known, Local, Picard, Process, Secant, Sequential, Sliding, solve
 from forerun.engine.methods import Anderson, Jacobi, Newton, QuasiNewton
 from forerun.engine.rounds import Round, RoundTiming
 from forerun.engine.rows import interpolate_rows
@@ -78,8 +78,8 @@ def test_an_evaluated_row_stays_whatever_stands_beside_it():
 # The rule: which steps next.
 
 
-def test_by_default_every_step_is_evaluated():
-    assert Sliding(8).choose_density([], 100) == Full().choose_density([], 100) == EVERY_STEP
+def test_windows_thin_out_by_default():
+    assert Sliding(8).choose_density([], 100) == Full().choose_density([], 100) == Density()
     assert EVERY_STEP.choose_steps([], 0, 100, 100) is None
     assert Density().choose_steps([], 0, 100, 100) is not None
 
@@ -202,3 +202,114 @@ def test_whole_numbers_are_not_interpolated():
     process, state = PROBLEMS["whole numbers"]()
     log = solve(process, state, window=Sliding(12, SPARSE), check=False).log
     assert all(entry.sparse is None for entry in log)
+
+
+# What might go wrong: every answer is held against the plain loop.
+
+
+def kinked(length=80):
+    """A step between two of the skeleton does something else than its neighbours."""
+
+    def step(i, x):
+        kink = torch.where(i % 16 == 5, 0.5 * x.abs() + 0.3, 0.0 * x)
+        return x + 0.05 * torch.sin(x + 0.05 * i) + kink
+
+    return Process.from_step(step, length, increment=True), torch.linspace(-1, 1, 4, dtype=DOUBLE)
+
+
+def spiked(length=80):
+    """The noise of a single step is a thousand times larger than that of all others."""
+    noise = 1e-3 * torch.randn(length, 4, generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
+    noise[41] *= 1000
+
+    def step(i, x):
+        return -0.05 * torch.tanh(x + noise[i]) + noise[i]
+
+    return Process.from_step(lambda i, x: x + step(i, x), length, batched=False, increment=True), torch.linspace(
+        -1, 1, 4, dtype=DOUBLE
+    )
+
+
+def tokens(length=80):
+    """Each output is one of a few values that its neighbours say nothing of."""
+
+    def step(i, x):
+        return torch.remainder(torch.floor(7 * x + 13 * i), 11) + 0.25
+
+    return Process.from_step(step, length), torch.linspace(0, 3, 4, dtype=DOUBLE)
+
+
+def unbounded(length=80):
+    """Guesses far off meet an output that is not finite, at every fifth step."""
+
+    def step(i, x):
+        return x + 0.05 * torch.sin(x + 0.05 * i) + torch.where((i % 5 == 0) & (x.abs() > 2), torch.inf, 0.0)
+
+    return Process.from_step(step, length, increment=False), torch.linspace(-0.1, 0.1, 4, dtype=DOUBLE)
+
+
+HOSTILE = {"kinked": kinked, "spiked": spiked, "tokens": tokens, "unbounded": unbounded}
+
+
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize("density", [BOLD, THINNING, Density()], ids=["bold", "thinning", "default"])
+@pytest.mark.parametrize("problem", HOSTILE)
+def test_what_a_skeleton_cannot_see_costs_rounds_and_no_accuracy(problem, density, check):
+    process, state = HOSTILE[problem]()
+    truth = solve(process, state, method=Sequential(), check=False)
+    solution = solve(process, state, window=Full(density), tolerance=Absolute(1e-9), check=check)
+    assert solution.status.done
+    same(solution.state, truth.state, atol=1e-7)
+    assert len(solution.log) <= process.length + 1 or check
+
+
+def test_tokens_are_evaluated_one_and_all_once_interpolation_has_shown_its_worth():
+    process, state = tokens()
+    log = solve(process, state, window=Full(Density(opening=4, min_dense=4)), check=False).log
+    sparse = [entry.sparse is not None for entry in log]
+    assert any(sparse[:6])
+    assert sum(sparse) < len(sparse) / 2
+
+
+def test_an_output_that_is_not_finite_at_the_skeleton_stops_nothing_before_it():
+    class Broken(Process):
+        length = 60
+
+        def evaluate(self, steps, inputs):
+            outputs = torch.tanh(0.1 * inputs)
+            return torch.where((steps == 48).unsqueeze(-1) & (inputs.abs() < 5), torch.nan, outputs)
+
+        def advance(self, step, state, output):
+            return state + 0.01 * output
+
+    solution = solve(Broken(), torch.ones(3, dtype=DOUBLE), window=Full(BOLD), check=False, throw=False)
+    assert solution.status.name == "NONFINITE"
+    assert solution.step == 48
+
+
+def test_a_run_that_is_resumed_in_the_middle_ends_where_the_other_did():
+    process, state = smooth()
+    options = {"window": Sliding(40, SPARSE), "tolerance": Absolute(1e-9)}
+    whole = solve(process, state, **options)
+    stopped = solve(process, state, callback=lambda event: event.step > 15, **options)
+    assert 15 < stopped.step < process.length
+    resumed = solve(process, state, resume=stopped.checkpoint, **options)
+    same(resumed.state, whole.state, atol=1e-8)
+
+
+@pytest.mark.parametrize("backend", [Local(max_batch=5), Local(max_batch=1), Local(pad=(4, 8, 16, 32))], ids=repr)
+def test_slices_and_padding_change_nothing(backend):
+    process, state = smooth()
+    options = {"window": Sliding(40, SPARSE), "tolerance": 1e-6}
+    plain, other = solve(process, state, **options), solve(process, state, backend=backend, **options)
+    assert (plain.rounds, plain.evaluations) == (other.rounds, other.evaluations)
+    same(plain.state, other.state, atol=1e-12)
+
+
+def test_a_warm_start_and_a_path_are_kept():
+    process, state = smooth()
+    first = solve(process, state, window=Sliding(40, SPARSE), tolerance=Absolute(1e-9), path=True)
+    warm = solve(process, state, window=Full(SPARSE), tolerance=1e-6, guess=Known(torch.stack(list(first.states))[:-1]))
+    assert len(first.states) == process.length + 1
+    assert warm.rounds <= first.rounds
+    same(warm.state, first.state, atol=1e-5)

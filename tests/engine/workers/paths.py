@@ -9,7 +9,9 @@ from forerun.engine.methods import Jacobi, Picard, Secant, Sequential
 from forerun.engine.process import Process
 from forerun.engine.solve import solve
 from forerun.engine.tolerance import Absolute
-from forerun.engine.windows import Auto, Full, Sliding
+from forerun.engine.windows import Auto, Density, Full, Sliding
+
+SPARSE = Density((3, 6), min_dense=4, opening=0)
 
 
 def logistic(step, x):
@@ -72,6 +74,7 @@ write(
     jacobi=compared(logistic, window=Sliding(2), method=Jacobi()),
     sequential=compared(logistic, length=12, method=Sequential()),
     auto=compared(logistic, window=Auto(), length=300),
+    sparse=compared(logistic, window=Sliding(40, SPARSE), method=Picard()),
     matmul=compared(rotation, window=Sliding(16), method=Secant()),
     failing=failing(),
     seeded=seeded(),

@@ -119,7 +119,7 @@ def _measure_roughness(before: Round, entry: Round) -> float:
     if before.sparse is None or not entry.continues(before):
         return 0.0
     slot = before.sparse.dense_stop - entry.start
-    if not 0 <= slot < entry.skeleton.dense_count - 1:
+    if not 0 <= slot < min(entry.skeleton.dense_count, entry.width - 1):
         return 0.0
     jump = entry.residuals[slot + 1] - entry.residuals[slot]
     if not jump < inf:

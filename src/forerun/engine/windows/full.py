@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from forerun.engine.rounds import Round
 from forerun.engine.windows.base import Window
-from forerun.engine.windows.density import EVERY_STEP, Density
+from forerun.engine.windows.density import Density
 
 
 @dataclass(frozen=True)
@@ -15,10 +15,10 @@ class Full(Window):
     """All steps that are left.
 
     Args:
-        density: which of them are evaluated in a round.
+        density: which of them are evaluated in a round; `EVERY_STEP` for all of them, whatever it costs.
     """
 
-    density: Density = EVERY_STEP
+    density: Density = Density()
 
     def width(self, log: Sequence[Round], length: int) -> int:
         return length

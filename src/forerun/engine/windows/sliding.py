@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from forerun.engine.rounds import Round
 from forerun.engine.windows.base import Window
-from forerun.engine.windows.density import EVERY_STEP, Density
+from forerun.engine.windows.density import Density
 
 
 @dataclass(frozen=True)
@@ -16,11 +16,11 @@ class Sliding(Window):
 
     Args:
         size: number of steps.
-        density: which of them are evaluated in a round.
+        density: which of them are evaluated in a round; `EVERY_STEP` for all of them, whatever it costs.
     """
 
     size: int
-    density: Density = EVERY_STEP
+    density: Density = Density()
 
     def __post_init__(self) -> None:
         if self.size < 1:
