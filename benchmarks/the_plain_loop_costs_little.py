@@ -2,8 +2,8 @@
 
 The loop of the README, `x + 0.02 (tanh(W x) - 0.1 x)` on 32 numbers, by process CPU time, in turn with the plain `for`
 of 300, 3,000 and 30,000 steps: `solve` as it is (with the check and the witness), with `Sequential()`, and a path of
-one step, which is what setting up and summing up a run costs. Medians over the pairs. Missed at all lengths: at 300
-steps half the time is set-up, and at 30,000 the states that are held until a round ends cost some 3 us a step.
+one step, which is what setting up and summing up a run costs. Medians over the pairs. Missed at all lengths: a
+path of one step alone takes more than is allowed at 300, and at 30,000 some 3 us a step remain, not yet explained.
 """
 
 from __future__ import annotations
