@@ -5,7 +5,7 @@ run, 1e-3. Each gets the loosest tolerance, of a grid of ratio 0.8, that keeps i
 evaluations a step are means over the seeds.
 
 - every step: our default (secant slopes, held outputs), with all steps of the window evaluated in every round;
-- as it is: the same with the default `Density`, which interpolates only where that costs no rounds;
+- as it is: the same with the default `Density`, which interpolates where outputs are smooth;
 - bold, two deep, thin: densities for those who pay by the evaluation, in the table below;
 - ParaDiGMS: Picard on increments, new slots copied, residuals in units of the step's noise (its own rule);
 - ParaTAA: triangular Anderson on the same iteration, a memory of three, absolute residuals;

@@ -19,7 +19,7 @@ SMALLEST_THRESHOLD: Final = 1e-300
 
 @dataclass(frozen=True)
 class Density:
-    """All steps behind the front, and every so many beyond; all of them where interpolating costs rounds.
+    """All steps behind the front, and every so many beyond; all of them where outputs are not smooth.
 
     The dense part reaches as far as the last round has settled: over the steps that moved by no more than a small
     multiple of the threshold, or over a multiple of what that round accepted, where this is more. Beyond it lie zones,
