@@ -271,3 +271,12 @@ def test_auto_opens_the_window_where_a_batch_is_free():
     found = solve(process, START, window=Auto(), backend=Priced(lambda width: 1.0))
     assert found.rounds < 40
     assert not found.notes
+
+
+def test_an_uncertain_run_says_why_and_what_to_do():
+    """The last note has the reason: a chaotic path whose rounding grows as large as the path."""
+    process = Process.from_step(lambda i, x: 4 * x * (1 - x), 200)
+    solution = solve(process, torch.full((3,), 0.3), window=8, tolerance=1e-3)
+    assert solution.status is Status.UNCERTAIN
+    assert "asked for" in solution.notes[-1]
+    assert "pass " in solution.notes[-1]

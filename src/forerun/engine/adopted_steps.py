@@ -13,7 +13,7 @@ from forerun.engine.numerics.tree import Tree
 from forerun.engine.run import SolveRun
 from forerun.engine.run_deviation import estimate_deviation, is_thorough, measure_excess, settle_check
 from forerun.engine.solution import Solution, Status
-from forerun.engine.verdict import judge_end
+from forerun.engine.verdict import explain_uncertain, judge_end
 
 ADOPTED_STEPS_A_SAMPLE: Final = 64  # of which one is taken again, to see how the drift grows
 SMALL_DRIFT_SHARE: Final = 0.25  # of the tolerance, up to which a run may be handed back: nothing goes back after that
@@ -72,7 +72,9 @@ def judge_adopted(run: SolveRun) -> Solution:
     if run.settings.check:
         state, excess = measure_excess(state, run.settings, run.log.evaluate)
     status = judge_end(state, run.settings, excess=excess, deviation_is_known=True)
-    if status is Status.RUNNING:
-        status = Status.UNCERTAIN  # the caller's own loop does not go back
-    run.state = replace(state, status=status)
+    notes = state.notes
+    if status in {Status.RUNNING, Status.UNCERTAIN}:  # the caller's own loop does not go back
+        status = Status.UNCERTAIN
+        notes = (*notes, explain_uncertain(state, run.settings, excess))
+    run.state = replace(state, status=status, notes=notes)
     return run.solution()

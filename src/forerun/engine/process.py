@@ -66,10 +66,14 @@ class Process(ABC):
 
     `kind` is an object by which runs of the same kind are known again, such as the network that is evaluated; only a
     weak reference to it is kept. None for what can be seen: the class, with its functions and its networks.
+
+    `counts_whole_state` says that all of the state is the answer: leaves that `observe` leaves out are held against the
+    tolerance too. False where they only serve the next steps: a scheduler's history, moments of an optimiser.
     """
 
     length: int
     batch_dims: int = 0
+    counts_whole_state: bool = True
     kind: Any = None
 
     @abstractmethod

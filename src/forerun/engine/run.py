@@ -28,6 +28,7 @@ from forerun.engine.validation import load_resumed, refuse_process
 from forerun.engine.verdict import (
     TOO_MANY,
     Retry,
+    explain_uncertain,
     has_spent_stake,
     judge_end,
     plan_in_order,
@@ -257,16 +258,23 @@ class SolveRun:
             self.state, excess = measure_excess(self.state, self.settings, self.log.evaluate)
         is_known = self._deviation_is_known
         status = judge_end(self.state, self.settings, excess=excess, deviation_is_known=is_known)
-        if status is not Status.RUNNING:
-            self.end(status)
-            return
-        retry = plan_retry(self.state, self.settings, excess)
+        retry = None
+        if status is Status.RUNNING:
+            retry = plan_retry(self.state, self.settings, excess)
         if retry is None:
-            self.end(Status.UNCERTAIN)
+            self._end_path(status, excess)
             return
         self.log.keep_path()
         self._slots = retrace_slots(self._slots, self.state, self.settings)
         self._return_to(retry, replace(self.state, fallback=None))
+
+    def _end_path(self, status: Status, excess: float) -> None:
+        """Let the run end at the end of its path; uncertain where it should go back and may not."""
+        if status in {Status.RUNNING, Status.UNCERTAIN}:
+            reason = explain_uncertain(self.state, self.settings, excess)
+            self.state = replace(self.state, status=Status.UNCERTAIN, notes=(*self.state.notes, reason))
+        else:
+            self.end(status)
 
     def _return_to(self, retry: Retry, fallback: SolveState | None) -> None:
         """Go on from a restart point, with a path to return to where that comes to nothing."""

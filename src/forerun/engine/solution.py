@@ -24,8 +24,8 @@ class Status(Enum):
     CHECKED = "Every step is accepted, and the estimated deviation from the sequential run is what was asked for."
     UNCHECKED = "Every step is accepted; the deviation was not estimated."
     UNCERTAIN = (
-        "Every step is accepted, but the estimated deviation from the sequential run is more than was asked for; "
-        "tighten the tolerance, or let Check(retries=5) go back."
+        "Every step is accepted, but the estimated deviation from the sequential run is more than was asked for; the "
+        "last of solution.notes says why, and what to do."
     )
     SEQUENTIAL = "Every step was taken in order, from its exact state: this is the sequential run."
     NONFINITE = (

@@ -18,10 +18,25 @@ from forerun.engine.solve_state import SolveState
 STAKE_OF_GOING_BACK = 0.5  # of the steps: rounds beyond one a step, in all
 MOST_ROUNDS_OF_A_METHOD = 1.5  # a step, with the steps that are left: beyond, these are taken in order
 TOO_MANY = "{} took {} rounds for {} steps: the steps from there on are taken in order."
-GAVE_UP = "After {} rounds in all going back would cost more than the plain loop: the path is the one before it."
+GAVE_UP = (
+    "After {} rounds in all going back would cost more than the plain loop: the path is the one before it, whose "
+    "deviation may be more than was asked for; pass method=Sequential(), or the state in a finer dtype."
+)
 NEGLIGIBLE_ROUNDING = 1e-2  # of what was asked for, that the sequential run may differ by and still be called so
 IN_ORDER_AFTER_ALL = (
     "After {} rounds in all the steps from {} on are taken in order, while the stake still pays for it."
+)
+ROUNDING_DECIDES = (
+    "Rounding alone may move the end of this path by {:.2g}, more than the {:.2g} asked for, in the plain loop too: "
+    "pass the state in a finer dtype, or ask for a larger tolerance."
+)
+SLOPES_REFUTED = (
+    "Steps that were evaluated again do not follow their slopes: by them the deviation may be {:.2g}, for {:.2g} asked "
+    "for; tighten the tolerance, or pass method=Sequential()."
+)
+STAKE_SPENT = (
+    "The deviation is estimated at {:.2g}, for {:.2g} asked for, and what may be spent on going back is spent; tighten "
+    "the tolerance, or pass method=Sequential()."
 )
 TIGHTEST_SHARE = 1e-3  # of the present threshold, below which one retry does not go
 ROUNDING_MARGIN = 4  # a threshold this many times rounding is as tight as any that can be kept
@@ -67,6 +82,23 @@ def judge_end(state: SolveState, settings: SolveSettings, *, excess: float, devi
     if rounding > asked:  # which only the plain loop helps
         goes_back = goes_back and may_go_in_order(state, state.estimator.restart_points[0].step)
     return Status.RUNNING if goes_back else Status.UNCERTAIN
+
+
+def explain_uncertain(state: SolveState, settings: SolveSettings, excess: float) -> str:
+    """Return the sentence that says why a run ends without its deviation known to be what was asked for.
+
+    Args:
+        state: at the end of the path.
+        settings: of the solve.
+        excess: the largest deviation that is estimated, in the norm of the tolerance.
+    """
+    asked = settings.tolerance.threshold()
+    rounding = state.rounding.measure_deviation()
+    if rounding > asked:
+        return ROUNDING_DECIDES.format(rounding, asked)
+    if state.left_over is not None and largest_size(state.left_over) >= excess:
+        return SLOPES_REFUTED.format(excess, asked)
+    return STAKE_SPENT.format(excess, asked)
 
 
 def _may_go_back(state: SolveState, settings: SolveSettings) -> bool:

@@ -46,6 +46,8 @@ class Training(Process):
         own: the user's own loss, called in place of the replica, a step at a time and in order; None for the replica.
     """
 
+    counts_whole_state = False  # moments, counters and averages serve the parameters
+
     def __init__(
         self,
         task: LossTask,

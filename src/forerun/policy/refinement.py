@@ -30,6 +30,7 @@ class SelectedSteps(Process):
     def __init__(self, process: Process, steps: Sequence[int]) -> None:
         self.length = len(steps)
         self.batch_dims = process.batch_dims
+        self.counts_whole_state = process.counts_whole_state
         self._process = process
         self._steps = list(steps)
 

@@ -133,6 +133,7 @@ class SteppedTick(Process):
         noise: `(1 + length, B, H, A)` where steps add noise, else `(1, B, H, A)`.
     """
 
+    counts_whole_state = False  # a scheduler's history serves the chunk
     batch_dims = 1
 
     def __init__(self, plan: TickPlan, denoiser: ObservedDenoiser, noise: Tensor) -> None:

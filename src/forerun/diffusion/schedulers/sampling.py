@@ -53,6 +53,7 @@ class SchedulerSampling(Process):
         revise: what becomes of the sample after a step, before the next.
     """
 
+    counts_whole_state = False  # a scheduler's history serves the sample
     batch_dims = 1
 
     def __init__(
