@@ -124,7 +124,7 @@ def measure_sampling(denoiser: TemplateDenoiser, costs: dict[int, float], plan: 
 
         solution = run_ahead()
         seconds = measure_seconds(run_ahead, 1)
-        price = sum(_interpolate(costs, len(entry.skeleton)) for entry in solution.log)
+        price = sum(_interpolate(costs, entry.evaluations) for entry in solution.log)
         single_steps = solution.length - sum(entry.accepted for entry in solution.log)
         yield {
             "window": name, "rounds": solution.rounds, "evaluations": solution.evaluations,

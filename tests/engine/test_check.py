@@ -106,7 +106,8 @@ def test_without_retries_the_deviation_is_reported_as_it_is():
     report_only = Check(share=1.0, retries=0)
     found = solve(process, state, window=Sliding(16), tolerance=Absolute(1e-4), check=report_only)
     assert found.status is Status.UNCERTAIN
-    assert not found.notes
+    (reason,) = found.notes
+    assert "asked for" in reason
     assert found.deviation_estimate > 1e-4
     assert 0.2 < found.deviation_estimate / float(deviation(found, truth).max()) < 5
 

@@ -20,8 +20,6 @@ from forerun.engine.verdict import measure_rounding
 
 LEFT_OVER_ROUNDINGS: Final = 64.0  # at the end of the path, below which samples alone do not send a run back
 
-DISAGREEING_SHARE: Final = 0.5  # of the estimate, beyond which what samples leave over contradicts it
-NEGLIGIBLE_SHARE: Final = 3e-3  # of what was asked for, below which nobody needs to know better
 FEW_ROUNDS: Final = 3  # that show hardly more than one direction of a step's slopes
 FADED_LOG_GAIN: Final = -2.0  # of distances along the path
 SAMPLES_MARGIN: Final = 2.0  # of what samples leave over, which is more than the truth in most runs
@@ -98,8 +96,8 @@ def estimate_deviation(state: SolveState, settings: SolveSettings) -> Tensor:
 def measure_excess(state: SolveState, settings: SolveSettings, evaluate: CountedEvaluate) -> tuple[SolveState, float]:
     """Return the state at the end of the path, its samples evaluated, and the largest deviation estimated there.
 
-    Where the samples do not agree with the estimate, or this is more than was asked for, all steps are evaluated again;
-    where that is not possible, what samples leave over counts.
+    Where samples leave over more than was asked for, or the estimate says so, all steps are evaluated again; where that
+    is not possible, what samples leave over counts. An audit for less would cost a friendly run a third on top.
     """
     state = settle_check(state, settings)
     excess = largest_size(estimate_deviation(state, settings))
@@ -109,7 +107,7 @@ def measure_excess(state: SolveState, settings: SolveSettings, evaluate: Counted
     needs_audit = is_thorough(settings) or not excess <= settings.tolerance.threshold()
     if not needs_audit:
         state, sampled = sample_run(state, settings, evaluate)
-        needs_audit = _samples_disagree(sampled, excess, settings) or _fades_unseen(state)
+        needs_audit = sampled > settings.tolerance.threshold() or _fades_unseen(state)
     if needs_audit and state.estimator.shadow.path.is_whole:
         state = audit_run(state, evaluate)
         return state, largest_size(estimate_deviation(state, settings))
@@ -127,12 +125,6 @@ def sample_run(state: SolveState, settings: SolveSettings, evaluate: CountedEval
     if sampled <= LEFT_OVER_ROUNDINGS * measure_rounding(problem, state, settings):
         return state, 0.0  # a sampled evaluation rounds too, and stands for many steps
     return state, sampled
-
-
-def _samples_disagree(sampled: float, estimate: float, settings: SolveSettings) -> bool:
-    """Return whether samples leave over so much that all steps are to be evaluated again."""
-    asked = settings.tolerance.threshold()
-    return sampled > asked or (sampled > DISAGREEING_SHARE * estimate and sampled > NEGLIGIBLE_SHARE * asked)
 
 
 def _fades_unseen(state: SolveState) -> bool:

@@ -71,17 +71,31 @@ def judge_end(state: SolveState, settings: SolveSettings, *, excess: float, devi
         deviation_is_known: whether the deviation was known where the run began.
     """
     asked = settings.tolerance.threshold()
-    rounding = state.rounding.measure_deviation()
+    rounding = measure_run_rounding(state)
     if state.exact and state.rounding.is_sequential and rounding <= NEGLIGIBLE_ROUNDING * asked:
         return Status.SEQUENTIAL
     if settings.check is None:
         return Status.UNCHECKED
     if max(excess, rounding) <= asked:
         return Status.CHECKED if deviation_is_known else Status.UNCHECKED
+    if excess <= asked and not state.exact:
+        return Status.UNCERTAIN  # by rounding alone, which the plain loop has as well: another pass would not pay
     goes_back = _may_go_back(state, settings)
     if rounding > asked:  # which only the plain loop helps
         goes_back = goes_back and may_go_in_order(state, state.estimator.restart_points[0].step)
     return Status.RUNNING if goes_back else Status.UNCERTAIN
+
+
+def measure_run_rounding(state: SolveState) -> float:
+    """Return how far rounding may have taken a run, in the norm of the tolerance, at the end of its path.
+
+    Where steps have moved, the check knows how distances grow along the path, better than one or two samples do.
+    """
+    log_gain = state.estimator.shadow.log_gain
+    if state.exact or log_gain is None:
+        return state.rounding.measure_deviation()
+    length = state.window.problem.length
+    return state.rounding.measure_deviation(largest_size(log_gain) / max(length, 1))
 
 
 def explain_uncertain(state: SolveState, settings: SolveSettings, excess: float) -> str:
@@ -93,7 +107,7 @@ def explain_uncertain(state: SolveState, settings: SolveSettings, excess: float)
         excess: the largest deviation that is estimated, in the norm of the tolerance.
     """
     asked = settings.tolerance.threshold()
-    rounding = state.rounding.measure_deviation()
+    rounding = measure_run_rounding(state)
     if rounding > asked:
         return ROUNDING_DECIDES.format(rounding, asked)
     if state.left_over is not None and largest_size(state.left_over) >= excess:
@@ -189,7 +203,7 @@ def plan_retry(state: SolveState, settings: SolveSettings, excess: float) -> Ret
     allowed = settings.check.retries
     problem, estimator = state.window.problem, state.estimator
     method: Method
-    is_rounding = state.rounding.measure_deviation() > tolerance_value
+    is_rounding = measure_run_rounding(state) > tolerance_value
     if count > allowed or is_rounding or threshold <= ROUNDING_MARGIN * measure_rounding(problem, state, settings):
         method, count = Sequential(), allowed + 1
         if may_go_in_order(state, estimator.restart_points[0].step):

@@ -16,7 +16,7 @@ from forerun.engine.backends import Local
 from forerun.engine.methods import Secant, Sequential
 from forerun.engine.options import SolveKeywords, SolveOptions, SolveSettings
 from forerun.engine.tolerance import PerStep, Tolerance
-from forerun.engine.windows import Full
+from forerun.engine.windows import EVERY_STEP, Full
 from forerun.engine.witness import WitnessDisagrees, WitnessWarning
 from forerun.policy.modes import Deadline, Exact, Mode
 from forerun.policy.network_witness import NetworkWitness
@@ -29,7 +29,12 @@ from forerun.policy.tick import Tick, TickAnswer
 from forerun.policy.tick_process import ObservedDenoiser
 from forerun.policy.tick_solution import TickSolution
 
-POLICY_DEFAULTS: Final = SolveOptions(method=Secant(), window=Full(), tolerance=3e-3, check=False)
+POLICY_DEFAULTS: Final = SolveOptions(
+    method=Secant(),
+    window=Full(density=EVERY_STEP),  # unchecked, and so few steps that a skeleton saves next to nothing
+    tolerance=3e-3,
+    check=False,
+)
 COMPILED_SHARES: Final = (0.16, 0.32, 0.5, 0.75, 1.0)  # of all steps, to which a compiled network's rounds are padded
 
 EnvironmentSelection = Sequence[int] | Sequence[bool] | Tensor | None

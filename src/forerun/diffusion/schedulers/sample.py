@@ -24,6 +24,7 @@ from forerun.diffusion.schedulers.quirks import (
 )
 from forerun.diffusion.schedulers.sample_witness import SampleWitness
 from forerun.diffusion.schedulers.sampling import SchedulerSampling
+from forerun.engine.backends.counted_evaluate import is_evaluated_apart
 from forerun.engine.guesses import Probe
 from forerun.engine.numerics.in_place import InPlaceWatch
 from forerun.engine.numerics.noise import remember_generators
@@ -135,7 +136,7 @@ def _solve_loop(loop: OrdinaryLoop, options: SolveOptions) -> Solution:
         predicted = _call_together(loop.denoiser, scaled, row_times, count=len(steps))
         check_prediction(predicted, scaled)
         predicted = predicted.reshape(samples.shape)
-        if witness is not None:
+        if witness is not None and not is_evaluated_apart():
             witness.record(steps, samples, predicted)
         return predicted
 

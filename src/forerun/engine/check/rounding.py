@@ -38,6 +38,7 @@ from forerun.engine.rows import Problem
 from forerun.engine.tolerance import Tolerance
 
 STEPS_SHIFTED_TOGETHER: Final = 4  # that wait for one another, but for the first
+FEW_GROWTHS: Final = 3  # below which their mean says little of a whole path
 MOST_SINGLE_STEPS: Final = 8  # of a run that are evaluated singly
 DRIFT_ELEMENTS: Final = 2**18  # of the rows of a round, up to which they are held against the step's own arithmetic
 LARGEST_DEVIATION: Final = 1e30  # that is still a number in float32
@@ -128,12 +129,18 @@ class RoundingEstimate:
         drift_size = largest_size(tolerance.norm(last_step, self.drift.unsqueeze(0), row))
         return replace(self, sizes=sizes, drift_size=drift_size)
 
-    def measure_deviation(self) -> float:
-        """Return how far rounding may have taken the run, in the norm of the tolerance."""
+    def measure_deviation(self, other_growth: float = inf) -> float:
+        """Return how far rounding may have taken the run, in the norm of the tolerance.
+
+        Args:
+            other_growth: logarithm of the growth in a step by another estimate, which bounds that of a few samples.
+        """
         if self.is_sequential:
             return self.drift_size
         growths = self.aligned_growth or self.log_growth
         mean_growth = sum(growths) / max(len(growths), 1)
+        if len(growths) < FEW_GROWTHS:
+            mean_growth = min(mean_growth, other_growth)
         square = 0.0
         sizes = list(self.sizes.list_sizes())
         steps_left = sum(count for count, _ in sizes)

@@ -23,7 +23,7 @@ NOISES = {"quick": (0.3, 1.0, 3.0, 6.0), "full": (0.1, 0.3, 1.0, 3.0, 6.0)}
 COUNTS = {"quick": (6000, 1), "full": (6000, 3)}  # signals, seeds
 LIKELY_NOISES = (0.3, 1.0)  # beyond these EM takes thousands of steps, and far more signals
 SHOWN_NOISE = 1.0
-TEMPLATE_OPTIONS = LimitOptions(max_evaluations=5000, tolerance=1e-5)
+SEARCH = LimitOptions(max_evaluations=5000, tolerance=1e-5)
 
 
 def run(scale: Scale) -> Figures:
@@ -57,10 +57,8 @@ def _draw_signals(noise: float, count: int, seed: int) -> Tensor:
 def _estimate(noise: float, count: int, seed: int) -> dict[str, float]:
     """Return biases, root mean square over elements, and steps for one set of signals."""
     signals, group, truth = _draw_signals(noise, count, seed), templates.CyclicShifts(), box()
-    plain = templates.estimate(signals, group, first=truth, noise=noise, options=TEMPLATE_OPTIONS)
-    mixed = templates.estimate(
-        signals, group, first=truth, options=TEMPLATE_OPTIONS, method=AndersonMixing(8), throw=False
-    )
+    plain = templates.estimate(signals, group, first=truth, noise=noise, options=SEARCH)
+    mixed = templates.estimate(signals, group, first=truth, options=SEARCH, method=AndersonMixing(8), throw=False)
     figures = {
         "bias": templates.distance_to_template(plain.value, truth, group) / sqrt(SIZE),
         "bound": plain.bias_bound / sqrt(SIZE),
@@ -70,7 +68,7 @@ def _estimate(noise: float, count: int, seed: int) -> dict[str, float]:
     if noise not in LIKELY_NOISES:
         return figures
     for name, method in (("EM", Plain()), ("mixed EM", AndersonMixing(5))):
-        likely = templates.estimate_likely(signals, group, first=plain.value, options=TEMPLATE_OPTIONS, method=method)
+        likely = templates.estimate_likely(signals, group, first=plain.value, options=SEARCH, method=method)
         figures[f"{name} steps"] = likely.evaluations
         figures[f"{name} bias"] = templates.distance_to_template(likely.value, truth, group) / sqrt(SIZE)
     return figures
@@ -79,8 +77,8 @@ def _estimate(noise: float, count: int, seed: int) -> dict[str, float]:
 def _estimate_shapes(count: int) -> dict[str, float]:
     """Return the templates of the picture: both estimates at one noise, in the position of the truth."""
     signals, group = _draw_signals(SHOWN_NOISE, count, 0), templates.CyclicShifts()
-    registered = templates.estimate(signals, group, first=box(), options=TEMPLATE_OPTIONS).value
-    likely = templates.estimate_likely(signals, group, first=registered, options=TEMPLATE_OPTIONS).value
+    registered = templates.estimate(signals, group, first=box(), options=SEARCH).value
+    likely = templates.estimate_likely(signals, group, first=registered, options=SEARCH).value
     figures: dict[str, float] = {}
     for name, template in (("registered", registered), ("likely", likely)):
         aligned = group.align_signals(template[None], box())[0].tolist()
