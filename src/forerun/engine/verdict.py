@@ -78,12 +78,18 @@ def judge_end(state: SolveState, settings: SolveSettings, *, excess: float, devi
         return Status.UNCHECKED
     if max(excess, rounding) <= asked:
         return Status.CHECKED if deviation_is_known else Status.UNCHECKED
+    return Status.RUNNING if _would_gain(state, settings, rounding=rounding, excess=excess) else Status.UNCERTAIN
+
+
+def _would_gain(state: SolveState, settings: SolveSettings, *, rounding: float, excess: float) -> bool:
+    """Return whether going back may help a run whose deviation or rounding is more than was asked for."""
+    asked = settings.tolerance.threshold()
     if excess <= asked and not state.exact:
-        return Status.UNCERTAIN  # by rounding alone, which the plain loop has as well: another pass would not pay
-    goes_back = _may_go_back(state, settings)
-    if rounding > asked:  # which only the plain loop helps
-        goes_back = goes_back and may_go_in_order(state, state.estimator.restart_points[0].step)
-    return Status.RUNNING if goes_back else Status.UNCERTAIN
+        return False  # by rounding alone, which the plain loop has as well: another pass would not pay
+    if not _may_go_back(state, settings):
+        return False
+    # rounding only the plain loop helps
+    return rounding <= asked or may_go_in_order(state, state.estimator.restart_points[0].step)
 
 
 def measure_run_rounding(state: SolveState) -> float:
