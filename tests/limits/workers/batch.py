@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 
 from forerun import Distributed, fixed_point
 from forerun.limits import BatchMap, Plain
@@ -37,3 +38,4 @@ result = {
     "calls": [calls_alone, Rates.calls],
 }
 (Path(sys.argv[1]) / f"{os.environ['RANK']}.json").write_text(json.dumps(result))
+dist.destroy_process_group()  # before the process ends: its threads may abort one that ends with it
