@@ -83,7 +83,7 @@ class TemplateLimit(Limit):
     """A `Limit` whose value is the template.
 
     Attributes:
-        template: `(*shape)`, in one of its positions: which cannot be distinguished.
+        template: `(*shape)`, up to a move of the group, which no signals can tell.
         noise: standard deviation of an element; given, or estimated.
         bias_bound: of the distance from the nearest position of the true template, root of the sum of squares, were
             there endlessly many signals of this noise; 0 for the likelihood, which is consistent.
