@@ -2,14 +2,12 @@
 
 from forerun.engine.numerics.native.row_kernels import load_row_kernel
 from forerun.engine.numerics.native.scan_kernels import (
-    scan_by_element,
     scan_dense,
     scan_grouped,
     scan_pointwise,
     scan_transposed,
 )
 from forerun.engine.numerics.native.sweep_kernels import (
-    sweep_by_element,
     sweep_dense,
     sweep_grouped,
     sweep_pointwise,
@@ -17,12 +15,10 @@ from forerun.engine.numerics.native.sweep_kernels import (
 
 __all__ = [
     "load_row_kernel",
-    "scan_by_element",
     "scan_dense",
     "scan_grouped",
     "scan_pointwise",
     "scan_transposed",
-    "sweep_by_element",
     "sweep_dense",
     "sweep_grouped",
     "sweep_pointwise",

@@ -40,7 +40,7 @@ def scan_grouped(maps: Arrays, path: Array, reverse: bool) -> None:
 
 @compile_kernel
 def scan_dense(maps: Arrays, path: Array, reverse: bool) -> None:
-    """Write the path of `x_{i+1} = A_i x_i + b_i`, `A` being `(T, B, D, D)`, row after row."""
+    """Write the path of `x_{i+1} = A_i x_i + b_i`, `A` being `(T, B, D, D)`, however it lies in memory."""
     slopes, shifts, start = maps
     length, batch, width = shifts.shape
     for index in range(length):
@@ -74,20 +74,3 @@ def scan_transposed(maps: Arrays, path: Array, reverse: bool) -> None:
                 factor = state[row]
                 for column in range(width):
                     next_state[column] += matrix[row, column] * factor
-
-
-@compile_kernel
-def scan_by_element(maps: Arrays, path: Array, reverse: bool) -> None:
-    """Write the path of `x_{i+1} = A_i x_i + b_i` where the elements of `A` come first, `(D, D, T, B)`."""
-    slopes, shifts, start = maps
-    length, batch, width = shifts.shape
-    for index in range(length):
-        step = length - 1 - index if reverse else index
-        before = step + 1 if reverse else step - 1
-        for sample in range(batch):
-            state = path[before, sample] if index else start[sample]
-            for row in range(width):
-                total = shifts[step, sample, row]
-                for column in range(width):
-                    total += slopes[row, column, step, sample] * state[column]
-                path[step, sample, row] = total

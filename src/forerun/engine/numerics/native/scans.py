@@ -55,11 +55,18 @@ class SlopePlan:
         shape = (len(rows), *row_shape, width)
         if not slopes.is_contiguous():
             elements = slopes.movedim((-2, -1), (0, 1))
-            if elements.is_contiguous():
-                return cls("by_element", elements.reshape(width, width, len(rows), -1), row_shape)
+            if elements.is_contiguous():  # read where they lie
+                matrices = elements.reshape(width, width, *shape[:2]).movedim((0, 1), (-2, -1))
+                return cls("dense", matrices, row_shape)
             if slopes.mT.is_contiguous():
                 return cls("transposed", slopes.mT.reshape(shape), row_shape)
-        return cls("dense", slopes.reshape(shape), row_shape)
+        return cls("dense", slopes.reshape(shape).contiguous(), row_shape)
+
+    def read_slopes(self) -> Any:
+        """Return the slopes as an array of numpy; matrices as they lie, without a copy."""
+        if self.name == "dense":
+            return self.slopes.detach().numpy()
+        return read_array(self.slopes)
 
 
 def scan_natively(slopes: Tensor, shifts: Tensor, start: Tensor, *, reverse: bool) -> Tensor | None:
@@ -76,7 +83,7 @@ def scan_natively(slopes: Tensor, shifts: Tensor, start: Tensor, *, reverse: boo
     path = torch.empty(shifts.shape, dtype=shifts.dtype)
     getattr(kernels, f"scan_{plan.name}")(
         (
-            read_array(plan.slopes),
+            plan.read_slopes(),
             read_array(shifts.reshape(rows_shape)),
             read_array(start.reshape(plan.row_shape)),
         ),

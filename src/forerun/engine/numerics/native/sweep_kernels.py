@@ -89,27 +89,3 @@ def sweep_dense(maps: Maps, linear: Arrays, swept: Arrays) -> None:
                     next_state += shifts[step, sample, row]
                 inputs[step + 1, sample, row] = next_state
                 corrected[step, sample, row] = output
-
-
-@compile_kernel
-def sweep_by_element(maps: Maps, linear: Arrays, swept: Arrays) -> None:
-    """Sweep with matrices whose elements come first, `(D, D, W, B)`; otherwise as `sweep_dense`."""
-    factors, shifts = maps
-    outputs, slopes, evaluated = linear
-    inputs, corrected, moves = swept
-    length, batch, width = outputs.shape
-    for step in range(length):
-        state_factor, output_factor = factors[0, step], factors[1, step]
-        for sample in range(batch):
-            state, move = inputs[step, sample], moves[step, sample]
-            for column in range(width):
-                move[column] = state[column] - evaluated[step, sample, column]
-            for row in range(width):
-                output = outputs[step, sample, row]
-                for column in range(width):
-                    output += slopes[row, column, step, sample] * move[column]
-                next_state = state_factor * state[row] + output_factor * output
-                if len(shifts):
-                    next_state += shifts[step, sample, row]
-                inputs[step + 1, sample, row] = next_state
-                corrected[step, sample, row] = output

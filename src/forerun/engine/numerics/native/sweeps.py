@@ -65,7 +65,7 @@ def sweep_natively(
 
     getattr(kernels, f"sweep_{plan.name}")(
         (read_array(torch.stack([factor.reshape(length) for factor in factors])), read_rows(_or_empty(shift, outputs))),
-        (read_rows(outputs), read_array(plan.slopes), read_rows(evaluated_inputs)),
+        (read_rows(outputs), plan.read_slopes(), read_rows(evaluated_inputs)),
         (read_rows(inputs), read_rows(corrected), read_rows(moves)),
     )
     return NativeSweep(inputs, corrected, moves)
