@@ -22,6 +22,7 @@ BUDGETS = {
     "dynamics_of_acceleration": 15,
     "template_estimation": 30,
     "local_minimax": 15,
+    "lie_characters": 4,
 }
 MAX_SECONDS = 240
 MAX_LINES = 150
