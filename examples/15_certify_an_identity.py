@@ -4,6 +4,7 @@ python examples/15_certify_an_identity.py
 """
 
 from forerun.exact import characters as lie
+from forerun.exact import markoff
 
 # A product of one factor a variable, in characters of Sp(6); then a spin factor, in those of SO(7).
 group = lie.symplectic_group(6)
@@ -12,3 +13,9 @@ print(expansion)
 for weight, coefficient in expansion.coefficients.items():
     print(f"  {coefficient:+d} times a representation of dimension {lie.count_dimension(group, weight)}")
 print("in Sp(80):", lie.coefficient_by_recurrence(lie.symplectic_group(80), {2: 1, 0: 1, -2: 1}, (0,) * 40))
+
+# Solutions of x^2 + y^2 + z^2 + 2xy + ... modulo 31: into how many orbits do they fall?
+for parameters in ((0, 0, 0), (2, 2, 2), (-2, 5, 7)):
+    surface = markoff.MarkoffSurface(31, parameters)
+    orbits = markoff.find_orbits(surface)
+    print(f"{parameters}: orbits of {orbits.sizes}, in {orbits.rounds} rounds; divisible by 31: {orbits.is_divisible}")

@@ -23,6 +23,7 @@ BUDGETS = {
     "template_estimation": 30,
     "local_minimax": 15,
     "lie_characters": 4,
+    "markoff_orbits": 4,
 }
 MAX_SECONDS = 240
 MAX_LINES = 150

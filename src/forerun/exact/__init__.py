@@ -1,5 +1,5 @@
 """Exact mathematics: identities with certificates, in rationals, finite fields, polynomials and balls."""
 
-from forerun.exact import characters
+from forerun.exact import characters, markoff
 
-__all__ = ["characters"]
+__all__ = ["characters", "markoff"]
