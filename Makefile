@@ -13,7 +13,9 @@ WORKERS ?= auto
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
-# The networks here are small: a second thread gains nothing, and stalls on a shared machine.
+# All cores for the demo, whose rounds are shared out among them, unless OMP_NUM_THREADS says fewer.
+CORES := $(or $(OMP_NUM_THREADS),$(shell getconf _NPROCESSORS_ONLN))
+# One for all else: in a small network a second thread gains nothing, and stalls on a shared machine.
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # mkdocs-material's banner about another project, which is no warning about these pages.
@@ -22,6 +24,7 @@ export NO_MKDOCS_2_WARNING := 1
 .PHONY: demo test test-lerobot bench studies docs clean
 .DELETE_ON_ERROR:
 
+demo: export OMP_NUM_THREADS := $(CORES)
 demo: $(VENV)/.installed-demo
 	$(BIN)/forerun sample "a red torus left of a blue cube" --scheduler DDPM --steps 1000 --window auto \
 		--out forerun-out --report forerun-out/run.html

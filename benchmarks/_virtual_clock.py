@@ -45,6 +45,8 @@ PROFILES: dict[str, Profile] = {
     "free to 8": lambda width: max(1.0, width / 8),
     # the shipped UNet on one thread, `one_device_does_not_lose.py`
     "CPU UNet": on_lines({1: 1.0, 2: 1.32, 4: 2.2, 8: 3.98, 16: 8.0, 32: 14.8, 64: 23.2}),
+    # the same on two threads that take slices (`Threads(2)`)
+    "CPU threads": on_lines({1: 1.0, 2: 1.05, 4: 1.35, 8: 2.14, 16: 3.63, 32: 6.7, 64: 12.6, 128: 25.5}),
     # assumed, as no GPU was there: a call is bound by its launches up to 4 rows, then by arithmetic
     "GPU UNet": on_lines({1: 1.0, 2: 1.05, 4: 1.3, 8: 2.2, 16: 4.1, 32: 7.9, 64: 15.5}),
 }

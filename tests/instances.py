@@ -38,6 +38,8 @@ from forerun import (
 from forerun.diffusion import Denoising, Schedule
 from forerun.diffusion.denoising import Increments
 from forerun.diffusion.schedulers.sampling import SchedulerSampling
+from forerun.engine.backends import Threads
+from forerun.engine.backends.threads import ThreadedRun
 from forerun.engine.guesses import Copy, Extrapolate, Probe, Retraced
 from forerun.engine.methods import (
     Boxed,
@@ -261,4 +263,6 @@ INSTANCES = {
     # backends
     "Local": lambda: Local(max_batch=2, pad=(2, 4)),
     "Distributed": Distributed,
+    "Threads": lambda: Threads(2, max_batch=2),
+    "ThreadedRun": lambda: ThreadedRun(3),
 }

@@ -19,6 +19,7 @@ OWN_DEFAULTS = {
     ("digits", "--window"): "as wide as the whole path of DDIM",
     ("policy", "--window"): "a chunk is sampled in few steps, all in flight",
     ("sample", "--window"): "it depends on --pipeline",
+    ("sample", "--threads"): "a round is shared out among all cores",
     ("text3d", "--window"): "the path of an optimiser is foreseen for a few steps",
     ("text3d", "--method"): "as of every optimiser loop",
     ("text3d", "--compare"): "it takes as long again, and more",

@@ -15,6 +15,7 @@ from diffusion.zoo.catalogue import ENTRIES, ZOO
 import forerun
 from forerun.diffusion.pipelines.calls import NotUnderstood
 from forerun.diffusion.pipelines.parallel import parallel
+from forerun.engine.backends import Threads
 
 EXACT, ROUNDED = 2e-4, 0.03  # relative root mean square; in half precision besides what it rounds by itself
 STEPS, LONG = 12, 40
@@ -75,6 +76,14 @@ def test_rounds_evaluations_and_status_are_told(sd: diffusers.StableDiffusionPip
     assert solution.deviation_estimate < 1e-3
     assert float((ahead - expected).pow(2).mean().sqrt()) < 1e-3 * 20
     assert solution.log[0].start == 1
+
+
+def test_slices_of_every_round_in_threads_give_the_same_sample(sd: diffusers.StableDiffusionPipeline) -> None:
+    expected = call(sd, steps=30)
+    with parallel(sd, window=forerun.Full(), backend=Threads(2), strict=True) as run:
+        ahead = call(sd, steps=30)
+    assert float((ahead - expected).pow(2).mean().sqrt()) < 1e-3 * 20
+    assert run.solution.rounds < 15  # no path was left, as a control that meets another slice would leave it
 
 
 def test_several_calls_in_one_context(sd: diffusers.StableDiffusionPipeline) -> None:

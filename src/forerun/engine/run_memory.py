@@ -15,7 +15,7 @@ from typing import Any, Final, final
 
 from torch import nn
 
-from forerun.engine.backends import Local
+from forerun.engine.backends import Local, Threads
 from forerun.engine.options import SolveSettings
 from forerun.engine.process import Process, StepProcess
 from forerun.engine.rounds import Round
@@ -69,7 +69,7 @@ def describe_run(problem: Problem, settings: SolveSettings, first_step: int = 0)
 
     Runs over several ranks learn nothing from one another, as all ranks must decide the same.
     """
-    if not isinstance(settings.backend, Local):
+    if not isinstance(settings.backend, Local | Threads):
         return None
     layout = problem.input_layout
     kind = (

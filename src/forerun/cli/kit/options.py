@@ -17,13 +17,14 @@ DEFAULT_DEVICE = "cpu"
 DEFAULT_THREADS = 1
 DEFAULT_OUT = Path("forerun-out")
 
+THREADS_HELP = "Threads that torch may use."
 WINDOW_HELP = f"{', '.join(words.WINDOWS)}, or a number of steps."
 
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of all that is random.")]
 MethodOption = Annotated[str, typer.Option(help=f"{', '.join(words.METHODS)}.")]
 WindowOption = Annotated[str, typer.Option(help=WINDOW_HELP)]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
-ThreadsOption = Annotated[int, typer.Option(min=1, help="Threads that torch may use.")]
+ThreadsOption = Annotated[int, typer.Option(min=1, help=THREADS_HELP)]
 OutOption = Annotated[Path, typer.Option(help="Folder for all that the command writes.")]
 ReportOption = Annotated[Path | None, typer.Option(help="Write a page of the run, one HTML file.")]
 CompareOption = Annotated[bool, typer.Option(help="Run it in order too.")]

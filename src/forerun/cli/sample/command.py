@@ -10,6 +10,7 @@ import torch
 import typer
 
 from forerun.cli.kit import options as kit
+from forerun.cli.kit.allocator import keep_freed_memory
 from forerun.cli.kit.command_line import repeat_line
 from forerun.cli.kit.machine import package_version, timing_facts
 from forerun.cli.kit.output_files import make_folders, write_summary
@@ -42,18 +43,19 @@ def sample(
     max_batch: own.MaxBatchOption = None,
     device: kit.DeviceOption = kit.DEFAULT_DEVICE,
     dtype: own.DtypeOption = "float32",
-    threads: kit.ThreadsOption = kit.DEFAULT_THREADS,
+    threads: own.CoresOption = None,
     out: kit.OutOption = kit.DEFAULT_OUT,
     report: kit.ReportOption = None,
     compare: kit.CompareOption = True,
     strict: own.StrictOption = False,
 ) -> None:
     """Draw what a prompt says, in parallel over steps, and compare with the pipeline's own run."""
-    torch.set_num_threads(threads)
+    keep_freed_memory()
     ranks.silence_other_ranks()
     with refusing_input():
         options = SampleOptions.from_parameters(context.params)
         settings = SampleSettings.from_options(options, ranks.count_ranks())
+        torch.set_num_threads(options.threads)
         make_folders(out, None if report is None else report.parent)
     files = SampleFiles(out, report, _repeat_line(context))
     with ranks.process_group(settings.device) as is_first, _ending_in_one_line():
@@ -94,7 +96,7 @@ def _write_files(
     names = write_images(outcome, files.out)
     figures = sample_figures(outcome, names)
     write_summary(files.out, machine=machine, options=asdict(options), jobs=[figures])
-    show_figures(figures, options.window)
+    show_figures(figures, options.window, options.threads)
     with_frames = False
     if files.report is not None:
         with_frames = write_report(outcome, machine, files.command, files.report)

@@ -77,7 +77,12 @@ def sample_figures(outcome: SampleOutcome, pictures: list[str]) -> dict[str, Any
 def _in_order_figures(in_order: PipelineRunResult | None) -> dict[str, float] | None:
     if in_order is None:
         return None
-    return {"rounds": in_order.steps, "evaluations": in_order.steps, "seconds": in_order.seconds}
+    return {
+        "rounds": in_order.steps,
+        "evaluations": in_order.steps,
+        "seconds": in_order.seconds,
+        "threads": in_order.threads,
+    }
 
 
 def _deviation_figures(deviation: Deviation | None) -> dict[str, float | None]:

@@ -12,10 +12,11 @@ import torch
 import typer
 
 from forerun.cli import words
-from forerun.cli.kit.options import WINDOW_HELP, gather_options
+from forerun.cli.kit.options import THREADS_HELP, WINDOW_HELP, gather_options
 from forerun.cli.kit.solve_options import read_solve_options
 from forerun.cli.sample import ranks
-from forerun.engine.backends import Backend, Distributed, Local
+from forerun.engine.backends import Backend, Distributed, Local, Threads
+from forerun.engine.backends.threads import count_usable_cores
 from forerun.engine.options import SolveOptions
 from forerun.worlds.scenes import captions
 
@@ -51,6 +52,9 @@ UsualWindowOption = Annotated[
     str | None, typer.Option(help=WINDOW_HELP, show_default="auto with --pipeline, else full")
 ]
 MaxBatchOption = Annotated[int | None, typer.Option(help="Steps in one call of the network, at most.")]
+CoresOption = Annotated[
+    int | None, typer.Option("--threads", min=1, help=THREADS_HELP, show_default="one for each core")
+]
 DtypeOption = Annotated[str, typer.Option(help=f"{', '.join(words.DTYPES)}.")]
 StrictOption = Annotated[bool, typer.Option(help="Fail rather than run in order what is not understood.")]
 
@@ -74,18 +78,20 @@ class SampleOptions:
     device: str
     dtype: str
     strict: bool
+    threads: int = 1
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> SampleOptions:
-        """Return the options of the command's parameters, with the usual window and the device of this process.
+        """Return the options of the parameters, with the usual window and threads, and the device of this process.
 
         Raises:
             ValueError: one GPU was named for several processes.
         """
         usual_window = "full" if parameters["pipeline"] is None else "auto"
         window = parameters["window"] or usual_window
+        threads = parameters["threads"] or count_usable_cores()
         device = ranks.choose_rank_device(parameters["device"])
-        return gather_options(cls, {**parameters, "window": window, "device": device})
+        return gather_options(cls, {**parameters, "window": window, "device": device, "threads": threads})
 
 
 @dataclass(frozen=True)
@@ -116,7 +122,7 @@ class SampleSettings:
         if scheduler is not None:
             scheduler = words.find_scheduler(scheduler)
         settings = cls(
-            solve_options=replace(solve_options, backend=_choose_backend(options.max_batch, ranks)),
+            solve_options=replace(solve_options, backend=_choose_backend(options, ranks)),
             device=words.find_device(options.device),
             dtype=words.choose_word(options.dtype, words.DTYPES, "--dtype"),
             scheduler=scheduler,
@@ -126,10 +132,12 @@ class SampleSettings:
         return settings
 
 
-def _choose_backend(max_batch: int | None, ranks: int) -> Backend:
+def _choose_backend(options: SampleOptions, ranks: int) -> Backend:
     if ranks > 1:
-        return Distributed(max_batch=max_batch)
-    return Local(max_batch)
+        return Distributed(max_batch=options.max_batch)
+    if options.threads > 1:
+        return Threads(options.threads, options.max_batch)
+    return Local(options.max_batch)
 
 
 def _require_packages() -> None:

@@ -6,18 +6,17 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, final
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
 from forerun.cli.kit.stopping import RunInterrupted
 from forerun.cli.sample.frames import SampleWatch
 from forerun.cli.sample.job import SampleJob
+from forerun.cli.sample.loop_tape import LoopTape, choose_loop_threads
 from forerun.cli.sample.options import SampleOptions, SampleSettings
-from forerun.diffusion.pipelines.blend import NoisingCall
-from forerun.diffusion.pipelines.hooks import PipelineObserver, watch_pipeline
+from forerun.diffusion.pipelines.hooks import watch_pipeline
 from forerun.diffusion.pipelines.parallel import parallel
-from forerun.diffusion.pipelines.watched_method import PendingCall
 from forerun.engine.methods import Secant
 from forerun.engine.progress import Progress, Silent
 from forerun.engine.solution import Solution
@@ -35,12 +34,14 @@ class PipelineRunResult:
         sample: that the loop ended in, before it was decoded.
         steps: of the loop.
         seconds: of the whole call, from the text to the images.
+        threads: that torch used for a single step.
     """
 
     pictures: list[Tensor]
     sample: Tensor
     steps: int
     seconds: float
+    threads: int
 
 
 @dataclass(frozen=True)
@@ -86,30 +87,6 @@ class SampleOutcome:
         return differences
 
 
-@final
-class LoopTape(PipelineObserver):
-    """Counts the steps of a loop, and keeps the sample that it ends in; changes nothing."""
-
-    def __init__(self) -> None:
-        self.steps = 0
-        self.sample: Tensor | None = None
-
-    def begin_loop(self, scheduler: Any) -> None:
-        self.steps = 0
-
-    def record_noising(self, noising: NoisingCall) -> None:
-        pass
-
-    def call_network(self, name: str, network: nn.Module, call: PendingCall) -> Any:
-        return call()
-
-    def step_scheduler(self, scheduler: Any, call: PendingCall) -> Any:
-        result = call()
-        self.steps += 1
-        self.sample = result[0] if isinstance(result, tuple) else result.prev_sample
-        return result
-
-
 def run_sample(
     job: SampleJob, options: SampleOptions, settings: SampleSettings, *, compare: bool, progress: Progress
 ) -> SampleOutcome:
@@ -120,8 +97,10 @@ def run_sample(
         ValueError: the pipeline has no loop.
     """
     in_order = None
+    on_gpu = settings.device.type == "cuda"
+    if options.threads > 1 and not on_gpu:
+        choose_loop_threads(job, options.threads, options.steps)
     if compare:
-        on_gpu = settings.device.type == "cuda"
         warm_up_steps = None if on_gpu else min(WARM_UP_STEPS, options.steps)
         _run_ahead(job, settings, strict=options.strict, progress=Silent(), steps=warm_up_steps)
         in_order = _run_in_order(job)
@@ -138,7 +117,7 @@ def _run_in_order(job: SampleJob) -> PipelineRunResult:
         raise RunInterrupted(f"in order, after {tape.steps} steps; no step was run ahead yet") from None
     if tape.sample is None:
         raise _without_loop(job)
-    return PipelineRunResult(pictures, tape.sample, tape.steps, seconds)
+    return PipelineRunResult(pictures, tape.sample, tape.steps, seconds, torch.get_num_threads())
 
 
 def _run_ahead(
@@ -163,7 +142,7 @@ def _run_ahead(
     solution = pipeline_run.solution
     if solution is None:
         raise _without_loop(job)
-    ahead = PipelineRunResult(pictures, solution.state, solution.step, seconds)
+    ahead = PipelineRunResult(pictures, solution.state, solution.step, seconds, torch.get_num_threads())
     return SampleOutcome(job, ahead, solution, watch, in_order=None)
 
 

@@ -41,7 +41,7 @@ def show_begin(job: SampleJob, options: SampleOptions, machine: dict[str, str]) 
     )
 
 
-def show_figures(job: JobFigures, window: str) -> None:
+def show_figures(job: JobFigures, window: str, threads: int) -> None:
     """Print the table, what was noted, and what the figures mean in words."""
     console.print(comparison_table([job]))
     if job["in_order"] is None:
@@ -49,6 +49,9 @@ def show_figures(job: JobFigures, window: str) -> None:
         console.print("Not compared with the run in order, as --no-compare asked.")
         return
     console.print(SAMPLE_LEGEND, style="dim")
+    if threads > 1:
+        loop_threads = job["in_order"]["threads"]
+        console.print(f"A step alone is quickest with {loop_threads} of {threads} threads: so it ran in order.")
     print_notes(job["notes"])
     likeness = _likeness_sentence(job["deviation"]["pixels"])
     if job["speed_up"]["rounds"] <= 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import final
@@ -87,6 +88,7 @@ class RemainingLoop:
         self.records: dict[int, StepRecord] = {}
         self.rounds = 0
         self._is_controlled = False
+        self._control = threading.Lock()  # as slices of the first round may come from several threads
         self._first_output = self._output_of_traced_step()
         self.state = self._repeat_traced_step()
 
@@ -208,8 +210,14 @@ class RemainingLoop:
         The control stands last, after the step that is farthest away: a network that takes something from the first
         row of a batch, such as its time, gives itself away.
         """
-        if self._is_controlled:
-            return self._run_graph(steps, samples)
+        if not self._is_controlled:
+            with self._control:
+                if not self._is_controlled:
+                    return self._predict_beside_control(steps, samples)
+        return self._run_graph(steps, samples)
+
+    def _predict_beside_control(self, steps: Tensor, samples: Tensor) -> Tensor:
+        """Return model outputs of some steps, in a batch that has the traced step in it as well."""
         traced_sample = self._sample.unsqueeze(0).to(samples.dtype)
         last_step = steps.new_full((1,), self.length - 1)
         all_steps = torch.cat([last_step, steps, steps.new_zeros(1)])

@@ -18,6 +18,10 @@ SecondsReader = Callable[[], float]
 class Backend(ABC):
     """A place to evaluate the steps of a round together."""
 
+    def begin_run(self) -> Backend:
+        """Return the backend of one run, which may remember what it measures in it; itself where there is nothing."""
+        return self
+
     @abstractmethod
     def evaluate(
         self,

@@ -55,7 +55,7 @@ class CountedEvaluate:
 
     def __init__(self, problem: RowsEvaluator, backend: Backend) -> None:
         self._problem = problem
-        self._backend = backend
+        self._backend = backend.begin_run()
         self._returned = time.perf_counter()
         self._evaluations: list[int] = []  # of each round since the last totals
         self._evaluations_apart = 0

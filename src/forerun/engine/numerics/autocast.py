@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import wraps
-from typing import Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 import torch
 
@@ -31,11 +31,7 @@ def in_plain_arithmetic(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def call(*arguments: P.args, **keywords: P.kwargs) -> R:
-        enabled = tuple(
-            (device, torch.get_autocast_dtype(device))
-            for device in AUTOCAST_DEVICES
-            if torch.is_autocast_enabled(device)
-        )
+        enabled = _list_autocasts()
         HIDDEN_AUTOCAST.frames.append(enabled)
         try:
             with torch.no_grad(), switch_autocast(enabled, on=False):
@@ -58,6 +54,33 @@ def call_as_user(function: Callable[P, R], *arguments: P.args, **keywords: P.kwa
         return function(*arguments, **keywords)
     with switch_autocast(HIDDEN_AUTOCAST.frames[-1], on=True):
         return function(*arguments, **keywords)
+
+
+def carry_modes() -> Callable[..., Any]:
+    """Return a function that calls another in any thread, with the gradients and the autocast of this thread."""
+    frames, autocasts = list(HIDDEN_AUTOCAST.frames), _list_autocasts()
+    has_gradients, is_inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+
+    def call(function: Callable[P, R], *arguments: P.args, **keywords: P.kwargs) -> R:
+        HIDDEN_AUTOCAST.frames = frames
+        try:
+            with (
+                torch.inference_mode(is_inference),
+                torch.set_grad_enabled(has_gradients),
+                switch_autocast(autocasts, on=True),
+            ):
+                return function(*arguments, **keywords)
+        finally:
+            HIDDEN_AUTOCAST.frames = []
+
+    return call
+
+
+def _list_autocasts() -> tuple[tuple[str, torch.dtype], ...]:
+    """Return the devices for which autocast is on in this thread, with its dtypes."""
+    return tuple(
+        (device, torch.get_autocast_dtype(device)) for device in AUTOCAST_DEVICES if torch.is_autocast_enabled(device)
+    )
 
 
 def switch_autocast(devices: tuple[tuple[str, torch.dtype], ...], *, on: bool) -> ExitStack:

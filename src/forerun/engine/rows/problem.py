@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Final
 
 import torch
@@ -25,6 +26,19 @@ CLOSED_FORM_ROUNDINGS: Final = 4096  # of the state's dtype, that a closed form 
 COARSEST_ROUNDING: Final = 0.05  # of the largest value, however coarse the dtype
 
 
+class EvaluatingThread(threading.local):
+    """What `evaluate` was given and has returned in this thread, as a backend may call it in several.
+
+    Attributes:
+        watch: tells whether a call changes its inputs.
+        last_outputs: of the last call.
+    """
+
+    def __init__(self) -> None:
+        self.watch = InPlaceWatch()
+        self.last_outputs: list[Tensor] = []
+
+
 class Problem:
     """A process in rows: what solving it looks like to methods, `(W, *batch, D)` in, `(W, *batch, E)` out.
 
@@ -34,8 +48,8 @@ class Problem:
     def __init__(self, process: Process, state: Tree) -> None:
         self.process = process
         self._is_cast = hides_autocast()
-        self._evaluate_watch, self._advance_watch = InPlaceWatch(), InPlaceWatch()
-        self._last_outputs: list[Tensor] = []
+        self._advance_watch = InPlaceWatch()
+        self._thread = EvaluatingThread()
         observed = _observe_unchanged(process, state)
         self.input_layout = RowLayout.from_tree(
             observed,
@@ -86,21 +100,22 @@ class Problem:
 
     def evaluate(self, steps: Tensor, inputs: Tensor) -> Tensor:
         """Return output rows `(W, *batch, E)` of input rows `(W, *batch, D)`."""
-        self._evaluate_watch.begin_call([inputs])
-        versions = read_versions(self._last_outputs)
+        thread = self._thread
+        thread.watch.begin_call([inputs])
+        versions = read_versions(thread.last_outputs)
         outputs = call_as_user(self.process.evaluate, steps, self.input_layout.unpack(inputs))
-        if self._evaluate_watch.is_changed([inputs]):
+        if thread.watch.is_changed([inputs]):
             raise ChangedInPlace(
                 "evaluate modified its inputs in place, and with them the states that they are views of; let it return "
                 "new tensors, such as x * 1.01 for x.mul_(1.01), or begin with x = x.clone()"
             )
-        if read_versions(self._last_outputs) != versions:
+        if read_versions(thread.last_outputs) != versions:
             raise ChangedInPlace(
                 "evaluate wrote into the outputs that it had returned before: it returns one buffer again and again; "
                 "let it return new tensors, such as buffer.clone()"
             )
         rows = self.pack_outputs(outputs, len(steps))
-        self._last_outputs = [rows]
+        thread.last_outputs = [rows]
         return rows if self.excluded is None else rows.masked_fill(self.excluded.unsqueeze(-1), 0.0)
 
     def observe(self, state: Tree) -> Tensor:
