@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Unpack, cast
 
 import torch
@@ -36,6 +37,8 @@ class Implicit(nn.Module):
     Args:
         module: a module or function `(z, *inputs) -> z`.
         batch_dims: leading axes of `z` that count independent problems.
+        throw: raise where the limit, or its adjoint, was not reached; False takes the best state, and `.limit.status`
+            and `.adjoint_limit.status` say so.
         adjoint: how the adjoint is solved, where not as the limit is.
         options: how the limit is searched.
         keywords: the options one by one.
@@ -46,6 +49,7 @@ class Implicit(nn.Module):
         module: nn.Module | StateFunction,
         *,
         batch_dims: int = 0,
+        throw: bool = True,
         adjoint: LimitOptions | None = None,
         options: LimitOptions | None = None,
         **keywords: Unpack[LimitKeywords],
@@ -53,9 +57,11 @@ class Implicit(nn.Module):
         super().__init__()
         self.module = module
         self.batch_dims = batch_dims
+        self.throw = throw
         self.options = LimitOptions.gather(options, keywords)
         self.adjoint = adjoint
         self.limit: Limit | None = None
+        self.adjoint_limit: Limit | None = None
 
     def forward(self, z0: Tree, *inputs: Any, **named_inputs: Any) -> Any:
         """Return `z` with `z = module(z, *inputs)`; `.limit` then has what is known of it.
@@ -69,10 +75,18 @@ class Implicit(nn.Module):
         def evaluate(z: Tree) -> Tree:
             return self.module(z, *inputs, **named_inputs)
 
-        self.limit = fixed_point(evaluate, z0, batch_dims=self.batch_dims, options=self.options)
+        self.limit = fixed_point(evaluate, z0, batch_dims=self.batch_dims, options=self.options, throw=self.throw)
         return attach_gradient(
-            evaluate, self.limit.state, batch_dims=self.batch_dims, options=self.adjoint or self.options
+            evaluate,
+            self.limit.state,
+            batch_dims=self.batch_dims,
+            options=self.adjoint or self.options,
+            throw=self.throw,
+            observe=self._observe_adjoint,
         )
+
+    def _observe_adjoint(self, limit: Limit) -> None:
+        self.adjoint_limit = limit
 
 
 def attach_gradient(
@@ -81,6 +95,8 @@ def attach_gradient(
     *,
     batch_dims: int = 0,
     options: LimitOptions | None = None,
+    throw: bool = True,
+    observe: Callable[[Limit], Any] | None = None,
 ) -> Any:
     """Return the limit of a function as a differentiable value of all that the function uses.
 
@@ -88,7 +104,9 @@ def attach_gradient(
         evaluate: the map whose limit it is.
         limit: the limit.
         batch_dims: leading axes that count independent problems.
-        options: how the adjoint is solved.
+        options: how the adjoint is solved; a tolerance is relative to the gradient that comes in.
+        throw: raise in the backward pass where the adjoint has no limit, rather than take what there is.
+        observe: called in the backward pass, with the limit that the adjoint is, in units of that gradient.
     """
     if not torch.is_grad_enabled():
         return limit
@@ -101,6 +119,8 @@ def attach_gradient(
         leaves=[leaf for leaf in pytree.tree_leaves(leaves) if isinstance(leaf, Tensor)],
         batch_dims=batch_dims,
         options=options or LimitOptions(),
+        throw=throw,
+        observe=observe or (lambda limit: None),
     )
     attached = cast(Sequence[Tensor], SolveAdjoint.apply(problem, *problem.values))  # type: ignore[no-untyped-call]
     for place, tensor in zip(places, attached, strict=True):
@@ -117,15 +137,24 @@ class AdjointProblem:
         leaves: `z`, the beginnings of that graph.
         batch_dims: leading axes that count independent problems.
         options: how its limit is searched.
+        throw: raise where it has none.
+        observe: called with the limit.
     """
 
     values: Sequence[Tensor]
     leaves: Sequence[Tensor]
     batch_dims: int
     options: LimitOptions
+    throw: bool
+    observe: Callable[[Limit], Any]
 
     def solve(self, gradients: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Return the adjoint of gradients with respect to the limit."""
+        """Return the adjoint of gradients with respect to the limit.
+
+        The map is linear, and is solved for gradients of size one: those of a mean may be far below the tolerance.
+        """
+        sizes = self._measure_gradients(gradients)
+        units = [gradient / size for gradient, size in zip(gradients, sizes, strict=True)]
         connected = [value for value in self.values if value.requires_grad]
 
         def evaluate(adjoint: Sequence[Tensor]) -> list[Tensor]:
@@ -138,13 +167,27 @@ class AdjointProblem:
                 allow_unused=True,
             )
             sums = []
-            for gradient, share in zip(gradients, pulled, strict=True):
-                sums.append(gradient.clone() if share is None else gradient + share)
+            for unit, share in zip(units, pulled, strict=True):
+                sums.append(unit.clone() if share is None else unit + share)
             return sums
 
-        start = list(gradients)
-        limit = fixed_point(evaluate, start, batch_dims=self.batch_dims, options=self.options)
-        return cast(Sequence[Tensor], limit.state)
+        limit = fixed_point(evaluate, units, batch_dims=self.batch_dims, options=self.options, throw=self.throw)
+        self.observe(limit)
+        return [adjoint * size for adjoint, size in zip(limit.state, sizes, strict=True)]
+
+    def _measure_gradients(self, gradients: Sequence[Tensor]) -> list[Tensor]:
+        """Return the root mean square of the gradients of every problem, as a factor for each tensor; 1 for zeros."""
+        squares: Any = 0.0
+        for gradient in gradients:
+            batch, shape = gradient.shape[: self.batch_dims], gradient.shape[self.batch_dims :]
+            squares = squares + gradient.abs().square().reshape(*batch, prod(shape)).sum(-1)
+        count = sum(prod(gradient.shape[self.batch_dims :]) for gradient in gradients)
+        size = (squares / max(count, 1)).sqrt()
+        size = torch.where(size > 0, size, 1.0)
+        return [
+            size.reshape(*size.shape, *[1] * (gradient.dim() - self.batch_dims)).to(gradient.dtype)
+            for gradient in gradients
+        ]
 
 
 class SolveAdjoint(torch.autograd.Function):
