@@ -22,6 +22,7 @@ BUDGETS = {
     "dynamics_of_acceleration": 15,
     "template_estimation": 30,
     "local_minimax": 15,
+    "iterative_operators": 10,
     "lie_characters": 4,
     "markoff_orbits": 4,
 }

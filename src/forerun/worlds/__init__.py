@@ -10,5 +10,5 @@ Each world is small enough to run and to retrain on one core, and known well eno
 | `solids` | a prior for text to 3-D, conditioned on prompt and camera | `solids.prior.train` |
 | `robots` | diffusion policies for simulated arms and Push-T | `forerun train-policy` |
 
-All of them are trained by one loop (`training`).
+`block_model` draws graphs with classes, and nothing is trained for it. The others are trained by one loop (`training`).
 """

@@ -111,7 +111,7 @@ class PIGN(nn.Module):
         """Return what the features put into every step, `(N, width)`, and the graph."""
         if x.dim() != 2 or x.shape[1] != self.encode.in_features:
             raise ValueError(
-                f"x has shape {list(x.shape)}, and this network takes (N, {self.encode.in_features}), a row for each node"
+                f"x has shape {list(x.shape)}, and this network takes (N, {self.encode.in_features}): a row for a node"
             )
         graph = GraphOperator.from_edges(edge_index, len(x), edge_weight, x.dtype)
         return self.encode(graph.propagate(self.drop(x))), graph
