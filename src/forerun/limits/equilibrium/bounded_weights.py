@@ -14,7 +14,7 @@ class BoundedWeight(nn.Module):
 
     A matrix is bounded in its spectral norm. The operator of a convolution is bounded by the spectral norm of the
     matrix `(out, in * kernel)` times the root of the number of kernel elements (Tsuzuku, Sato and Sugiyama, NeurIPS
-    2018, with padding by zeros). The norm is computed anew in every call, not followed by power iteration, so that the
+    2018, with padding by zeros). The norm is computed in every call, not followed by power iteration, so that the
     same input always gives the same value.
 
     Args:
@@ -48,20 +48,20 @@ def bound_weights(module: nn.Module, bound: float) -> nn.Module:
         ValueError: the module has no such weight, or a kernel that is transposed.
     """
     owners = []
-    for name, part in module.named_modules():
-        weight = part._parameters.get("weight")
+    for name, layer in module.named_modules():
+        weight = layer._parameters.get("weight")
         if weight is None or weight.dim() < 2:
             continue
-        if isinstance(part, nn.modules.conv._ConvTransposeNd):
+        if isinstance(layer, nn.modules.conv._ConvTransposeNd):
             raise ValueError(
-                f"{name or type(part).__name__} is a transposed convolution, whose norm is not bounded here"
+                f"{name or type(layer).__name__} is a transposed convolution, whose norm is not bounded here"
             )
-        owners.append(part)
+        owners.append(layer)
     if not owners:
         raise ValueError(
             f"{type(module).__name__} has no matrix called `weight` to bound; leave lipschitz out, or bound its "
-            "parameters yourself: torch.nn.utils.parametrize.register_parametrization(part, name, BoundedWeight(0.9))"
+            "parameters yourself: torch.nn.utils.parametrize.register_parametrization(layer, name, BoundedWeight(0.9))"
         )
-    for part in owners:
-        parametrize.register_parametrization(part, "weight", BoundedWeight(bound))
+    for layer in owners:
+        parametrize.register_parametrization(layer, "weight", BoundedWeight(bound))
     return module
