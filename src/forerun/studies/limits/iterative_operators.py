@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FEATURES, CLASSES, WIDTH = 17, 5, 32
-STEPS = 8
-WORLDS = {"noise": (4.0, 0.0), "masks": (1.0, 0.8)}  # standard deviation of features, share of nodes without any
-SIZES = {"quick": (1, 20), "full": (5, 150)}  # seeds, epochs
+PASSES = 8
+BLOCK_WORLDS = {"noise": (4.0, 0.0), "masks": (1.0, 0.8)}  # standard deviation of features, share of nodes without any
+NODE_RUNS = {"quick": (1, 20), "full": (5, 150)}  # seeds, epochs
 RIVALS = ("one pass", "GCN, 2 layers", "iterated", "GCN, 8 layers")
 RIVAL_COLOURS = dict(zip(RIVALS, (IN_ORDER_COLOUR, RIVAL_COLOUR, OURS_COLOUR, "#5e35b1"), strict=True))
 
@@ -49,7 +49,7 @@ class GraphConvolutions(nn.Module):
 
 def train_rival(name: str, graph: LabelledGraph, epochs: int) -> tuple[list[float], Any]:
     """Train a network on a few nodes; return its accuracies on others after every step, and the network."""
-    steps = STEPS if name == "iterated" else 1
+    steps = PASSES if name == "iterated" else 1
     network: Any = PIGN(FEATURES, CLASSES, width=WIDTH, dropout=0.5)
     if name.startswith("GCN"):
         network = GraphConvolutions(int(name.split()[1]))
@@ -61,9 +61,9 @@ def train_rival(name: str, graph: LabelledGraph, epochs: int) -> tuple[list[floa
 
 def run(scale: Scale) -> Figures:
     """Train one pass, its iteration, and two networks of graph convolutions, under noise and under masks."""
-    seeds, epochs = SIZES[scale]
+    seeds, epochs = NODE_RUNS[scale]
     figures: dict[str, Any] = {"seeds": seeds}
-    for world, (noise, masked) in tqdm(WORLDS.items(), desc="worlds", leave=False):
+    for world, (noise, masked) in tqdm(BLOCK_WORLDS.items(), desc="worlds", leave=False):
         curves: dict[str, list[list[float]]] = {name: [] for name in RIVAL_COLOURS}
         for seed in range(seeds):
             graph = draw_block_model(seed, noise=noise, masked=masked)
@@ -102,12 +102,12 @@ def measure_limit(network: PIGN, graph: LabelledGraph) -> dict[str, float]:
 def draw(figures: Figures) -> Figure:
     """Draw accuracies over steps under noise and masks, with the rivals as lines."""
     figure = new_figure(10.8, 4.2)
-    for axes, world in zip(figure.subplots(1, 2), WORLDS, strict=True):
-        curve = [figures[f"iterated, {world}, {step}"] for step in range(1, STEPS + 1)]
+    for axes, world in zip(figure.subplots(1, 2), BLOCK_WORLDS, strict=True):
+        curve = [figures[f"iterated, {world}, {step}"] for step in range(1, PASSES + 1)]
         for name, colour in RIVAL_COLOURS.items():
-            heights = curve if name == "iterated" else [figures[f"{name}, {world}"]] * STEPS
+            heights = curve if name == "iterated" else [figures[f"{name}, {world}"]] * PASSES
             style = "o-" if name == "iterated" else "--"
-            axes.plot(range(1, STEPS + 1), heights, style, color=colour, linewidth=2.5, label=name)
+            axes.plot(range(1, PASSES + 1), heights, style, color=colour, linewidth=2.5, label=name)
         style_axes(axes, f"Nodes with {world}", "accuracy in percent over steps of the iteration")
     figure.axes[0].legend(frameon=False, labelcolor=INK_COLOUR, fontsize=9)
     return figure
