@@ -3,8 +3,10 @@
 python examples/15_certify_an_identity.py
 """
 
+import flint
+
+from forerun.exact import apery, markoff
 from forerun.exact import characters as lie
-from forerun.exact import markoff
 
 # A product of one factor a variable, in characters of Sp(6); then a spin factor, in those of SO(7).
 group = lie.symplectic_group(6)
@@ -19,3 +21,13 @@ for parameters in ((0, 0, 0), (2, 2, 2), (-2, 5, 7)):
     surface = markoff.MarkoffSurface(31, parameters)
     orbits = markoff.find_orbits(surface)
     print(f"{parameters}: orbits of {orbits.sizes}, in {orbits.rounds} rounds; divisible by 31: {orbits.is_divisible}")
+
+# An alternating series, 100 digits of it, and what it is made of.
+total, constants = apery.BinomialSeries(2).evaluate(100), apery.silver_constants(100)
+with flint.ctx.workprec(400):
+    values = [total, constants["L"] ** 2, constants["pi"] ** 2, constants["log2"] ** 2]
+    relation = apery.find_relation(values)
+    print(f"sum (-4)^n / (n^2 C(2n, n)) = {total.str(30, radius=False)}")
+    print(f"  relation {relation.coefficients}, to {relation.residual_bound:.0e}")
+    excluded = apery.exclude_relations([total, *values[2:], constants["G"]])
+    print(f"  no relation with level four has coefficients up to {excluded:.0e}: proven")

@@ -25,6 +25,7 @@ BUDGETS = {
     "iterative_operators": 10,
     "lie_characters": 4,
     "markoff_orbits": 4,
+    "apery_series": 4,
 }
 MAX_SECONDS = 240
 MAX_LINES = 150
