@@ -64,8 +64,8 @@ def find_relation(values: Sequence[Any], *, max_height: int = 10**6) -> Relation
     """Find the smallest integer relation between real balls.
 
     Args:
-        values: real balls of python-flint, `n` of them; the more digits, the larger the relations that can be distinguished from
-            chance: `n log10(max_height)` and some.
+        values: real balls of python-flint, `n` of them, of `n log10(max_height)` digits or more: with fewer, chance has
+            relations of that height too.
         max_height: larger coefficients are not believed.
 
     Raises:
