@@ -26,6 +26,7 @@ BUDGETS = {
     "lie_characters": 4,
     "markoff_orbits": 4,
     "apery_series": 4,
+    "newman_rankings": 8,
 }
 MAX_SECONDS = 240
 MAX_LINES = 150

@@ -23,7 +23,7 @@ from forerun.engine.map import BatchMap, Map
 from forerun.engine.safeguards import Bounded, Monotone, Safeguard, Unguarded
 from forerun.engine.search import Limit, LimitCheckpoint, LimitEvent, LimitOptions, LimitStatus, NoLimit
 from forerun.limits.implicit import Implicit, attach_gradient
-from forerun.limits.rankings import BradleyTerry, GameRecord, Ranking
+from forerun.limits.rankings import BradleyTerry, GameRecord, PlackettLuce, Ranking
 
 __all__ = [
     "Aitken",
@@ -58,6 +58,7 @@ __all__ = [
     "NewtonKrylov",
     "NoLimit",
     "Periodic",
+    "PlackettLuce",
     "Plain",
     "Ranking",
     "Safeguard",

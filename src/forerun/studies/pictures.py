@@ -36,7 +36,7 @@ def draw_rivals(
     for axes, (quantity, subtitle) in zip(panels, PANELS.items(), strict=True):
         counts = [[figures[f"{quantity}, {case}, {rival}"] for case in cases] for rival in rivals]
         for column, (rival, colour) in zip(counts, rivals.items(), strict=True):
-            _draw_rival(axes, column, rival, colour)
+            draw_counts(axes, column, rival, colour)
         _draw_lines(axes, counts)
         _set_axes(axes, cases)
         style_axes(axes, quantity.capitalize(), subtitle)
@@ -51,8 +51,8 @@ def draw_rivals(
     return figure
 
 
-def _draw_rival(axes: Axes, counts: Sequence[float], rival: str, colour: str) -> None:
-    """Draw a dot for each case, with its number: ours below the dot, those of others above."""
+def draw_counts(axes: Axes, counts: Sequence[float], rival: str, colour: str) -> None:
+    """Draw a dot for each case of a rival, with its number: ours below the dot, those of others above."""
     axes.scatter(counts, range(len(counts)), s=120, color=colour, label=rival, zorder=2, edgecolor="white")
     offset = -17 if colour == OURS_COLOUR else 9
     for place, count in enumerate(counts):
