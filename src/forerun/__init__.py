@@ -15,7 +15,7 @@ from forerun.engine.solve import solve
 from forerun.engine.options import SolveOptions
 from forerun.engine.solution import NotConverged, Solution, Status
 from forerun.engine.methods import Anderson, Newton, Picard, QuasiNewton, Secant, Sequential
-from forerun.engine.windows import Auto, Full, Sliding
+from forerun.engine.windows import EVERY_STEP, Auto, Density, Full, Sliding
 from forerun.engine.tolerance import Absolute, Moving, Relative
 from forerun.engine.guesses import Hold, Known
 from forerun.engine.backends import Distributed, Local
@@ -42,6 +42,8 @@ __all__ = [
     "Auto",
     "Full",
     "Sliding",
+    "Density",
+    "EVERY_STEP",
     "Absolute",
     "Relative",
     "Moving",
