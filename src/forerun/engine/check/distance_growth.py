@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from forerun.engine.check.jacobian import Jacobian
-from forerun.engine.numerics.native import rows as native_rows
+from forerun.engine.numerics.native import walks as native_walks
 from forerun.engine.numerics.scan import affine_scan
 from forerun.engine.rows import AffineMaps
 
@@ -49,7 +49,7 @@ def _grow_by_matrices(maps: AffineMaps, jacobian: Jacobian, sources: Tensor, dis
 def _grow_natively(maps: AffineMaps, jacobian: Jacobian, sources: Tensor, distance: Tensor) -> Tensor | None:
     """Grow step by step as `_grow_in_order` does, by a native kernel; None where torch shall."""
     propagators = maps.compute_propagators(jacobian.base)
-    return native_rows.grow_distances(
+    return native_walks.grow_distances(
         propagators.expand(*sources.shape[:-1], propagators.shape[-1]),
         maps.output_factors.unsqueeze(-1) * jacobian.left,
         jacobian.right,

@@ -33,21 +33,15 @@ class FollowedShift:
 
     Attributes:
         step: the step before which it stands.
-        distance: tree like the state.
+        distance: tree like the state; None before the first step, where it is drawn at random.
         taken: steps that it was followed through.
         growths: logarithms of its growth in those steps in which it had turned.
     """
 
     step: int
-    distance: Tree
+    distance: Tree = None
     taken: int = 0
     growths: tuple[float, ...] = ()
-
-    @classmethod
-    def from_state(cls, step: int, state: Tree) -> FollowedShift:
-        """Return a random shift of a state."""
-        direction = draw_direction(state, step)
-        return cls(step, subtract_states(shift_state(state, direction, SMALLEST_SHIFT), state))
 
     @property
     def is_over(self) -> bool:
@@ -63,7 +57,8 @@ class FollowedShift:
             next_state: the accepted state after the step.
             evaluate: evaluates a step.
         """
-        shifted = shift_state(state, self.distance, 1.0)
+        distance = self.distance if self.taken else _draw_shift(state, self.step)
+        shifted = shift_state(state, distance, 1.0)
         (end,) = advance_shifted(problem, evaluate, [self.step], [shifted])
         size, end_size = measure_rows(problem, shifted, state), measure_rows(problem, end, next_state)
         if not (0 < size < inf and 0 < end_size < inf):
@@ -73,3 +68,9 @@ class FollowedShift:
             growths = (*growths, log(end_size / size))
         distance = scale_distance(subtract_states(end, next_state), size / end_size)
         return FollowedShift(self.step + 1, distance, self.taken + 1, growths)
+
+
+def _draw_shift(state: Tree, seed: int) -> Tree:
+    """Return a random shift of a state."""
+    direction = draw_direction(state, seed)
+    return subtract_states(shift_state(state, direction, SMALLEST_SHIFT), state)

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from forerun.engine.check.evaluation_changes import EvaluationChanges
 from forerun.engine.check.jacobian import Jacobian
-from forerun.engine.numerics.native import rows as native_rows
+from forerun.engine.numerics.native import walks as native_walks
+from forerun.engine.numerics.native.rows import fit_changes
 from forerun.engine.rows import apply_slopes
 
 FULL_MATRIX_WIDTH: Final = 16  # rows up to this wide afford a full matrix, carried from step to step
@@ -73,7 +74,7 @@ def _carry_matrix(du: Tensor, do: Tensor, before: Jacobian | None) -> Jacobian:
         matrix = du.new_zeros(shape)
     else:
         matrix = before.base[0]
-    carried = native_rows.carry_matrices(du, do, directions, matrix)
+    carried = native_walks.carry_matrices(du, do, directions, matrix)
     if carried is None:
         carried = _carry_in_order(du, do, directions, matrix)
     return Jacobian(
@@ -98,6 +99,9 @@ def _carry_in_order(du: Tensor, do: Tensor, directions: Tensor, matrix: Tensor) 
 
 def _update_bases(du: Tensor, do: Tensor, base: Tensor | None) -> Jacobian:
     """Update the base of each step by itself; a step evaluated once takes the updates of the step before it."""
+    updates = native_walks.update_bases(du, do, base)
+    if updates is not None:
+        return Jacobian(base, *updates)
     directions = _scaled_directions(du)
     estimate = Jacobian(
         base=base,
@@ -124,7 +128,7 @@ def _estimate_scalars(du: Tensor, do: Tensor) -> Jacobian:
     """Return the secant of the newest change."""
     newest_du = du[..., -1, :]
     newest_do = do[..., -1, :]
-    fitted = native_rows.fit_changes(newest_du, newest_do)
+    fitted = fit_changes(newest_du, newest_do)
     if fitted is None:
         slopes = _fit_changes(newest_du, newest_do)
         source = _nearest_evaluated_twice(du)

@@ -16,6 +16,7 @@ from torch import Tensor
 from forerun.engine.check.accepted_round import AcceptedRound, EvaluatedWindow
 from forerun.engine.check.evaluation_changes import EvaluationChanges
 from forerun.engine.check.output_defects import measure_row_norms
+from forerun.engine.numerics.native.walks import subtract_older
 from forerun.engine.rows import Problem
 
 
@@ -72,7 +73,8 @@ class EvaluationTable:
         places = torch.where(is_present, offsets[source] + slots, 0)
         is_evaluated = is_present
         if any(window.evaluations.sparse for window in windows):
-            is_evaluated = is_present & to_tensor(_flag_evaluated(windows, lengths))[places]
+            flags = torch.frombuffer(_flag_evaluated(windows, lengths), dtype=torch.bool)
+            is_evaluated = is_present & flags.to(device)[places]
         return cls(
             inputs=_stack_leading([window.evaluations.inputs for window in windows], lengths),
             outputs=_stack_leading([window.evaluations.outputs for window in windows], lengths),
@@ -86,9 +88,9 @@ class EvaluationTable:
     def measure_changes(self) -> EvaluationChanges:
         """Return the changes of the steps; zero where one was not evaluated twice."""
         twice = self.is_evaluated[:, :-1] & self.is_evaluated[:, 1:]
+        newer, older = self.places[:, :-1], torch.where(twice, self.places[:, 1:], -1)
         return EvaluationChanges(
-            inputs=_subtract_older(self.inputs[self.places], twice),
-            outputs=_subtract_older(self.outputs[self.places], twice),
+            inputs=_subtract_older(self.inputs, newer, older), outputs=_subtract_older(self.outputs, newer, older)
         )
 
     def measure_defects(self, problem: Problem, moves: Tensor) -> Tensor:
@@ -103,14 +105,15 @@ class EvaluationTable:
         return torch.where(is_rated, defects, moves if problem.accepts_slopes else 0.0)
 
 
-def _flag_evaluated(windows: Sequence[EvaluatedWindow], lengths: Sequence[int]) -> list[bool]:
+def _flag_evaluated(windows: Sequence[EvaluatedWindow], lengths: Sequence[int]) -> bytearray:
     """Return for each step of each window whether it was evaluated, one window after the other."""
-    flags: list[bool] = []
+    flags = bytearray()
     for window, length in zip(windows, lengths, strict=True):
-        skeleton = window.evaluations.skeleton
-        far_steps = frozenset(skeleton.far_steps)
-        for step in range(window.start, window.start + length):
-            flags.append(step < skeleton.dense_stop or step in far_steps)
+        skeleton = window.evaluations.skeleton.select_steps(window.start, window.start + length)
+        window_flags = bytearray(b"\x01" * skeleton.dense_count).ljust(length, b"\x00")
+        for step in skeleton.far_steps:
+            window_flags[step - window.start] = 1
+        flags += window_flags
     return flags
 
 
@@ -120,10 +123,13 @@ def _stack_leading(tensors: Sequence[Tensor], lengths: Sequence[int]) -> Tensor:
     return torch.cat([rows if length == rows.shape[0] else rows[:length] for rows, length in pairs])
 
 
-def _subtract_older(rows: Tensor, twice: Tensor) -> Tensor:
-    """Return the differences `(n, *batch, K, D)` of rows `(n, K + 1, *batch, D)`, newest first, the oldest first."""
-    changes = rows[:, :-1] - rows[:, 1:]
-    changes = torch.where(_like_rows(twice, changes), changes, 0.0)
+def _subtract_older(rows: Tensor, newer: Tensor, older: Tensor) -> Tensor:
+    """Return the differences `(n, *batch, K, D)` of rows at some places, newest first, the oldest first."""
+    changes = subtract_older(rows, newer, older)
+    if changes is not None:
+        return changes
+    changes = rows[newer] - rows[older.clamp_min(0)]
+    changes = torch.where(_like_rows(older >= 0, changes), changes, 0.0)
     return changes.flip(1).movedim(1, -2)
 
 

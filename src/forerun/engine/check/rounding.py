@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from forerun.engine.check.arithmetic_drift import ArithmeticDrift
 from forerun.engine.check.followed_shift import FollowedShift
 from forerun.engine.check.rounding_sizes import RoundingSizes
 from forerun.engine.check.sampled_steps import (
@@ -40,7 +41,6 @@ from forerun.engine.tolerance import Tolerance
 STEPS_SHIFTED_TOGETHER: Final = 4  # that wait for one another, but for the first
 FEW_GROWTHS: Final = 3  # below which their mean says little of a whole path
 MOST_SINGLE_STEPS: Final = 8  # of a run that are evaluated singly
-DRIFT_ELEMENTS: Final = 2**18  # of the rows of a round, up to which they are held against the step's own arithmetic
 LARGEST_DEVIATION: Final = 1e30  # that is still a number in float32
 
 
@@ -57,7 +57,7 @@ class RoundingEstimate:
         sizes: of the rounding of one step.
         aligned_growth: logarithms of the growth of shifts that were followed until they had turned.
         shift: one that is followed at present; None where none is.
-        drift: sum of what the accepted rows differ by from the step's own arithmetic, `(*batch, D)`; None for zero.
+        drift: of the accepted rows from the step's own arithmetic.
         drift_size: its size in the norm of the tolerance, once that was measured.
     """
 
@@ -69,7 +69,7 @@ class RoundingEstimate:
     sizes: RoundingSizes = field(default_factory=RoundingSizes)
     aligned_growth: tuple[float, ...] = ()
     shift: FollowedShift | None = None
-    drift: Tensor | None = None
+    drift: ArithmeticDrift = field(default_factory=ArithmeticDrift)
     drift_size: float = 0.0
 
     @property
@@ -97,7 +97,7 @@ class RoundingEstimate:
         sizes = self.sizes.add_round(problem, tolerance, update, accepted)
         if update.moves.shape[0] < 2 or update.in_order:
             return replace(self, sizes=sizes)._measure_growth(problem, evaluate)
-        drift = _add_drift(self.drift, window_state, update, accepted)
+        drift = self.drift.add_round(window_state, update, accepted)
         estimate = replace(self, together=True, sizes=sizes, drift=drift)
         if self.shift is not None:
             estimate = estimate._follow_shift(window_state, update, accepted, evaluate)
@@ -106,7 +106,7 @@ class RoundingEstimate:
         for step in steps:
             estimate = estimate._test_step(window_state, update, step, evaluate, moved=moved)
         if steps:
-            estimate = estimate._begin_shift(stop, update.states[accepted - 1])
+            estimate = estimate._begin_shift(stop)
         if stop < problem.length and not estimate._is_growth_due:
             return estimate
         return estimate._measure_growth(problem, evaluate)
@@ -122,12 +122,13 @@ class RoundingEstimate:
     def settle_sizes(self, problem: Problem, tolerance: Tolerance, state: Tree) -> RoundingEstimate:
         """Return the estimate when the rounding of all accepted steps is measured, the last of which gave `state`."""
         sizes = self.sizes.measure_waiting(problem, tolerance, state)
-        if self.drift is None:
+        drift = self.drift.measure_waiting()
+        if drift.total is None:
             return replace(self, sizes=sizes)
         row = problem.observe(state).unsqueeze(0)
         last_step = problem.step_range(problem.length - 1, problem.length)
-        drift_size = largest_size(tolerance.norm(last_step, self.drift.unsqueeze(0), row))
-        return replace(self, sizes=sizes, drift_size=drift_size)
+        drift_size = largest_size(tolerance.norm(last_step, drift.total.unsqueeze(0), row))
+        return replace(self, sizes=sizes, drift=drift, drift_size=drift_size)
 
     def measure_deviation(self, other_growth: float = inf) -> float:
         """Return how far rounding may have taken the run, in the norm of the tolerance.
@@ -151,11 +152,11 @@ class RoundingEstimate:
             steps_left -= count
         return min(max(sqrt(square), self.drift_size), LARGEST_DEVIATION)
 
-    def _begin_shift(self, step: int, state: Tree) -> RoundingEstimate:
-        """Return the estimate with a shift of a state to follow, where bits differ and none is followed."""
+    def _begin_shift(self, step: int) -> RoundingEstimate:
+        """Return the estimate with a shift to follow from a step on, where bits differ and none is followed."""
         if self.stable or self.shift is not None:
             return self
-        return replace(self, shift=FollowedShift.from_state(step, state))
+        return replace(self, shift=FollowedShift(step))
 
     def _follow_shift(
         self, window_state: WindowState, update: WindowUpdate, accepted: int, evaluate: EvaluateApart
@@ -225,18 +226,6 @@ def _measure_pairs(problem: Problem, states: Sequence[Tree]) -> list[float]:
     """Return the Euclidean distance of every other state from the one before it, in what is observed."""
     rows = torch.stack([problem.observe(state) for state in states]).double().reshape(len(states), -1)
     return torch.linalg.vector_norm(rows[1::2] - rows[::2], dim=-1).tolist() if rows.numel() else [0.0] * len(states)
-
-
-def _add_drift(drift: Tensor | None, window_state: WindowState, update: WindowUpdate, accepted: int) -> Tensor | None:
-    """Return the drift with what the rows that a closed form gave differ by from the step's own arithmetic."""
-    problem, start, rows = window_state.problem, window_state.start, update.inputs[: accepted + 1]
-    if rows.numel() > DRIFT_ELEMENTS or not problem.has_closed_form(start, accepted):
-        return drift
-    maps = problem.affine_maps(start, accepted)
-    if maps is None:
-        return drift
-    differences = (maps.advance_rows(rows[:-1], update.outputs[:accepted]) - rows[1:]).sum(0)
-    return differences if drift is None else drift + differences
 
 
 def _has_same_bits(left: Tree, right: Tree) -> bool:

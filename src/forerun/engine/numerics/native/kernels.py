@@ -1,6 +1,9 @@
 """All kernels, as the loader imports them. Needs numba."""
 
-from forerun.engine.numerics.native.row_kernels import load_row_kernel
+from functools import cache
+
+from forerun.engine.numerics.native.compile_kernel import RowKernel
+from forerun.engine.numerics.native.row_kernels import ROUND_KERNELS
 from forerun.engine.numerics.native.scan_kernels import (
     scan_dense,
     scan_grouped,
@@ -12,6 +15,7 @@ from forerun.engine.numerics.native.sweep_kernels import (
     sweep_grouped,
     sweep_pointwise,
 )
+from forerun.engine.numerics.native.walk_kernels import WALK_KERNELS
 
 __all__ = [
     "load_row_kernel",
@@ -23,3 +27,10 @@ __all__ = [
     "sweep_grouped",
     "sweep_pointwise",
 ]
+
+
+@cache
+def load_row_kernel(name: str, dtype: str) -> RowKernel:
+    """Return a kernel that is called by addresses, for numbers of a dtype."""
+    source = ROUND_KERNELS.get(name) or WALK_KERNELS[name]
+    return source.compile(dtype)

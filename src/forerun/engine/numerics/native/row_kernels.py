@@ -6,48 +6,14 @@ arrays are contiguous; rows hold `G` samples of `K` columns.
 
 from __future__ import annotations
 
-import ctypes
 import math
-from collections.abc import Callable
-from functools import cache
 from typing import Any, Final
 
-from numba import types
-from numba.core.decorators import cfunc
 from numba.np.numpy_support import carray
 
+from forerun.engine.numerics.native.compile_kernel import KernelSource
+
 Address = Any  # of numbers of one dtype
-RowKernel = Callable[..., None]
-
-NUMBER_TYPES: Final = {"float32": types.float32, "float64": types.float64}
-COMPILED_KERNELS: Final[list[Any]] = []  # kept, as the code at an address lives no longer than its function
-FAST_MATH: Final = {"contract", "reassoc"}
-
-
-@cache
-def load_row_kernel(name: str, dtype: str) -> RowKernel:
-    """Return a kernel for numbers of a dtype, compiled now, or read from where it was kept."""
-    function, pointer_count, count_count, number_count = ROW_KERNELS[name]
-    number = NUMBER_TYPES[dtype]
-    pointers = [types.CPointer(number)] * pointer_count  # type: ignore[no-untyped-call]
-    signature = types.void(*pointers, *[types.int64] * count_count, *[types.float64] * number_count)
-    compiled = _compile_kernel(function, signature)
-    prototype = ctypes.CFUNCTYPE(
-        None,
-        *[ctypes.c_void_p] * pointer_count,
-        *[ctypes.c_int64] * count_count,
-        *[ctypes.c_double] * number_count,
-    )
-    COMPILED_KERNELS.append(compiled)
-    return prototype(compiled.address)
-
-
-def _compile_kernel(function: RowKernel, signature: Any) -> Any:
-    settings: dict[str, Any] = {"fastmath": FAST_MATH, "error_model": "numpy"}
-    try:
-        return cfunc(signature, cache=True, **settings)(function)
-    except RuntimeError:  # neither the package nor the user's folder can be written to
-        return cfunc(signature, **settings)(function)
 
 
 def fit_secants(  # noqa: PLR0917, addresses
@@ -173,78 +139,10 @@ def advance_rows(  # noqa: PLR0917, addresses
                 x[step + 1, column] += c[step, column]
 
 
-def grow_distances(  # noqa: PLR0917, addresses
-    propagators: Address,
-    left: Address,
-    right: Address,
-    sources: Address,
-    first: Address,
-    distances: Address,
-    length: int,
-    samples: int,
-    rank: int,
-    width: int,
-    is_scalar: int,
-) -> None:
-    """Write `d_{i+1} = A_i d_i + sum_k w_ik <p_ik, d_i> + s_i` from `d_0`, `A` one number a sample or an element."""
-    factors = carray(propagators, (length, samples, 1 if is_scalar else width))
-    w, p = carray(left, (length, samples, rank, width)), carray(right, (length, samples, rank, width))
-    s, d = carray(sources, (length, samples, width)), carray(distances, (length, samples, width))
-    before = carray(first, (samples, width))
-    for step in range(length):
-        for sample in range(samples):
-            state, end = before[sample], d[step, sample]
-            for column in range(width):
-                factor = factors[step, sample, 0 if is_scalar else column]
-                end[column] = factor * state[column] + s[step, sample, column]
-            for index in range(rank):
-                weight = state[0] * 0
-                for column in range(width):
-                    weight += p[step, sample, index, column] * state[column]
-                for column in range(width):
-                    end[column] += weight * w[step, sample, index, column]
-        before = d[step]
-
-
-def carry_matrices(  # noqa: PLR0917, addresses
-    changes: Address,
-    output_changes: Address,
-    directions: Address,
-    first: Address,
-    matrices: Address,
-    length: int,
-    samples: int,
-    count: int,
-    width: int,
-    height: int,
-) -> None:
-    """Write `J <- J + (do - J du) p^T` of every change in turn, from the first `J`, as it stands after each step."""
-    du, p = carray(changes, (length, samples, count, width)), carray(directions, (length, samples, count, width))
-    do = carray(output_changes, (length, samples, count, height))
-    jacobians = carray(matrices, (length, samples, height, width))
-    before = carray(first, (samples, height, width))
-    for step in range(length):
-        for sample in range(samples):
-            jacobian = jacobians[step, sample]
-            jacobian[:] = before[sample]
-            for index in range(count):
-                change, direction = du[step, sample, index], p[step, sample, index]
-                for row in range(height):
-                    surprise = do[step, sample, index, row]
-                    for column in range(width):
-                        surprise -= jacobian[row, column] * change[column]
-                    for column in range(width):
-                        jacobian[row, column] += surprise * direction[column]
-        before = jacobians[step]
-
-
-# each with its numbers of addresses, counts and other numbers
-ROW_KERNELS: Final[dict[str, tuple[RowKernel, int, int, int]]] = {
-    "fit_secants": (fit_secants, 5, 2, 1),
-    "measure_norms": (measure_norms, 2, 2, 1),
-    "fit_changes": (fit_changes, 4, 2, 1),
-    "sweep_rows": (sweep_rows, 10, 4, 0),
-    "advance_rows": (advance_rows, 6, 4, 0),
-    "grow_distances": (grow_distances, 6, 5, 0),
-    "carry_matrices": (carry_matrices, 5, 5, 0),
+ROUND_KERNELS: Final = {
+    "fit_secants": KernelSource(fit_secants, arrays=5, counts=2, numbers=1),
+    "measure_norms": KernelSource(measure_norms, arrays=2, counts=2, numbers=1),
+    "fit_changes": KernelSource(fit_changes, arrays=4, counts=2, numbers=1),
+    "sweep_rows": KernelSource(sweep_rows, arrays=10, counts=4),
+    "advance_rows": KernelSource(advance_rows, arrays=6, counts=4),
 }

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Final
-
 import torch
 from torch import Tensor
 
-from forerun.engine.numerics.native.loader import NATIVE_KERNELS
+from forerun.engine.numerics.native.row_calls import find_row_kernel
 from forerun.engine.numerics.native.sweeps import NativeSweep
 from forerun.engine.numerics.row_memory import RowMemory
-
-CALLS_OF_ROWS: Final = 12  # of torch, that one of these kernels replaces
-DTYPE_NAMES: Final = {torch.float32: "float32", torch.float64: "float64"}
 
 
 def fit_secants(
@@ -28,7 +22,7 @@ def fit_secants(
         older_outputs: likewise.
         bound: a larger slope is 0, and one that is not a number.
     """
-    kernel = _find_kernel("fit_secants", (inputs, outputs, older_inputs, older_outputs))
+    kernel = find_row_kernel("fit_secants", (inputs, outputs, older_inputs, older_outputs))
     if kernel is None or not inputs.numel() or inputs.shape != outputs.shape:
         return None
     slopes = inputs.new_empty((*inputs.shape[:-1], 1))
@@ -47,7 +41,7 @@ def fit_secants(
 
 def measure_norms(rows: Tensor) -> Tensor | None:
     """Return the Euclidean norm of each row, `(..., 1)`, whose squares may underflow; None where torch shall."""
-    kernel = None if not rows.numel() else _find_kernel("measure_norms", (rows,))
+    kernel = None if not rows.numel() else find_row_kernel("measure_norms", (rows,))
     if kernel is None:
         return None
     norms = rows.new_empty((*rows.shape[:-1], 1))
@@ -65,7 +59,7 @@ def fit_changes(changes: Tensor, output_changes: Tensor) -> tuple[Tensor, Tensor
     if not changes.numel() or changes.shape != output_changes.shape:
         return None
     changes, output_changes = changes.contiguous(), output_changes.contiguous()
-    kernel = _find_kernel("fit_changes", (changes, output_changes))
+    kernel = find_row_kernel("fit_changes", (changes, output_changes))
     if kernel is None:
         return None
     slopes, sizes = changes.new_empty((2, *changes.shape[:-1], 1))
@@ -99,7 +93,7 @@ def sweep_rows(
     if not outputs.numel() or slopes.shape != (*outputs.shape[:-1], 1) or outputs.shape[1:] != first.shape:
         return None
     shifts = outputs if shift is None else shift
-    kernel = _find_kernel("sweep_rows", (*factors, first, outputs, slopes, evaluated_inputs, shifts))
+    kernel = find_row_kernel("sweep_rows", (*factors, first, outputs, slopes, evaluated_inputs, shifts))
     if kernel is None:
         return None
     inputs = memory.allocate((length + 1, *first.shape), outputs)
@@ -142,7 +136,7 @@ def advance_rows(
     if is_held:
         outputs = outputs[:1]
     shifts = outputs if shift is None else shift
-    kernel = _find_kernel("advance_rows", (*factors, first, outputs, shifts))
+    kernel = find_row_kernel("advance_rows", (*factors, first, outputs, shifts))
     if kernel is None:
         return None
     inputs = memory.allocate((length + 1, *first.shape), outputs)
@@ -159,65 +153,3 @@ def advance_rows(
         is_held,
     )
     return inputs
-
-
-def grow_distances(
-    propagators: Tensor, left: Tensor, right: Tensor, *, sources: Tensor, first: Tensor
-) -> Tensor | None:
-    """Return `d_{i+1} = A_i d_i + sum_k w_ik <p_ik, d_i> + s_i` from the first `d_0`; None where torch shall.
-
-    Args:
-        propagators: `A`, one number a sample, `(n, *batch, 1)`, or an element, `(n, *batch, D)`.
-        left: `w`, `(n, *batch, K, D)`.
-        right: `p`, likewise.
-        sources: `s`, `(n, *batch, D)`.
-        first: `d_0`, `(*batch, D)`.
-    """
-    length, width = sources.shape[0], sources.shape[-1]
-    if not sources.numel() or propagators.shape[:-1] != sources.shape[:-1] or left.shape != right.shape:
-        return None
-    tensors = [tensor.contiguous() for tensor in (propagators, left, right, sources, first)]
-    kernel = _find_kernel("grow_distances", tensors, length * CALLS_OF_ROWS)
-    if kernel is None:
-        return None
-    distances = torch.empty_like(tensors[3])
-    samples = sources.numel() // (length * width)
-    addresses = [tensor.data_ptr() for tensor in (*tensors, distances)]
-    kernel(*addresses, length, samples, right.shape[-2], width, propagators.shape[-1] == 1)
-    return distances
-
-
-def carry_matrices(changes: Tensor, output_changes: Tensor, directions: Tensor, first: Tensor) -> Tensor | None:
-    """Return `J <- J + (do - J du) p^T`, as it stands after each step, `(n, *batch, E, D)`; None where torch shall.
-
-    Args:
-        changes: `du`, `(n, *batch, K, D)`, in turn.
-        output_changes: `do`, `(n, *batch, K, E)`.
-        directions: `p`, shaped like `du`.
-        first: `J` before the first step, `(*batch, E, D)`.
-    """
-    length, (count, width), height = changes.shape[0], changes.shape[-2:], output_changes.shape[-1]
-    if not changes.numel() or not output_changes.numel():
-        return None
-    tensors = [tensor.contiguous() for tensor in (changes, output_changes, directions, first)]
-    kernel = _find_kernel("carry_matrices", tensors, length * CALLS_OF_ROWS)
-    if kernel is None:
-        return None
-    matrices = first.new_empty((length, *first.shape))
-    samples = changes.numel() // (length * count * width)
-    addresses = [tensor.data_ptr() for tensor in (*tensors, matrices)]
-    kernel(*addresses, length, samples, count, width, height)
-    return matrices
-
-
-def _find_kernel(name: str, tensors: Sequence[Tensor], saved_calls: int = CALLS_OF_ROWS) -> Callable[..., None] | None:
-    """Return a kernel where it reads these tensors, all of one dtype and contiguous; None elsewhere."""
-    dtype = tensors[0].dtype
-    for tensor in tensors:
-        if tensor.dtype != dtype or not tensor.is_contiguous():
-            return None
-    kernels = NATIVE_KERNELS.find_kernels(tensors, saved_calls)
-    if kernels is None:
-        return None
-    kernel: Callable[..., None] = kernels.load_row_kernel(name, DTYPE_NAMES[dtype])
-    return kernel
