@@ -14,6 +14,7 @@ from forerun.engine.event import RoundEvent
 from forerun.engine.methods import Sequential, WindowUpdate
 from forerun.engine.nonfinite_samples import NonfiniteSamples
 from forerun.engine.numerics.autocast import in_plain_arithmetic
+from forerun.engine.numerics.replaced_fields import replace_fields
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.options import SolveSettings
 from forerun.engine.process import Process
@@ -129,7 +130,7 @@ class SolveRun:
         window = self._slots.slide(
             state.window, update, accepted=accepted, finite_inputs=residuals.finite_inputs, stop=stop
         )
-        self.state = replace(
+        self.state = replace_fields(
             state,
             window=window,
             exact=exact,

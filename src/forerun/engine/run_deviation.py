@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 import torch
@@ -13,6 +12,7 @@ from forerun.engine.check import largest_size
 from forerun.engine.check.sampled_steps import EvaluateApart
 from forerun.engine.methods import WindowUpdate
 from forerun.engine.nonfinite_samples import ignore_samples
+from forerun.engine.numerics.replaced_fields import replace_fields
 from forerun.engine.options import SolveSettings
 from forerun.engine.residuals import Residuals
 from forerun.engine.solve_state import SolveState
@@ -64,7 +64,7 @@ def follow_check(
         tolerance=settings.tolerance,
         evaluate=evaluate,
     )
-    return replace(state, estimator=estimator, rounding=rounding)
+    return replace_fields(state, estimator=estimator, rounding=rounding)
 
 
 def is_thorough(settings: SolveSettings) -> bool:
@@ -76,7 +76,7 @@ def settle_check(state: SolveState, settings: SolveSettings) -> SolveState:
     """Return the state once its check has followed all accepted steps."""
     window = state.window
     rounding = state.rounding.settle_sizes(window.problem, settings.tolerance, window.state)
-    return replace(state, estimator=state.estimator.follow_waiting(), rounding=rounding)
+    return replace_fields(state, estimator=state.estimator.follow_waiting(), rounding=rounding)
 
 
 def estimate_deviation(state: SolveState, settings: SolveSettings) -> Tensor:
@@ -120,7 +120,7 @@ def sample_run(state: SolveState, settings: SolveSettings, evaluate: CountedEval
     step = min(state.window.start, problem.length - 1)
     left_over = state.estimator.sample_left_over(settings.tolerance, step, state.window.state, evaluate.evaluate_apart)
     count = state.check_evaluations + evaluate.take_apart()
-    state = replace(state, check_evaluations=count, left_over=left_over)
+    state = replace_fields(state, check_evaluations=count, left_over=left_over)
     sampled = largest_size(ignore_samples(problem, left_over)) / SAMPLES_MARGIN
     if sampled <= LEFT_OVER_ROUNDINGS * measure_rounding(problem, state, settings):
         return state, 0.0  # a sampled evaluation rounds too, and stands for many steps
@@ -137,4 +137,4 @@ def audit_run(state: SolveState, evaluate: CountedEvaluate) -> SolveState:
     """Return the state with all of its accepted steps evaluated again; the check must be settled."""
     estimator = state.estimator.audit_path(evaluate.evaluate_apart, is_cautious=_fades_unseen(state))
     count = state.check_evaluations + evaluate.take_apart()
-    return replace(state, estimator=estimator, check_evaluations=count, left_over=None)
+    return replace_fields(state, estimator=estimator, check_evaluations=count, left_over=None)

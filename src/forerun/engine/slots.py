@@ -58,12 +58,13 @@ class SlotFiller:
         stop = max(stop, start + 1)
         states: Sequence[Tree] = update.states[accepted - 1 : finite_inputs - 1]
         inputs = _inputs_to_evaluate(update, accepted, finite_inputs)
-        if stop - start <= len(inputs):
+        count = inputs.shape[0]
+        if stop - start <= count:
             states, inputs = states[: stop - start], inputs[: stop - start]
         else:
             prefix = KnownPrefix(
                 self.problem,
-                start + len(inputs) - 1,
+                start + count - 1,
                 self._state_to_continue(update, states[-1], inputs),
                 update.outputs[: finite_inputs - 1],
             )
@@ -74,7 +75,7 @@ class SlotFiller:
 
     def _state_to_continue(self, update: WindowUpdate, last_state: Tree, inputs: Tensor) -> Tree:
         """Return the state that new slots go on from: the input that will be evaluated, where it is a state."""
-        if len(inputs) < 2 or update.guesses is None:
+        if update.guesses is None or inputs.shape[0] < 2:
             return last_state
         if self.problem.process.observe(last_state) is not last_state:
             return last_state

@@ -10,6 +10,7 @@ from torch import Tensor
 from forerun.engine.check import DeviationEstimator, RoundingEstimate
 from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.methods import Method, Sequential, WindowState
+from forerun.engine.numerics.replaced_fields import replace_fields
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.options import SolveSettings
 from forerun.engine.rounds import Round
@@ -142,7 +143,7 @@ def choose_skeleton(state: SolveState, settings: SolveSettings, log: Sequence[Ro
     sparse = density.choose_steps(log, window.start, window.stop, problem.length)
     if sparse is None:
         return state
-    return replace(state, window=replace(window, sparse=sparse))
+    return replace_fields(state, window=replace_fields(window, sparse=sparse))
 
 
 def open_window(

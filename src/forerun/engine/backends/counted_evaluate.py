@@ -13,6 +13,7 @@ from forerun.engine.backends.base import Backend, RowFunction, SecondsReader, Ti
 from forerun.engine.methods.evaluations import OrderedSteps
 from forerun.engine.rounds import RoundTiming
 
+NO_TIME: Final = RoundTiming()
 _IS_APART: Final = ContextVar("forerun_is_apart", default=False)
 
 
@@ -128,10 +129,15 @@ class CountedEvaluate:
         return EvaluationTotals(
             rounds=len(evaluations),
             evaluations=sum(evaluations),
-            timing=sum(timings, RoundTiming()),
-            apart=sum(apart, RoundTiming()),
+            timing=_add_timings(timings),
+            apart=_add_timings(apart),
             single=single,
         )
+
+
+def _add_timings(timings: Sequence[RoundTiming]) -> RoundTiming:
+    """Return the sum; most rounds are one call."""
+    return timings[0] if len(timings) == 1 else sum(timings, NO_TIME)
 
 
 def _measure_single(timings: Sequence[RoundTiming]) -> float | None:

@@ -7,7 +7,7 @@ calls, not its elements, where a network is small. Wide rows hardly wait.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import torch
@@ -24,6 +24,7 @@ from forerun.engine.check.state_distance import largest_size, measure_state_dist
 from forerun.engine.check.step_samples import measure_left_over
 from forerun.engine.check.waiting_steps import WaitingSteps, draw_steps_of, group_rounds, measure_round
 from forerun.engine.methods.base import WindowState, WindowUpdate
+from forerun.engine.numerics.replaced_fields import replace_fields
 from forerun.engine.numerics.tree import Tree, tree_map
 from forerun.engine.rows import Problem
 from forerun.engine.tolerance import Tolerance
@@ -104,7 +105,7 @@ class DeviationEstimator:
         state = update.states[accepted - 1]
         if exact:
             shadow = Shadow(self.problem, state, AcceptedPath(step, state))
-            return replace(self, shadow=shadow)._remember_windows([window])._add_restart_point(step, state)
+            return replace_fields(self, shadow=shadow)._remember_windows([window])._add_restart_point(step, state)
         count = accepted
         if unmoved:
             count = min(self._count_evaluated_twice(window), accepted)
@@ -121,7 +122,7 @@ class DeviationEstimator:
         else:
             outputs = update.outputs[count:accepted]
             shadow = estimator.shadow.follow_exact_steps(start, states, outputs, evaluate)
-        return replace(estimator, shadow=shadow)._add_restart_point(step, state)
+        return replace_fields(estimator, shadow=shadow)._add_restart_point(step, state)
 
     def follow_waiting(self) -> DeviationEstimator:
         """Return the estimator when no step waits any more."""
@@ -133,7 +134,7 @@ class DeviationEstimator:
             shadow, new_points = shadow.follow_waiting_steps(steps)
             restart_points = (*restart_points, *new_points)
             history = (*history, *(waiting_round.window for waiting_round in rounds))
-        followed = replace(self, shadow=shadow, restart_points=restart_points, waiting=(), waiting_elements=0)
+        followed = replace_fields(self, shadow=shadow, restart_points=restart_points, waiting=(), waiting_elements=0)
         return followed._remember_windows(history[len(self.history) :])
 
     def go_back(self, tolerance: Tolerance, excess: float, requested: float) -> DeviationEstimator:
@@ -160,8 +161,8 @@ class DeviationEstimator:
         last = restart_points[-1]
         if last.shadow is last.state or last.step <= self.shadow.path.step:
             return estimator
-        shadow = replace(estimator.shadow, path=self.shadow.path.cut_at(last.step))
-        return replace(estimator, shadow=shadow)
+        shadow = replace_fields(estimator.shadow, path=self.shadow.path.cut_at(last.step))
+        return replace_fields(estimator, shadow=shadow)
 
     def audit_path(self, evaluate: EvaluateApart, *, is_cautious: bool = False) -> DeviationEstimator:
         """Return the estimator with the shadow where an evaluation of all steps finds it, here and where it restarts.
@@ -176,11 +177,11 @@ class DeviationEstimator:
         restart_points = []
         for point in self.restart_points:
             if point.step in walk.shadows:
-                point = replace(point, shadow=walk.shadows[point.step])
+                point = replace_fields(point, shadow=walk.shadows[point.step])
             restart_points.append(point)
-        shadow = replace(self.shadow, state=walk.state)
+        shadow = replace_fields(self.shadow, state=walk.state)
         retraced = walk.retrace_inputs(path)
-        return replace(self, shadow=shadow, restart_points=tuple(restart_points), retraced=retraced)
+        return replace_fields(self, shadow=shadow, restart_points=tuple(restart_points), retraced=retraced)
 
     def estimate_deviation(self, tolerance: Tolerance, step: int, state: Tree) -> Tensor:
         """Return the estimated distance `(*batch,)` of a state from the sequential run's, in the tolerance's norm."""
@@ -208,7 +209,7 @@ class DeviationEstimator:
     def _remember_windows(self, windows: Sequence[EvaluatedWindow]) -> DeviationEstimator:
         """Return the estimator with the evaluations of more rounds."""
         history = (*self.history, *windows)
-        return replace(self, history=history[-self._depth :])
+        return replace_fields(self, history=history[-self._depth :])
 
     def _count_evaluated_twice(self, window: EvaluatedWindow) -> int:
         """Return the number of leading steps of a window that were evaluated in the one before too."""
@@ -236,7 +237,7 @@ class DeviationEstimator:
             changes=changes,
             drawn=draw_steps_of([accepted_round], share),
         )
-        followed = replace(settled, shadow=shadow)._remember_windows([window])
+        followed = replace_fields(settled, shadow=shadow)._remember_windows([window])
         return followed._add_restart_point(stop, update.states[count - 1])
 
     def _let_round_wait(self, accepted_round: AcceptedRound, state: Tree) -> DeviationEstimator:
@@ -250,9 +251,9 @@ class DeviationEstimator:
         if self._is_restart_due(accepted_round.stop):
             last_restart_step = accepted_round.stop
             # a copy, as a state may be a view into a whole window, which would live on with it
-            accepted_round = replace(accepted_round, restart_state=tree_map(torch.clone, state))
+            accepted_round = replace_fields(accepted_round, restart_state=tree_map(torch.clone, state))
         elements = self.waiting_elements + accepted_round.element_count
-        estimator = replace(
+        estimator = replace_fields(
             self,
             waiting=(*self.waiting, accepted_round),
             waiting_elements=elements,
@@ -269,7 +270,7 @@ class DeviationEstimator:
         if self.shadow.state is not state:
             shadow_copy = tree_map(torch.clone, self.shadow.state)
         restart_point = RestartPoint(step, state_copy, shadow_copy, self.shadow.jacobian)
-        return replace(self, restart_points=(*self.restart_points, restart_point), last_restart_step=step)
+        return replace_fields(self, restart_points=(*self.restart_points, restart_point), last_restart_step=step)
 
     def _is_restart_due(self, step: int) -> bool:
         """Whether a restart point is due at a step."""

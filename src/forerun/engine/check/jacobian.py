@@ -57,7 +57,10 @@ class Jacobian:
 
     def select_step(self, index: int) -> Jacobian:
         """Return the estimate of one step, with a leading axis of 1, in memory of its own."""
-        return self.select_steps([index])
+        base = self.base
+        if base is not None:
+            base = base[index : index + 1].clone()
+        return Jacobian(base, self.left[index : index + 1].clone(), self.right[index : index + 1].clone())
 
     def select_steps(self, indices: Sequence[int]) -> Jacobian:
         """Return the estimates of some steps, in memory of their own."""

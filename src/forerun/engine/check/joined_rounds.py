@@ -109,11 +109,14 @@ def _flag_evaluated(windows: Sequence[EvaluatedWindow], lengths: Sequence[int]) 
     """Return for each step of each window whether it was evaluated, one window after the other."""
     flags = bytearray()
     for window, length in zip(windows, lengths, strict=True):
-        skeleton = window.evaluations.skeleton.select_steps(window.start, window.start + length)
-        window_flags = bytearray(b"\x01" * skeleton.dense_count).ljust(length, b"\x00")
+        skeleton = window.evaluations.sparse
+        if skeleton is None:
+            flags += b"\x01" * length
+            continue
+        window_flags = bytearray(b"\x01" * skeleton.dense_count).ljust(len(window), b"\x00")
         for step in skeleton.far_steps:
             window_flags[step - window.start] = 1
-        flags += window_flags
+        flags += window_flags[:length]
     return flags
 
 

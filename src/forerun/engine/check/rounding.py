@@ -8,8 +8,8 @@ random shift of the sampled states does.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from math import exp, inf, log, sqrt
+from dataclasses import dataclass, field
+from math import inf, log
 from typing import Any, Final
 
 import torch
@@ -34,6 +34,7 @@ from forerun.engine.check.sampled_steps import (
 from forerun.engine.check.state_distance import largest_size
 from forerun.engine.methods.base import WindowState, WindowUpdate
 from forerun.engine.numerics.layout import are_same_value
+from forerun.engine.numerics.replaced_fields import replace_fields
 from forerun.engine.numerics.tree import Tree, tree_map
 from forerun.engine.rows import Problem
 from forerun.engine.tolerance import Tolerance
@@ -96,9 +97,9 @@ class RoundingEstimate:
         problem = window_state.problem
         sizes = self.sizes.add_round(problem, tolerance, update, accepted)
         if update.moves.shape[0] < 2 or update.in_order:
-            return replace(self, sizes=sizes)._measure_growth(problem, evaluate)
+            return replace_fields(self, sizes=sizes)._measure_growth(problem, evaluate)
         drift = self.drift.add_round(window_state, update, accepted)
-        estimate = replace(self, together=True, sizes=sizes, drift=drift)
+        estimate = replace_fields(self, together=True, sizes=sizes, drift=drift)
         if self.shift is not None:
             estimate = estimate._follow_shift(window_state, update, accepted, evaluate)
         stop = window_state.start + accepted
@@ -124,11 +125,11 @@ class RoundingEstimate:
         sizes = self.sizes.measure_waiting(problem, tolerance, state)
         drift = self.drift.measure_waiting()
         if drift.total is None:
-            return replace(self, sizes=sizes)
+            return replace_fields(self, sizes=sizes)
         row = problem.observe(state).unsqueeze(0)
         last_step = problem.step_range(problem.length - 1, problem.length)
         drift_size = largest_size(tolerance.norm(last_step, drift.total.unsqueeze(0), row))
-        return replace(self, sizes=sizes, drift=drift, drift_size=drift_size)
+        return replace_fields(self, sizes=sizes, drift=drift, drift_size=drift_size)
 
     def measure_deviation(self, other_growth: float = inf) -> float:
         """Return how far rounding may have taken the run, in the norm of the tolerance.
@@ -142,21 +143,17 @@ class RoundingEstimate:
         mean_growth = sum(growths) / max(len(growths), 1)
         if len(growths) < FEW_GROWTHS:
             mean_growth = min(mean_growth, other_growth)
-        square = 0.0
-        sizes = list(self.sizes.list_sizes())
-        steps_left = sum(count for count, _ in sizes)
-        for count, size in sizes:
-            for index in range(count):
-                exponent = min(mean_growth * (steps_left - index - 1), LARGEST_EXPONENT)
-                square += (size * exp(exponent)) ** 2
-            steps_left -= count
-        return min(max(sqrt(square), self.drift_size), LARGEST_DEVIATION)
+        sizes = self.sizes.spread_sizes()
+        steps_left = torch.arange(len(sizes) - 1, -1, -1, dtype=torch.float64)
+        growth = (mean_growth * steps_left).clamp_max(LARGEST_EXPONENT).exp()
+        deviation = float(torch.linalg.vector_norm(sizes * growth))
+        return min(max(deviation, self.drift_size), LARGEST_DEVIATION)
 
     def _begin_shift(self, step: int) -> RoundingEstimate:
         """Return the estimate with a shift to follow from a step on, where bits differ and none is followed."""
         if self.stable or self.shift is not None:
             return self
-        return replace(self, shift=FollowedShift(step))
+        return replace_fields(self, shift=FollowedShift(step))
 
     def _follow_shift(
         self, window_state: WindowState, update: WindowUpdate, accepted: int, evaluate: EvaluateApart
@@ -164,11 +161,11 @@ class RoundingEstimate:
         """Return the estimate with the shift one step on, where the round took one; without it where it took more."""
         assert self.shift is not None, "there is a shift to follow"
         if accepted > 1 or self.shift.step != window_state.start:
-            return replace(self, shift=None)
+            return replace_fields(self, shift=None)
         shift = self.shift.follow_step(window_state.problem, window_state.state, update.states[0], evaluate)
         if not shift.is_over:
-            return replace(self, shift=shift)
-        return replace(self, shift=None, aligned_growth=(*self.aligned_growth, *shift.growths))
+            return replace_fields(self, shift=shift)
+        return replace_fields(self, shift=None, aligned_growth=(*self.aligned_growth, *shift.growths))
 
     def _test_step(
         self,
@@ -192,12 +189,12 @@ class RoundingEstimate:
             else:
                 (next_state,) = advance_shifted(window_state.problem, evaluate, [step], [state])
                 stable = _has_same_bits(next_state, update.states[index])
-            estimate = replace(self, tested=self.tested + 1, stable=stable)
+            estimate = replace_fields(self, tested=self.tested + 1, stable=stable)
         if estimate.stable:
             return estimate
         # a copy, as a state may be a view into a whole window, which would live on with it
         waiting = (step, tree_map(torch.clone, state))
-        return replace(estimate, unshifted=(*estimate.unshifted, waiting))
+        return replace_fields(estimate, unshifted=(*estimate.unshifted, waiting))
 
     @property
     def _is_growth_due(self) -> bool:
@@ -219,7 +216,7 @@ class RoundingEstimate:
         for shift, next_shift in zip(sizes, sizes[len(self.unshifted) :], strict=False):
             growth = measure_growth(shift, next_shift)
             log_growth.append(log(growth) if growth < inf else LARGEST_EXPONENT)
-        return replace(self, log_growth=tuple(log_growth), unshifted=())
+        return replace_fields(self, log_growth=tuple(log_growth), unshifted=())
 
 
 def _measure_pairs(problem: Problem, states: Sequence[Tree]) -> list[float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
@@ -73,11 +72,11 @@ class RoundingSizes:
         counts = tuple(end.accepted for end in self.waiting)
         return replace(self, measured=(*self.measured, (counts, largest)), waiting=(), waiting_elements=0)
 
-    def list_sizes(self) -> Iterator[tuple[int, float]]:
-        """Yield numbers of steps with the size of their rounding, in their order."""
+    def spread_sizes(self) -> Tensor:
+        """Return the size of the rounding of each step, in their order, on the CPU: float64."""
         assert not self.waiting, "measure_waiting comes first"
-        for counts, sizes in self.measured:
-            yield from zip(counts, sizes.tolist(), strict=True)
+        sizes = [size.double().cpu().repeat_interleave(torch.tensor(counts)) for counts, size in self.measured]
+        return torch.cat([torch.zeros(0, dtype=torch.float64), *sizes])
 
 
 def coarsest_epsilon(problem: Problem, state: Tree) -> float:

@@ -165,10 +165,13 @@ def _join_bases(bases: Sequence[Tensor | None]) -> Tensor | None:
 
 
 def draw_steps_of(rounds: Sequence[AcceptedRound], share: float) -> list[DrawnStep]:
-    """Return some of the accepted steps, drawn at random."""
+    """Return some of the accepted steps of consecutive rounds, drawn at random."""
     drawn = []
-    for accepted_round in rounds:
-        for step in choose_samples(accepted_round.start, accepted_round.stop, share):
-            index = step - accepted_round.start
-            drawn.append(DrawnStep(step, accepted_round.inputs[index], accepted_round.window.predicted[index]))
+    remaining = iter(rounds)
+    accepted_round = next(remaining)
+    for step in choose_samples(rounds[0].start, rounds[-1].stop, share):
+        while step >= accepted_round.stop:
+            accepted_round = next(remaining)
+        index = step - accepted_round.start
+        drawn.append(DrawnStep(step, accepted_round.inputs[index], accepted_round.window.predicted[index]))
     return drawn

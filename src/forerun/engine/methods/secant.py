@@ -38,8 +38,8 @@ class Secant(SlopeMethod):
         outputs = window_state.evaluate_skeleton(evaluate)
         if window_state.previous is None or not window_state.problem.accepts_slopes:
             return SlopedOutputs(outputs)
-        previous = window_state.previous.select_steps(window_state.start, len(outputs))
-        count = len(previous)
+        previous = window_state.previous.select_steps(window_state.start, outputs.shape[0])
+        count = previous.inputs.shape[0]
         if not count:
             return SlopedOutputs(outputs)
         slopes = self._fit_secants(window_state.inputs[:count], outputs[:count], previous)
@@ -48,7 +48,7 @@ class Secant(SlopeMethod):
             return SlopedOutputs(outputs)
         if len(slots) < count:
             slopes = interpolate_rows(slopes[slots], slots, count)
-        entered_shape = (len(outputs) - count, *slopes.shape[1:])
+        entered_shape = (outputs.shape[0] - count, *slopes.shape[1:])
         entered_slopes = slopes[-1:].expand(entered_shape)
         return SlopedOutputs(outputs, torch.cat([slopes, entered_slopes]))
 

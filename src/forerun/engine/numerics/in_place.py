@@ -54,10 +54,10 @@ class InPlaceWatch:
         """Return whether the call changed what it was given."""
         if read_versions(tensors) != self._versions:
             return True
-        pairs = zip(tensors, self._values, strict=False)
-        return any(
-            not torch.equal(_select_values(tensor).nan_to_num(), values.nan_to_num()) for tensor, values in pairs
-        )
+        for tensor, values in zip(tensors, self._values, strict=False):
+            if not torch.equal(_select_values(tensor).nan_to_num(), values.nan_to_num()):
+                return True
+        return False
 
 
 def hold_same_leaves(leaves: Sequence[Any], leaves_now: Sequence[Any]) -> bool:

@@ -13,6 +13,7 @@ from forerun.engine.numerics.layout import RowLayout
 from forerun.engine.process import Affine, Process
 
 AHEAD_ELEMENTS: Final = 2**14  # of shifts, that are asked for before they are needed
+AHEAD_STEPS: Final = 512  # of a form without shifts, likewise
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class AffineMaps:
     @property
     def stop(self) -> int:
         """The step after the last."""
-        return self.start + len(self)
+        return self.start + self.state_factors.shape[0]
 
     @classmethod
     def from_affine(cls, affine: Affine, start: int, count: int, layout: RowLayout) -> AffineMaps:
@@ -159,7 +160,10 @@ class AffineCache:
 
     def _request_maps(self, start: int, count: int) -> AffineMaps | None:
         """Return what the process says of the steps from `start` on: of `count`, and of some more in the same call."""
-        ahead = min(self._max_count, self._most_ahead, self._process.length - start)
+        ahead = min(self._max_count, self._most_ahead)
+        if self._cached is not None and self._cached.shift is None:
+            ahead = AHEAD_STEPS
+        ahead = min(ahead, self._process.length - start)
         if ahead > count:
             maps = self._ask_process(start, ahead)
             if maps is not None:

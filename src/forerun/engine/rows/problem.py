@@ -143,8 +143,14 @@ class Problem:
             )
         return next_state
 
-    def require_same_steps(self, step: int, state: Tree, output: Tensor, next_input: Tensor) -> None:
+    def require_same_steps(self, step: int, state: Tree, outputs: Tensor, inputs: Tensor) -> None:
         """Hold the closed form against `advance` itself, in the sweeps 1, 2, 4, 8 and so on.
+
+        Args:
+            step: the first of a sweep.
+            state: its state.
+            outputs: of the sweep, `(W, *batch, E)`.
+            inputs: as the closed form gave them, `(W + 1, *batch, D)`.
 
         Raises:
             ValueError: they disagree by more than rounding, or `advance` changes the kind of the state.
@@ -152,8 +158,8 @@ class Problem:
         self._closed_sweeps += 1
         if self._closed_sweeps & (self._closed_sweeps - 1):
             return
-        true_input = self.observe(self.advance_first(step, state, output))
-        difference = _describe_rounding(true_input, next_input, self.input_layout)
+        true_input = self.observe(self.advance_first(step, state, outputs[0]))
+        difference = _describe_rounding(true_input, inputs[1], self.input_layout)
         if difference is not None:
             raise ValueError(
                 f"affine and advance disagree at step {step}: {difference}. Let affine give a, b and c with "

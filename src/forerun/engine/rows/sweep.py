@@ -56,7 +56,7 @@ def sweep_window(
         evaluated_inputs: `(W, *batch, D)`, the inputs at which the outputs were evaluated.
     """
     linear = LinearOutputs(outputs, evaluated_inputs, slopes)
-    maps = problem.affine_maps(start, len(outputs))
+    maps = problem.affine_maps(start, outputs.shape[0])
     if maps is None:
         return _sweep_in_order(problem, start, state, linear)
     first = problem.observe(state)
@@ -68,8 +68,8 @@ def sweep_window(
         path = _sweep_wide_rows(problem, maps, first, linear)
     else:
         path = _sweep_by_scan(problem, maps, first, linear)
-    if len(outputs):
-        problem.require_same_steps(start, state, path.outputs[0], path.inputs[1])
+    if outputs.shape[0]:
+        problem.require_same_steps(start, state, path.outputs, path.inputs)
     return path
 
 
@@ -88,7 +88,7 @@ def advance_outputs(problem: Problem, start: int, state: Tree, outputs: Tensor) 
         first = problem.observe(state)
         inputs = advance_rows(factors, maps.shift, first, outputs=outputs, memory=problem.memory)
         if inputs is not None:
-            problem.require_same_steps(start, state, outputs[0], inputs[1])
+            problem.require_same_steps(start, state, outputs, inputs)
             return RowStates(problem.input_layout, inputs[1:]), inputs
     layout = problem.input_layout
     # without slopes it does not matter where the outputs were evaluated

@@ -83,15 +83,13 @@ def are_plain(tensors: Sequence[Tensor]) -> bool:
     """
     if _is_followed() or _is_distributed():
         return False
-    return all(map(_is_plain, tensors))
-
-
-def _is_plain(tensor: Tensor) -> bool:
-    if type(tensor) not in PLAIN_TENSORS or tensor.dtype not in NATIVE_DTYPES or not tensor.is_cpu:
-        return False
-    if torch._C._functorch.is_functorch_wrapped_tensor(tensor) or tensor.is_neg():
-        return False
-    return not (tensor.requires_grad and torch.is_grad_enabled())
+    is_wrapped, has_gradients = torch._C._functorch.is_functorch_wrapped_tensor, torch.is_grad_enabled()
+    for tensor in tensors:  # written out: a round asks of some twenty tensors
+        if type(tensor) not in PLAIN_TENSORS or tensor.dtype not in NATIVE_DTYPES or not tensor.is_cpu:
+            return False
+        if is_wrapped(tensor) or tensor.is_neg() or (has_gradients and tensor.requires_grad):
+            return False
+    return True
 
 
 def _is_followed() -> bool:
