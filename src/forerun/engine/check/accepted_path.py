@@ -38,13 +38,13 @@ class ParallelSteps:
 
     @classmethod
     def from_update(cls, update: WindowUpdate, jacobian: Jacobian) -> ParallelSteps:
-        """Return as many accepted steps of a round as there are Jacobians, in memory of their own."""
+        """Return as many accepted steps of a round as there are Jacobians."""
         count = len(jacobian.left)
         return cls(
             start=update.evaluations.start,
-            inputs=update.inputs[:count].clone(),
-            outputs=update.outputs[:count].clone(),
-            end_input=update.inputs[count].clone(),
+            inputs=update.inputs[:count],
+            outputs=update.outputs[:count],
+            end_input=update.inputs[count],
             jacobian=jacobian,
         )
 
@@ -61,6 +61,15 @@ class ParallelSteps:
         if jacobian.base is not None:
             total += jacobian.base.numel()
         return total
+
+    def copy_views(self) -> ParallelSteps:
+        """Return the steps in memory of their own: what was cut from a window would keep it alive."""
+        return replace(
+            self,
+            inputs=_copy_view(self.inputs),
+            outputs=_copy_view(self.outputs),
+            end_input=_copy_view(self.end_input),
+        )
 
     def cut_at(self, step: int) -> ParallelSteps:
         """Return those before a step."""
@@ -131,10 +140,12 @@ class AcceptedPath:
         return [segment for segment in self.segments if isinstance(segment, ParallelSteps)]
 
     def add_segment(self, segment: ParallelSteps | CarriedSteps) -> AcceptedPath:
-        """Return the path with more steps; without any, where it has grown too large."""
+        """Return the path with more steps, in memory of their own; without any, where it has grown too large."""
         count = self.element_count + segment.element_count
         if not self.is_whole or count > ACCEPTED_PATH_ELEMENTS:
             return replace(self, segments=(), is_whole=False)
+        if isinstance(segment, ParallelSteps):
+            segment = segment.copy_views()
         return replace(self, segments=(*self.segments, segment), element_count=count)
 
     def cut_at(self, step: int) -> AcceptedPath:
@@ -156,3 +167,7 @@ class AcceptedPath:
         if not self.is_whole or len(inputs) < len(self.segments) or not inputs:
             return None
         return torch.cat(inputs)
+
+
+def _copy_view(rows: Tensor) -> Tensor:
+    return rows.clone() if rows._is_view() else rows

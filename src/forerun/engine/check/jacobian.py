@@ -45,10 +45,12 @@ class Jacobian:
 
     def multiply_moves(self, moves: Tensor) -> Tensor:
         """Return `J m` of moves `(n, *batch, D)`."""
-        product = self.multiply_low_rank(moves)
         if self.base is None:
+            return self.multiply_low_rank(moves)
+        product = apply_slopes(self.base, moves)
+        if not self.rank:
             return product
-        return product + apply_slopes(self.base, moves)
+        return product + self.multiply_low_rank(moves)
 
     def multiply_low_rank(self, moves: Tensor) -> Tensor:
         """Return `(J - B) m`: what the base leaves out."""

@@ -71,7 +71,7 @@ class Shadow:
         if self.jacobian is not None:
             jacobian = self.jacobian.repeat_steps(len(inputs))
         carried = self._carry_distance(start, states, evaluate, closely=False)
-        steps = ParallelSteps(start, inputs, outputs.clone(), self.problem.observe(states[-1]), jacobian)
+        steps = ParallelSteps(start, inputs, outputs, self.problem.observe(states[-1]), jacobian)
         return self._arrive_at(states[-1], carried, steps)
 
     def follow_steps_in_order(

@@ -114,8 +114,8 @@ class WaitingSteps:
 
 
 def _join_rows(parts: Sequence[Tensor]) -> Tensor:
-    """Return rows one under the other, in memory of their own: what was cut from a window would keep it alive."""
-    return parts[0].clone() if len(parts) == 1 else torch.cat(list(parts))
+    """Return rows one under the other."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 def group_rounds(rounds: Sequence[AcceptedRound]) -> list[list[AcceptedRound]]:

@@ -90,11 +90,24 @@ def advance_outputs(problem: Problem, start: int, state: Tree, outputs: Tensor) 
         if inputs is not None:
             problem.require_same_steps(start, state, outputs, inputs)
             return RowStates(problem.input_layout, inputs[1:]), inputs
+    if maps is None:
+        return _advance_in_order(problem, start, state, outputs)
     layout = problem.input_layout
     # without slopes it does not matter where the outputs were evaluated
     anywhere = outputs.new_zeros(()).expand(outputs.shape[0], *layout.batch, layout.width)
     path = sweep_window(problem, start, state, outputs=outputs, evaluated_inputs=anywhere)
     return path.states, path.inputs
+
+
+def _advance_in_order(problem: Problem, start: int, state: Tree, outputs: Tensor) -> tuple[Sequence[Tree], Tensor]:
+    """Return the path by `advance`, step by step."""
+    states, inputs = [], [problem.observe(state)]
+    for index, output in enumerate(outputs.unbind()):
+        advance = problem.advance if index else problem.advance_first
+        state = advance(start + index, state, output)
+        states.append(state)
+        inputs.append(problem.observe(state))
+    return states, problem.memory.stack(inputs)
 
 
 def _sweep_natively(problem: Problem, maps: AffineMaps, first: Tensor, linear: LinearOutputs) -> NativeSweep | None:
@@ -104,7 +117,8 @@ def _sweep_natively(problem: Problem, maps: AffineMaps, first: Tensor, linear: L
         inputs = advance_rows(factors, maps.shift, first, outputs=linear.outputs, memory=problem.memory)
         if inputs is None:
             return None
-        return NativeSweep(inputs, linear.outputs, inputs[:-1] - linear.inputs)
+        moves = problem.memory.allocate(linear.inputs.shape, linear.inputs)
+        return NativeSweep(inputs, linear.outputs, torch.sub(inputs[:-1], linear.inputs, out=moves))
     for sweep in (partial(sweep_rows, memory=problem.memory), sweep_natively):
         swept = sweep(
             factors,
@@ -124,12 +138,12 @@ def _sweep_in_order(problem: Problem, start: int, state: Tree, linear: LinearOut
     slopes = None
     if linear.slopes is not None:
         slopes = linear.slopes.unbind()
-    evaluated_inputs = linear.inputs.unbind()
+    moves = problem.memory.allocate(linear.inputs.shape, linear.inputs)
     observed = problem.observe(state)
-    states, outputs = [], []
-    inputs, moves = [observed], []
-    for index, output in enumerate(linear.outputs.unbind()):
-        move = observed - evaluated_inputs[index]
+    states, outputs, inputs = [], [], [observed]
+    rows = zip(linear.outputs.unbind(), linear.inputs.unbind(), moves.unbind(), strict=True)
+    for index, (output, evaluated_input, move) in enumerate(rows):
+        torch.sub(observed, evaluated_input, out=move)
         if slopes is not None:
             output = output + apply_slopes(slopes[index], move)
         advance = problem.advance if index else problem.advance_first
@@ -138,12 +152,11 @@ def _sweep_in_order(problem: Problem, start: int, state: Tree, linear: LinearOut
         states.append(state)
         outputs.append(output)
         inputs.append(observed)
-        moves.append(move)
     return SweepResult(
         states=states,
         inputs=problem.memory.stack(inputs),
         outputs=linear.outputs if slopes is None else problem.memory.stack(outputs),
-        moves=problem.memory.stack(moves) if moves else linear.inputs,
+        moves=moves,
     )
 
 

@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import os
 from collections.abc import Sequence
+from itertools import product
 from types import ModuleType
 from typing import Final, final
 
@@ -21,8 +22,7 @@ from torch import Tensor
 CALLS_WORTH_LOADING: Final = 50_000  # of torch, some five microseconds each
 ENGINE_KERNELS: Final = "forerun.engine.numerics.native.kernels"
 NATIVE_VARIABLE: Final = "FORERUN_NATIVE"  # of the environment
-NATIVE_DTYPES: Final = frozenset({torch.float32, torch.float64})
-PLAIN_TENSORS: Final = frozenset({Tensor, torch.nn.Parameter})
+PLAIN_KINDS: Final = frozenset(product((Tensor, torch.nn.Parameter), (torch.float32, torch.float64)))
 
 
 @final
@@ -85,7 +85,7 @@ def are_plain(tensors: Sequence[Tensor]) -> bool:
         return False
     is_wrapped, has_gradients = torch._C._functorch.is_functorch_wrapped_tensor, torch.is_grad_enabled()
     for tensor in tensors:  # written out: a round asks of some twenty tensors
-        if type(tensor) not in PLAIN_TENSORS or tensor.dtype not in NATIVE_DTYPES or not tensor.is_cpu:
+        if (type(tensor), tensor.dtype) not in PLAIN_KINDS or not tensor.is_cpu:
             return False
         if is_wrapped(tensor) or tensor.is_neg() or (has_gradients and tensor.requires_grad):
             return False

@@ -11,9 +11,13 @@ from typing import Any, Final
 
 from numba.np.numpy_support import carray
 
-from forerun.engine.numerics.native.compile_kernel import KernelSource
+from forerun.engine.numerics.native.compile_kernel import KernelSource, compile_kernel
 
 Address = Any  # of numbers of one dtype
+Array = Any  # of numpy
+
+SMALLEST_SQUARE: Final = 1e-200  # of a row of float64, below which it is scaled first
+LARGEST_SQUARE: Final = 1e200
 
 
 def fit_secants(  # noqa: PLR0917, addresses
@@ -41,39 +45,56 @@ def fit_secants(  # noqa: PLR0917, addresses
         s[row] = slope if abs(slope) <= bound else 0.0
 
 
+@compile_kernel
+def square_row(row: Array, smallest: float) -> tuple[float, float]:
+    """Return a scale, and the sum of the squares of a row over it: one, unless its squares may be no numbers."""
+    square = 0.0
+    for column in range(len(row)):
+        number = float(row[column])
+        square += number * number
+    if SMALLEST_SQUARE < square < LARGEST_SQUARE:
+        return 1.0, square
+    scale, square = smallest, 0.0
+    for column in range(len(row)):
+        scale = max(scale, abs(row[column]))
+    for column in range(len(row)):
+        quotient = row[column] / scale
+        square += quotient * quotient
+    return scale, square
+
+
 def measure_norms(rows: Address, norms: Address, count: int, width: int, smallest: float) -> None:  # noqa: PLR0917
     """Write the Euclidean norm of every row, whose squares may underflow."""
     x, n = carray(rows, (count, width)), carray(norms, (count,))
     for row in range(count):
-        scale = smallest
-        for column in range(width):
-            scale = max(scale, abs(x[row, column]))
-        square = 0.0
-        for column in range(width):
-            quotient = x[row, column] / scale
-            square += quotient * quotient
+        scale, square = square_row(x[row], smallest)
         n[row] = scale * math.sqrt(square)
 
 
 def fit_changes(  # noqa: PLR0917, addresses
-    changes: Address, output_changes: Address, slopes: Address, sizes: Address, count: int, width: int, smallest: float
+    changes: Address,
+    output_changes: Address,
+    slopes: Address,
+    squares: Address,
+    count: int,
+    width: int,
+    smallest: float,
 ) -> None:
-    """Write `<do, du> / |du|^2` of every row, 0 where that is not a number, and the largest element of `du` by size."""
+    """Write `<do, du> / |du|^2` of every row, 0 where that is not a number, and `|du|^2` over the square of a scale."""
     du, do = carray(changes, (count, width)), carray(output_changes, (count, width))
-    s, largest = carray(slopes, (count,)), carray(sizes, (count,))
+    s, d = carray(slopes, (count,)), carray(squares, (count,))
     for row in range(count):
-        size = smallest * 0
-        for column in range(width):
-            size = max(size, abs(du[row, column]))
-        scale = max(size, smallest)
-        product, square = 0.0, 0.0
-        for column in range(width):
-            quotient = du[row, column] / scale
-            product += do[row, column] / scale * quotient
-            square += quotient * quotient
+        scale, square = square_row(du[row], smallest)
+        product = 0.0
+        if scale == 1:
+            for column in range(width):
+                product += float(do[row, column]) * float(du[row, column])
+        else:
+            for column in range(width):
+                product += do[row, column] / scale * (du[row, column] / scale)
         slope = product / square
         s[row] = slope if abs(slope) < math.inf else 0.0
-        largest[row] = size
+        d[row] = square
 
 
 def sweep_rows(  # noqa: PLR0917, addresses

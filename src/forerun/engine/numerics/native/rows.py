@@ -50,7 +50,7 @@ def measure_norms(rows: Tensor) -> Tensor | None:
 
 
 def fit_changes(changes: Tensor, output_changes: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Return slopes `<do, du> / |du|^2` `(..., 1)`, and the largest elements of `du` by size; None where torch shall.
+    """Return slopes `<do, du> / |du|^2`, `(..., 1)`, and what is above zero where `du` is; None where torch shall.
 
     Args:
         changes: `du`, `(..., D)`.
@@ -62,10 +62,10 @@ def fit_changes(changes: Tensor, output_changes: Tensor) -> tuple[Tensor, Tensor
     kernel = find_row_kernel("fit_changes", (changes, output_changes))
     if kernel is None:
         return None
-    slopes, sizes = changes.new_empty((2, *changes.shape[:-1], 1))
-    addresses = [tensor.data_ptr() for tensor in (changes, output_changes, slopes, sizes)]
+    slopes, squares = changes.new_empty((2, *changes.shape[:-1], 1))
+    addresses = [tensor.data_ptr() for tensor in (changes, output_changes, slopes, squares)]
     kernel(*addresses, slopes.numel(), changes.shape[-1], torch.finfo(changes.dtype).tiny)
-    return slopes, sizes
+    return slopes, squares
 
 
 def sweep_rows(

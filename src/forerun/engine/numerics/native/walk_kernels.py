@@ -10,6 +10,7 @@ from typing import Any, Final
 from numba.np.numpy_support import carray
 
 from forerun.engine.numerics.native.compile_kernel import KernelSource, compile_kernel
+from forerun.engine.numerics.native.row_kernels import square_row
 
 Address = Any  # of numbers of one dtype, or of places: int64
 Array = Any  # of numpy
@@ -26,18 +27,16 @@ def subtract_rows(row: Array, older_row: Array, has_older: bool, change: Array) 
 
 @compile_kernel
 def scale_direction(change: Array, direction: Array) -> bool:
-    """Write `du / |du|^2`, zero where nothing changed, and return whether something did; squares may underflow."""
-    largest = 0.0
-    for column in range(len(change)):
-        largest = max(largest, abs(change[column]))
-    scale = max(largest, SMALLEST_SCALE)
-    square = 0.0
-    for column in range(len(change)):
-        quotient = change[column] / scale
-        square += quotient * quotient
-    for column in range(len(change)):
-        direction[column] = change[column] / scale / square / scale if square > 0 else 0.0
-    return largest > 0
+    """Write `du / |du|^2`, zero where nothing changed, and return whether something did."""
+    scale, square = square_row(change, SMALLEST_SCALE)
+    factor = 1.0 / (square * scale) if square > 0 else 0.0
+    if scale == 1:
+        for column in range(len(change)):
+            direction[column] = change[column] * factor
+    else:
+        for column in range(len(change)):
+            direction[column] = change[column] / scale * factor
+    return square > 0
 
 
 @compile_kernel
