@@ -5,7 +5,7 @@ python examples/15_certify_an_identity.py
 
 import flint
 
-from forerun.exact import apery, markoff
+from forerun.exact import apery, markoff, mathieu
 from forerun.exact import characters as lie
 
 # A product of one factor a variable, in characters of Sp(6); then a spin factor, in those of SO(7).
@@ -31,3 +31,8 @@ with flint.ctx.workprec(400):
     print(f"  relation {relation.coefficients}, to {relation.residual_bound:.0e}")
     excluded = apery.exclude_relations([total, *values[2:], constants["G"]])
     print(f"  no relation with level four has coefficients up to {excluded:.0e}: proven")
+
+# A conjecture of 1997 that fails: powers of F integrate to zero over SU(2), and those times G do not end.
+a, b, c, d = mathieu.coordinate_functions()
+moments = mathieu.list_moments((1 + c) * (a * d + b), -c, powers=30)
+print(f"all zero: {moments.is_null}; with G:", *moments.paired[:6], "...")

@@ -27,6 +27,7 @@ BUDGETS = {
     "markoff_orbits": 4,
     "apery_series": 4,
     "newman_rankings": 8,
+    "mathieu_moments": 4,
 }
 MAX_SECONDS = 240
 MAX_LINES = 150
