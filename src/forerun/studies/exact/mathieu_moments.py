@@ -105,13 +105,13 @@ STUDY = Study(
         Claim(
             "A search through sums of few monomials does not see it",
             paper="ours: our own earlier search saw none",
-            here="{sums, counterexamples} in {sums, null} null functions of {sums, searched}; {sums, refuted} looked like one",
+            here="{sums, counterexamples} in {sums, null} null functions of {sums, searched}; {sums, refuted} refuted",
             holds=lambda figures: figures["sums, counterexamples"] == 0 < figures["sums, null"],
         ),
         Claim(
             "A search through products does",
             paper="ours",
-            here="{products, counterexamples} counterexamples, confirmed to n = 24, among {products, searched} products",
+            here="{products, counterexamples} counterexamples, confirmed to n = 24, of {products, searched} products",
             holds=lambda figures: figures["products, counterexamples"] > 0,
         ),
         Claim(
