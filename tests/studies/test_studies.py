@@ -23,6 +23,7 @@ BUDGETS = {
     "template_estimation": 30,
     "local_minimax": 15,
     "iterative_operators": 10,
+    "neural_pcg": 8,
     "lie_characters": 4,
     "markoff_orbits": 4,
     "apery_series": 4,
