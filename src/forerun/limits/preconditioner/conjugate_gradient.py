@@ -70,8 +70,10 @@ def solve_linear(
     matrix = matrix if isinstance(matrix, Tensor) else to_torch(matrix, b)
     refuse_right_side(matrix, b)
     size = float(torch.linalg.vector_norm(b))
-    most = 10 * len(b) if max_iterations is None else max_iterations
-    x, residuals = _iterate_gradients(matrix, b, _choose_solve(factor), threshold=tolerance * size, most=most)
+    allowed = 10 * len(b) if max_iterations is None else max_iterations
+    x, residuals = _iterate_gradients(
+        matrix, b, _choose_solve(factor), threshold=tolerance * size, max_iterations=allowed
+    )
     residual = float(torch.linalg.vector_norm(b - matrix @ x)) / max(size, torch.finfo(b.dtype).tiny)
     # the recurrence drifts away from the true residual by rounding
     is_solved = residual <= 2 * tolerance and residuals[-1] <= tolerance * size
@@ -89,7 +91,7 @@ def _choose_solve(factor: TriangularFactor | None) -> Callable[[Tensor], Tensor]
 
 
 def _iterate_gradients(
-    matrix: Tensor, b: Tensor, solve: Callable[[Tensor], Tensor], *, threshold: float, most: int
+    matrix: Tensor, b: Tensor, solve: Callable[[Tensor], Tensor], *, threshold: float, max_iterations: int
 ) -> tuple[Tensor, list[float]]:
     """Return the last point, and the sizes of all residuals."""
     x = torch.zeros_like(b)
@@ -98,7 +100,7 @@ def _iterate_gradients(
     p = z
     product = float(r @ z)
     residuals = [float(torch.linalg.vector_norm(r))]
-    while residuals[-1] > threshold and len(residuals) <= most:
+    while residuals[-1] > threshold and len(residuals) <= max_iterations:
         _refuse_indefinite(product, "the factor's M", "M")
         Ap = matrix @ p
         curvature = float(p @ Ap)
@@ -107,9 +109,9 @@ def _iterate_gradients(
         x = x + step * p
         r = r - step * Ap
         z = solve(r)
-        following = float(r @ z)
-        p = z + (following / product) * p
-        product = following
+        new_product = float(r @ z)
+        p = z + (new_product / product) * p
+        product = new_product
         residuals.append(float(torch.linalg.vector_norm(r)))
     return x, residuals
 

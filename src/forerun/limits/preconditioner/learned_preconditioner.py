@@ -191,7 +191,7 @@ def measure_loss(network: FactorNetwork, systems: Sequence[TrainingSystem]) -> T
     """Return the mean of `|L L' x - A x|^2` over solutions, of one graph that all systems are parts of."""
     pattern = LowerPattern.join([system.pattern for system in systems])
     x = torch.cat([system.vectors for system in systems])
-    diagonal, entries = (part.unsqueeze(1) for part in network(pattern))
+    diagonal, entries = (output.unsqueeze(1) for output in network(pattern))
     middle = diagonal * x + pattern.sum_columns(entries * x[pattern.rows])
     product = diagonal * middle + pattern.sum_rows(entries * middle[pattern.columns])
     loss: Tensor = (product - pattern.multiply_scaled(x)).square().mean()

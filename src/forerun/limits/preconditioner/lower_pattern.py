@@ -59,7 +59,7 @@ class LowerPattern:
                 "has no such factor; reorder or negate it, or solve with scipy.sparse.linalg.minres"
             )
         scales = diagonal.sqrt()
-        rows, columns = (torch.from_numpy(part[is_off]).long() for part in (lower.row, lower.col))
+        rows, columns = (torch.from_numpy(places[is_off]).long() for places in (lower.row, lower.col))
         entries = torch.from_numpy(lower.data[is_off]) / (scales[rows] * scales[columns])
         order = torch.argsort(rows * lower.shape[0] + columns)
         return cls(rows[order], columns[order], entries[order], scales)

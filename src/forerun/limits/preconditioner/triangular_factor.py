@@ -117,10 +117,10 @@ def sweep_triangle(strict: Any, diagonal: Any, right: Any, sweeps: int) -> Any:
     """
     x = right / diagonal
     for _ in range(sweeps):
-        following = (right - strict @ x) / diagonal
-        if (following == x).all():
+        swept = (right - strict @ x) / diagonal
+        if (swept == x).all():
             break
-        x = following
+        x = swept
     return x
 
 
