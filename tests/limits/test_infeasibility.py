@@ -9,23 +9,27 @@ import torch
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 
 from forerun.engine.testing import check_map
-from forerun.limits import Averaged, NoLimit
+from forerun.limits import Averaged, Halpern, NoLimit, Plain
 from forerun.limits.infeasibility import (
     DouglasRachford,
     PrimalDual,
     ProgramKind,
+    ShiftedRotation,
     Verdict,
     draw_program,
     gather_linprog,
     measure_errors,
+    measure_slope,
     prepare_program,
     prove_dual_ray,
     prove_primal_ray,
     solve_lp,
     solve_program,
     solve_qp,
+    trace_displacement,
 )
 from forerun.limits.infeasibility.program import scale_program
+from forerun.studies.limits import _program_rivals as rivals
 
 SPLITTINGS = [DouglasRachford, PrimalDual]
 KINDS = list(ProgramKind)
@@ -250,3 +254,25 @@ def test_a_large_quadratic_is_checked_too():
 def test_tensors_are_taken():
     cost, matrix = torch.tensor([1.0, 2.0]), torch.ones(1, 2, requires_grad=True)
     assert solve_lp(cost, matrix, row_lower=[1.0], lower=0.0).value == pytest.approx([1.0, 0.0])
+
+
+def test_displacements_settle_as_the_theory_says():
+    rotation = ShiftedRotation.draw(60, 0)
+    start = torch.ones(60, 2, dtype=torch.float64)
+    check_map(rotation, start)
+    plain = trace_displacement(rotation, start, Plain(), 150, displacement=rotation.shift)
+    anchored = trace_displacement(rotation, start, Halpern(restart=0), 150, displacement=rotation.shift)
+    assert -2.2 < measure_slope(anchored[:, 0], 15) < -1.8
+    assert -1.8 < measure_slope(plain[:, 0], 15) < -0.8
+    assert measure_slope(plain[:, 1], 15) < -1.8
+    assert measure_slope(anchored[:, 1], 15) < -1.8
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_osqp_and_scs_say_the_same(kind):
+    program = draw_program(kind, 4, variables=12, is_quadratic=True)
+    right = rivals.list_right_verdicts(program)
+    assert right <= ENDS[kind]
+    assert solve_program(program).verdict in right
+    assert rivals.ask_scs(program).verdict in right
+    assert rivals.ask_osqp(program).verdict in right

@@ -22,6 +22,7 @@ BUDGETS = {
     "dynamics_of_acceleration": 15,
     "template_estimation": 30,
     "local_minimax": 15,
+    "halpern_infeasibility": 6,
     "iterative_operators": 10,
     "neural_pcg": 8,
     "lie_characters": 4,

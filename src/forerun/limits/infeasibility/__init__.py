@@ -1,5 +1,6 @@
 """Programs, linear and convex quadratic: solved by splittings with anchors, or proven to have no solution."""
 
+from forerun.limits.infeasibility.displacement import ShiftedRotation, measure_slope, trace_displacement
 from forerun.limits.infeasibility.program import Program, gather_linprog, prepare_program
 from forerun.limits.infeasibility.proofs import (
     OptimalityErrors,
@@ -21,14 +22,17 @@ __all__ = [
     "ProgramKind",
     "ProgramLimit",
     "RayProof",
+    "ShiftedRotation",
     "Verdict",
     "draw_program",
     "gather_linprog",
     "measure_errors",
+    "measure_slope",
     "prepare_program",
     "prove_dual_ray",
     "prove_primal_ray",
     "solve_lp",
     "solve_program",
     "solve_qp",
+    "trace_displacement",
 ]

@@ -44,8 +44,8 @@ def _solve_equalities(program: Program, rows: SparseMatrix, targets: Vector, fir
     sides = np.concatenate([np.full(program.variables, REGULARISATION), np.full(count, -REGULARISATION)])
     exact = sparse.block_array([[program.quadratic, rows.T], [rows, sparse.csr_array((count, count))]], format="csr")
     factors = splu(sparse.csc_array(exact + sparse.diags_array(sides)))
-    wanted = np.concatenate([-program.cost, targets])
+    target = np.concatenate([-program.cost, targets])
     solution = first
     for _ in range(REFINEMENTS):
-        solution = solution + factors.solve(wanted - exact @ solution)
+        solution = solution + factors.solve(target - exact @ solution)
     return solution if np.isfinite(largest_size(solution)) else first

@@ -81,12 +81,12 @@ def _polish_ray(
 def project_kernel(conditions: SparseMatrix, vector: Vector) -> Vector:
     """Return the nearest vector with the same zeros that a matrix takes to zero."""
     places = np.flatnonzero(vector)
-    part = conditions[:, places]
-    if not part.nnz:
+    columns = conditions[:, places]
+    if not columns.nnz:
         return vector
     projected = vector.copy()
     for _ in range(2):  # a second time for the rounding of the first
-        projected[places] -= part.T @ _solve_least_squares(part.T, projected[places])
+        projected[places] -= columns.T @ _solve_least_squares(columns.T, projected[places])
     return projected
 
 

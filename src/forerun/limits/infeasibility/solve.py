@@ -24,6 +24,7 @@ FIRST_STAGE = 200  # evaluations with the first weight; each stage is twice as l
 FIRST_WEIGHT = 1.0
 LARGEST_CHANGE = 5.0  # of the weight from one stage to the next
 WEIGHT_BOUNDS = (1e-4, 1e4)
+SHOWN_RADIUS = 1e3  # from which on a proof is worth a line
 RESIDUAL_FLOOR = 1e-15  # at which the search of a stage ends by itself
 
 Splitting = type[DouglasRachford] | type[PrimalDual]
@@ -76,7 +77,9 @@ class ProgramLimit(Limit):
             f"errors: primal {errors.primal:.2g}, dual {errors.dual:.2g}, gap {errors.gap:.2g}",
         ]
         for name, proof in (("point", self.primal_proof), ("multipliers", self.dual_proof)):
-            if proof.radius > 1:
+            if proof.radius == np.inf:
+                lines.append(f"proven: no feasible {name}")
+            elif proof.radius >= SHOWN_RADIUS:
                 lines.append(f"proven: no feasible {name} with all elements below {proof.radius:.2g}")
         return "\n".join(lines)
 
@@ -234,9 +237,9 @@ class ProgramSearch:
 
     def _report(self, limit: Limit, judgement: ProgramJudgement, residuals: list[float]) -> ProgramLimit:
         """Return the result after the last stage."""
-        whole = vars(limit) | {"residuals": residuals, "evaluations": len(residuals), "checkpoint": None}
+        fields = vars(limit) | {"residuals": residuals, "evaluations": len(residuals), "checkpoint": None}
         objective = self.program.evaluate_objective(judgement.x)
-        return ProgramLimit(**whole, **vars(judgement), objective=objective)
+        return ProgramLimit(**fields, **vars(judgement), objective=objective)
 
 
 def balance_weight(weight: float, errors: OptimalityErrors) -> float:
