@@ -54,6 +54,7 @@ from forerun.engine.methods import (
 from forerun.engine.numerics.layout import RowLayout
 from forerun.engine.tolerance import PerStep
 from forerun.engine.windows import Within
+from forerun.limits.bregman import Entropy, MirrorPath
 from forerun.optim import Loop
 from forerun.optim.gradients import OneByOne
 from forerun.optim.tolerance import StepLength
@@ -206,6 +207,13 @@ def step_length():
     return StepLength(0.1), inputs
 
 
+def mirror_path():
+    """An averaged operator on the simplex, with noise in the mirror."""
+    scores, noise = normal(4, 4), 0.1 * normal(12, 4, seed=1)
+    process = MirrorPath(lambda x: (0.3 * scores @ x).softmax(-1), Entropy(), 12, noise=noise.__getitem__)
+    return process, Entropy().mirror(torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=DOUBLE))
+
+
 INSTANCES = {
     # processes
     "StepProcess": lambda: (Process.from_step(lambda i, x: torch.tanh(x.flip(0) + 0.1 * i), 9), normal(6)),
@@ -219,6 +227,7 @@ INSTANCES = {
     "CausalProcess": causal_process,
     "Recurrence": recurrence,
     "AdjointRecurrence": adjoint,
+    "MirrorPath": mirror_path,
     # methods
     "Sequential": Sequential,
     "Jacobi": Jacobi,

@@ -6,6 +6,7 @@ from forerun.engine.limit_methods.auto_mixing import AutoMixing
 from forerun.engine.limit_methods.averaged import Averaged
 from forerun.engine.limit_methods.base import LimitMethod, LimitPoint, MapTools, NextPoint
 from forerun.engine.limit_methods.broyden import Broyden
+from forerun.engine.limit_methods.contractive_halpern import ContractiveHalpern
 from forerun.engine.limit_methods.cycled import Cycled
 from forerun.engine.limit_methods.filtered_anderson import FilteredAnderson
 from forerun.engine.limit_methods.halpern import Halpern
@@ -21,6 +22,7 @@ __all__ = [
     "AutoMixing",
     "Averaged",
     "Broyden",
+    "ContractiveHalpern",
     "Cycled",
     "FilteredAnderson",
     "Halpern",
