@@ -19,8 +19,8 @@ from forerun.limits.infeasibility.proofs import (
 )
 
 SUPPORT_SHARES = (1e-1, 1e-2, 1e-4)  # of the largest element, below which one of the ray is taken for zero
-PASSES = 4  # of projecting and clipping, for one support
-DENSE_SIZE = 400  # rows or columns, up to which a projection is made by a dense least squares
+POLISHING_PASSES = 4  # of projecting and clipping, for one support
+DENSE_PROJECTION_SIZE = 400  # rows or columns, up to which a projection is made by a dense least squares
 PROJECTION_PRECISION = 1e-15
 MAX_PROJECTION_STEPS = 500
 
@@ -70,7 +70,7 @@ def _polish_ray(
     best = prove_ray(vector)
     for share in SUPPORT_SHARES:
         ray = np.where(np.abs(vector) > share * largest_size(vector), vector, 0.0)
-        for _ in range(PASSES):
+        for _ in range(POLISHING_PASSES):
             if best.radius >= radius:
                 return best
             ray = clip_ray(project_kernel(list_conditions(ray), ray))
@@ -92,7 +92,7 @@ def project_kernel(conditions: SparseMatrix, vector: Vector) -> Vector:
 
 def _solve_least_squares(matrix: SparseMatrix, target: Vector) -> Vector:
     """Return the smallest solution of a least squares problem."""
-    if max(matrix.shape) <= DENSE_SIZE:
+    if max(matrix.shape) <= DENSE_PROJECTION_SIZE:
         dense: Vector = np.linalg.lstsq(matrix.toarray(), target, rcond=None)[0]
         return dense
     precision = {"atol": PROJECTION_PRECISION, "btol": PROJECTION_PRECISION, "maxiter": MAX_PROJECTION_STEPS}

@@ -20,7 +20,7 @@ SparseMatrix = Any  # scipy.sparse.csr_array
 
 SCALING_PASSES = 10
 NEGATIVE_SHARE = 1e-9  # of the largest eigenvalue, below which one of P counts as negative
-DENSE_SIZE = 200  # variables, up to which all eigenvalues of P are computed
+DENSE_QUADRATIC_SIZE = 200  # variables, up to which all eigenvalues of P are computed
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,7 +245,7 @@ def _take_quadratic(quadratic: Any, count: int) -> SparseMatrix:
 
 def _extreme_eigenvalues(matrix: SparseMatrix) -> tuple[float, float]:
     """Return the smallest and the largest eigenvalue of a symmetric matrix."""
-    if matrix.shape[0] <= DENSE_SIZE:
+    if matrix.shape[0] <= DENSE_QUADRATIC_SIZE:
         values = np.linalg.eigvalsh(matrix.toarray())
         return float(values[0]), float(values[-1])
     largest = float(eigsh(matrix, 1, which="LA", return_eigenvectors=False)[0])

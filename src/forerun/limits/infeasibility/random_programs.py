@@ -10,7 +10,7 @@ from scipy import sparse
 from forerun.limits.infeasibility.program import Program, Vector, prepare_program
 
 DENSITY = 0.3  # share of entries of the matrix
-RANK_SHARE = 0.5  # of the variables, that the quadratic of a program has as its rank
+QUADRATIC_RANK_SHARE = 0.5  # of the variables, that the quadratic of a program has as its rank
 
 
 class ProgramKind(Enum):
@@ -44,7 +44,7 @@ def draw_program(kind: ProgramKind, seed: int, *, variables: int = 30, is_quadra
         direction = np.abs(generator.standard_normal(variables)) * (generator.random(variables) < 0.5)
         direction[0] = 1.0
         matrix = _remove_direction(matrix, direction)
-    factor = generator.standard_normal((int(RANK_SHARE * variables), variables)) * is_quadratic
+    factor = generator.standard_normal((int(QUADRATIC_RANK_SHARE * variables), variables)) * is_quadratic
     factor = _remove_direction(factor, direction)
     if kind is ProgramKind.DEGENERATE:
         matrix = np.concatenate([matrix, matrix[: rows // 2], np.zeros((1, variables))])

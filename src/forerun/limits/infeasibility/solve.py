@@ -22,7 +22,7 @@ from forerun.limits.infeasibility.watch import ProgramJudge, ProgramJudgement, P
 PROGRAM_DEFAULTS = LimitOptions(method=Halpern(), tolerance=1e-6, max_evaluations=50_000)
 FIRST_STAGE = 200  # evaluations with the first weight; each stage is twice as long
 FIRST_WEIGHT = 1.0
-LARGEST_CHANGE = 5.0  # of the weight from one stage to the next
+LARGEST_WEIGHT_CHANGE = 5.0  # of the weight from one stage to the next
 WEIGHT_BOUNDS = (1e-4, 1e4)
 SHOWN_RADIUS = 1e3  # from which on a proof is worth a line
 RESIDUAL_FLOOR = 1e-15  # at which the search of a stage ends by itself
@@ -245,7 +245,7 @@ class ProgramSearch:
 def balance_weight(weight: float, errors: OptimalityErrors) -> float:
     """Return the weight at which primal and dual errors would be nearer to each other."""
     ratio = sqrt((errors.primal + RESIDUAL_FLOOR) / (errors.dual + RESIDUAL_FLOOR))
-    change = min(max(ratio, 1 / LARGEST_CHANGE), LARGEST_CHANGE)
+    change = min(max(ratio, 1 / LARGEST_WEIGHT_CHANGE), LARGEST_WEIGHT_CHANGE)
     return min(max(weight * change, WEIGHT_BOUNDS[0]), WEIGHT_BOUNDS[1])
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from math import inf, isfinite
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -121,26 +122,42 @@ def ask_scs(program: Program) -> Answer:
 def prove_exactly(program: Program, verdict: Verdict, vector: Vector) -> float:
     """Return the size below which nothing is feasible by a ray, in fractions; 0 where it proves nothing."""
     ray = [Fraction(float(entry)) for entry in vector]
-    if verdict is Verdict.PRIMAL_INFEASIBLE:
-        reduced = [-entry for entry in multiply_exactly(program.matrix.T, ray)]
-        limited = chain(
-            zip(ray, program.row_lower, program.row_upper, strict=True),
-            zip(reduced, program.lower, program.upper, strict=True),
-        )
-        terms = [(entry, float(high if entry > 0 else low)) for entry, low, high in limited]
-        margin = -sum(entry * Fraction(limit) for entry, limit in terms if isfinite(limit))
-        lacking = sum((abs(entry) for entry, limit in terms if not isfinite(limit)), Fraction(0))
-    else:
-        moves = chain(
-            zip(multiply_exactly(program.matrix, ray), program.row_lower, program.row_upper, strict=True),
-            zip(ray, program.lower, program.upper, strict=True),
-        )
-        margin = -sum(Fraction(float(cost)) * entry for cost, entry in zip(program.cost, ray, strict=True))
-        lacks = [abs(entry) for entry, low, high in moves if isfinite(high if entry > 0 else low)]
-        lacking = sum([*lacks, *map(abs, multiply_exactly(program.quadratic, ray))], Fraction(0))
+    prove = _prove_primal if verdict is Verdict.PRIMAL_INFEASIBLE else _prove_dual
+    margin, lacking = prove(program, ray)
     if margin <= 0:
         return 0.0
     return float(margin / lacking) if lacking else inf
+
+
+def _prove_primal(program: Program, ray: list[Fraction]) -> tuple[Fraction, Fraction]:
+    """Return the margin of a contradiction by multipliers of the rows, and what they lack."""
+    reduced = [-entry for entry in multiply_exactly(program.matrix.T, ray)]
+    limited = chain(
+        zip(ray, program.row_lower, program.row_upper, strict=True),
+        zip(reduced, program.lower, program.upper, strict=True),
+    )
+    margin, lacking = Fraction(0), Fraction(0)
+    for entry, low, high in limited:
+        limit = float(high if entry > 0 else low)
+        if isfinite(limit):
+            margin -= entry * Fraction(limit)
+        else:
+            lacking += abs(entry)
+    return margin, lacking
+
+
+def _prove_dual(program: Program, ray: list[Fraction]) -> tuple[Fraction, Fraction]:
+    """Return by how much the objective falls along a direction, and what it lacks to go on for ever."""
+    moves = chain(
+        zip(multiply_exactly(program.matrix, ray), program.row_lower, program.row_upper, strict=True),
+        zip(ray, program.lower, program.upper, strict=True),
+    )
+    descents = [Fraction(float(cost)) * entry for cost, entry in zip(program.cost, ray, strict=True)]
+    lacking = sum(map(abs, multiply_exactly(program.quadratic, ray)), Fraction(0))
+    for entry, low, high in moves:
+        if isfinite(high if entry > 0 else low):
+            lacking += abs(entry)
+    return -sum(descents, Fraction(0)), lacking
 
 
 def multiply_exactly(matrix: SparseMatrix, vector: list[Fraction]) -> list[Fraction]:
@@ -159,3 +176,24 @@ def prove_rays(programs: Sequence[Program], answers: Sequence[Answer]) -> list[f
         for program, answer in zip(programs, answers, strict=True)
         if answer.ray is not None and answer.verdict in {Verdict.PRIMAL_INFEASIBLE, Verdict.DUAL_INFEASIBLE}
     ]
+
+
+def summarise_answers(programs: Sequence[Program], answers: Sequence[Answer], *, missing: int) -> dict[str, float]:
+    """Return how many verdicts are right and wrong, after how many iterations, and what the rays prove.
+
+    Args:
+        programs: that were asked for.
+        answers: of one solver.
+        missing: iterations that count for a program that is not decided.
+    """
+    pairs = list(zip(programs, answers, strict=True))
+    hits = [answer.verdict in list_right_verdicts(program) for program, answer in pairs]
+    costs = sorted(answer.iterations for answer, is_right in zip(answers, hits, strict=True) if is_right)
+    undecided = sum(answer.verdict is Verdict.UNDECIDED for answer in answers)
+    figures: dict[str, float] = {f"decided {place}": cost for place, cost in enumerate(costs)}
+    return figures | {
+        "right": len(costs),
+        "wrong": len(programs) - len(costs) - undecided,
+        "median": median([*costs, *[missing] * (len(programs) - len(costs))]),
+        "radius": min(prove_rays(programs, answers), default=0.0),
+    }

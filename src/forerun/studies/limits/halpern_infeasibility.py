@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import log10
-from statistics import mean, median, pstdev
+from statistics import mean, pstdev
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # rotated planes, points of a curve, seeds of it, programs of a kind, variables of a program
-SIZES = {"quick": (100, 300, 1, 2, 10), "full": (1000, 1000, 5, 20, 20)}
-METHODS: dict[str, LimitMethod] = {"plain": Plain(), "Halpern": Halpern(restart=0)}
+SCALE_SIZES = {"quick": (100, 300, 1, 2, 10), "full": (1000, 1000, 5, 20, 20)}
+FOLLOWED_METHODS: dict[str, LimitMethod] = {"plain": Plain(), "Halpern": Halpern(restart=0)}
 SOLVERS = ("Halpern", "averaged", "PDHG, Halpern", "OSQP", "SCS")
 SOLVER_COLOURS = dict(zip(SOLVERS, (OURS_COLOUR, IN_ORDER_COLOUR, "#5e35b1", RIVAL_COLOUR, "#c2185b"), strict=True))
 SHORT, LONG = 1500, 20_000  # evaluations that averaged iterations may take, and anchored ones
-MARKS, SLOPE_BEGIN = 24, 30  # points of a curve in the picture, and the first of those that its slope is taken of
+CURVE_MARKS, SLOPE_BEGIN = 24, 30  # points of a curve in the picture, and the first of those that its slope is taken of
 
 
 def run(scale: Scale) -> Figures:
     """Follow displacements of an averaged rotation with a shift, and decide random programs by several solvers."""
     from forerun.limits.infeasibility import ShiftedRotation, measure_slope, trace_displacement
 
-    planes, points, seeds, count, variables = SIZES[scale]
+    planes, points, seeds, count, variables = SCALE_SIZES[scale]
     figures: dict[str, Any] = {"dimensions": 2 * planes, "points": points, "seeds": seeds, "variables": variables}
     rotations = [ShiftedRotation.draw(planes, seed) for seed in range(seeds)]
-    for name, method in METHODS.items():
+    for name, method in FOLLOWED_METHODS.items():
         curves = []
         for seed, rotation in enumerate(rotations):
             start = torch.randn(planes, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -42,14 +42,14 @@ def run(scale: Scale) -> Figures:
         for column, quantity in enumerate(("residual", "travel")):
             slopes = [measure_slope(curve[:, column], SLOPE_BEGIN) for curve in curves]
             figures |= {f"slope, {quantity}, {name}": mean(slopes), f"spread, {quantity}, {name}": pstdev(slopes)}
-        places = torch.logspace(0, log10(points - 1), MARKS).long().tolist()
+        places = torch.logspace(0, log10(points - 1), CURVE_MARKS).long().tolist()
         figures |= {f"{name}, point {mark}": float(curves[0][place, 0]) for mark, place in enumerate(places)}
     return figures | _decide_programs(count, variables)
 
 
 def _decide_programs(count: int, variables: int) -> dict[str, Any]:
     """Return how many verdicts of each solver are right, after how many iterations, and what its rays prove."""
-    from forerun.limits.infeasibility import DouglasRachford, PrimalDual, ProgramKind, Verdict, draw_program
+    from forerun.limits.infeasibility import DouglasRachford, PrimalDual, ProgramKind, draw_program
     from forerun.studies.limits import _program_rivals as rivals
 
     solvers: dict[str, Callable[[Any], rivals.Answer]] = {
@@ -61,18 +61,10 @@ def _decide_programs(count: int, variables: int) -> dict[str, Any]:
     }
     drawn = [(kind, seed, bool(seed % 2)) for kind in ProgramKind for seed in range(count)]
     programs = [draw_program(kind, seed, variables=variables, is_quadratic=bent) for kind, seed, bent in drawn]
-    rights = [rivals.list_right_verdicts(program) for program in programs]
     figures: dict[str, Any] = {"programs": len(programs), "short": SHORT}
     for name, ask in tqdm(solvers.items(), desc="solvers", leave=False):
-        answers = [ask(program) for program in programs]
-        hits = [answer.verdict in right for answer, right in zip(answers, rights, strict=True)]
-        costs = sorted(answer.iterations for answer, is_right in zip(answers, hits, strict=True) if is_right)
-        undecided = sum(answer.verdict is Verdict.UNDECIDED for answer in answers)
-        radii = rivals.prove_rays(programs, answers)
-        figures |= {f"right, {name}": len(costs), f"wrong, {name}": len(programs) - len(costs) - undecided}
-        figures[f"median, {name}"] = median([*costs, *[LONG] * (len(programs) - len(costs))])
-        figures[f"radius, {name}"] = min(radii, default=0.0)
-        figures |= {f"{name}, decided {place}": cost for place, cost in enumerate(costs)}
+        summary = rivals.summarise_answers(programs, [ask(program) for program in programs], missing=LONG)
+        figures |= {f"{quantity}, {name}": number for quantity, number in summary.items()}
     return figures
 
 
@@ -80,16 +72,16 @@ def draw(figures: Figures) -> Figure:
     """Draw the displacements settling, and how many programs are decided after how many iterations."""
     figure = new_figure(11.6, 4.2)
     rates, profile = figure.subplots(1, 2)
-    points = torch.logspace(0, log10(figures["points"] - 1), MARKS).tolist()
+    points = torch.logspace(0, log10(figures["points"] - 1), CURVE_MARKS).tolist()
     for name, colour in (("plain", RIVAL_COLOUR), ("Halpern", OURS_COLOUR)):
-        heights = [figures[f"{name}, point {mark}"] for mark in range(MARKS)]
+        heights = [figures[f"{name}, point {mark}"] for mark in range(CURVE_MARKS)]
         label = f"{name}, slope {figures[f'slope, residual, {name}']:.2f}"
         rates.loglog(points, heights, color=colour, linewidth=2.5, marker="o", markersize=4, label=label)
     rates.legend(frameon=False, labelcolor=INK_COLOUR, fontsize=9)
     style_axes(rates, "Where nothing is fixed", "squared distance of the residual from the displacement, over points")
     for name, colour in SOLVER_COLOURS.items():
         right = figures[f"right, {name}"]
-        costs = [figures[f"{name}, decided {place}"] for place in range(right)]
+        costs = [figures[f"decided {place}, {name}"] for place in range(right)]
         shares = [100 * (place + 1) / figures["programs"] for place in range(right)]
         profile.step(costs, shares, where="post", color=colour, linewidth=2.5, label=name)
     profile.set_xscale("log")
