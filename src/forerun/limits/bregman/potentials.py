@@ -17,7 +17,7 @@ from torch import Tensor
 
 MIRROR_PRECISION = 1e-12  # of points found behind their mirror images
 MAX_NEWTON_STEPS = 100
-MAX_HALVINGS = 40
+MAX_MIRROR_HALVINGS = 40
 SUFFICIENT_SHARE = 1e-4  # of the decrease that the slope promises
 VALUE_ROUNDING = 1e-15
 
@@ -155,7 +155,7 @@ class CustomPotential(Potential):
 def _descend_damped(function: Callable[[Tensor], Tensor], x: Tensor, step: Tensor, *, decrease: float) -> Tensor:
     """Return a point less the longest of a step's halves with which a function falls."""
     value, share = float(function(x)), 1.0
-    for _ in range(MAX_HALVINGS):
+    for _ in range(MAX_MIRROR_HALVINGS):
         moved = x - share * step
         fallen = float(function(moved))
         if fallen <= value - SUFFICIENT_SHARE * share * decrease + VALUE_ROUNDING * abs(value):

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 # rotated planes, points of a curve, seeds of it, programs of a kind, variables of a program
 SCALE_SIZES = {"quick": (100, 300, 1, 2, 10), "full": (1000, 1000, 5, 20, 20)}
 FOLLOWED_METHODS: dict[str, LimitMethod] = {"plain": Plain(), "Halpern": Halpern(restart=0)}
-SOLVERS = ("Halpern", "averaged", "PDHG, Halpern", "OSQP", "SCS")
-SOLVER_COLOURS = dict(zip(SOLVERS, (OURS_COLOUR, IN_ORDER_COLOUR, "#5e35b1", RIVAL_COLOUR, "#c2185b"), strict=True))
+PROGRAM_SOLVERS = ("Halpern", "averaged", "PDHG, Halpern", "OSQP", "SCS")
+PROGRAM_SOLVER_COLOURS = dict(
+    zip(PROGRAM_SOLVERS, (OURS_COLOUR, IN_ORDER_COLOUR, "#5e35b1", RIVAL_COLOUR, "#c2185b"), strict=True)
+)
 SHORT, LONG = 1500, 20_000  # evaluations that averaged iterations may take, and anchored ones
 CURVE_MARKS, SLOPE_BEGIN = 24, 30  # points of a curve in the picture, and the first of those that its slope is taken of
 
@@ -79,7 +81,7 @@ def draw(figures: Figures) -> Figure:
         rates.loglog(points, heights, color=colour, linewidth=2.5, marker="o", markersize=4, label=label)
     rates.legend(frameon=False, labelcolor=INK_COLOUR, fontsize=9)
     style_axes(rates, "Where nothing is fixed", "squared distance of the residual from the displacement, over points")
-    for name, colour in SOLVER_COLOURS.items():
+    for name, colour in PROGRAM_SOLVER_COLOURS.items():
         right = figures[f"right, {name}"]
         costs = [figures[f"decided {place}, {name}"] for place in range(right)]
         shares = [100 * (place + 1) / figures["programs"] for place in range(right)]
