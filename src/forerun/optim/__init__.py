@@ -7,6 +7,7 @@ from forerun.optim.gradients import Batched, Gradients, OneByOne, Vmapped
 from forerun.optim.loop import Loop
 from forerun.optim.loop_run import LoopRun
 from forerun.optim.loop_solution import LoopSolution
+from forerun.optim.quantization import load_quantized, quantize
 from forerun.optim.seeding import seeded
 from forerun.optim.tolerance import StepLength
 from forerun.optim.training import Training
@@ -25,5 +26,7 @@ __all__ = [
     "StepLength",
     "Training",
     "Vmapped",
+    "load_quantized",
+    "quantize",
     "seeded",
 ]
