@@ -8,6 +8,7 @@ from pathlib import Path
 
 from forerun.studies.discovery import StudyEntry
 from forerun.studies.results import StudyResult, load_result
+from forerun.studies.stored_images import IMAGE_PREFIX
 
 HEAD = """\
 # Studies
@@ -104,7 +105,8 @@ def _figures(result: StudyResult) -> Iterator[str]:
     yield "| figure | value |"
     yield "|---|--:|"
     for name, value in result.figures.items():
-        yield f"| {name} | {format_figure(value)} |"
+        if not name.startswith(IMAGE_PREFIX):
+            yield f"| {name} | {format_figure(value)} |"
 
 
 def format_figure(value: float | str) -> str:
