@@ -8,6 +8,7 @@ from forerun.optim.loop import Loop
 from forerun.optim.loop_run import LoopRun
 from forerun.optim.loop_solution import LoopSolution
 from forerun.optim.quantization import load_quantized, quantize
+from forerun.optim.schedule_free import ScheduleFree, WrongParameters
 from forerun.optim.seeding import seeded
 from forerun.optim.tolerance import StepLength
 from forerun.optim.training import Training
@@ -23,9 +24,11 @@ __all__ = [
     "LoopSolution",
     "OneByOne",
     "SaveEvery",
+    "ScheduleFree",
     "StepLength",
     "Training",
     "Vmapped",
+    "WrongParameters",
     "load_quantized",
     "quantize",
     "seeded",

@@ -27,10 +27,10 @@ def digits_sampler() -> tuple[nn.Module, ImageSampler]:
 
     @torch.no_grad()
     def sample(network: nn.Module, seed: int) -> Tensor:
-        noise = torch.randn(64, 64, generator=torch.Generator().manual_seed(seed))
+        noise = torch.randn(128, 64, generator=torch.Generator().manual_seed(seed))
         process = Denoising(network, Schedule.linear().spaced(STEPS))
         images: Tensor = solve(process, noise, method=Sequential()).value
-        return images.reshape(64, 1, 8, 8) / 2 + 0.5
+        return images.reshape(128, 1, 8, 8) / 2 + 0.5
 
     return network, sample
 

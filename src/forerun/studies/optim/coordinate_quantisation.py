@@ -71,14 +71,14 @@ def _quantise_layer(bits: int, seed: int) -> dict[str, float]:
 def draw(figures: Figures) -> Figure:
     """Draw images of the quantised network, and errors of the layer over bits."""
     figure = new_figure(11.0, 5.0)
-    left, right = figure.subfigures(1, 2, width_ratios=(1.15, 1))
+    grid = figure.add_gridspec(1 + len(COLOURS), 2, width_ratios=(1.15, 1))
     for place, name in enumerate(("float", *COLOURS)):
-        axes = left.add_subplot(1 + len(COLOURS), 1, place + 1)
+        axes = figure.add_subplot(grid[place, 0])
         axes.imshow(read_image(figures, name), interpolation="nearest")
         axes.set_axis_off()
         label = "float" if name == "float" else f"{IMAGE_BITS} bit,\n" + name.replace(" after", "\nafter")
         axes.text(-0.02, 0.5, label, transform=axes.transAxes, ha="right", va="center", fontsize=10, color=INK_COLOUR)
-    axes = right.subplots()
+    axes = figure.add_subplot(grid[:, 1])
     for place, (rule, colour) in enumerate(COLOURS.items()):
         errors = [figures[f"error, {bits} bit, {rule}"] for bits in BITS]
         bars = axes.bar([k + 0.2 * place - 0.3 for k in range(len(BITS))], errors, 0.18, color=colour, label=rule)
@@ -134,6 +134,7 @@ STUDY = Study(
             holds=lambda figures: (
                 figures["image distance, 4 bit, COMQ after GPTQ"] < 0.8 * figures["image distance, 4 bit, nearest"]
             ),
+            stable=False,
         ),
     ),
     run=run,
