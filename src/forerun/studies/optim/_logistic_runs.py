@@ -44,6 +44,17 @@ class LogisticProblem:
         )
         return cls.from_labels(inputs, scores > 0)
 
+    @classmethod
+    def from_table(cls, name: str) -> LogisticProblem:
+        """Return the problem of a table that scikit-learn ships: its second class, odd digits, or above the median."""
+        from sklearn import datasets
+
+        table = getattr(datasets, f"load_{name}")()
+        features, target = torch.tensor(table.data).float(), torch.tensor(table.target)
+        features = (features - features.mean(0)) / features.std(0).clamp_min(1e-3)
+        labels = target > target.double().median() if name == "diabetes" else target % 2 == 1
+        return cls.from_labels(features / math.sqrt(features.shape[1]), labels)
+
     def measure_loss(self, weights: Tensor) -> Tensor:
         """Return the loss over all samples of weights `(..., features)`, in float64."""
         weights = weights.double()
@@ -134,3 +145,8 @@ def linear_to(steps: int) -> Callable[[int], float]:
 def cosine_to(steps: int) -> Callable[[int], float]:
     """Return the half cosine that ends after some steps."""
     return lambda step: (1 + math.cos(math.pi * min(1.0, step / steps))) / 2
+
+
+def steps_to(steps: int) -> Schedule:
+    """Return a rate that falls to a tenth at half of the steps, and again at three quarters."""
+    return lambda step: 0.1 ** ((step >= steps / 2) + (step >= 3 * steps / 4))
