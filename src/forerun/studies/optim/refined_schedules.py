@@ -124,7 +124,7 @@ STUDY = Study(
     ),
     run=run,
     draw=draw,
-    engine="Nothing: refined again from its own norms a schedule moves by {second move:.3f} and then {third move:.3f} of "
+    engine="Nothing: refined again from its own norms a schedule moves by {second move:.3f}, then {third move:.3f} of "
     "its largest rate, in the mean, so that there is no long iteration to speed up.",
     deviates="Five tables of scikit-learn as two classes, {seeds} seeds of the batches, {steps} steps, the best of 9 "
     "rates for each schedule; a perceptron on digits. No language models. Norms are means over the seeds.",

@@ -44,7 +44,7 @@ def run(scale: Scale) -> Figures:
     }
     for name, make in anytime.items():
         runs = run_logistic(problem, RATES, seeds, last, make=make, checkpoints=sorted(marks))
-        _add_curve(figures, name, runs, sorted(marks))
+        _add_curve(figures, name, runs, marks=sorted(marks), horizons=horizons)
     for horizon in tqdm(horizons, desc="horizons", leave=False):
         for name, shape in (("linear", linear_to(horizon)), ("cosine", cosine_to(horizon))):
             runs = run_logistic(problem, RATES, seeds, horizon, schedule=shape)
@@ -56,9 +56,14 @@ def run(scale: Scale) -> Figures:
     return figures | {"longest": last} | compare_with_cosine(*DIGIT_RUNS[scale]) | count_rounds(MAKES, AHEAD_STEPS)
 
 
-def _add_curve(figures: dict[str, Any], name: str, runs: LogisticRuns, marks: list[int]) -> None:
-    """Add the excess loss of the one rate that is best at the end, at all marks."""
-    for mark, excess in zip(marks, runs.excess[:, runs.best_rate], strict=True):
+def _add_curve(
+    figures: dict[str, Any], name: str, runs: LogisticRuns, *, marks: list[int], horizons: tuple[int, ...]
+) -> None:
+    """Add the excess loss of one rate at all marks: the one that is best over all horizons, in the geometric mean."""
+    chosen = [marks.index(horizon) for horizon in horizons]
+    scores = runs.excess[chosen].mean(-1).log().mean(0)
+    best = int(scores.nan_to_num(torch.inf).argmin())
+    for mark, excess in zip(marks, runs.excess[:, best], strict=True):
         _add_point(figures, f"{name}, {mark}", excess)
 
 
