@@ -17,7 +17,7 @@ from forerun.optim import Loop, ScheduleFree
 from forerun.studies.optim._logistic_runs import cosine_to
 
 DIGIT_BATCH = 64
-HELD_OUT = 4  # every fourth image
+HELD_OUT_SHARE = 4  # every fourth image
 
 
 @cache
@@ -27,7 +27,7 @@ def split_digits() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
     data = load_digits()
     images, labels = torch.tensor(data.data).float() / 16, torch.tensor(data.target)
-    is_held = torch.arange(len(images)) % HELD_OUT == 0
+    is_held = torch.arange(len(images)) % HELD_OUT_SHARE == 0
     return images[~is_held], labels[~is_held], images[is_held], labels[is_held]
 
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from forerun.optim.quantization import Rounding, quantize
 from forerun.studies.stored_images import store_image
 
-STEPS = 20
+SAMPLER_STEPS = 20
 ImageSampler = Callable[[nn.Module, int], Tensor]  # images (N, C, H, W) in [0, 1] of a network, by seed
 
 
@@ -28,7 +28,7 @@ def digits_sampler() -> tuple[nn.Module, ImageSampler]:
     @torch.no_grad()
     def sample(network: nn.Module, seed: int) -> Tensor:
         noise = torch.randn(128, 64, generator=torch.Generator().manual_seed(seed))
-        process = Denoising(network, Schedule.linear().spaced(STEPS))
+        process = Denoising(network, Schedule.linear().spaced(SAMPLER_STEPS))
         images: Tensor = solve(process, noise, method=Sequential()).value
         return images.reshape(128, 1, 8, 8) / 2 + 0.5
 
@@ -44,7 +44,7 @@ def pipeline_sampler() -> tuple[nn.Module, ImageSampler]:
 
     def sample(network: nn.Module, seed: int) -> Tensor:
         pipe.unet = network
-        settings = {"num_inference_steps": STEPS, "guidance_scale": GUIDANCE_SCALE, "output_type": "pt"}
+        settings = {"num_inference_steps": SAMPLER_STEPS, "guidance_scale": GUIDANCE_SCALE, "output_type": "pt"}
         images: Tensor = pipe(scene_prompts(8, seed), generator=torch.Generator().manual_seed(seed), **settings).images
         pipe.unet = unet
         return images

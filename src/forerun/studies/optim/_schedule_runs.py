@@ -15,9 +15,9 @@ from forerun.optim.schedules import NormRecorder, refine
 from forerun.studies.optim._digit_runs import train_digits
 from forerun.studies.optim._logistic_runs import LogisticProblem, cosine_to, linear_to, run_logistic, steps_to
 
-RATES = [0.3 * 10 ** (k / 4) for k in range(9)]
+SCHEDULE_RATES = [0.3 * 10 ** (k / 4) for k in range(9)]
 REFINEMENTS = 3
-POINTS = 40  # of a schedule that is drawn
+SCHEDULE_POINTS = 40  # of a schedule that is drawn
 NETWORK_OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"SGD": torch.optim.SGD, "Adam": torch.optim.Adam}
 NETWORK_RATES = {"SGD": 0.3, "Adam": 0.01}
 
@@ -27,16 +27,16 @@ def compare_schedules(name: str, problem: LogisticProblem, steps: int, seeds: in
     shapes = {"constant": lambda step: 1.0, "linear": linear_to(steps), "cosine": cosine_to(steps)}
     figures: dict[str, Any] = {}
     for shape, schedule in {**shapes, "steps": steps_to(steps)}.items():
-        runs = run_logistic(problem, RATES, seeds, steps, schedule=schedule)
+        runs = run_logistic(problem, SCHEDULE_RATES, seeds, steps, schedule=schedule)
         figures[f"excess, {shape}, {name}"] = float(runs.excess[-1, runs.best_rate].mean())
         if shape == "linear":
             norms = runs.norms[:, runs.best_rate].mean(-1)
-    free = run_logistic(problem, RATES, seeds, steps, make=ScheduleFree)
+    free = run_logistic(problem, SCHEDULE_RATES, seeds, steps, make=ScheduleFree)
     figures[f"excess, schedule-free, {name}"] = float(free.excess[-1, free.best_rate].mean())
     previous = torch.zeros(steps)
     for refinement in range(REFINEMENTS):
         shares = refine(norms)
-        runs = run_logistic(problem, RATES, seeds, steps, schedule=[*shares.tolist(), 0.0].__getitem__)
+        runs = run_logistic(problem, SCHEDULE_RATES, seeds, steps, schedule=[*shares.tolist(), 0.0].__getitem__)
         norms = runs.norms[:, runs.best_rate].mean(-1)
         figures[f"excess, refined {refinement + 1} times, {name}"] = float(runs.excess[-1, runs.best_rate].mean())
         figures[f"move {refinement + 1}, {name}"] = float((shares - previous).abs().mean())
@@ -46,7 +46,7 @@ def compare_schedules(name: str, problem: LogisticProblem, steps: int, seeds: in
                 f"first share, {name}": float(shares[0]),
                 f"share at 90 %, {name}": float(shares[steps * 9 // 10]),
             }
-            drawn = shares[torch.linspace(0, steps - 1, POINTS).long()]
+            drawn = shares[torch.linspace(0, steps - 1, SCHEDULE_POINTS).long()]
             figures |= {f"share, {name}, {k}": round(float(share), 4) for k, share in enumerate(drawn)}
         previous = shares
     return figures

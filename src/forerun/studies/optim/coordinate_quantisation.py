@@ -18,10 +18,10 @@ from forerun.view.canvas import INK_COLOUR, new_figure, style_axes
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-WIDTH, SAMPLES = 256, 2048
-SEEDS = {"quick": 1, "full": 5}
+LAYER_WIDTH, SAMPLES = 256, 2048
+LAYER_SEEDS = {"quick": 1, "full": 5}
 NETWORKS = {"quick": "the digits' denoiser", "full": "the UNet of the shipped pipeline"}
-RULES: dict[str, Rounding] = {
+ROUNDING_RULES: dict[str, Rounding] = {
     "nearest": RoundToNearest(),
     "GPTQ": GPTQ(),
     "one sweep": CoordinateDescent(1, fits_step=False),
@@ -31,17 +31,17 @@ RULES: dict[str, Rounding] = {
     "COMQ after GPTQ": CoordinateDescent(4, first=GPTQ()),
 }
 COLOURS = {"nearest": IN_ORDER_COLOUR, "GPTQ": RIVAL_COLOUR, "COMQ": "#80cbc4", "COMQ after GPTQ": OURS_COLOUR}
-SHOWN_RULES = {name: RULES[name] for name in COLOURS}
+SHOWN_RULES = {name: ROUNDING_RULES[name] for name in COLOURS}
 BITS = (4, 3, 2)
 IMAGE_BITS = 3
 
 
 def run(scale: Scale) -> Figures:
     """Quantise a layer whose inputs depend on each other, then a network that samples images."""
-    figures: dict[str, Any] = {"seeds": SEEDS[scale]}
+    figures: dict[str, Any] = {"seeds": LAYER_SEEDS[scale]}
     for bits in BITS:
-        layers = [_quantise_layer(bits, seed) for seed in range(SEEDS[scale])]
-        for rule in RULES:
+        layers = [_quantise_layer(bits, seed) for seed in range(LAYER_SEEDS[scale])]
+        for rule in ROUNDING_RULES:
             errors = [layer[rule] for layer in layers]
             figures[f"error, {bits} bit, {rule}"] = statistics.fmean(errors)
             figures[f"spread, {bits} bit, {rule}"] = max(errors) - min(errors)
@@ -53,13 +53,13 @@ def run(scale: Scale) -> Figures:
 def _quantise_layer(bits: int, seed: int) -> dict[str, float]:
     """Return the relative error of a random layer's outputs for every rule."""
     generator = torch.Generator().manual_seed(seed)
-    sources = torch.randn(SAMPLES, WIDTH // 4, generator=generator)
-    inputs = sources @ torch.randn(WIDTH // 4, WIDTH, generator=generator) / 8
-    inputs = torch.relu(inputs + 0.5 * torch.randn(SAMPLES, WIDTH, generator=generator))
-    weights = torch.randn(1, WIDTH, WIDTH, generator=generator) / 16
+    sources = torch.randn(SAMPLES, LAYER_WIDTH // 4, generator=generator)
+    inputs = sources @ torch.randn(LAYER_WIDTH // 4, LAYER_WIDTH, generator=generator) / 8
+    inputs = torch.relu(inputs + 0.5 * torch.randn(SAMPLES, LAYER_WIDTH, generator=generator))
+    weights = torch.randn(1, LAYER_WIDTH, LAYER_WIDTH, generator=generator) / 16
     gram, grid = (inputs.T @ inputs)[None], IntegerGrid.spanning(weights, bits, per_row=True)
     errors = {}
-    for name, rule in RULES.items():
+    for name, rule in ROUNDING_RULES.items():
         integers, fitted = rule.choose_integers(weights, gram, grid)
         errors[name] = relative_error(weights, integers * fitted.step, gram)
     values = grid.round_values(weights)

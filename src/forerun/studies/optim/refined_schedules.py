@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from forerun.studies.optim._logistic_runs import LogisticProblem
-from forerun.studies.optim._schedule_runs import NETWORK_RATES, POINTS, compare_schedules, refine_network
+from forerun.studies.optim._schedule_runs import NETWORK_RATES, SCHEDULE_POINTS, compare_schedules, refine_network
 from forerun.studies.pictures import IN_ORDER_COLOUR, OURS_COLOUR, RIVAL_COLOUR
 from forerun.studies.study import Claim, Figures, Scale, Study
 from forerun.view.canvas import INK_COLOUR, new_figure, style_axes
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TABLES = ("breast_cancer", "wine", "iris", "digits", "diabetes")
-STEPS = {"quick": 250, "full": 3000}
-SEEDS = {"quick": 4, "full": 16}
+TABLE_STEPS = {"quick": 250, "full": 3000}
+TABLE_SEEDS = {"quick": 4, "full": 16}
 TABLE_COLOURS = ("#004d40", "#00897b", "#4db6ac", "#5c6bc0", "#9575cd")
 SHAPE_COLOURS = {
     "constant": IN_ORDER_COLOUR,
@@ -33,35 +33,42 @@ NETWORK_SEEDS = {"quick": 1, "full": 5}
 
 def run(scale: Scale) -> Figures:
     """Train on every table by every schedule at its best rate; refine from the norms of linear decay."""
-    figures: dict[str, Any] = {"steps": STEPS[scale], "seeds": SEEDS[scale]}
+    figures: dict[str, Any] = {"steps": TABLE_STEPS[scale], "seeds": TABLE_SEEDS[scale]}
     for name in tqdm(("synthetic", *TABLES), desc="tables", leave=False):
         problem = LogisticProblem.random() if name == "synthetic" else LogisticProblem.from_table(name)
-        figures |= compare_schedules(name, problem, STEPS[scale], SEEDS[scale])
-    for rival in ("constant", "linear", "cosine", "steps", "schedule-free"):
-        ratios = [figures[f"excess, refined, {name}"] / figures[f"excess, {rival}, {name}"] for name in TABLES]
-        figures[f"refined over {rival}, median"] = statistics.median(ratios)
-        figures[f"refined over {rival}, largest"] = max(ratios)
-    ratios = [figures[f"excess, linear, {name}"] / figures[f"excess, constant, {name}"] for name in TABLES]
-    figures["linear over constant, largest"] = max(ratios)
-    figures["tables with a warm-up"] = sum(figures[f"first share, {name}"] < 0.6 for name in TABLES)
-    figures["latest share, largest"] = max(figures[f"share at 90 %, {name}"] for name in TABLES)
-    ratios = [figures[f"excess, cosine, {name}"] / figures[f"excess, linear, {name}"] for name in TABLES]
-    figures["cosine over linear, median"] = statistics.median(ratios)
-    for number, word in ((2, "second"), (3, "third")):
-        figures[f"{word} move"] = statistics.fmean(figures[f"move {number}, {name}"] for name in TABLES)
+        figures |= compare_schedules(name, problem, TABLE_STEPS[scale], TABLE_SEEDS[scale])
+    figures |= _summarise_tables(figures)
     for kind in NETWORK_RATES:
         figures |= refine_network(kind, NETWORK_STEPS[scale], NETWORK_SEEDS[scale])
     return figures
+
+
+def _summarise_tables(figures: Figures) -> dict[str, float]:
+    """Return ratios of excess losses over the tables, and what the refined schedules look like."""
+    summary: dict[str, float] = {}
+    for rival in ("constant", "linear", "cosine", "steps", "schedule-free"):
+        ratios = [figures[f"excess, refined, {name}"] / figures[f"excess, {rival}, {name}"] for name in TABLES]
+        summary[f"refined over {rival}, median"] = statistics.median(ratios)
+        summary[f"refined over {rival}, largest"] = max(ratios)
+    ratios = [figures[f"excess, linear, {name}"] / figures[f"excess, constant, {name}"] for name in TABLES]
+    summary["linear over constant, largest"] = max(ratios)
+    summary["tables with a warm-up"] = sum(figures[f"first share, {name}"] < 0.6 for name in TABLES)
+    summary["latest share, largest"] = max(figures[f"share at 90 %, {name}"] for name in TABLES)
+    ratios = [figures[f"excess, cosine, {name}"] / figures[f"excess, linear, {name}"] for name in TABLES]
+    summary["cosine over linear, median"] = statistics.median(ratios)
+    for number, word in ((2, "second"), (3, "third")):
+        summary[f"{word} move"] = statistics.fmean(figures[f"move {number}, {name}"] for name in TABLES)
+    return summary
 
 
 def draw(figures: Figures) -> Figure:
     """Draw the refined schedules, and the excess loss of all schedules on every table."""
     figure = new_figure(11.0, 4.6)
     shapes, losses = figure.subplots(1, 2)
-    places = [k / (POINTS - 1) for k in range(POINTS)]
+    places = [k / (SCHEDULE_POINTS - 1) for k in range(SCHEDULE_POINTS)]
     shapes.plot(places, [1 - place for place in places], color=RIVAL_COLOUR, linewidth=2.5, label="linear decay")
     for name, colour in zip(TABLES, TABLE_COLOURS, strict=True):
-        shares = [figures[f"share, {name}, {k}"] for k in range(POINTS)]
+        shares = [figures[f"share, {name}, {k}"] for k in range(SCHEDULE_POINTS)]
         shapes.plot(places, shares, color=colour, linewidth=2, label=name.replace("_", " "))
     shapes.legend(frameon=False, labelcolor=INK_COLOUR, fontsize=8.5)
     style_axes(shapes, "What gradient norms ask for", "share of the largest rate, over the run")

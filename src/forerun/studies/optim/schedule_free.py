@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HORIZONS = {"quick": (300, 1200), "full": (1000, 4000, 16000)}
-SEEDS = {"quick": 4, "full": 16}
-RATES = [0.95 * 10 ** (k / 4) for k in range(5)]
+ANYTIME_SEEDS = {"quick": 4, "full": 16}
+ANYTIME_RATES = [0.95 * 10 ** (k / 4) for k in range(5)]
 POLYAK_COLOUR, COSINE_COLOUR = "#b39ddb", "#e53935"
-POINTS = 24  # of the curve that is drawn
+CURVE_POINTS = 24  # of the curve that is drawn
 AHEAD_STEPS = 64
 POLYAK = partial(ScheduleFree, beta=0.0)
 MAKES: dict[str, Any] = {"schedule-free": ScheduleFree.sgd, "SGD": torch.optim.SGD}
@@ -33,9 +33,11 @@ DIGIT_RUNS = {"quick": ((60, 240), 1), "full": ((100, 300, 1000), 5)}  # horizon
 
 def run(scale: Scale) -> Figures:
     """Run logistic regression by all rivals, and a network on digits by AdamW with and without a schedule."""
-    problem, seeds, horizons = LogisticProblem.random(), SEEDS[scale], HORIZONS[scale]
+    problem, seeds, horizons = LogisticProblem.random(), ANYTIME_SEEDS[scale], HORIZONS[scale]
     last = horizons[-1]
-    marks = {round(last ** (k / (POINTS - 1)) * 20 ** (1 - k / (POINTS - 1))) for k in range(POINTS)} | {*horizons}
+    marks = {
+        round(last ** (k / (CURVE_POINTS - 1)) * 20 ** (1 - k / (CURVE_POINTS - 1))) for k in range(CURVE_POINTS)
+    } | {*horizons}
     figures: dict[str, Any] = {"seeds": seeds, "horizons": ", ".join(map(str, horizons))}
     anytime: dict[str, Any] = {
         "schedule-free": ScheduleFree,
@@ -43,11 +45,11 @@ def run(scale: Scale) -> Figures:
         "constant": torch.optim.SGD,
     }
     for name, make in anytime.items():
-        runs = run_logistic(problem, RATES, seeds, last, make=make, checkpoints=sorted(marks))
+        runs = run_logistic(problem, ANYTIME_RATES, seeds, last, make=make, checkpoints=sorted(marks))
         _add_curve(figures, name, runs, marks=sorted(marks), horizons=horizons)
     for horizon in tqdm(horizons, desc="horizons", leave=False):
         for name, shape in (("linear", linear_to(horizon)), ("cosine", cosine_to(horizon))):
-            runs = run_logistic(problem, RATES, seeds, horizon, schedule=shape)
+            runs = run_logistic(problem, ANYTIME_RATES, seeds, horizon, schedule=shape)
             _add_point(figures, f"{name}, {horizon}", runs.excess[-1, runs.best_rate])
     for rival in ("linear", "cosine"):
         ratios = [figures[f"excess, schedule-free, {end}"] / figures[f"excess, {rival}, {end}"] for end in horizons]

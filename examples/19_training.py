@@ -1,6 +1,6 @@
 """A small classifier of one's own: trained without a horizon, then kept in 3 bits a weight.
 
-python examples/15_training.py
+python examples/19_training.py
 """
 
 import torch
