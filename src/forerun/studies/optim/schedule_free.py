@@ -25,7 +25,7 @@ ANYTIME_SEEDS = {"quick": 4, "full": 16}
 ANYTIME_RATES = [0.95 * 10 ** (k / 4) for k in range(5)]
 POLYAK_COLOUR, COSINE_COLOUR = "#b39ddb", "#e53935"
 CURVE_POINTS = 24  # of the curve that is drawn
-AHEAD_STEPS = 64
+STEPS_AHEAD = 64
 POLYAK = partial(ScheduleFree, beta=0.0)
 MAKES: dict[str, Any] = {"schedule-free": ScheduleFree.sgd, "SGD": torch.optim.SGD}
 DIGIT_RUNS = {"quick": ((60, 240), 1), "full": ((100, 300, 1000), 5)}  # horizons, seeds
@@ -55,7 +55,7 @@ def run(scale: Scale) -> Figures:
         ratios = [figures[f"excess, schedule-free, {end}"] / figures[f"excess, {rival}, {end}"] for end in horizons]
         figures[f"largest ratio to {rival}"] = max(ratios)
     figures["constant over ours"] = figures[f"excess, constant, {last}"] / figures[f"excess, schedule-free, {last}"]
-    return figures | {"longest": last} | compare_with_cosine(*DIGIT_RUNS[scale]) | count_rounds(MAKES, AHEAD_STEPS)
+    return figures | {"longest": last} | compare_with_cosine(*DIGIT_RUNS[scale]) | count_rounds(MAKES, STEPS_AHEAD)
 
 
 def _add_curve(
