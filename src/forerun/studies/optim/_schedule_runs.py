@@ -16,7 +16,7 @@ from forerun.studies.optim._digit_runs import train_digits
 from forerun.studies.optim._logistic_runs import LogisticProblem, cosine_to, linear_to, run_logistic, steps_to
 
 SCHEDULE_RATES = [0.3 * 10 ** (k / 4) for k in range(9)]
-REFINEMENTS = 3
+SCHEDULE_REFINEMENTS = 3
 SCHEDULE_POINTS = 40  # of a schedule that is drawn
 NETWORK_OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"SGD": torch.optim.SGD, "Adam": torch.optim.Adam}
 NETWORK_RATES = {"SGD": 0.3, "Adam": 0.01}
@@ -34,7 +34,7 @@ def compare_schedules(name: str, problem: LogisticProblem, steps: int, seeds: in
     free = run_logistic(problem, SCHEDULE_RATES, seeds, steps, make=ScheduleFree)
     figures[f"excess, schedule-free, {name}"] = float(free.excess[-1, free.best_rate].mean())
     previous = torch.zeros(steps)
-    for refinement in range(REFINEMENTS):
+    for refinement in range(SCHEDULE_REFINEMENTS):
         shares = refine(norms)
         runs = run_logistic(problem, SCHEDULE_RATES, seeds, steps, schedule=[*shares.tolist(), 0.0].__getitem__)
         norms = runs.norms[:, runs.best_rate].mean(-1)
