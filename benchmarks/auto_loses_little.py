@@ -157,7 +157,7 @@ def main() -> None:
         sections[f"{run_name}, against the targets"] = table(summary_rows(run_cells))
         sections[f"{run_name}, lost against the best fixed width"] = table(loss_rows(run_cells))
         sections[f"{run_name}, speed-up over the plain loop"] = table(speed_rows(run_cells))
-    if arguments.only:
+    if arguments.only != "" or arguments.widths:
         print("\n\n".join(f"{heading}\n{text}" for heading, text in list(sections.items())[1:]))
         return
     suffix = "_unchecked" if arguments.unchecked else ""

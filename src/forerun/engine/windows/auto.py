@@ -141,8 +141,11 @@ class Auto(Window):
         best = min(prices, key=prices.__getitem__)
         if _is_first_try(cost, prices, present, best):
             return present  # the first round of a width may be cold, and is no reason to go back
-        if ledger.is_spent(prices[best]) or _is_hopeless(cost, progress, prices):
+        if ledger.is_spent(prices[best]):
             return 0
+        if _is_hopeless(cost, progress, prices):
+            may_be_cold = sum(entry.width > 1 for entry in log) == 1
+            return present if may_be_cold and ledger.affords(cost(present)) else 0
         if progress.power <= LOW_POWER:
             return min(_narrowest_of_the_best(prices), present)
         ratio = self._moving_ratio(wider=best > present)

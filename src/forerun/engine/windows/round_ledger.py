@@ -64,6 +64,10 @@ class RoundLedger:
         """Seconds that the next round may take: one step at least is accepted for them."""
         return self.stake - self.loss + self.single
 
+    def affords(self, seconds: float) -> bool:
+        """Return whether a round that takes so long can be lost without an end of the trial."""
+        return self.loss + seconds - self.single <= PATIENCE_SHARE * self.stake
+
     def is_spent(self, best_price: float) -> bool:
         """Return whether trying has to end, where the best width promises so many seconds a step."""
         if self.overdraft is not None and self.overdraft + self.steps_left * best_price > 0:

@@ -63,9 +63,8 @@ class RoundProgress:
 
     def __call__(self, width: int) -> float:
         """Return the expected `p(width)`."""
-        highest = float(width) if self.is_measured else self.ceiling(width)
         steps: float = self.steps * (width / self.width) ** self.power
-        return max(min(steps, highest), 1.0)
+        return max(min(steps, self.ceiling(width)), 1.0)
 
     def ceiling(self, width: int) -> float:
         """Return the most that rounds of a width may advance on average."""
