@@ -14,8 +14,8 @@ from forerun.engine.windows.round_progress import RoundProgress
 from forerun.engine.windows.run_summary import summarise_run
 
 FIRST_WIDTH = 8  # above one, at most
-MAX_GROWTH = 4  # times wider that the next round may be
-NARROWER_PRICE_RATIO, WIDER_PRICE_RATIO = 0.9, 0.95  # of the present price, that another width must promise
+MAX_GROWTH = 3  # times wider that the next round may be
+NARROWER_PRICE_RATIO, WIDER_PRICE_RATIO = 0.9, 0.85  # of the present price, that another width must promise
 PROVEN_PRICE_RATIO = 0.8  # where the run began with the width that was best in the runs before it
 SAME_PRICE_RATIO = 1.06  # of the lowest price, up to which a narrower window is taken
 LOW_POWER = 0.2  # of the width, with which progress grows where far steps gain next to nothing
