@@ -7,9 +7,10 @@ the speed-up over the plain loop, which shall never be below 0.96 at 100 steps a
 
 The first run of its kind has to find out what a round costs; the third begins where the second ended, or declined.
 
-Seven profiles `c(W)`: nothing, all, half and a quarter for every further step; nothing up to 8; the shipped UNet on one
-thread of a CPU, measured; a UNet on a GPU, assumed. `python benchmarks/auto_loses_little.py --unchecked` leaves the
-check out; `--only DDIM` runs the processes whose names hold that word, and writes nothing.
+Eight profiles `c(W)`: nothing, all, half and a quarter for every further step; nothing up to 8; the shipped UNet on one
+thread of a CPU, and on two that take slices, measured; a UNet on a GPU, assumed. `python benchmarks/auto_loses_little.py --unchecked` leaves the
+check out; `--only DDIM` runs the processes whose names hold that word, and `--widths` prints what widths were taken:
+both write nothing.
 """
 
 from __future__ import annotations
@@ -157,7 +158,7 @@ def main() -> None:
         sections[f"{run_name}, against the targets"] = table(summary_rows(run_cells))
         sections[f"{run_name}, lost against the best fixed width"] = table(loss_rows(run_cells))
         sections[f"{run_name}, speed-up over the plain loop"] = table(speed_rows(run_cells))
-    if arguments.only != "" or arguments.widths:
+    if arguments.only or arguments.widths:
         print("\n\n".join(f"{heading}\n{text}" for heading, text in list(sections.items())[1:]))
         return
     suffix = "_unchecked" if arguments.unchecked else ""

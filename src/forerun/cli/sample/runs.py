@@ -22,7 +22,7 @@ from forerun.engine.progress import Progress, Silent
 from forerun.engine.solution import Solution
 from forerun.view import Deviation
 
-WARM_UP_STEPS = 8  # of the runs before any is timed, on a CPU; on a GPU, where new shapes cost more, all
+WARM_UP_STEPS = 16  # before any run is timed, on a CPU: as many as a window opens for; on a GPU, where shapes cost, all
 
 
 @dataclass(frozen=True)
