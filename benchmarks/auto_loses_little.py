@@ -8,9 +8,9 @@ the speed-up over the plain loop, which shall never be below 0.96 at 100 steps a
 The first run of its kind has to find out what a round costs; the third begins where the second ended, or declined.
 
 Eight profiles `c(W)`: nothing, all, half and a quarter for every further step; nothing up to 8; the shipped UNet on one
-thread of a CPU, and on two that take slices, measured; a UNet on a GPU, assumed. `python benchmarks/auto_loses_little.py --unchecked` leaves the
-check out; `--only DDIM` runs the processes whose names hold that word, and `--widths` prints what widths were taken:
-both write nothing.
+thread of a CPU, and on two that take slices, measured; a UNet on a GPU, assumed.
+`python benchmarks/auto_loses_little.py --unchecked` leaves the check out; `--only DDIM` runs the processes whose names
+hold that word, and `--widths` prints which widths were taken: both write nothing.
 """
 
 from __future__ import annotations
