@@ -148,6 +148,10 @@ class Auto(Window):
             return present if may_be_cold and ledger.affords(cost(present)) else 0
         if progress.power <= LOW_POWER:
             return min(_narrowest_of_the_best(prices), present)
+        return self._weigh_move(prices, present, best)
+
+    def _weigh_move(self, prices: Mapping[int, float], present: int, best: int) -> int:
+        """Return the best width if it promises enough to be moved to; else the present one."""
         ratio = self._moving_ratio(wider=best > present)
         if present in prices and prices[best] > ratio * prices[present]:
             return present
