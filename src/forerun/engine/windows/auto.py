@@ -146,12 +146,13 @@ class Auto(Window):
         if _is_hopeless(cost, progress, prices):
             may_be_cold = sum(entry.width > 1 for entry in log) == 1
             return present if may_be_cold and ledger.affords(cost(present)) else 0
+        return self._weigh_move(progress, prices, present)
+
+    def _weigh_move(self, progress: RoundProgress, prices: Mapping[int, float], present: int) -> int:
+        """Return the best width if it promises enough to be moved to; else the present one."""
+        best = min(prices, key=prices.__getitem__)
         if progress.power <= LOW_POWER:
             return min(_narrowest_of_the_best(prices), present)
-        return self._weigh_move(prices, present, best)
-
-    def _weigh_move(self, prices: Mapping[int, float], present: int, best: int) -> int:
-        """Return the best width if it promises enough to be moved to; else the present one."""
         ratio = self._moving_ratio(wider=best > present)
         if present in prices and prices[best] > ratio * prices[present]:
             return present
