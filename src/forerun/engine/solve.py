@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.event import RoundEvent
@@ -15,7 +15,7 @@ from forerun.engine.options import Callback, SolveKeywords, SolveOptions, SolveS
 from forerun.engine.process import Process
 from forerun.engine.run import SolveRun
 from forerun.engine.solution import NotConverged, Solution, Status
-from forerun.engine.step_witness import StepWitness, report_difference, watch_steps
+from forerun.engine.step_witness import report_difference, watch_steps
 
 
 def solve(
@@ -58,7 +58,7 @@ def solve(
     if witness is None:
         solution = run_to_end(run, settings)
     else:
-        solution = run_to_end(run, replace(settings, callback=_call_after(witness, settings.callback)))
+        solution = run_to_end(run, settings, follow=witness.watch_round)
         solution = replace(solution, witnessed=witness.count)
     if witness is not None and witness.difference is not None:
         report_difference(witness.difference, strict=settings.strict)
@@ -71,26 +71,23 @@ def solve(
     return solution
 
 
-def run_to_end(run: SolveRun, settings: SolveSettings) -> Solution:
-    """Take round after round until the run ends, or its callback stops it."""
+def run_to_end(run: SolveRun, settings: SolveSettings, *, follow: Callback = ignore_event) -> Solution:
+    """Take round after round until the run ends, or its callback stops it.
+
+    Args:
+        run: the run.
+        settings: how it is solved, with the user's callback.
+        follow: called before it after every round, and trusted to change nothing; it may stop the run too.
+    """
     with run.guarded() as report:
         while run.goes_on():
             event = run.take_round()
             if event is None:
                 break
             report(event.round)
-            if call_unchanged(settings.callback, event):
+            if follow(event) or call_unchanged(settings.callback, event):
                 run.end(Status.STOPPED)
     return run.solution()
-
-
-def _call_after(witness: StepWitness, callback: Callback) -> Callback:
-    """Return a callback that is called after a witness, unless that has something to say, which stops the run."""
-
-    def call(event: RoundEvent) -> Any:
-        return witness.watch_round(event) or callback(event)
-
-    return call
 
 
 def call_unchanged(callback: Callback, event: RoundEvent) -> bool:

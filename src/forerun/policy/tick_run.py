@@ -13,12 +13,12 @@ from torch import Tensor
 
 from forerun.engine.event import RoundEvent
 from forerun.engine.numerics.tree import Tree
-from forerun.engine.options import SolveSettings
+from forerun.engine.options import SolveSettings, ignore_event
 from forerun.engine.process import Process
 from forerun.engine.rounds import Round
 from forerun.engine.rows import Problem, sweep_window
 from forerun.engine.run import SolveRun
-from forerun.engine.solve import run_to_end
+from forerun.engine.solve import call_unchanged, run_to_end
 from forerun.policy.recall import Recall
 
 FORESEEING_SECONDS: Final = 5e-4  # that it takes to foresee the end and to answer
@@ -102,9 +102,10 @@ class TickRun:
         settings = replace(
             settings,
             guess=Recall(guessed_outputs, self._trusted),
-            callback=self._follow_round,
+            callback=ignore_event,
         )
-        self.solution = run_to_end(SolveRun(process, first_state, settings), settings)
+        run = SolveRun(process, first_state, settings)
+        self.solution = run_to_end(run, settings, follow=self._follow_round)
 
     def foresee_end(self) -> tuple[Tensor, float]:
         """Return the sample at the end `(B, H, A)`, and an estimate of how far off it is.
@@ -139,7 +140,7 @@ class TickRun:
             self.outputs[stop:] = self.outputs[stop - 1] + self._trusted.unsqueeze(-1) * trend
         snapshot = RoundSnapshot(event.step, event.state, self.outputs.clone())
         self._snapshots = [*self._snapshots[-2:], snapshot]
-        asked_to_stop = bool(self._callback(event))
+        asked_to_stop = call_unchanged(self._callback, event)
         return self._stop(event.round) or asked_to_stop
 
     def _drop_stale_guesses(self, start: int, outputs: Tensor) -> None:

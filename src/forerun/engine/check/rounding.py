@@ -108,7 +108,7 @@ class RoundingEstimate:
             estimate = estimate._test_step(window_state, update, step, evaluate, moved=moved)
         if steps:
             estimate = estimate._begin_shift(stop)
-        if stop < problem.length and not estimate._is_growth_due:
+        if stop < problem.length and not estimate._is_growth_due(moved=moved):
             return estimate
         return estimate._measure_growth(problem, evaluate)
 
@@ -196,11 +196,13 @@ class RoundingEstimate:
         waiting = (step, tree_map(torch.clone, state))
         return replace_fields(estimate, unshifted=(*estimate.unshifted, waiting))
 
-    @property
-    def _is_growth_due(self) -> bool:
-        """Whether the growth of sampled steps is to be measured: of the first at once, of others some together."""
+    def _is_growth_due(self, *, moved: bool) -> bool:
+        """Whether the growth of sampled steps is to be measured: of some together.
+
+        Of the first at once, while nothing has moved: then rounding alone says how far the run is off.
+        """
         waiting = len(self.unshifted)
-        return waiting >= STEPS_SHIFTED_TOGETHER or (waiting > 0 and not self.log_growth)
+        return waiting >= STEPS_SHIFTED_TOGETHER or (waiting > 0 and not moved and not self.log_growth)
 
     def _measure_growth(self, problem: Problem, evaluate: EvaluateApart) -> RoundingEstimate:
         """Return the estimate with the growth of random shifts in all sampled steps, measured in one call."""
