@@ -1,14 +1,19 @@
 """Native kernels: the numbers of torch's own calls, for whatever lies in memory, and none where torch must see them."""
 
+import time
+
 import pytest
 import torch
 from torch.autograd import gradcheck
 
-from forerun import Full, Newton, Process, QuasiNewton, Secant, solve
+from forerun import Full, Local, Newton, Process, QuasiNewton, Secant, solve
+from forerun.engine.backends.counted_evaluate import CountedEvaluate
 from forerun.engine.check.distance_growth import grow_distances
 from forerun.engine.check.evaluation_changes import EvaluationChanges
 from forerun.engine.check.jacobian import Jacobian
 from forerun.engine.check.jacobian_estimate import estimate_jacobian
+from forerun.engine.check.joined_rounds import _subtract_older
+from forerun.engine.check.output_defects import measure_row_norms
 from forerun.engine.methods import StepEvaluations
 from forerun.engine.numerics.native import loader
 from forerun.engine.numerics.native.loader import CALLS_WORTH_LOADING, NATIVE_KERNELS, KernelLoader
@@ -239,6 +244,73 @@ def test_matrices_are_carried_as_in_torch(batch, dtype):
     ours, theirs = (carry(estimate_jacobian, changes, base=None, before=None) for carry in (call, by_torch))
     tolerance = 1024 * torch.finfo(dtype).eps
     torch.testing.assert_close(ours.base, theirs.base, rtol=tolerance, atol=tolerance)
+
+
+@dtypes
+@pytest.mark.usefixtures("native")
+@pytest.mark.parametrize("base", ["none", "scalar", "diagonal"])
+@pytest.mark.parametrize("batch", [(), (3,), (2, 3)], ids=str)
+def test_bases_are_updated_as_in_torch(base, batch, dtype):
+    torch.manual_seed(0)
+    length, width = 12, 20
+    du, do = torch.randn(2, length, *batch, 4, width, dtype=dtype)
+    du[:2] = 0  # nothing is known of the first steps
+    du[5] = 0  # takes what the step before it has shown
+    du[7, ..., 1, :] = 0
+    du[8] *= 1e-30  # whose squares underflow in single precision
+    do[8] *= 1e-30
+    slopes = None if base == "none" else draw_slopes(base, length, batch, width, dtype)
+    if slopes is not None:
+        slopes[9] = torch.inf
+    changes = EvaluationChanges(du, do)
+    ours, theirs = (update(estimate_jacobian, changes, base=slopes, before=None) for update in (call, by_torch))
+    tolerance = 4096 * torch.finfo(dtype).eps
+    for step in (0, 1, *range(3, length)):
+        for name in ("left", "right"):
+            our_rows, their_rows = getattr(ours, name)[step], getattr(theirs, name)[step]
+            size = float(their_rows.abs().max())
+            torch.testing.assert_close(our_rows, their_rows, rtol=tolerance, atol=tolerance * size)
+    assert ours.left.isfinite().all()
+
+
+@dtypes
+@pytest.mark.usefixtures("native")
+@pytest.mark.parametrize("batch", [(), (3,)], ids=str)
+def test_changes_of_evaluations_are_those_of_torch(batch, dtype):
+    torch.manual_seed(0)
+    rows = torch.randn(30, *batch, 5, dtype=dtype)
+    rows[29] = torch.nan  # of a place that nobody asks for
+    newer, older = torch.randint(0, 29, (11, 4)), torch.randint(0, 29, (11, 4))
+    older[3], older[5, 2:] = -1, -1
+    ours, theirs = (subtract(_subtract_older, rows, newer, older) for subtract in (call, by_torch))
+    assert torch.equal(ours, theirs)
+    assert ours.shape == (11, *batch, 4, 5)
+    assert not ours[3].any()
+
+
+@dtypes
+@pytest.mark.usefixtures("native")
+@pytest.mark.parametrize("size", [1.0, 1e-30, 1e30])
+def test_norms_of_any_size_are_those_of_torch(size, dtype):
+    rows = size * torch.randn(6, 2, 33, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    rows[1, 0] = 0
+    if dtype == torch.float64:
+        rows[3:] *= size**8
+    ours, theirs = (measure(measure_row_norms, rows) for measure in (call, by_torch))
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=0)
+    assert ours[1, 0] == 0
+
+
+def test_loading_is_not_time_of_a_round():
+    process = Bent(4, torch.zeros(4, 1, 3))
+    rows = Problem(process, torch.zeros(1, 3))
+    evaluate = CountedEvaluate(rows, Local())
+    NATIVE_KERNELS.count_loading(time.perf_counter() - 60)
+    evaluate(torch.arange(2), torch.zeros(2, 1, 3))
+    assert evaluate.take_totals().timing.overhead == 0
+    time.sleep(0.002)
+    evaluate(torch.arange(2), torch.zeros(2, 1, 3))
+    assert evaluate.take_totals().timing.overhead >= 0.002
 
 
 @pytest.mark.usefixtures("native")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from forerun.engine.backends.base import Backend, RowFunction, SecondsReader, TimingReader
 from forerun.engine.methods.evaluations import OrderedSteps
+from forerun.engine.numerics.native.loader import NATIVE_KERNELS
 from forerun.engine.rounds import RoundTiming
 
 NO_TIME: Final = RoundTiming()
@@ -58,6 +59,7 @@ class CountedEvaluate:
         self._problem = problem
         self._backend = backend.begin_run()
         self._returned = time.perf_counter()
+        self._loading_seconds = NATIVE_KERNELS.loading_seconds
         self._evaluations: list[int] = []  # of each round since the last totals
         self._evaluations_apart = 0
         self._timings: list[TimingReader] = []
@@ -71,7 +73,7 @@ class CountedEvaluate:
         call: RowFunction | None = None,
         cost: int = 1,
     ) -> Tensor:
-        overhead = time.perf_counter() - self._returned
+        overhead = self._read_overhead()
         outputs, read_timing = self._backend.evaluate(call or self._problem.evaluate, steps, inputs, overhead)
         self._evaluations.append(cost * len(steps))
         self._timings.append(read_timing)
@@ -83,7 +85,7 @@ class CountedEvaluate:
         stop_first = self._backend.start_walk(walk.device)
         if stop_first is None:
             return False
-        overhead = time.perf_counter() - self._returned
+        overhead = self._read_overhead()
         walk.take_first()
         read_first = stop_first()
         stop_others = self._backend.start_walk(walk.device)
@@ -110,6 +112,12 @@ class CountedEvaluate:
         self._evaluations_apart += len(steps)
         self._returned += time.perf_counter() - start_time
         return outputs
+
+    def _read_overhead(self) -> float:
+        """Return the seconds since the last call returned, without those in which native kernels were loaded."""
+        loading_seconds, self._loading_seconds = self._loading_seconds, NATIVE_KERNELS.loading_seconds
+        overhead = time.perf_counter() - self._returned - (self._loading_seconds - loading_seconds)
+        return max(overhead, 0.0)
 
     def take_apart(self) -> int:
         """Return the evaluations apart since the last call of this."""

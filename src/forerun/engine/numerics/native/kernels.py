@@ -1,8 +1,10 @@
 """All kernels, as the loader imports them. Needs numba."""
 
+import time
 from functools import cache
 
 from forerun.engine.numerics.native.compile_kernel import RowKernel
+from forerun.engine.numerics.native.loader import NATIVE_KERNELS
 from forerun.engine.numerics.native.row_kernels import ROUND_KERNELS
 from forerun.engine.numerics.native.scan_kernels import (
     scan_dense,
@@ -33,4 +35,7 @@ __all__ = [
 def load_row_kernel(name: str, dtype: str) -> RowKernel:
     """Return a kernel that is called by addresses, for numbers of a dtype."""
     source = ROUND_KERNELS.get(name) or WALK_KERNELS[name]
-    return source.compile(dtype)
+    start_time = time.perf_counter()
+    kernel = source.compile(dtype)
+    NATIVE_KERNELS.count_loading(start_time)
+    return kernel

@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import time
 from collections.abc import Sequence
 from itertools import product
 from types import ModuleType
@@ -31,10 +32,14 @@ class KernelLoader:
 
     Args:
         setting: what the environment says: "1" for at once, "0" for never, anything else for once it pays.
+
+    Attributes:
+        loading_seconds: that loading has taken so far in this process, which no round is to be blamed for.
     """
 
     def __init__(self, setting: str | None) -> None:
         self.setting = setting
+        self.loading_seconds = 0.0
         self._calls = 0
         self._modules: dict[str, ModuleType] = {}
         self._is_missing = importlib.util.find_spec("numba") is None
@@ -65,11 +70,17 @@ class KernelLoader:
 
     def load(self, source: str) -> ModuleType | None:
         """Return a module of kernels, loaded now if it was not before; None without numba."""
+        start_time = time.perf_counter()
         try:
             self._modules[source] = importlib.import_module(source)
         except ImportError:
             self._is_missing = True
+        self.count_loading(start_time)
         return self._modules.get(source)
+
+    def count_loading(self, start_time: float) -> None:
+        """Count the time since then as that of loading."""
+        self.loading_seconds += time.perf_counter() - start_time
 
 
 NATIVE_KERNELS: Final = KernelLoader(os.environ.get(NATIVE_VARIABLE))
