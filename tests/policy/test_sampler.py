@@ -7,7 +7,8 @@ import pytest
 import torch
 from policy.problems import OBS, SHAPE, ddpm, network, on_the_way, own_loop, seen, walker
 
-from forerun.policy import Exact, Sampler, Warm
+from forerun import Full
+from forerun.policy import Deadline, Exact, Sampler, Warm
 
 FLOAT = torch.float64
 SCHEDULERS: dict[str, tuple[Any, int, dict[str, Any]]] = {
@@ -40,6 +41,26 @@ def test_equals_the_schedulers_own_loop_with_the_same_noise(name: str, mode: Any
         assert float((chunk - own).abs().max()) < 1e-5, tick
         assert policy.report.rounds <= policy.plan.length
         assert name == "ddim" or policy.report.rounds < policy.plan.length  # what is clipped there comes back as noise
+
+
+@pytest.mark.parametrize("mode", [Exact(), Warm()], ids=repr)
+def test_few_steps_are_taken_in_order(mode: Any) -> None:
+    """A round of DDIM 10 costs more on a processor than the steps that it saves."""
+    scheduler = SCHEDULERS["ddim"][0]
+    declined, insisting = sampler(scheduler, 10, mode=mode), sampler(scheduler, 10, mode=mode, window=Full())
+    for tick in range(2):
+        observation = seen(tick, 1)[0]
+        chunks = [policy.act(observation) for policy in (declined, insisting)]
+        assert (declined.report.rounds, declined.report.evaluations) == (10, 10)
+        assert declined.solution.notes[0].startswith("Sequential: 10 steps are too few")
+        assert float((chunks[0] - chunks[1]).abs().max()) < 1e-5
+    assert insisting.report.evaluations > 10
+
+
+def test_a_deadline_is_looked_at_between_few_steps_too() -> None:
+    policy = sampler(SCHEDULERS["ddim"][0], 10, mode=Deadline(1e-3))
+    policy.act(seen(0, 1)[0])
+    assert policy.report.rounds < 10
 
 
 def test_warm_noise_moves_along_the_horizon_and_stays_standard_normal() -> None:

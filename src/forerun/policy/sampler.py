@@ -16,7 +16,7 @@ from forerun.engine.backends import Local
 from forerun.engine.methods import Secant, Sequential
 from forerun.engine.options import SolveKeywords, SolveOptions, SolveSettings
 from forerun.engine.tolerance import PerStep, Tolerance
-from forerun.engine.windows import EVERY_STEP, Full
+from forerun.engine.windows import EVERY_STEP, Auto, Full
 from forerun.engine.witness import WitnessDisagrees, WitnessWarning
 from forerun.policy.modes import Deadline, Exact, Mode
 from forerun.policy.network_witness import NetworkWitness
@@ -69,10 +69,11 @@ class Sampler:
         clip: the actions are clamped to `-clip .. clip`; None leaves them as they are.
         dtype: of actions and noise.
         device: where the denoiser is.
-        options: how every tick is solved; see `SolveOptions`. By default all steps are in flight together and nothing
-            is checked, as the check takes nearly twice the time on a small network. A number as tolerance is the
-            root mean square by which a step's input may still move when it is accepted, in units of the standard
-            deviation of the samples of its step. The guess is the mode's.
+        options: how every tick is solved; see `SolveOptions`. By default all steps are in flight together, but
+            fewer than a dozen are taken in order where there is no deadline; `window=Full()` is for devices on which
+            a round costs hardly more than a step. Nothing is checked, as the check takes nearly twice the time on a
+            small network. A number as tolerance is the root mean square by which a step's input may still move when
+            it is accepted, in units of the standard deviation of the samples of its step. The guess is the mode's.
         keywords: the same, one by one.
 
     Attributes:
@@ -186,7 +187,10 @@ class Sampler:
 
         if compiled and options.backend is None:
             options = replace(options, backend=Local(pad=compiled_widths(self.plan.length)))
-        return options.over(POLICY_DEFAULTS).settled(tolerance=measure_in_levels)
+        defaults = POLICY_DEFAULTS
+        if Auto().declines(self.plan.length) and not isinstance(self.mode, Deadline):  # which looks between rounds
+            defaults = replace(POLICY_DEFAULTS, window=Auto())  # takes the steps in order, and says why
+        return options.over(defaults).settled(tolerance=measure_in_levels)
 
     def _answer_tick(self, observations: Tensor, noise: Tensor, start_time: float) -> TickAnswer:
         """Return the answer of a tick, witnessed; of the plain loop where the network gives something else alone."""
