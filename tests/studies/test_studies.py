@@ -33,6 +33,7 @@ BUDGETS = {
     "apery_series": 4,
     "newman_rankings": 8,
     "mathieu_moments": 4,
+    "paradise_fish": 8,
 }
 MAX_SECONDS = 240
 MAX_LINES = 150

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 
 from forerun.engine.certificates.base import Certificate, Evidence, Knowledge
-from forerun.engine.tolerance import largest_element
 
 RATIO_ROUNDINGS = 1e3  # of a value, that the values of two points may be further apart
 
@@ -39,8 +38,8 @@ class Banach(Certificate):
             )
 
     def follow(self, evidence: Evidence) -> Knowledge:
-        rounding = evidence.rows.epsilon * largest_element(evidence.values)
-        slack = RATIO_ROUNDINGS * rounding / largest_element(evidence.values - evidence.points)
+        roundings = evidence.rows.epsilon * evidence.values.abs()
+        slack = RATIO_ROUNDINGS * evidence.tools.measure(roundings, evidence.points) / evidence.sizes
         exceeds = evidence.ratios > self.rate + slack  # nan does not
         was_refuted = evidence.memory.get("refuted", torch.zeros_like(exceeds))
         is_refuted = was_refuted | exceeds
