@@ -20,7 +20,7 @@ from forerun.view.canvas import new_figure, style_axes
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ENDS = {0.0: 0.0, 1.0: 1.0}
+FISH_ENDS = {0.0: 0.0, 1.0: 1.0}
 HABITS = {"weak": (0.3, 0.4), "strong": (0.7, 0.8), "reversed": (0.8, 0.5)}  # alpha and beta: learning is 1 - alpha
 HABIT_COLOURS = {"weak": IN_ORDER_COLOUR, "strong": OURS_COLOUR, "reversed": RIVAL_COLOUR}
 GRID_SIZES = {"quick": (101, 801), "full": (1001, 32_001)}  # points of the grid, and of the truth
@@ -44,10 +44,10 @@ def _solve_habit(alpha: float, beta: float, points: int, fine: int) -> dict[str,
     """Return errors, bounds and evaluations for a fish that turns right with the probability x, and learns from it."""
     grid = torch.linspace(0, 1, points, dtype=torch.float64)
     terms = [lambda x: x, lambda x: 1 - x], [lambda x: alpha * x + 1 - alpha, lambda x: beta * x]
-    equation = equations.FunctionalEquation(*terms, fixed_values=ENDS)
+    equation = equations.FunctionalEquation(*terms, fixed_values=FISH_ENDS)
     finer = equations.GridMap(equation, torch.linspace(0, 1, fine, dtype=torch.float64))
     truth = finer.interpolate_values(finer.solve_system(finer.weights, finer.offsets), grid)
-    direct = equations.solve_directly(*terms, grid, fixed_values=ENDS)
+    direct = equations.solve_directly(*terms, grid, fixed_values=FISH_ENDS)
     solutions = {"sparse": direct}
     figures = {"Lipschitz constant": direct.existence.lipschitz_rate, "constant": direct.existence.rate}
     for name, method in FISH_METHODS.items():
@@ -58,11 +58,11 @@ def _solve_habit(alpha: float, beta: float, points: int, fine: int) -> dict[str,
         for size in (1e-2, 1e-6):
             tolerance = Absolute(size, size=largest_element)
             solutions[f"{name}, {size}"] = equations.solve(
-                *terms, grid, fixed_values=ENDS, method=method, tolerance=tolerance
+                *terms, grid, fixed_values=FISH_ENDS, method=method, tolerance=tolerance
             )
     for count in (1, 4):
         solutions[f"{count}"], _ = equations.fit_family(
-            *terms, grid, family=_make_family(count), base=lambda x: x, fixed_values=ENDS
+            *terms, grid, family=_make_family(count), base=lambda x: x, fixed_values=FISH_ENDS
         )
     errors = {name: (solution.values - truth).abs() for name, solution in solutions.items()}
     figures |= {f"error of {name}": float(errors[name].max()) for name in ("sparse", "1", "4")}
