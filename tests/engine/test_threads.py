@@ -135,6 +135,15 @@ def test_an_error_reaches_the_caller_when_nothing_runs_any_more():
     assert not running
 
 
+def test_an_evaluation_may_solve_something_in_threads_itself():
+    inner = Process.from_step(lambda i, x: x / 2, 8, batched=True)
+
+    def call(steps, rows):
+        return rows + solve(inner, torch.ones(1), window=Sliding(4), backend=Threads(2)).state
+
+    assert torch.allclose(evaluate(call), ROWS + 2.0**-8)
+
+
 def test_what_works_in_place_is_noticed_in_threads_too():
     def step(i, x):
         return x.mul_(0.5)

@@ -9,8 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import cache
-from threading import Barrier
-from typing import final
+from threading import Barrier, local
+from typing import Final, final
 
 import torch
 from torch import Tensor
@@ -20,6 +20,15 @@ from forerun.engine.backends.local import Local, start_stopwatch
 from forerun.engine.backends.slice_trial import SliceTrial
 from forerun.engine.numerics.autocast import carry_modes
 from forerun.engine.rounds import RoundTiming
+
+
+class WorkerMark(local):
+    """Whether this thread evaluates slices: a solve within an evaluation has no other threads to wait for."""
+
+    is_worker = False
+
+
+WORKER_MARK: Final = WorkerMark()
 
 
 @final
@@ -85,7 +94,7 @@ class ThreadedRun(Backend):
         self, call: RowFunction, steps: Tensor, inputs: Tensor, overhead: float
     ) -> tuple[Tensor, TimingReader]:
         count = len(steps)
-        if count < 2 or not inputs.is_cpu:
+        if count < 2 or not inputs.is_cpu or WORKER_MARK.is_worker:
             return self._whole_calls.evaluate(call, steps, inputs, overhead)
         is_sliced = self._trial.prefers_slices(count)
         start_time = time.perf_counter()
@@ -140,6 +149,7 @@ def open_pool(count: int) -> ThreadPoolExecutor:
     barrier = Barrier(count)
 
     def begin_worker() -> None:
+        WORKER_MARK.is_worker = True
         barrier.wait()
         torch.set_num_threads(1)
 
