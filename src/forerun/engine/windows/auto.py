@@ -17,6 +17,7 @@ FIRST_WIDTH = 8  # above one, at most
 MAX_GROWTH = 3  # times wider that the next round may be
 NARROWER_PRICE_RATIO, WIDER_PRICE_RATIO = 0.9, 0.85  # of the present price, that another width must promise
 PROVEN_PRICE_RATIO = 0.8  # where the run began with the width that was best in the runs before it
+FIRST_ROUND_RATIO = 1.5  # of the time of a warm round, that the first of all may take
 SAME_PRICE_RATIO = 1.06  # of the lowest price, up to which a narrower window is taken
 LOW_POWER = 0.2  # of the width, with which progress grows where far steps gain next to nothing
 LOOK_BACK_ROUNDS = 24  # to look for a window in
@@ -144,7 +145,7 @@ class Auto(Window):
         if ledger.is_spent(prices[best]):
             return 0
         if _is_hopeless(cost, progress, prices):
-            may_be_cold = sum(entry.width > 1 for entry in log) == 1
+            may_be_cold = _is_only_round(log) and not _is_hopeless(cost, progress, prices, ratio=FIRST_ROUND_RATIO)
             return present if may_be_cold and ledger.affords(cost(present)) else 0
         return self._weigh_move(progress, prices, present)
 
@@ -200,9 +201,14 @@ def _is_first_try(cost: RoundCost, prices: Mapping[int, float], present: int, be
     return cost.count_measurements(present) == 1 and prices[best] < cost.single
 
 
-def _is_hopeless(cost: RoundCost, progress: RoundProgress, widths: Iterable[int]) -> bool:
-    """Return whether no round would win even if it advanced as far as any may."""
-    return all(cost(width) >= progress.ceiling(width) * cost.single for width in widths)
+def _is_only_round(log: Sequence[Round]) -> bool:
+    """Return whether one round of a window was taken."""
+    return sum(entry.width > 1 and not entry.in_order for entry in log) == 1
+
+
+def _is_hopeless(cost: RoundCost, progress: RoundProgress, widths: Iterable[int], *, ratio: float = 1.0) -> bool:
+    """Return whether no round would win even if it advanced as far as any may, and took so much less time."""
+    return all(cost(width) >= ratio * progress.ceiling(width) * cost.single for width in widths)
 
 
 def _narrowest_of_the_best(prices: Mapping[int, float]) -> int:
