@@ -3,9 +3,11 @@
 python examples/15_certify_an_identity.py
 """
 
+from fractions import Fraction
+
 import flint
 
-from forerun.exact import apery, markoff, mathieu
+from forerun.exact import apery, learners, markoff, mathieu
 from forerun.exact import characters as lie
 
 # A product of one factor a variable, in characters of Sp(6); then a spin factor, in those of SO(7).
@@ -36,3 +38,10 @@ with flint.ctx.workprec(400):
 a, b, c, d = mathieu.coordinate_functions()
 moments = mathieu.list_moments((1 + c) * (a * d + b), -c, powers=30)
 print(f"all zero: {moments.is_null}; with G:", *moments.paired[:6], "...")
+
+# Two layers of one weight, trained by steps of gradient descent in rationals: what do they keep?
+layers = learners.scale_learner(Fraction(2), Fraction(1, 10)).then(learners.scale_learner(Fraction(1), Fraction(1, 10)))
+moves = [(layers.parameters, (Fraction(1), Fraction(3)))]
+balance = learners.search_violation(learners.machine_of_learner(layers), lambda p: p[0] ** 2 - p[1] ** 2 == 3, moves)
+print(f"v^2 - w^2 = 3 is kept: {balance.value}; from (2, 1) it goes to", *balance.counterexample[2])
+print("the simplex, for mirror descent, is", learners.prove_invariant(*learners.mirror_descent(4)))

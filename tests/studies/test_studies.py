@@ -34,6 +34,7 @@ BUDGETS = {
     "newman_rankings": 8,
     "mathieu_moments": 4,
     "paradise_fish": 8,
+    "learners_languages": 4,
 }
 MAX_SECONDS = 240
 MAX_LINES = 150

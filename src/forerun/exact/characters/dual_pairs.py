@@ -36,9 +36,9 @@ class DualPair:
 
     def match_weight(self, weight: Weight) -> Weight:
         """Return the partner of a weight: the conjugate of its complement in the box of n rows and m columns."""
-        complement = [self.second.rank - part for part in reversed(weight)]
+        complement = [self.second.rank - entry for entry in reversed(weight)]
         columns = range(1, self.second.rank + 1)
-        return tuple(Fraction(sum(part >= column for part in complement)) for column in columns)
+        return tuple(Fraction(sum(entry >= column for entry in complement)) for column in columns)
 
 
 def expand_kernel(first: ClassicalGroup, second: ClassicalGroup, *, sign: int = 1) -> DualPair:
