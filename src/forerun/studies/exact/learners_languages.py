@@ -104,7 +104,6 @@ def draw(figures: Figures) -> Figure:
         layers = learners.scale_learner(2.0, rate).then(learners.scale_learner(1.0, rate))
         states = learners.machine_of_learner(layers).run([(1.0, 0.2)] * 40)
         balance.plot([v * v - w * w for v, w in states], color=colour, linewidth=2, label=f"steps of {rate:g}")
-    balance.axhline(3, color=INK_COLOUR, linestyle=":", linewidth=1)
     balance.set_xlabel("step")
     balance.legend(frameon=False, labelcolor=INK_COLOUR, fontsize=9)
     style_axes(balance, "Refuted: the balance of two layers", "v² − w² is kept by the flow, and not by steps of SGD")
