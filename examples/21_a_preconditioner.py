@@ -1,6 +1,6 @@
 """A preconditioner for a family of systems of your own, beside an incomplete factor and the one that ships.
 
-python examples/18_a_preconditioner.py
+python examples/21_a_preconditioner.py
 """
 
 import torch

@@ -1,6 +1,6 @@
 """Identities with certificates: a product of factors as a sum of characters (`forerun.exact`).
 
-python examples/15_certify_an_identity.py
+python examples/20_certify_an_identity.py
 """
 
 from fractions import Fraction
