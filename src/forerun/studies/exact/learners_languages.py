@@ -8,7 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from forerun import solve
 from forerun.exact import learners
@@ -34,8 +34,8 @@ def run(scale: Scale) -> Figures:
         figures["laws held"] += sum(learners.check_laws((f, g, h, k), a, b).values())
     runs = [_train(seed) for seed in range(SEEDS[scale])]
     figures |= {name: max(run[name] for run in runs) for name in runs[0]}
-    safe, table = find_safe_walks()
-    figures |= {"states": len(table.transitions) - 1, "safe states": int(safe.value.sum()), "rounds": safe.rounds}
+    safe = find_safe_walks()
+    figures |= {"states": len(safe.value) - 1, "safe states": int(safe.value.sum()), "rounds": safe.rounds}
     return figures | _decide_propositions()
 
 
@@ -54,16 +54,13 @@ def _train(seed: int) -> dict[str, float]:
     process = learners.process_of_learner(composed, inputs, targets)
     solution = solve(process, composed.parameters, tolerance=1e-9, window=20)
     plain = learners.train_by_sgd(nn.Sequential(first, second), inputs, targets, rate=LEARNING_RATE)
+    last, ahead, trained = (torch.cat([leaf.flatten() for leaf in tree]) for tree in (path[-1], solution.value, plain))
     return {
-        "distance to SGD": _largest_distance(path[-1], plain),
-        "distance ahead": _largest_distance(path[-1], solution.value),
+        "distance to SGD": float((last - trained).abs().max()),
+        "distance ahead": float((last - ahead).abs().max()),
         "rounds ahead": solution.rounds,
         "evaluations ahead": solution.evaluations,
     }
-
-
-def _largest_distance(first: tuple[Tensor, ...], second: tuple[Tensor, ...]) -> float:
-    return max(float((one - other).abs().max()) for one, other in zip(first, second, strict=True))
 
 
 def _decide_propositions() -> dict[str, Any]:
@@ -77,7 +74,7 @@ def _decide_propositions() -> dict[str, Any]:
     return {"simplex": str(simplex), "balance": f"refuted at {v}, {w} by {example}" if v else "not refuted"}
 
 
-def find_safe_walks() -> tuple[learners.SafeStates, learners.FiniteMachine]:
+def find_safe_walks() -> learners.SafeStates:
     """Return from where a pushed and braked body can leave an interval: the largest proposition that it keeps."""
 
     def move(state: tuple[int, int], push: int) -> tuple[int, int]:
@@ -87,15 +84,14 @@ def find_safe_walks() -> tuple[learners.SafeStates, learners.FiniteMachine]:
 
     machine = learners.MooreMachine(lambda state: state, move, (0, 0))
     table = learners.FiniteMachine.from_machine(machine, list(product(POSITIONS, SPEEDS)), (-1, 0, 1))
-    inside = torch.arange(len(table.transitions)) < len(table.transitions) - 1
-    return learners.find_safe_states(table, inside), table
+    return learners.find_safe_states(table, torch.arange(len(table.transitions)) < len(table.transitions) - 1)
 
 
 def draw(figures: Figures) -> Figure:
     """Draw what stays safe, and how the balance of two layers is lost."""
     figure = new_figure(11.0, 4.4)
     safe_axes, balance = figure.subplots(1, 2, width_ratios=[1.15, 1])
-    leaving = find_safe_walks()[0].leaving[:-1].reshape(len(POSITIONS), len(SPEEDS)).double()
+    leaving = find_safe_walks().leaving[:-1].reshape(len(POSITIONS), len(SPEEDS)).double()
     leaving[leaving < 0] = torch.nan
     safe_axes.pcolormesh(list(POSITIONS), list(SPEEDS), leaving.T.numpy(), cmap="YlOrRd_r")
     safe_axes.set(xlabel="position", ylabel="speed", facecolor=OURS_COLOUR)
