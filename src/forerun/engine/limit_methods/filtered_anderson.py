@@ -9,6 +9,7 @@ from torch import Tensor
 
 from forerun.engine.limit_methods.anderson_mixing import mix_points
 from forerun.engine.limit_methods.base import LimitMethod, LimitPoint, Memory, NextPoint
+from forerun.engine.numerics.rotations import make_rotations
 
 
 @dataclass(frozen=True)
@@ -98,15 +99,7 @@ def insert_column(Q: Tensor, R: Tensor, column: Tensor) -> tuple[Tensor, Tensor]
     rotation = torch.eye(R.shape[-1], dtype=R.dtype, device=R.device).repeat(len(R), 1, 1)
     for row in range(R.shape[-1] - 2, -1, -1):
         pair = slice(row, row + 2)
-        turn = make_rotation(R[:, row, 0], R[:, row + 1, 0])
+        turn = make_rotations(R[:, row, 0], R[:, row + 1, 0]).matrices
         R = torch.cat([R[:, :row], turn @ R[:, pair], R[:, row + 2 :]], 1)
         rotation = torch.cat([rotation[:, :row], turn @ rotation[:, pair], rotation[:, row + 2 :]], 1)
     return rotation @ Q, R.triu()
-
-
-def make_rotation(first: Tensor, second: Tensor) -> Tensor:
-    """Return the Givens rotations `(A, 2, 2)` that turn `(first, second)` to `(r, 0)`."""
-    length = torch.hypot(first, second)
-    cosine = torch.where(length > 0, first / length, 1.0)
-    sine = torch.where(length > 0, second / length, 0.0)
-    return torch.stack([cosine, sine, -sine, cosine], -1).reshape(-1, 2, 2)

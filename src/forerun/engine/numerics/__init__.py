@@ -2,6 +2,7 @@
 
 from forerun.engine.numerics.layout import RowLayout
 from forerun.engine.numerics.noise import DrawnInOrder, StepNoise, mix_seed
+from forerun.engine.numerics.rotations import GivensRotations, make_rotations, product_as_tree, product_in_order
 from forerun.engine.numerics.scan import affine_scan
 from forerun.engine.numerics.tree import (
     Tree,
@@ -12,12 +13,16 @@ from forerun.engine.numerics.tree import (
 
 __all__ = [
     "DrawnInOrder",
+    "GivensRotations",
     "RowLayout",
     "StepNoise",
     "Tree",
     "affine_scan",
     "describe_tree",
+    "make_rotations",
     "mix_seed",
+    "product_as_tree",
+    "product_in_order",
     "tree_map",
     "tree_tensors",
 ]
