@@ -142,8 +142,8 @@ STUDY = Study(
     ),
     run=run,
     draw=draw,
-    engine="A product is a scan of log2 rounds at no loss: {loss, tree:.1f}u from unitary, {loss, in order:.1f}u in order: "
-    "entries bring their own errors along. `FilteredAnderson` updates its QR by these rotations.",
+    engine="A product is a scan of log2 rounds at no loss: {loss, tree:.1f}u from unitary, {loss, in order:.1f}u in "
+    "order: entries bring their own errors along. `FilteredAnderson` updates its QR by these rotations.",
     deviates="{pairs} normal pairs in float32 against float64, relative errors, u = 2^-24. The old formula "
     "is our statement of LAPACK 3.10.",
 )
