@@ -6,6 +6,7 @@ evaluations a step are means over the seeds.
 
 - every step: our default (secant slopes, held outputs), with all steps of the window evaluated in every round;
 - as it is: the same with the default `Density`, which interpolates where outputs are smooth;
+- early: sparse from the first round on; without a check, where a step needs no second evaluation in a row;
 - bold, two deep, thin: densities for those who pay by the evaluation, in the table below;
 - ParaDiGMS: Picard on increments, new slots copied, residuals in units of the step's noise (its own rule);
 - ParaTAA: triangular Anderson on the same iteration, a memory of three, absolute residuals;
@@ -44,6 +45,7 @@ BOLD = Density(min_dense=16, opening=0, roughest=inf, spare_width=0.0)
 DENSITIES = {
     "every step": EVERY_STEP,
     "as it is": Density(),
+    "early": Density((2, 4, 8), zone=16, min_dense=16, opening=0),
     "bold": BOLD,
     "two deep": replace(BOLD, strides=(2, 4, 8, 16), zone=8, growth=2.5, settled=4.0),
     "thin": replace(BOLD, strides=(8, 16), growth=1.0, settled=30.0),
@@ -134,7 +136,7 @@ DIGITS = [
     DigitsCase("DDIM 50", 50, 0.0, (50,)),
     DigitsCase("DDIM 100", 100, 0.0, (100,)),
     DigitsCase("DDPM 100", 100, 1.0, (100,)),
-    DigitsCase("DDPM 1000", 1000, 1.0, (100, 150), seeds=1, densities=("every step", "as it is", "thin")),
+    DigitsCase("DDPM 1000", 1000, 1.0, (100, 150), seeds=1, densities=("every step", "as it is", "early", "thin")),
 ]
 
 
