@@ -27,6 +27,7 @@ BUDGETS = {
     "template_estimation": 30,
     "local_minimax": 15,
     "halpern_infeasibility": 6,
+    "iterate_to_accelerate": 6,
     "iterative_operators": 10,
     "neural_pcg": 8,
     "lie_characters": 4,

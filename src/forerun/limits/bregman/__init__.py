@@ -1,6 +1,12 @@
 """Iterations in the geometry of a Bregman divergence: operators averaged in a mirror, with noise, and their limits."""
 
-from forerun.limits.bregman.contraction import measure_contraction, measure_exponent, predict_exponent
+from forerun.limits.bregman.contraction import (
+    contract_towards,
+    measure_contraction,
+    measure_exponent,
+    predict_exponent,
+    predict_noise,
+)
 from forerun.limits.bregman.iteration import (
     MirrorLimit,
     MirrorMap,
@@ -21,10 +27,12 @@ __all__ = [
     "MirrorSolution",
     "Potential",
     "QuadraticPotential",
+    "contract_towards",
     "measure_contraction",
     "measure_exponent",
     "mirror_iteration",
     "mirror_limit",
     "predict_exponent",
+    "predict_noise",
     "vanishing_share",
 ]

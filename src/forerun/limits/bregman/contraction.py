@@ -41,3 +41,24 @@ def measure_exponent(divergences: Tensor, begin: int) -> float:
 def predict_exponent(rate: float) -> float:
     """Return `-4 (1 - g)`: how divergences fall with the shares by default, where mirror images contract by `g`."""
     return -4 * (1 - rate)
+
+
+def predict_noise(rate: float, noise: float, steps: int) -> float:
+    """Return the mean square of an element's error under noise that stays, with the shares by default.
+
+    The shares vanish, and with them what pulls noise back: `noise^2 t / (1 + 4 (1 - g))`, from the recursion
+    `v_{t+1} = (1 - 4 (1 - g) / t) v_t + noise^2`.
+    """
+    return noise**2 * steps / (1 + 4 * (1 - rate))
+
+
+def contract_towards(target: Tensor, rate: float, potential: Potential) -> Operator:
+    """Return the operator that brings mirror images nearer to that of its limit by a rate.
+
+    Args:
+        target: the limit `(..., D)`.
+        rate: `g`, in [0, 1).
+        potential: whose mirror it is.
+    """
+    image = potential.mirror(target)
+    return lambda x: potential.unmirror(rate * potential.mirror(x) + (1 - rate) * image)
