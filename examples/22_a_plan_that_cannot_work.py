@@ -1,6 +1,6 @@
 """A production plan: solved, then asked for too much, and the contradiction shown in the user's own rows.
 
-python examples/18_a_plan_that_cannot_work.py
+python examples/22_a_plan_that_cannot_work.py
 """
 
 import numpy as np

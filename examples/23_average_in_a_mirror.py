@@ -1,6 +1,6 @@
 """A distribution that answers to itself: averaged on the simplex, and its limit found by mixing there.
 
-python examples/19_average_in_a_mirror.py
+python examples/23_average_in_a_mirror.py
 """
 
 import torch
