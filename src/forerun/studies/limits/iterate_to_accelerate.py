@@ -27,7 +27,7 @@ DISCOUNT = 0.99
 METHOD_NAMES = ("plain", "anchored", "AndersonMixing", "AutoMixing")
 METHODS_BESIDE: tuple[LimitMethod, ...] = (Plain(), ContractiveHalpern(DISCOUNT), AndersonMixing(5), AutoMixing())
 NOISE, NOISY_SIZE = 0.01, 400  # of a step, and elements of the state that it is added to
-CURVE_POINTS = 24
+DIVERGENCE_POINTS = 24
 
 
 def run(scale: Scale) -> Figures:
@@ -40,7 +40,7 @@ def run(scale: Scale) -> Figures:
         exponent = mean(bregman.measure_exponent(curve, steps // 2) for curve in curves)
         miss = abs(exponent - bregman.predict_exponent(rate / 100))
         figures |= {f"exponent, {name}, {rate}": exponent, "largest miss": max(figures["largest miss"], miss)}
-        heights = curves[0][torch.logspace(0, log10(steps), CURVE_POINTS).long()].tolist()
+        heights = curves[0][torch.logspace(0, log10(steps), DIVERGENCE_POINTS).long()].tolist()
         figures |= {f"curve, {name}, {rate}, {mark}": height for mark, height in enumerate(heights)}
     return figures | _add_noise(steps, seeds) | _decide_values(states, steps) | _run_ahead(steps)
 
@@ -91,9 +91,9 @@ def draw(figures: Figures) -> Figure:
     """Draw divergences over steps by contraction, and what value iteration costs."""
     figure = new_figure(11.6, 4.2)
     curves, bars = figure.subplots(1, 2)
-    steps = torch.logspace(0, log10(figures["steps"]), CURVE_POINTS).long().tolist()
+    steps = torch.logspace(0, log10(figures["steps"]), DIVERGENCE_POINTS).long().tolist()
     for rate, colour in CONTRACTION_COLOURS.items():
-        heights = [figures[f"curve, entropy, {rate}, {mark}"] for mark in range(CURVE_POINTS)]
+        heights = [figures[f"curve, entropy, {rate}, {mark}"] for mark in range(DIVERGENCE_POINTS)]
         label = f"contraction {rate / 100:g}: $t^{{{figures[f'exponent, entropy, {rate}']:.2f}}}$"
         curves.loglog(steps, heights, color=colour, linewidth=2.5, marker="o", markersize=3, label=label)
     claimed = [figures["curve, entropy, 90, 0"] * step**-2.0 for step in steps]
