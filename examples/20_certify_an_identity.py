@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import flint
 
-from forerun.exact import apery, learners, markoff, mathieu
+from forerun.exact import apery, learners, markoff, mathieu, rationality
 from forerun.exact import characters as lie
 
 # A product of one factor a variable, in characters of Sp(6); then a spin factor, in those of SO(7).
@@ -45,3 +45,9 @@ moves = [(layers.parameters, (Fraction(1), Fraction(3)))]
 balance = learners.search_violation(learners.machine_of_learner(layers), lambda p: p[0] ** 2 - p[1] ** 2 == 3, moves)
 print(f"v^2 - w^2 = 3 is kept: {balance.value}; from (2, 1) it goes to", *balance.counterexample[2])
 print("the simplex, for mirror descent, is", learners.prove_invariant(*learners.mirror_descent(4)))
+
+# Surfaces in space, degenerated along a subdivision of their polytope: which are not stably rational?
+for degree in (3, 4, 5):
+    points = rationality.simplex_points(3, degree)
+    subdivision = rationality.subdivide_polytope(points, rationality.quadratic_heights(points))
+    print(f"degree {degree}: {rationality.degeneration_sum(subdivision)}")

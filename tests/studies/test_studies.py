@@ -37,6 +37,7 @@ BUDGETS = {
     "mathieu_moments": 4,
     "paradise_fish": 8,
     "learners_languages": 4,
+    "stable_rationality": 4,
 }
 MAX_SECONDS = 240
 MAX_LINES = 150

@@ -1,5 +1,5 @@
 """Exact mathematics: identities with certificates, in rationals, finite fields, polynomials and balls."""
 
-from forerun.exact import apery, characters, learners, markoff, mathieu
+from forerun.exact import apery, characters, learners, markoff, mathieu, rationality
 
-__all__ = ["apery", "characters", "learners", "markoff", "mathieu"]
+__all__ = ["apery", "characters", "learners", "markoff", "mathieu", "rationality"]

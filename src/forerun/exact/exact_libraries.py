@@ -24,6 +24,15 @@ def load_mpmath() -> Any:
     return _load_library("mpmath")
 
 
+def load_scipy_spatial() -> Any:
+    """Return the module scipy.spatial: convex hulls, whose facets are found again in integers.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    return _load_library("scipy.spatial")
+
+
 def load_sympy() -> Any:
     """Return the module sympy: symbols, and Groebner bases.
 
@@ -37,4 +46,4 @@ def _load_library(name: str) -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        raise ImportError(f"exact arithmetic needs {name}: pip install 'forerun[exact]'") from error
+        raise ImportError(f"this needs {name}: pip install 'forerun[exact]'") from error
