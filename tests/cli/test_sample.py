@@ -248,7 +248,7 @@ def test_control_c_says_what_was_accepted(monkeypatch, tmp_path):
 
 
 def test_control_c_in_the_run_in_order(monkeypatch, tmp_path):
-    from forerun.cli.sample.runs import LoopTape
+    from forerun.cli.sample.loop_tape import LoopTape
 
     step_scheduler = LoopTape.step_scheduler
 

@@ -60,6 +60,7 @@ def sample_figures(outcome: SampleOutcome, pictures: list[str]) -> dict[str, Any
             "evaluations": solution.evaluations,
             "inflation": solution.inflation,
             "seconds": outcome.ahead.seconds,
+            "first_seconds": outcome.first_seconds,
             "split": asdict(solution.seconds),
         },
         "deviation": {

@@ -9,6 +9,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from forerun.cli.kit.stopping import RunInterrupted
 from forerun.cli.sample.job import SampleJob
 from forerun.diffusion.pipelines.blend import NoisingCall
 from forerun.diffusion.pipelines.hooks import PipelineObserver, watch_pipeline
@@ -51,13 +52,31 @@ class LoopTape(PipelineObserver):
         return result
 
 
-def choose_loop_threads(job: SampleJob, max_threads: int, steps: int) -> None:
-    """Let torch use as many threads as the pipeline's own loop is quickest with: one, or all that it may."""
+def draw_in_order(job: SampleJob, steps: int | None = None) -> tuple[LoopTape, list[Tensor]]:
+    """Return the images of the pipeline's own run, with the tape of its loop.
+
+    Raises:
+        RunInterrupted: Ctrl-C.
+    """
+    tape = LoopTape()
+    try:
+        with watch_pipeline(job.pipe, tape):
+            return tape, job.draw_images(steps)
+    except KeyboardInterrupt:
+        raise RunInterrupted(f"in order, after {tape.steps} steps; no step was run ahead yet") from None
+
+
+def choose_loop_threads(job: SampleJob, max_threads: int, steps: int) -> float:
+    """Let torch use as many threads as the pipeline's own loop is quickest with: one, or all that it may.
+
+    Returns:
+        Seconds of a step with them.
+    """
     seconds = {}
     for threads in sorted({1, max_threads}):
         torch.set_num_threads(threads)
-        tape = LoopTape()
-        with watch_pipeline(job.pipe, tape):
-            job.draw_images(min(TRIAL_STEPS, steps))
+        tape, _ = draw_in_order(job, min(TRIAL_STEPS, steps))
         seconds[threads] = tape.quickest_step
-    torch.set_num_threads(min(seconds, key=seconds.__getitem__))
+    threads = min(seconds, key=seconds.__getitem__)
+    torch.set_num_threads(threads)
+    return seconds[threads]

@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -13,16 +14,18 @@ from torch import Tensor
 from forerun.cli.kit.stopping import RunInterrupted
 from forerun.cli.sample.frames import SampleWatch
 from forerun.cli.sample.job import SampleJob
-from forerun.cli.sample.loop_tape import LoopTape, choose_loop_threads
+from forerun.cli.sample.loop_tape import choose_loop_threads, draw_in_order
 from forerun.cli.sample.options import SampleOptions, SampleSettings
-from forerun.diffusion.pipelines.hooks import watch_pipeline
 from forerun.diffusion.pipelines.parallel import parallel
 from forerun.engine.methods import Secant
 from forerun.engine.progress import Progress, Silent
 from forerun.engine.solution import Solution
 from forerun.view import Deviation
 
-WARM_UP_STEPS = 16  # before any run is timed, on a CPU: as many as a window opens for; on a GPU, where shapes cost, all
+T = TypeVar("T")
+
+WARM_UP_STEPS = 16  # before any run is timed, where a whole one is long: as many as a window opens for
+LONGEST_WARM_UP = 60.0  # seconds that a loop may take in order, on a CPU, to be run ahead whole before it is timed
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class SampleOutcome:
         solution: of that run.
         watch: what its rounds foresaw.
         in_order: the pipeline without forerun; None where it was not asked for.
+        first_seconds: of the warm-up, where that was a whole run ahead as well.
     """
 
     job: SampleJob
@@ -61,6 +65,7 @@ class SampleOutcome:
     solution: Solution
     watch: SampleWatch
     in_order: PipelineRunResult | None
+    first_seconds: float | None = None
 
     @property
     def deviation(self) -> Deviation | None:
@@ -92,29 +97,29 @@ def run_sample(
 ) -> SampleOutcome:
     """Run a job ahead; and before it in order, both after a warm-up, where they are to be compared.
 
+    The warm-up is a run ahead too, whole where that does not take long: what is timed is the second image of its kind,
+    and what the first one took is reported as well.
+
     Raises:
         RunInterrupted: Ctrl-C.
         ValueError: the pipeline has no loop.
     """
-    in_order = None
-    on_gpu = settings.device.type == "cuda"
-    if options.threads > 1 and not on_gpu:
-        choose_loop_threads(job, options.threads, options.steps)
+    in_order, first_seconds = None, None
+    loop_seconds = 0.0
+    if settings.device.type == "cpu":
+        loop_seconds = options.steps * choose_loop_threads(job, options.threads, options.steps)
     if compare:
-        warm_up_steps = None if on_gpu else min(WARM_UP_STEPS, options.steps)
-        _run_ahead(job, settings, strict=options.strict, progress=Silent(), steps=warm_up_steps)
+        warm_up_steps = options.steps if loop_seconds <= LONGEST_WARM_UP else min(WARM_UP_STEPS, options.steps)
+        warm_up = _run_ahead(job, settings, strict=options.strict, progress=Silent(), steps=warm_up_steps)
+        if warm_up_steps == options.steps:
+            first_seconds = warm_up.ahead.seconds
         in_order = _run_in_order(job)
     outcome = _run_ahead(job, settings, strict=options.strict, progress=progress)
-    return replace(outcome, in_order=in_order)
+    return replace(outcome, in_order=in_order, first_seconds=first_seconds)
 
 
 def _run_in_order(job: SampleJob) -> PipelineRunResult:
-    tape = LoopTape()
-    try:
-        with watch_pipeline(job.pipe, tape):
-            pictures, seconds = _time_call(job.draw_images)
-    except KeyboardInterrupt:
-        raise RunInterrupted(f"in order, after {tape.steps} steps; no step was run ahead yet") from None
+    (tape, pictures), seconds = _time_call(lambda: draw_in_order(job))
     if tape.sample is None:
         raise _without_loop(job)
     return PipelineRunResult(pictures, tape.sample, tape.steps, seconds, torch.get_num_threads())
@@ -156,7 +161,7 @@ def _without_loop(job: SampleJob) -> ValueError:
     return ValueError(f"{job.pipeline_name} never stepped its scheduler, so there is no loop to run ahead of")
 
 
-def _time_call(call: Callable[[], list[Tensor]]) -> tuple[list[Tensor], float]:
+def _time_call(call: Callable[[], T]) -> tuple[T, float]:
     begin = time.perf_counter()
-    pictures = call()  # images on the CPU: the device is done
-    return pictures, time.perf_counter() - begin
+    result = call()  # images on the CPU: the device is done
+    return result, time.perf_counter() - begin

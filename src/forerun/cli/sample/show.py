@@ -12,14 +12,15 @@ from forerun.cli.kit.tables import JobFigures, comparison_table, verdict_sentenc
 from forerun.cli.kit.terminal import console, print_notes
 from forerun.cli.sample.job import SampleJob
 from forerun.cli.sample.options import SampleOptions
-from forerun.view.formatting import format_gain
+from forerun.view.formatting import format_duration, format_gain
 
 SAMPLE_LEGEND = """\
 rounds       calls of the network, one after another: what time pays for
 evaluations  steps computed in all of them
 deviation    of the final latents from those in order: largest number, rms of
              the worst sample, and forerun's own estimate of that
-time         of the whole call, text to image, after a warm-up
+time         of the whole call, text to image, after a warm-up: ahead, of the
+             second image of its kind
 """
 SLOWER_ADVICE = """\
 A round is one call for many steps, and here such a call costs nearly as much
@@ -52,6 +53,9 @@ def show_figures(job: JobFigures, window: str, threads: int) -> None:
     if threads > 1:
         loop_threads = job["in_order"]["threads"]
         console.print(f"A step alone is quickest with {loop_threads} of {threads} threads: so it ran in order.")
+    first_seconds = job["ahead"]["first_seconds"]
+    if first_seconds is not None:
+        console.print(f"The first image took {format_duration(first_seconds)} ahead, with all that is found out once.")
     print_notes(job["notes"])
     likeness = _likeness_sentence(job["deviation"]["pixels"])
     if job["speed_up"]["rounds"] <= 1:
