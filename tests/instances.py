@@ -57,6 +57,7 @@ from forerun.engine.windows import Within
 from forerun.limits.bregman import Entropy, MirrorPath
 from forerun.optim import Loop
 from forerun.optim.gradients import OneByOne
+from forerun.optim.matrix_sensing import SensingDescent, SensingProblem
 from forerun.optim.tolerance import StepLength
 from forerun.policy.plan import TickPlan
 from forerun.policy.recall import Recall
@@ -184,6 +185,11 @@ def adjoint():
     return AdjointRecurrence(rows, hidden, rows.prepare_inputs(xs[1:]).detach(), gradients), normal(2, 5, seed=2)
 
 
+def sensing_descent():
+    problem = SensingProblem.draw_random(4, torch.tensor([2.0, 1.0], dtype=DOUBLE), 60)
+    return SensingDescent(problem, 0.05, 20), 0.3 * normal(4, 2)
+
+
 def known():
     process, state = PROBLEMS["increments"]()
     return Known(state.expand(process.length, *state.shape)), process, state
@@ -218,6 +224,7 @@ INSTANCES = {
     # processes
     "StepProcess": lambda: (Process.from_step(lambda i, x: torch.tanh(x.flip(0) + 0.1 * i), 9), normal(6)),
     "Denoising": denoising,
+    "SensingDescent": sensing_descent,
     "Increments": increments,
     "SchedulerSampling": scheduler_sampling,
     "AffineTick": chunk,
