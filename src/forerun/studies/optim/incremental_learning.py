@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -43,11 +44,7 @@ def run(scale: Scale) -> Figures:
     loose = _descend(problem, SHOWN_SCALE, method=Secant(), window=Sliding(32), tolerance=1e-6)
     paths = {"in order": truth.matrices, "ahead": ahead.matrices, "Nesterov": _accelerate(problem, truth)}
     for name, matrices in paths.items():
-        for rank, minimizer in minimizers.items():
-            distances = torch.linalg.matrix_norm(matrices - minimizer)
-            figures[f"nearest, {name}, rank {rank}"] = float(distances.min())
-            points = distances[::CURVE_STRIDE].tolist()
-            figures |= {f"curve, {name}, rank {rank}, {k}": float(f"{value:.4g}") for k, value in enumerate(points)}
+        figures |= _measure_path(name, matrices, minimizers)
     figures["rounds ahead"] = ahead.solution.rounds
     for name, run in (("ahead", ahead), ("loose", loose)):
         figures[f"deviation, {name}"] = float((run.matrices - truth.matrices).abs().max())
@@ -59,6 +56,17 @@ def run(scale: Scale) -> Figures:
         figures |= {f"first, {rank}": figures[f"nearest, {first}, rank {rank}"]}
         figures |= {f"last, {rank}": figures[f"nearest, {last}, rank {rank}"]}
     return figures | {"largest scale": first, "smallest scale": last}
+
+
+def _measure_path(name: str, matrices: Tensor, minimizers: Mapping[int, Tensor]) -> dict[str, float]:
+    """Return the nearest distances of a path from the minimisers, and its distances now and then."""
+    figures = {}
+    for rank, minimizer in minimizers.items():
+        distances = torch.linalg.matrix_norm(matrices - minimizer)
+        figures[f"nearest, {name}, rank {rank}"] = float(distances.min())
+        points = distances[::CURVE_STRIDE].tolist()
+        figures |= {f"curve, {name}, rank {rank}, {k}": float(f"{value:.4g}") for k, value in enumerate(points)}
+    return figures
 
 
 def _descend(problem: SensingProblem, size: float, *, rank: int = MATRIX_SIZE, **settings: Any) -> SensingPath:
