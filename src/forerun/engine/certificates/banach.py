@@ -38,9 +38,11 @@ class Banach(Certificate):
             )
 
     def follow(self, evidence: Evidence) -> Knowledge:
-        roundings = evidence.rows.epsilon * evidence.values.abs()
-        slack = RATIO_ROUNDINGS * evidence.tools.measure(roundings, evidence.points) / evidence.sizes
-        exceeds = evidence.ratios > self.rate + slack  # nan does not
+        exceeds = evidence.ratios > self.rate  # nan does not
+        if bool(exceeds.any()):
+            roundings = evidence.rows.epsilon * evidence.values.abs()
+            slack = RATIO_ROUNDINGS * evidence.tools.measure(roundings, evidence.points) / evidence.sizes
+            exceeds = evidence.ratios > self.rate + slack
         was_refuted = evidence.memory.get("refuted", torch.zeros_like(exceeds))
         is_refuted = was_refuted | exceeds
         notes: tuple[str, ...] = ()

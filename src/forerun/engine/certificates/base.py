@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -23,10 +24,12 @@ class Evidence:
         iteration: points evaluated before this one.
         points: `x`, `(A, D)`.
         values: `T(x)`, `(A, D)`.
+        residuals: `T(x) - x`, `(A, D)`.
+        lengths: of these, `(A,)`, by their largest elements.
         sizes: of the residuals, `(A,)`, in the norm of the tolerance.
         threshold: what they are held against.
-        gains: `(A,)`, the largest size of a move over that of the residual's change, in the last few moves: an estimate
-            of the norm of `(I - T')^-1`, from below.
+        read_gains: gives `(A,)`, the largest size of a move over that of the residual's change, in the last few moves:
+            an estimate of the norm of `(I - T')^-1`, from below.
         ratios: `(A,)`, the size of the value's last move over that of the point's; nan before there are two.
         memory: what the certificate handed on.
         tools: the map, for certificates that conclude.
@@ -37,12 +40,20 @@ class Evidence:
     iteration: int
     points: Tensor
     values: Tensor
+    residuals: Tensor
+    lengths: Tensor
     sizes: Tensor
     threshold: float
-    gains: Tensor
+    read_gains: Callable[[], Tensor]
     ratios: Tensor
     memory: Mapping[str, Tensor]
     tools: MapTools
+
+    def with_memory(self, memory: Mapping[str, Tensor]) -> Evidence:
+        """Return the evidence for the certificate that handed this on."""
+        evidence = copy(self)
+        object.__setattr__(evidence, "memory", memory)
+        return evidence
 
     def select(self, is_selected: Tensor) -> Evidence:
         """Return the evidence of some problems, bool `(A,)`, without a memory; for them alone nothing is evaluated."""
@@ -51,8 +62,10 @@ class Evidence:
             problems=self.problems[is_selected],
             points=self.points[is_selected],
             values=self.values[is_selected],
+            residuals=self.residuals[is_selected],
+            lengths=self.lengths[is_selected],
             sizes=self.sizes[is_selected],
-            gains=self.gains[is_selected],
+            read_gains=lambda: self.read_gains()[is_selected],
             ratios=self.ratios[is_selected],
             memory={},
         )

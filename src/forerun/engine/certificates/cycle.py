@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from forerun.engine.certificates.base import Certificate, Evidence, Knowledge
 from forerun.engine.limit_status import LimitStatus
@@ -23,17 +24,17 @@ class Cycle(Certificate):
 
     def follow(self, evidence: Evidence) -> Knowledge:
         points, iteration = evidence.points, evidence.iteration
-        codes = torch.full_like(evidence.problems, LimitStatus.RUNNING.code)
-        periods = torch.zeros_like(codes)
         memory = evidence.memory
+        codes: Tensor | None = None
+        periods: Tensor | None = None
         if memory:
             distances = largest_element(points - memory["anchor"])
             is_back = distances <= RETURN_ROUNDINGS * evidence.rows.epsilon * largest_element(points)
-            moves = largest_element(evidence.values - points)
-            is_moving = (moves > MOVE_OVER_RETURN * distances) & (evidence.sizes > evidence.threshold)
-            is_cycle = is_back & is_moving
-            codes[is_cycle] = LimitStatus.CYCLE.code
-            periods = torch.where(is_cycle, iteration - memory["since"], 0)
+            if bool(is_back.any()):
+                is_moving = (evidence.lengths > MOVE_OVER_RETURN * distances) & (evidence.sizes > evidence.threshold)
+                is_cycle = is_back & is_moving
+                codes = torch.where(is_cycle, LimitStatus.CYCLE.code, LimitStatus.RUNNING.code)
+                periods = torch.where(is_cycle, iteration - memory["since"], 0)
         if not memory or iteration & (iteration - 1) == 0:
-            memory = {"anchor": points, "since": torch.full_like(periods, iteration)}
+            memory = {"anchor": points, "since": torch.full_like(evidence.problems, iteration)}
         return Knowledge(status_codes=codes, periods=periods, memory=memory)

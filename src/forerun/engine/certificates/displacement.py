@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from forerun.engine.certificates.base import Certificate, Evidence, Knowledge
 from forerun.engine.limit_status import LimitStatus
@@ -33,27 +35,29 @@ class Displacement(Certificate):
 
     def follow(self, evidence: Evidence) -> Knowledge:
         points = evidence.points
-        residuals = evidence.values - points
-        codes = torch.full_like(evidence.problems, LimitStatus.RUNNING.code)
+        codes: Tensor | None = None
         memory = dict(evidence.memory)
         iteration = evidence.iteration
+        if memory and iteration > NOT_YET:
+            is_still = (
+                largest_element(evidence.residuals - memory["anchor_residual"]) <= self.accuracy * evidence.lengths
+            )
+            if bool(is_still.any()):
+                is_settled = is_still & self._is_settled(evidence, memory)
+                codes = torch.where(is_settled, LimitStatus.NO_FIXED_POINT.code, LimitStatus.RUNNING.code)
         if not memory:
-            memory = {"first": points, "anchor": points, "anchor_residual": residuals,
-                      "since": torch.full_like(codes, iteration)}  # fmt: skip
-        elif iteration > NOT_YET:
-            codes[self._is_settled(evidence, memory)] = LimitStatus.NO_FIXED_POINT.code
-        if iteration & (iteration - 1) == 0:
+            memory["first"] = points
+        if iteration & (iteration - 1) == 0 or "anchor" not in memory:
             memory |= {
                 "anchor": points,
-                "anchor_residual": residuals,
-                "since": torch.full_like(codes, iteration),
+                "anchor_residual": evidence.residuals,
+                "since": torch.full_like(evidence.problems, iteration),
             }
         return Knowledge(status_codes=codes, memory=memory)
 
-    def _is_settled(self, evidence: Evidence, memory: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Return where residual and travel point the same way and have stopped changing, bool `(A,)`."""
-        residuals = evidence.values - evidence.points
-        size = largest_element(residuals)
+    def _is_settled(self, evidence: Evidence, memory: Mapping[str, Tensor]) -> Tensor:
+        """Return where residual and travel have pointed the same way for long, bool `(A,)`."""
+        residuals, size = evidence.residuals, evidence.lengths
         travel = evidence.points - memory["anchor"]
         span = (evidence.iteration - memory["since"]).clamp_min(1).unsqueeze(-1)
         is_long = span.squeeze(-1) >= memory["since"].clamp_min(NOT_YET) - 1
@@ -61,7 +65,6 @@ class Displacement(Certificate):
         direction = travel / span
         scale = (direction * residuals).sum(-1, keepdim=True) / (residuals**2).sum(-1, keepdim=True)
         agrees = largest_element(direction / scale - residuals) <= self.accuracy * size
-        is_still = largest_element(residuals - memory["anchor_residual"]) <= self.accuracy * size
         has_travelled = largest_element(evidence.points - memory["first"]) > self.travel * size
         is_moving = evidence.sizes > evidence.threshold
-        return is_long & agrees & is_still & has_travelled & is_moving & (scale.squeeze(-1) > 0)
+        return is_long & agrees & has_travelled & is_moving & (scale.squeeze(-1) > 0)

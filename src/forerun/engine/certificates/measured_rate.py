@@ -16,4 +16,7 @@ class MeasuredRate(Certificate):
     """
 
     def follow(self, evidence: Evidence) -> Knowledge:
-        return Knowledge(bounds=evidence.sizes * evidence.gains)
+        return Knowledge()
+
+    def conclude(self, evidence: Evidence) -> Knowledge:
+        return Knowledge(bounds=evidence.sizes * evidence.read_gains())

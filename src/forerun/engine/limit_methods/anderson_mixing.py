@@ -44,7 +44,7 @@ class AndersonMixing(LimitMethod):
         history = push_differences(point, self.memory)
         gamma = fit_coefficients(history["dR"], point.residuals, self.regularization)
         points, is_mixed = mix_points(point, history, gamma, self.share)
-        return NextPoint(points, history, is_mixed, fallback=point.points + self.share * point.residuals)
+        return NextPoint(points, history, is_mixed, fallback=point.take_step(self.share))
 
 
 def mix_points(point: LimitPoint, history: Memory, gamma: Tensor, share: float) -> tuple[Tensor, Tensor]:
@@ -56,9 +56,9 @@ def mix_points(point: LimitPoint, history: Memory, gamma: Tensor, share: float) 
         gamma: their coefficients `(A, m)`.
         share: of the residual.
     """
-    plain = point.points + share * point.residuals
-    directions = history["dX"] + share * history["dR"]
-    mixed = plain - (gamma.unsqueeze(-2) @ directions).squeeze(-2)
+    plain = point.take_step(share)
+    weights = gamma.unsqueeze(-2)
+    mixed = plain - (weights @ history["dX"] + share * (weights @ history["dR"])).squeeze(-2)
     is_bounded = gamma.abs().sum(-1) <= MAX_MIXING_SUM
     is_trusted = is_bounded & mixed.isfinite().all(-1)
     is_mixed = is_trusted & (gamma != 0).any(-1)
@@ -91,10 +91,12 @@ def push_differences(point: LimitPoint, size: int) -> Memory:
 def fit_coefficients(dR: Tensor, residuals: Tensor, regularization: float) -> Tensor:
     """Return the coefficients `(A, m)` with which differences `(A, m, D)` come closest to residuals `(A, D)`."""
     lengths = torch.linalg.vector_norm(dR, dim=-1, keepdim=True)
-    columns = torch.where(lengths > 0, dR / lengths, 0.0)
-    normal = columns @ columns.mT
-    right = columns @ residuals.unsqueeze(-1)
+    scales = (1 / lengths).masked_fill(lengths == 0, 0.0)
+    # scaled after the products, which are small where the differences are long
+    normal = (dR @ dR.mT) * scales * scales.mT
+    right = (dR @ residuals.unsqueeze(-1)) * scales
     floor = MIN_REGULARIZATION_ROUNDINGS * torch.finfo(normal.dtype).eps
-    eye = torch.eye(normal.shape[-1], dtype=normal.dtype, device=normal.device)
-    gamma, _ = torch.linalg.solve_ex(normal + max(regularization, floor) * eye, right)
-    return torch.where(lengths > 0, gamma / lengths, 0.0).squeeze(-1)
+    normal.diagonal(dim1=-2, dim2=-1).add_(max(regularization, floor))
+    gamma, _ = torch.linalg.solve_ex(normal, right)
+    coefficients: Tensor = (gamma * scales).squeeze(-1)
+    return coefficients

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -27,7 +28,7 @@ class MapTools(Protocol):
         """Return the derivatives `(A, D)` of the map at points along directions `(A, D)`: one evaluation."""
 
     def measure(self, moves: Tensor, points: Tensor) -> Tensor:
-        """Return the sizes `(A,)` of moves `(A, D)` from points, in the norm of the tolerance."""
+        """Return the sizes `(A, ...)` of moves `(A, ..., D)` from points, in the norm of the tolerance."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,14 @@ class LimitPoint:
             return torch.zeros_like(self.rejections, dtype=torch.bool)
         return self.memory["age"] > 0
 
-    @property
+    @cached_property
     def residuals(self) -> Tensor:
         """`T(x) - x`, `(A, D)`."""
         return self.values - self.points
+
+    def take_step(self, share: float) -> Tensor:
+        """Return the points `(A, D)` that lie a share of the way to the values, or beyond."""
+        return self.values if share == 1 else self.points + share * self.residuals
 
 
 @dataclass(frozen=True)

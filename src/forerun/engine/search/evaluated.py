@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -21,33 +22,41 @@ class EvaluatedPoints:
     Attributes:
         points: `x`, `(A, D)`.
         values: `T(x)`, `(A, D)`.
-        sizes: of the residuals, `(A,)`.
+        residuals: `T(x) - x`, `(A, D)`.
+        sizes: of these, `(A,)`.
         is_kept: bool `(A,)`; the others are taken back.
+        is_finite: bool `(A,)`, which values are.
         measured: by the safeguard, `(A,)`.
     """
 
     points: Tensor
     values: Tensor
+    residuals: Tensor
     sizes: Tensor
     is_kept: Tensor
+    is_finite: Tensor
     measured: Tensor
+
+    @cached_property
+    def keeps_all(self) -> bool:
+        """Whether no point is taken back."""
+        return bool(self.is_kept.all())
 
     def select(self, rows: Tensor) -> EvaluatedPoints:
         """Return some of the points."""
         return EvaluatedPoints(
-            self.points[rows], self.values[rows], self.sizes[rows], self.is_kept[rows], self.measured[rows]
+            self.points[rows],
+            self.values[rows],
+            self.residuals[rows],
+            self.sizes[rows],
+            self.is_kept[rows],
+            self.is_finite[rows],
+            self.measured[rows],
         )
-
-    @property
-    def is_finite(self) -> Tensor:
-        """Which values are finite, bool `(A,)`."""
-        return self.values.isfinite().all(-1) & self.sizes.isfinite()
 
 
 def keep_rows(is_kept: Tensor, new: Memory, old: Memory) -> Memory:
     """Return the new memory in the rows that are kept, and the old one in the others."""
-    if bool(is_kept.all()):
-        return new
     merged = {}
     for name, tensor in new.items():
         if name in old:
@@ -60,21 +69,19 @@ def keep_rows(is_kept: Tensor, new: Memory, old: Memory) -> Memory:
 
 def judge_problems(evaluated: EvaluatedPoints, knowledge: list[Knowledge], watch: Watch, evidence: Evidence) -> Tensor:
     """Return how each problem stands: int64 `(A,)`, RUNNING for those that go on, CONVERGED before it is certified."""
-    codes = torch.full_like(evidence.problems, LimitStatus.RUNNING.code)
     epsilon = evidence.rows.epsilon
-    residuals = evaluated.values - evaluated.points
-    codes[find_stalled(watch, evaluated.points, residuals, epsilon)] = LimitStatus.STALLED.code
-    codes[find_diverged(watch, evaluated.points)] = LimitStatus.DIVERGED.code
+    is_stalled = find_stalled(watch, evaluated.points, evidence.residuals, epsilon)
+    codes = torch.where(is_stalled, LimitStatus.STALLED.code, LimitStatus.RUNNING.code)
+    codes = codes.masked_fill(find_diverged(watch, evaluated.points), LimitStatus.DIVERGED.code)
     is_small = evaluated.sizes <= evidence.threshold
     for entry in knowledge:
         if entry.status_codes is not None:
             codes = torch.where(entry.status_codes == LimitStatus.RUNNING.code, codes, entry.status_codes)
         if entry.is_required and entry.bounds is not None:
             is_small = is_small & _keeps_bound(entry, evidence.threshold)
-    codes[is_small] = LimitStatus.CONVERGED.code
-    codes[~evaluated.is_finite] = LimitStatus.NOT_FINITE.code
-    codes[~evaluated.is_kept] = LimitStatus.RUNNING.code
-    return codes
+    codes = codes.masked_fill(is_small, LimitStatus.CONVERGED.code)
+    codes = codes.masked_fill(~evaluated.is_finite, LimitStatus.NOT_FINITE.code)
+    return codes if evaluated.keeps_all else codes.masked_fill(~evaluated.is_kept, LimitStatus.RUNNING.code)
 
 
 def _keeps_bound(entry: Knowledge, threshold: float) -> Tensor:
@@ -89,7 +96,6 @@ def end_problems(evaluated: EvaluatedPoints, codes: Tensor, knowledge: list[Know
     is_here = codes == LimitStatus.CONVERGED.code
     is_best = ~(is_here | (codes == LimitStatus.CYCLE.code) | (codes == LimitStatus.NO_FIXED_POINT.code))
     column = is_best.unsqueeze(-1)
-    residuals = evaluated.values - evaluated.points
     bounds, is_proven = choose_bounds(knowledge, evaluated.sizes)
     periods = torch.zeros_like(codes)
     for entry in knowledge:
@@ -99,7 +105,7 @@ def end_problems(evaluated: EvaluatedPoints, codes: Tensor, knowledge: list[Know
     return EndedProblems(
         points=evaluated.points,
         limits=torch.where(column, watch["best_point"], reached),
-        displacements=torch.where(column, watch["best_value"] - watch["best_point"], residuals),
+        displacements=torch.where(column, watch["best_value"] - watch["best_point"], evaluated.residuals),
         codes=torch.where(is_here & is_proven, LimitStatus.CERTIFIED.code, codes),
         sizes=torch.where(is_best, watch["best_size"], evaluated.sizes),
         rates=measure_rate(watch),

@@ -29,12 +29,10 @@ def begin_watch(points: Tensor) -> Watch:
         "progress_length": torch.full_like(nothing, float("inf")),
         "best_point": points,
         "best_value": points,
-        "first_scale": nothing,
         "since_progress": torch.zeros_like(nothing),
-        "last_points": torch.full_like(points, float("nan")),
-        "last_values": torch.full_like(points, float("nan")),
-        "older_points": torch.full_like(points, float("nan")),
-        "older_values": torch.full_like(points, float("nan")),
+        # the last one and the one before it, (A, 2, D)
+        "recent_points": torch.full_like(points, float("nan")).unsqueeze(1).repeat(1, 2, 1),
+        "recent_values": torch.full_like(points, float("nan")).unsqueeze(1).repeat(1, 2, 1),
         "sizes": points.new_full((len(points), RATE_SPAN + 1), float("nan")),
         "gains": points.new_full((len(points), RATE_SPAN), float("nan")),
         "ratios": nothing,
@@ -44,41 +42,57 @@ def begin_watch(points: Tensor) -> Watch:
 
 def follow_point(watch: Watch, points: Tensor, values: Tensor, *, sizes: Tensor, tools: MapTools) -> Watch:
     """Return the watch after one more point that is kept."""
-    gain = measure_last_gains(watch, points, values, tools)
-    move = points - watch["last_points"]
-    value_move = values - watch["last_values"]
-    ratio = tools.measure(value_move, points) / tools.measure(move, points)
+    gain, ratio = measure_moves(watch, points, values, tools)
     is_better = sizes < watch["best_size"]
     length = rms(values - points)  # a relative size may stay the same while states and residuals fall together
     is_progress = length < PROGRESS_SHARE * watch["progress_length"]
-    column = is_better.unsqueeze(-1)
     return {
-        "best_size": torch.where(is_better, sizes, watch["best_size"]),
+        "best_size": torch.fmin(sizes, watch["best_size"]),
         "progress_length": torch.where(is_progress, length, watch["progress_length"]),
-        "best_point": torch.where(column, points, watch["best_point"]),
-        "best_value": torch.where(column, values, watch["best_value"]),
-        "first_scale": torch.where(watch["first_scale"].isnan(), rms(points) + length, watch["first_scale"]),
-        "since_progress": torch.where(is_progress, 0.0, watch["since_progress"] + 1),
-        "last_points": points,
-        "last_values": values,
-        "older_points": watch["last_points"],
-        "older_values": watch["last_values"],
-        "sizes": torch.cat([watch["sizes"][:, 1:], sizes.unsqueeze(-1)], -1),
-        "gains": torch.cat([watch["gains"][:, 1:], gain.unsqueeze(-1)], -1),
+        "best_point": choose_rows(is_better, points, watch["best_point"]),
+        "best_value": choose_rows(is_better, values, watch["best_value"]),
+        "first_scale": watch["first_scale"] if "first_scale" in watch else rms(points) + length,
+        "since_progress": (watch["since_progress"] + 1).masked_fill(is_progress, 0.0),
+        "recent_points": push_recent(watch["recent_points"], points),
+        "recent_values": push_recent(watch["recent_values"], values),
+        "sizes": push_newest(watch["sizes"], sizes),
+        "gains": push_newest(watch["gains"], gain),
         "ratios": ratio,
         "iterations": watch["iterations"] + 1,
     }
 
 
-def measure_last_gains(watch: Watch, points: Tensor, values: Tensor, tools: MapTools) -> Tensor:
-    """Return the larger gain of the last move and of the last two together, `(A,)`: in two, what alternates cancels."""
-    gains = []
-    for name in ("last", "older"):
-        move = points - watch[f"{name}_points"]
-        # the residual's change is the value's move less the point's
-        residual_change = values - watch[f"{name}_values"] - move
-        gains.append(tools.measure(move, points) / tools.measure(residual_change, points))
-    return torch.fmax(*gains)
+def measure_moves(watch: Watch, points: Tensor, values: Tensor, tools: MapTools) -> tuple[Tensor, Tensor]:
+    """Return the gain `(A,)` and the ratio `(A,)` of the last moves.
+
+    The gain is the larger one of the last move and of the last two together: in two, what alternates cancels. The ratio
+    is that of the last moves of value and point.
+    """
+    moves = points.unsqueeze(1) - watch["recent_points"]
+    value_moves = values.unsqueeze(1) - watch["recent_values"]
+    inputs = points.unsqueeze(1).expand_as(moves)
+    lengths = tools.measure(moves, inputs)
+    # the residual's change is the value's move less the point's
+    gains = lengths / tools.measure(value_moves - moves, inputs)
+    ratio = tools.measure(value_moves[:, 0], points) / lengths[:, 0]
+    return torch.fmax(gains[:, 0], gains[:, 1]), ratio
+
+
+def choose_rows(is_new: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    """Return the new rows `(A, D)` where bool `(A,)`, and the old ones elsewhere; no copy where all are alike."""
+    if bool(is_new.all()):
+        return new
+    return torch.where(is_new.unsqueeze(-1), new, old) if bool(is_new.any()) else old
+
+
+def push_recent(recent: Tensor, rows: Tensor) -> Tensor:
+    """Return the last rows and those before, `(A, 2, D)`, after some more `(A, D)`."""
+    return torch.stack([rows, recent[:, 0]], 1)
+
+
+def push_newest(history: Tensor, newest: Tensor) -> Tensor:
+    """Return a history `(A, n)` with one more entry at its end, without the oldest."""
+    return torch.cat([history[:, 1:], newest.unsqueeze(-1)], -1)
 
 
 def measure_gain(watch: Watch) -> Tensor:
@@ -100,10 +114,13 @@ def measure_rate(watch: Watch) -> Tensor:
 
 def find_stalled(watch: Watch, points: Tensor, residuals: Tensor, epsilon: float) -> Tensor:
     """Return where the residual no longer falls, bool `(A,)`."""
+    waited = watch["since_progress"]
+    is_waiting = waited > ROUNDING_PATIENCE
+    if not bool(is_waiting.any()):
+        return is_waiting
     floor = ROUNDING_RESIDUAL * epsilon * largest_element(points)
     is_rounding = largest_element(residuals) <= floor
-    waited = watch["since_progress"]
-    return (waited > STALL_PATIENCE) | (is_rounding & (waited > ROUNDING_PATIENCE))
+    return (waited > STALL_PATIENCE) | (is_rounding & is_waiting)
 
 
 def find_diverged(watch: Watch, points: Tensor) -> Tensor:

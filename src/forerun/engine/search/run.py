@@ -24,19 +24,13 @@ from forerun.engine.search.evaluated import EvaluatedPoints, end_problems, judge
 from forerun.engine.search.evaluation import CountedMap
 from forerun.engine.search.event import LimitEvent
 from forerun.engine.search.limit import Limit, largest_entry
-from forerun.engine.search.monitor import follow_point, measure_gain
+from forerun.engine.search.monitor import choose_rows, follow_point, measure_gain
 from forerun.engine.search.options import LimitSettings
+from forerun.engine.search.repeated_call import refuse_other_value
 from forerun.engine.search.state import LimitState
 from forerun.engine.tolerance import largest_element
 
 REPEATED_EVALUATION = 3  # at which the map is called a second time, to see whether it gives the same
-REPEAT_ROUNDINGS = 1e4  # of the largest element, by which two calls may differ
-
-UNREPEATABLE = (
-    "the map gave another value for the same state, by {:.2g}, where its residual was {:.2g}: it draws random numbers "
-    "or changes from call to call. Write module.eval(), draw the noise before and let the map use it, or, where the "
-    "noise is meant, pass repeatable=False"
-)
 
 
 @final
@@ -90,7 +84,7 @@ class LimitRun:
         evaluated = self._evaluate_points(state)
         state = self._follow_points(state, evaluated)
         evidence = self._make_evidence(state, evaluated)
-        state, knowledge = self._ask_certificates(state, evidence, evaluated.is_kept)
+        state, knowledge = self._ask_certificates(state, evidence, evaluated)
         codes = judge_problems(evaluated, knowledge, state.watch, evidence)
         self._require_repeatable(state, evaluated, codes)
         is_going = codes == LimitStatus.RUNNING.code
@@ -109,13 +103,14 @@ class LimitRun:
     def end(self, status: LimitStatus) -> None:
         """Let all problems that go on end where they stand, at their best point: stopped, interrupted."""
         state = self.state
-        count = len(state.problems)
-        nothing = state.points.new_full((count,), float("nan"))
+        nothing = torch.full_like(state.last_measured, float("nan"))
         evaluated = EvaluatedPoints(
             points=state.watch["best_point"],
             values=state.watch["best_value"],
+            residuals=state.watch["best_value"] - state.watch["best_point"],
             sizes=state.watch["best_size"],
-            is_kept=torch.ones(count, dtype=torch.bool, device=state.points.device),
+            is_kept=~nothing.isfinite(),
+            is_finite=~nothing.isfinite(),
             measured=nothing,
         )
         codes = torch.full_like(state.problems, status.code)
@@ -165,28 +160,39 @@ class LimitRun:
         if self.goes_on() and self.settings.repeatable:
             self._tools.select(self.state)
             self._was_repeated = True
-            points = self.state.watch["last_points"].nan_to_num()
-            refuse_other_values(self._tools.evaluate(points), self.state.watch["last_values"])
+            points = self.state.watch["recent_points"][:, 0].nan_to_num()
+            refuse_other_values(self._tools.evaluate(points), self.state.watch["recent_values"][:, 0])
 
     def _evaluate_points(self, state: LimitState) -> EvaluatedPoints:
         """Evaluate the next points, and let the safeguard judge those that are accelerated."""
         values = self._tools.evaluate(state.points)
-        sizes = self._tools.measure(values - state.points, state.points)
+        residuals = values - state.points
+        sizes = self._tools.measure(residuals, state.points)
         measured = self._safeguard.measure(JudgedPoints(self.rows, state.problems, state.points, sizes))
         is_finite = values.isfinite().all(-1) & sizes.isfinite()
         is_good = is_finite & self._safeguard.accepts(measured, state.last_measured, state.best_measured)
-        return EvaluatedPoints(state.points, values, sizes, ~state.is_trial | is_good, measured)
+        is_kept = ~state.is_trial | is_good
+        return EvaluatedPoints(
+            state.points, values, residuals, sizes=sizes, is_kept=is_kept, is_finite=is_finite, measured=measured
+        )
 
     def _follow_points(self, state: LimitState, evaluated: EvaluatedPoints) -> LimitState:
         """Return the state once it has taken note of the points that are kept."""
         is_kept = evaluated.is_kept
         watch = follow_point(state.watch, evaluated.points, evaluated.values, sizes=evaluated.sizes, tools=self._tools)
-        return replace(
+        followed = replace(
             state,
-            watch=keep_rows(is_kept, watch, state.watch),
-            last_measured=torch.where(is_kept, evaluated.measured, state.last_measured),
+            watch=watch,
+            last_measured=evaluated.measured,
             best_measured=torch.fmin(evaluated.measured, state.best_measured),
             residuals=(*state.residuals, largest_entry(evaluated.sizes)),
+        )
+        if evaluated.keeps_all:
+            return followed
+        return replace(
+            followed,
+            watch=keep_rows(is_kept, watch, state.watch),
+            last_measured=torch.where(is_kept, evaluated.measured, state.last_measured),
             rejections=state.rejections + ~is_kept,
             rejected=state.rejected + int((~is_kept).sum()),
         )
@@ -198,23 +204,25 @@ class LimitRun:
             iteration=state.iteration,
             points=evaluated.points,
             values=evaluated.values,
+            residuals=evaluated.residuals,
+            lengths=largest_element(evaluated.residuals),
             sizes=evaluated.sizes,
             threshold=self.settings.tolerance.threshold(),
-            gains=measure_gain(state.watch),
+            read_gains=lambda: measure_gain(state.watch),
             ratios=state.watch["ratios"],
             memory={},
             tools=self._tools,
         )
 
     def _ask_certificates(
-        self, state: LimitState, evidence: Evidence, is_kept: Tensor
+        self, state: LimitState, evidence: Evidence, evaluated: EvaluatedPoints
     ) -> tuple[LimitState, list[Knowledge]]:
         """Return what the certificates know of the points, and the state with what they remember."""
         knowledge, memories = [], []
         for certificate, memory in zip(self.settings.certificates, state.certificate_memories, strict=True):
-            entry = certificate.follow(replace(evidence, memory=memory))
+            entry = certificate.follow(evidence.with_memory(memory))
             knowledge.append(entry)
-            memories.append(keep_rows(is_kept, entry.memory, memory))
+            memories.append(entry.memory if evaluated.keeps_all else keep_rows(evaluated.is_kept, entry.memory, memory))
         return replace(state, certificate_memories=tuple(memories)).add_notes(knowledge), knowledge
 
     def _end_problems(
@@ -261,40 +269,32 @@ class LimitRun:
             projected = self.rows.project(points, state.problems)
             points = torch.where(is_trial.unsqueeze(-1), projected, points)
         is_usable = points.isfinite().all(-1)
-        plain = torch.where(is_kept.unsqueeze(-1), evaluated.values, state.plain_values)
+        plain = choose_rows(is_kept, evaluated.values, state.plain_values)
+        memory = proposal.memory if evaluated.keeps_all else clear_memory(proposal.memory, ~is_kept)
         return replace(
             state,
-            points=torch.where((is_usable & is_kept).unsqueeze(-1), points, plain),
+            points=choose_rows(is_usable & is_kept, points, plain),
             is_trial=is_trial & is_usable,
             plain_values=plain if proposal.fallback is None else proposal.fallback,
-            method_memory=clear_memory(proposal.memory, ~is_kept),
+            method_memory=memory,
         )
 
     def _require_repeatable(self, state: LimitState, evaluated: EvaluatedPoints, codes: Tensor) -> None:
         """Call the map a second time, once in a run, and refuse one that draws random numbers."""
-        has_ended = bool((codes != LimitStatus.RUNNING.code).any())
-        if self._was_repeated or not (has_ended or state.iteration == REPEATED_EVALUATION):
+        if self._was_repeated:
             return
-        self._was_repeated = True
-        again = self._tools.evaluate(evaluated.points)
-        is_finite = (again.isfinite() & evaluated.values.isfinite()).all(-1)
-        change = torch.where(is_finite.unsqueeze(-1), again - evaluated.values, 0.0)
-        sizes = self._tools.measure(change, evaluated.points)
-        largest = largest_element(evaluated.values.nan_to_num(0.0, 0.0, 0.0))
-        is_rounding = largest_element(change) <= REPEAT_ROUNDINGS * self.rows.epsilon * largest
-        is_changed = ~is_rounding & ~(sizes <= self.settings.tolerance.threshold())
-        if bool(is_changed.any()):
-            raise ValueError(UNREPEATABLE.format(largest_entry(sizes), largest_entry(evaluated.sizes)))
+        if state.iteration == REPEATED_EVALUATION or bool((codes != LimitStatus.RUNNING.code).any()):
+            self._was_repeated = True
+            refuse_other_value(evaluated, self._tools, self.settings.tolerance.threshold())
 
     def _make_event(self, state: LimitState, evaluated: EvaluatedPoints) -> LimitEvent:
         """Return what callbacks see, of the problems that go on and of those that have ended."""
         ended = state.ended
         sizes = ended.sizes.index_copy(0, state.problems, evaluated.sizes)
-        points = ended.limits.index_copy(0, state.problems, evaluated.points)
         return LimitEvent(
             evaluations=self._tools.evaluations,
             residual=self.rows.restore_batch(sizes),
             going=len(state.problems),
-            read_state=lambda: self.rows.unpack(points),
+            read_state=lambda: self.rows.unpack(ended.limits.index_copy(0, state.problems, evaluated.points)),
             checkpoint=self.checkpoint,
         )

@@ -78,7 +78,7 @@ class LimitState:
         notes = list(self.notes)
         for entry in knowledge:
             notes += [note for note in entry.notes if note not in notes]
-        return replace(self, notes=tuple(notes))
+        return self if len(notes) == len(self.notes) else replace(self, notes=tuple(notes))
 
     def without_memories(self, *, method: bool, certificates: int | None) -> LimitState:
         """Return the state without what a method remembers, and with nothing remembered by some certificates."""
