@@ -58,7 +58,8 @@ def mix_points(point: LimitPoint, history: Memory, gamma: Tensor, share: float) 
     """
     plain = point.take_step(share)
     weights = gamma.unsqueeze(-2)
-    mixed = plain - (weights @ history["dX"] + share * (weights @ history["dR"])).squeeze(-2)
+    change = torch.bmm(weights, history["dX"]) + share * torch.bmm(weights, history["dR"])
+    mixed = plain - change.squeeze(-2)
     is_bounded = gamma.abs().sum(-1) <= MAX_MIXING_SUM
     is_trusted = is_bounded & mixed.isfinite().all(-1)
     is_mixed = is_trusted & (gamma != 0).any(-1)
@@ -92,9 +93,9 @@ def fit_coefficients(dR: Tensor, residuals: Tensor, regularization: float) -> Te
     """Return the coefficients `(A, m)` with which differences `(A, m, D)` come closest to residuals `(A, D)`."""
     lengths = torch.linalg.vector_norm(dR, dim=-1, keepdim=True)
     scales = (1 / lengths).masked_fill(lengths == 0, 0.0)
-    # scaled after the products, which are small where the differences are long
-    normal = (dR @ dR.mT) * scales * scales.mT
-    right = (dR @ residuals.unsqueeze(-1)) * scales
+    # scaled after the products, which have far fewer elements than the differences
+    normal = torch.bmm(dR, dR.mT) * scales * scales.mT
+    right = torch.bmm(dR, residuals.unsqueeze(-1)) * scales
     floor = MIN_REGULARIZATION_ROUNDINGS * torch.finfo(normal.dtype).eps
     normal.diagonal(dim1=-2, dim2=-1).add_(max(regularization, floor))
     gamma, _ = torch.linalg.solve_ex(normal, right)
