@@ -99,3 +99,73 @@ def test_a_cycle_of_any_period_is_found():
 def test_settings_of_certificates_are_refused():
     with pytest.raises(ValueError, match="directions=0"):
         Spectral(0)
+
+
+# What would fool them.
+
+
+@pytest.mark.parametrize(
+    "evaluate, says",
+    [
+        (lambda x: torch.from_numpy(0.5 * x.numpy() + 1), "Nothing is known of the spectrum"),
+        (lambda x: (0 * x).abs().sqrt(), "derivatives there are not finite"),
+        (lambda x: 0 * x + 1, "is about 0."),
+        (lambda x: x * 1, "does not attract"),
+        (lambda x: 0.5 * x.round(), "is about 0."),
+    ],
+    ids=["numpy", "nan", "constant", "identity", "steps"],
+)
+def test_spectra_of_maps_that_have_none_lose_nothing(evaluate, says):
+    limit = fixed_point(evaluate, torch.ones(3, dtype=DOUBLE), certificate=Spectral())
+    assert limit.status is LimitStatus.CONVERGED
+    assert any(says in note for note in limit.notes)
+
+
+@pytest.mark.parametrize("shape, batch_dims", [((0,), 0), ((0, 3), 1), ((2, 0), 1), ((), 0)])
+def test_spectra_of_few_numbers(shape, batch_dims):
+    x0 = torch.zeros(shape, dtype=DOUBLE)
+    limit = fixed_point(lambda x: 0.5 * x + 1, x0, batch_dims=batch_dims, certificate=Spectral())
+    assert limit.status.done
+
+
+def test_a_spectrum_that_is_not_normal_is_bounded():
+    """Two equal eigenvalues and one eigenvector: a small residual is an error of a hundred times its size."""
+    J = torch.tensor([[0.5, 100.0], [0.0, 0.5]], dtype=DOUBLE)
+    exact = torch.linalg.solve(torch.eye(2, dtype=DOUBLE) - J, torch.ones(2, dtype=DOUBLE))
+    limit = fixed_point(lambda x: J @ x + 1, exact + 1e-5, certificate=Spectral(), tolerance=1e-2, method=Plain())
+    error = float((limit.value - exact).square().mean().sqrt())
+    assert error <= float(limit.error_bound)
+    assert "about 0.5" in limit.notes[0]
+
+
+def test_a_pair_of_complex_eigenvalues_is_one_radius():
+    turn = 0.8 * torch.tensor([[0.6, -0.8], [0.8, 0.6]], dtype=DOUBLE)
+    limit = fixed_point(lambda x: turn @ x + 1, torch.zeros(2, dtype=DOUBLE), certificate=Spectral())
+    assert "about 0.8" in limit.notes[0]
+
+
+def test_what_goes_to_and_fro_and_shrinks_is_no_cycle():
+    limit = fixed_point(
+        lambda x: -0.9999 * x + 1, torch.ones(4, dtype=DOUBLE), method=Plain(), throw=False, max_evaluations=2000
+    )
+    assert limit.status is LimitStatus.OUT_OF_BUDGET
+    rounding = fixed_point(torch.cos, torch.ones(4), method=Plain(), throw=False, tolerance=0.0, max_evaluations=2000)
+    assert rounding.status is not LimitStatus.CYCLE  # the last digit may go round for ever
+
+
+def test_cycles_of_a_batch_have_their_own_periods():
+    def evaluate(x):
+        pair = torch.cat([x[1][:2].roll(1), 0 * x[1][2:]])
+        return torch.stack([x[0].roll(1), pair, 0.5 * x[2]])
+
+    x0 = torch.tensor([[1.0, 2.0, 4.0]] * 3, dtype=DOUBLE)
+    limit = fixed_point(evaluate, x0, batch_dims=1, method=Plain(), throw=False)
+    assert limit.period.tolist() == [3, 2, 0]
+    assert limit.statuses[2].done
+
+
+def test_a_long_cycle_is_found_once_two_periods_are_over():
+    x0 = torch.arange(97, dtype=DOUBLE).square()
+    limit = fixed_point(lambda x: x.roll(1), x0, method=Plain(), throw=False)
+    assert int(limit.period) == 97
+    assert limit.evaluations < 300

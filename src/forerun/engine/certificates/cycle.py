@@ -19,7 +19,8 @@ MOVE_OVER_RETURN = 1e3  # how much longer than the distance of the return the mo
 class Cycle(Certificate):
     """A period, found by comparing every point with the one at the last power of two (Brent, BIT 20, 1980).
 
-    A cycle is one only where a point comes back to rounding while the residuals stay large.
+    A cycle is one only where a point comes back to rounding while the residuals stay large. A method that stays at one
+    point, as Newton's does where its system is singular, has stalled.
     """
 
     def follow(self, evidence: Evidence) -> Knowledge:
@@ -32,9 +33,11 @@ class Cycle(Certificate):
             is_back = distances <= RETURN_ROUNDINGS * evidence.rows.epsilon * largest_element(points)
             if bool(is_back.any()):
                 is_moving = (evidence.lengths > MOVE_OVER_RETURN * distances) & (evidence.sizes > evidence.threshold)
-                is_cycle = is_back & is_moving
-                codes = torch.where(is_cycle, LimitStatus.CYCLE.code, LimitStatus.RUNNING.code)
-                periods = torch.where(is_cycle, iteration - memory["since"], 0)
+                periods = torch.where(is_back & is_moving, iteration - memory["since"], 0)
+                codes = torch.where(periods > 0, LimitStatus.CYCLE.code, LimitStatus.RUNNING.code)
+                is_stuck = periods == 1
+                codes = codes.masked_fill(is_stuck, LimitStatus.STALLED.code)
+                periods = periods.masked_fill(is_stuck, 0)
         if not memory or iteration & (iteration - 1) == 0:
             memory = {"anchor": points, "since": torch.full_like(evidence.problems, iteration)}
         return Knowledge(status_codes=codes, periods=periods, memory=memory)
