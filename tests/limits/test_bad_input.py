@@ -142,7 +142,8 @@ def test_a_user_error_keeps_what_is_known():
     [
         (lambda: templates.estimate(torch.zeros(0, 8), templates.CyclicShifts()), ValueError, "no signals"),
         (lambda: BradleyTerry().fit(torch.zeros(0, 0)), ValueError, "player"),
-        (lambda: BradleyTerry().fit(torch.zeros(3, 3)), ValueError, ""),
+        (lambda: BradleyTerry().fit(torch.zeros(1, 1)), ValueError, "player"),
+        (lambda: BradleyTerry().fit(torch.zeros(3, 3)), ValueError, "prior"),
         (lambda: PIGN(3, 2)(torch.zeros(2, 3), torch.zeros(2, 1)), ValueError, "int64"),
         (lambda: LowerPattern.from_matrix(sparse.csr_array((0, 0))), ValueError, "at least one row"),
         (lambda: solve_linear(-sparse.eye_array(3).tocsr(), torch.ones(3)), ValueError, "positive definite"),
@@ -154,10 +155,10 @@ def test_data_of_which_there_is_no_limit_is_refused(make, error, says):
         make()
 
 
-def test_one_player_has_one_rank():
-    try:
-        ranking = BradleyTerry().fit(torch.zeros(1, 1))
-    except ValueError as error:
-        assert "player" in str(error)
-    else:
-        assert list(ranking.order) == [0]
+def test_a_limit_far_from_the_first_state_is_one():
+    for factor in (1e3, 1e7):
+        limit = fixed_point(lambda x, factor=factor: 0.5 * x + factor, 0 * TWO)
+        assert torch.allclose(limit.value, 2 * factor * TWO, rtol=1e-5)
+    grown = fixed_point(lambda x: x + 0.5 * x * (1 - x), 1e-12 * TWO)  # from near a limit that repels
+    assert torch.allclose(grown.value, TWO, atol=1e-4) or float(grown.value.abs().max()) < 1e-6
+    assert grown.status.done

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from limits.maps import DOUBLE, MAPS, linear, normal, value_iteration
+from limits.maps import DOUBLE, MAPS, linear, normal, template, value_iteration
 from torch.utils import _pytree as pytree
 
 from forerun import Absolute, Map, Relative, fixed_point
@@ -75,6 +75,40 @@ def test_every_method_finds_the_limit(name, method, dtype):
     scale = max(1.0, max(float(leaf.abs().max()) for leaf in tensors(known.limit)))
     assert farthest(limit.value, known.limit) <= accuracy * scale
     assert all(leaf.dtype == dtype for leaf in tensors(limit.value))
+
+
+def piecewise_constant(dtype):
+    """Templates: a residual of zero all at once, and many limits."""
+    known = template(dtype, signals=100, length=16)
+    return known.map, known.x0
+
+
+def cycling(dtype):
+    """A quarter turn about one: the plain iteration comes back after four steps, for ever."""
+    turn = torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=dtype)
+    return Map.from_function(lambda x: turn @ (x - 1) + 1), torch.tensor([3.0, 0.5], dtype=dtype)
+
+
+def stairs(dtype):
+    """Steps of a sixty-fourth, which mixtures jump over."""
+    return Map.from_function(lambda x: torch.round(0.93 * x * 64) / 64), 20 * normal(8, dtype=dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, DOUBLE], ids=["single", "double"])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("make", [piecewise_constant, cycling, stairs])
+def test_where_acceleration_hurts_no_method_claims_what_is_not_so(make, method, dtype):
+    user_map, x0 = make(dtype)
+    limit = fixed_point(user_map, x0, method=METHODS[method], tolerance=1e-4, max_evaluations=200, throw=False)
+    value = user_map.evaluate(limit.value)
+    if limit.status.done:
+        # the value of a point whose residual is small, and is one itself where the map is smooth
+        assert farthest(value, limit.value) < (1e-3 if make is cycling else 0.2)
+    else:
+        assert limit.status in {LimitStatus.CYCLE, LimitStatus.OUT_OF_BUDGET, LimitStatus.STALLED}
+        assert bool(limit.value.isfinite().all())
+    if method == "plain":
+        assert (limit.status is LimitStatus.CYCLE) == (make is cycling)
 
 
 def test_anderson_needs_far_fewer_evaluations():

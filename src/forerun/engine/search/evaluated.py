@@ -12,7 +12,7 @@ from forerun.engine.certificates import Evidence, Knowledge
 from forerun.engine.limit_methods.base import Memory
 from forerun.engine.limit_status import LimitStatus
 from forerun.engine.search.ended import EndedProblems
-from forerun.engine.search.monitor import Watch, find_diverged, find_stalled, measure_rate
+from forerun.engine.search.monitor import Watch, find_diverged, find_running_away, find_stalled, measure_rate
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,8 @@ def judge_problems(evaluated: EvaluatedPoints, knowledge: list[Knowledge], watch
             codes = torch.where(entry.status_codes == LimitStatus.RUNNING.code, codes, entry.status_codes)
         if entry.is_required and entry.bounds is not None:
             is_small = is_small & _keeps_bound(entry, evidence.threshold)
+    if bool(is_small.any()):
+        is_small = is_small & ~find_running_away(watch, evaluated.points, evidence.residuals)
     codes = codes.masked_fill(is_small, LimitStatus.CONVERGED.code)
     codes = codes.masked_fill(~evaluated.is_finite, LimitStatus.NOT_FINITE.code)
     return codes if evaluated.keeps_all else codes.masked_fill(~evaluated.is_kept, LimitStatus.RUNNING.code)

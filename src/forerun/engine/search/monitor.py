@@ -17,6 +17,9 @@ ROUNDING_PATIENCE: Final = 20  # likewise, where the residual has the size of ro
 PROGRESS_SHARE: Final = 0.999  # of the best residual, that a new one must be below to count as progress
 ROUNDING_RESIDUAL: Final = 64.0  # roundings of the largest element that a residual may have to be taken for rounding
 DIVERGENCE: Final = 1e8  # how many times the size of the first point and its move is taken for running away
+FAR_AWAY: Final = 1e3  # likewise, from where on a residual that is small beside the state may be one of running away
+UNSURE_SHARE: Final = 0.1  # of the state, that its estimated error may be there
+LASTING_SHARE: Final = 0.01  # of the first residual, that one of running away still has
 
 Watch = Mapping[str, Tensor]  # every tensor begins with the axis of the problems
 
@@ -52,6 +55,7 @@ def follow_point(watch: Watch, points: Tensor, values: Tensor, *, sizes: Tensor,
         "best_point": choose_rows(is_better, points, watch["best_point"]),
         "best_value": choose_rows(is_better, values, watch["best_value"]),
         "first_scale": watch["first_scale"] if "first_scale" in watch else rms(points) + length,
+        "first_length": watch.get("first_length", length),
         "since_progress": (watch["since_progress"] + 1).masked_fill(is_progress, 0.0),
         "recent_points": push_recent(watch["recent_points"], points),
         "recent_values": push_recent(watch["recent_values"], values),
@@ -126,3 +130,16 @@ def find_stalled(watch: Watch, points: Tensor, residuals: Tensor, epsilon: float
 def find_diverged(watch: Watch, points: Tensor) -> Tensor:
     """Return where the points are far beyond the first one and its move, bool `(A,)`."""
     return rms(points) > DIVERGENCE * watch["first_scale"]
+
+
+def find_running_away(watch: Watch, points: Tensor, residuals: Tensor) -> Tensor:
+    """Return where a residual is small beside a state that has gone far, and tells nothing of a limit, bool `(A,)`.
+
+    A map like `x + 1` has residuals of any relative size, far enough away.
+    """
+    scale = rms(points)
+    length = rms(residuals)
+    # moves that changed no residual have an infinite gain
+    gain = watch["gains"].nan_to_num(0.0, posinf=float("inf")).amax(-1)
+    is_unsure = (length * gain > UNSURE_SHARE * scale) & (length > LASTING_SHARE * watch["first_length"])
+    return is_unsure & (scale > FAR_AWAY * watch["first_scale"])
