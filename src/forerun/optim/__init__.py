@@ -12,6 +12,7 @@ from forerun.optim.schedule_free import ScheduleFree, WrongParameters
 from forerun.optim.seeding import seeded
 from forerun.optim.tolerance import StepLength
 from forerun.optim.training import Training
+from forerun.optim.zeroth_order import ZerothOrder
 
 __all__ = [
     "AcceptedStep",
@@ -29,6 +30,7 @@ __all__ = [
     "Training",
     "Vmapped",
     "WrongParameters",
+    "ZerothOrder",
     "load_quantized",
     "quantize",
     "seeded",
