@@ -45,7 +45,7 @@ def run(scale: Scale) -> Figures:
             descent = _leave_saddle(size, TwoPoint(count), count)
             figures[f"evaluations, {size}, {count}"] = float(descent.evaluations.double().median())
             figures[f"rounds, {size}, {count}"] = figures[f"evaluations, {size}, {count}"] / (2 * count)
-    small, large = SADDLE_DIMENSIONS[scale][0], DIMENSIONS[scale][-1]
+    small, large = SADDLE_DIMENSIONS[scale][0], SADDLE_DIMENSIONS[scale][-1]
     counts = [figures[f"evaluations, {large}, {count}"] for count in DIRECTION_COUNTS]
     figures |= {"small": small, "large": large, "spread over directions": max(counts) / min(counts)}
     growth = figures[f"evaluations, {large}, 1"] / figures[f"evaluations, {small}, 1"]
