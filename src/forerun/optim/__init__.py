@@ -7,6 +7,7 @@ from forerun.optim.gradients import Batched, Gradients, OneByOne, Vmapped
 from forerun.optim.loop import Loop
 from forerun.optim.loop_run import LoopRun
 from forerun.optim.loop_solution import LoopSolution
+from forerun.optim.nn import Snake
 from forerun.optim.quantization import load_quantized, quantize
 from forerun.optim.schedule_free import ScheduleFree, WrongParameters
 from forerun.optim.seeding import seeded
@@ -26,6 +27,7 @@ __all__ = [
     "OneByOne",
     "SaveEvery",
     "ScheduleFree",
+    "Snake",
     "StepLength",
     "Training",
     "Vmapped",
