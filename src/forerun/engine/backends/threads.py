@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import cache
@@ -101,7 +102,8 @@ class ThreadedRun(Backend):
         if is_sliced:
             outputs = self._evaluate_slices(call, steps, inputs)
         else:
-            outputs = self._whole_calls.evaluate_slices(call, steps, inputs)
+            with torch_threads(self._count):
+                outputs = self._whole_calls.evaluate_slices(call, steps, inputs)
         seconds = time.perf_counter() - start_time
         self._trial.add_call(count, seconds, is_sliced=is_sliced)
         return outputs, lambda: RoundTiming(evaluate=seconds, overhead=overhead)
@@ -140,6 +142,17 @@ def count_usable_cores() -> int:
         cores = len(os.sched_getaffinity(0))
     first, _, _ = os.environ.get("OMP_NUM_THREADS", "").partition(",")  # a number a level of nesting
     return min(cores, max(int(first), 1)) if first.strip().isdecimal() else cores
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Let PyTorch use so many threads for an operation of this thread, for a while."""
+    threads_before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads_before)
 
 
 @cache

@@ -13,7 +13,7 @@ from forerun.engine.windows.round_ledger import RoundLedger, stake_steps
 from forerun.engine.windows.round_progress import RoundProgress
 from forerun.engine.windows.run_summary import summarise_run
 
-FIRST_WIDTH = 8  # above one, at most
+FIRST_WIDTH, LONG_FIRST_WIDTH = 8, 16  # above one, at most; the second where it takes less than half of the stake
 MAX_GROWTH = 3  # times wider that the next round may be
 NARROWER_PRICE_RATIO, WIDER_PRICE_RATIO = 0.9, 0.85  # of the present price, that another width must promise
 PROVEN_PRICE_RATIO = 0.8  # where the run began with the width that was best in the runs before it
@@ -126,7 +126,8 @@ class Auto(Window):
     def _first_width(self, length: int) -> int:
         """Return a width above one whose failure is within the stake: a round may cost as much as its steps."""
         affordable = 1 + int(stake_steps(length))
-        return max(min(FIRST_WIDTH, self.max_width, affordable), 1)
+        widest = LONG_FIRST_WIDTH if affordable >= 2 * LONG_FIRST_WIDTH else FIRST_WIDTH
+        return max(min(widest, self.max_width, affordable), 1)
 
     def _choose_width(self, log: Sequence[Round], length: int) -> int:
         """Return the width of the next round; 0 where none is predicted to win."""

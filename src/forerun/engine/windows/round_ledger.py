@@ -27,6 +27,7 @@ class RoundLedger:
         loss: by which the last rounds took longer than single steps, with what the check evaluated besides, since they
             last took as long.
         gain: by which the rounds before took less.
+        balance: by which all rounds took longer than single steps; below zero where they took less.
         overdraft: by which the time so far is beyond that of the ordinary loop and the stake, where the check sent the
             run back; None where it did not.
         steps_left: of the path.
@@ -36,6 +37,7 @@ class RoundLedger:
     stake: float
     loss: float
     gain: float
+    balance: float
     overdraft: float | None
     steps_left: int
 
@@ -47,6 +49,7 @@ class RoundLedger:
         single_steps = (step - log[0].start - log[0].accepted) * cost.single
         loss = _sum_losses(log, cost)
         stake = stake_steps(length) * cost.single
+        balance = last.elapsed - log[0].elapsed - single_steps
         overdraft = None
         if _has_gone_back(log):
             overdraft = last.elapsed - length * cost.single - stake
@@ -54,7 +57,8 @@ class RoundLedger:
             single=cost.single,
             stake=stake,
             loss=loss,
-            gain=max(single_steps - (last.elapsed - log[0].elapsed) + loss, 0.0),
+            gain=max(loss - balance, 0.0),
+            balance=balance,
             overdraft=overdraft,
             steps_left=length - step,
         )
@@ -73,6 +77,8 @@ class RoundLedger:
         if self.overdraft is not None and self.overdraft + self.steps_left * best_price > 0:
             return True
         if self.loss > SPENT_STAKES * self.stake + KEPT_GAIN_SHARE * self.gain:
+            return True
+        if self.overdraft is None and self.balance > SPENT_STAKES * self.stake:
             return True
         return best_price >= self.single and self.loss > PATIENCE_SHARE * self.stake
 
