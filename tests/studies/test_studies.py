@@ -41,6 +41,7 @@ BUDGETS = {
     "paradise_fish": 8,
     "learners_languages": 4,
     "stable_rationality": 4,
+    "approximate_singularities": 8,
 }
 MAX_SECONDS = 240
 MAX_LINES = 150

@@ -1,11 +1,11 @@
-"""Distances from a limit, evaluation by evaluation: what iterations are compared by, rather than by their residuals."""
+"""Points and distances from a limit, evaluation by evaluation: iterations are compared by these, not by residuals."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from forerun import fixed_point
-from forerun.engine.limit_methods import LimitMethod
+from forerun.engine.limit_methods import LimitMethod, Plain
 from forerun.engine.map import Map
 from forerun.engine.search import LimitEvent
 
@@ -48,3 +48,25 @@ def trace_distances(
         throw=False,
     )
     return distances
+
+
+def trace_points(map: Map, x0: Tensor, evaluations: int) -> list[Tensor]:
+    """Return the points of a plain iteration, the first among them, until it ends by itself.
+
+    Args:
+        map: of one tensor.
+        x0: the first point.
+        evaluations: that are allowed.
+    """
+    points: list[Tensor] = []
+    fixed_point(
+        map,
+        x0,
+        method=Plain(),
+        tolerance=UNREACHED_TOLERANCE,
+        callback=lambda event: points.append(event.state),
+        max_evaluations=evaluations,
+        repeatable=False,
+        throw=False,
+    )
+    return points

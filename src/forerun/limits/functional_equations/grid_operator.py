@@ -59,6 +59,19 @@ class GridMap(Map):
             offsets[self.grid == point] = value
         return offsets
 
+    def guess_values(self) -> Tensor:
+        """Return values to begin with, `(N,)`: linear between those that are fixed, and zero where none is."""
+        points = self.equation.fixed_points
+        if not points:
+            return torch.zeros_like(self.grid)
+        knots = self.grid.new_tensor(points)
+        heights = self.grid.new_tensor([self.equation.fixed_values[point] for point in points])
+        if len(points) == 1:
+            return heights.expand_as(self.grid).clone()
+        cells = (torch.searchsorted(knots, self.grid) - 1).clamp(0, len(points) - 2)
+        shares = ((self.grid - knots[cells]) / (knots[cells + 1] - knots[cells])).clamp(0, 1)
+        return torch.lerp(heights[cells], heights[cells + 1], shares)
+
     @cached_property
     def weights(self) -> Tensor:
         """`w_k` on the grid, `(K, N)`; zero where values are fixed."""

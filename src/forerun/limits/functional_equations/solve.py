@@ -94,7 +94,7 @@ def solve(
     existence = prove_existence(operator)
     refuse_equation(existence)
     settings = LimitOptions.gather(options, keywords).over(choose_options(operator, existence))
-    limit = fixed_point(operator, operator.offsets.clone(), options=settings)
+    limit = fixed_point(operator, operator.guess_values(), options=settings)
     bounds = bound_error(operator, limit.state, existence)
     return FunctionSolution(grid, limit.state, existence, bounds, operator, limit)
 
