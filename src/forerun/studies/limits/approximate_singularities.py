@@ -39,7 +39,7 @@ SINGULAR_ROOTS: dict[str, tuple[Any, list[complex], int]] = {
 }
 GUESS_COUNTS, ROOT_COLOURS = {"quick": 1, "full": 10}, ("#00897b", "#5e35b1", "#c2185b", "#6d4c41", "#1e88e5")
 DEFLATED_STEPS, PLAIN_STEPS = 8, 30
-NOISE, ROUNDING_FLOOR = 1e-6, 1e-17  # of a coefficient in the systems nearby; in the picture
+SYSTEM_NOISE, ROUNDING_FLOOR = 1e-6, 1e-17  # of a coefficient in the systems nearby; in the picture
 
 
 def run(scale: Scale) -> Figures:
@@ -84,7 +84,7 @@ def _try_certificates(equations: Any, guess: Tensor, multiplicity: int) -> dict[
     except certified_roots.NotCertified:
         figures["refused"] = 1
     figures["certified"] = certified_roots.certify(equations, guess).multiplicity == multiplicity
-    changed = lambda *unknowns: [equation + NOISE * unknowns[0] for equation in equations(*unknowns)]  # noqa: E731
+    changed = lambda *unknowns: [equation + SYSTEM_NOISE * unknowns[0] for equation in equations(*unknowns)]  # noqa: E731
     return figures | {"deformation": certified_roots.certify(changed, guess, multiplicity).deformation_bound}
 
 
@@ -139,7 +139,7 @@ STUDY = Study(
             "A system nearby has its deformation found and bounded",
             paper="bounds on the size of the deformation",
             here="at most {deformation:.1e} where every equation was changed by 1e-6 times a variable",
-            holds=lambda figures: figures["deformation"] < 100 * NOISE,
+            holds=lambda figures: figures["deformation"] < 100 * SYSTEM_NOISE,
         ),
     ),
     run=run,
