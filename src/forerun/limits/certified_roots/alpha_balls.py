@@ -75,7 +75,11 @@ def _sum_orders(inverse: Any, taylor: Sequence[BallPolynomial]) -> dict[int, flo
     return {order: max(totals) for order, totals in sums.items()}
 
 
-def _bound_column(inverse: Any, taylor: Sequence[BallPolynomial], exponents: Exponents) -> list[float]:
+def _bound_column(
+    inverse: Any,
+    taylor: Sequence[BallPolynomial],
+    exponents: Exponents,
+) -> list[float]:
     """Return numbers above the absolute values of the inverse times the coefficients of a monomial."""
     flint = import_flint()
     column = flint.acb_mat([[polynomial.get(exponents, flint.acb(0))] for polynomial in taylor])

@@ -56,7 +56,11 @@ class NoIsolatedRoot(ValueError):
     """Raised where a dual space has no dimension that can be certified: it goes on growing, or is smaller."""
 
 
-def find_dual_space(system: PolynomialSystem, point: Tensor, multiplicity: int | None) -> DualSpace:
+def find_dual_space(
+    system: PolynomialSystem,
+    point: Tensor,
+    multiplicity: int | None,
+) -> DualSpace:
     """Return the dual space at a point close to a root, numerically.
 
     Args:
@@ -119,7 +123,11 @@ def _scale_polynomial(polynomial: BallPolynomial) -> dict[Exponents, complex]:
     return {exponents: number / largest for exponents, number in numbers.items()}
 
 
-def _fill_macaulay(taylor: list[dict[Exponents, complex]], monomials: tuple[Exponents, ...], order: int) -> Tensor:
+def _fill_macaulay(
+    taylor: list[dict[Exponents, complex]],
+    monomials: tuple[Exponents, ...],
+    order: int,
+) -> Tensor:
     """Return the matrix whose rows are the multiples of the equations, over monomials."""
     columns = {exponents: column for column, exponents in enumerate(monomials)}
     rows = []

@@ -45,7 +45,11 @@ class ExtendedSystem:
     deformations: tuple[tuple[int, Exponents], ...]
 
 
-def extend_system(system: PolynomialSystem, point: Tensor, algebra: LocalAlgebra) -> ExtendedSystem:
+def extend_system(
+    system: PolynomialSystem,
+    point: Tensor,
+    algebra: LocalAlgebra,
+) -> ExtendedSystem:
     """Return the extended system of a root with a local algebra.
 
     Deformations go where the equations of the structure are dependent, one for each equation too many.

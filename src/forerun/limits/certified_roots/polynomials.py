@@ -117,7 +117,12 @@ class PolynomialSystem:
         """Return the Taylor polynomials `f(point + h)` in `h`, at a point of balls."""
         return [_shift_polynomial(polynomial, point) for polynomial in self.polynomials]
 
-    def _sum_terms(self, point: Tensor, coefficients: Tensor, exponents: Tensor) -> Tensor:
+    def _sum_terms(
+        self,
+        point: Tensor,
+        coefficients: Tensor,
+        exponents: Tensor,
+    ) -> Tensor:
         degree = int(exponents.max()) if exponents.numel() else 0
         powers = torch.stack([point**0, *[point] * degree]).cumprod(0)
         monomials = powers.gather(0, exponents).prod(1)

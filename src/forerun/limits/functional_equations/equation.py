@@ -72,7 +72,12 @@ class FunctionalEquation:
             distance = distance * (x - point).abs()
         return distance**power
 
-    def _call_function(self, function: RealFunction, x: Tensor, name: str) -> Tensor:
+    def _call_function(
+        self,
+        function: RealFunction,
+        x: Tensor,
+        name: str,
+    ) -> Tensor:
         values = torch.as_tensor(function(x), dtype=x.dtype).expand_as(x)
         if not bool(values.isfinite().all()):
             place = float(x[~values.isfinite()][0])

@@ -80,7 +80,11 @@ def prove_existence(operator: GridMap) -> ExistenceProof:
     )
 
 
-def bound_error(operator: GridMap, values: Tensor, proof: ExistenceProof) -> Tensor:
+def bound_error(
+    operator: GridMap,
+    values: Tensor,
+    proof: ExistenceProof,
+) -> Tensor:
     """Return bounds `(N,)` of the distance of values on a grid, linear between its points, from the solution.
 
     `|f - f*| <= v sup(|T f - f| / v) / (1 - rate)`, with the supremum taken at four points in every cell; inf where the
@@ -97,7 +101,11 @@ def bound_error(operator: GridMap, values: Tensor, proof: ExistenceProof) -> Ten
     return proof.weight * largest / (1 - proof.rate)
 
 
-def measure_residuals(operator: GridMap, values: Tensor, points: Tensor) -> Tensor:
+def measure_residuals(
+    operator: GridMap,
+    values: Tensor,
+    points: Tensor,
+) -> Tensor:
     """Return `T f - f` at points, for values on the grid, linear between its points."""
     equation = operator.equation
     places = equation.measure_arguments(points, operator.interval)
@@ -105,7 +113,11 @@ def measure_residuals(operator: GridMap, values: Tensor, points: Tensor) -> Tens
     return terms.sum(0) + equation.measure_source(points) - operator.interpolate_values(values, points)
 
 
-def interpolate_weight(operator: GridMap, weight: Tensor, points: Tensor) -> Tensor:
+def interpolate_weight(
+    operator: GridMap,
+    weight: Tensor,
+    points: Tensor,
+) -> Tensor:
     """Return a weight `(N,)` at other points: a root of the distance, times a factor that is linear in every cell.
 
     A weight that is linear itself falls to zero too fast at the fixed points, and shows less.
@@ -157,7 +169,11 @@ def _start_weight(equation: FunctionalEquation, grid: Tensor) -> Tensor:
     return weight / weight.max()
 
 
-def _measure_rate(operator: GridMap, weight: Tensor, points: Tensor) -> float:
+def _measure_rate(
+    operator: GridMap,
+    weight: Tensor,
+    points: Tensor,
+) -> float:
     """Return the largest `(|T| v)(x) / v(x)` at points where `f` is free."""
     equation = operator.equation
     free_points = points[~torch.isin(points, operator.grid[operator.is_fixed])]

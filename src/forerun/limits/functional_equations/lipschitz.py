@@ -19,7 +19,11 @@ from torch import Tensor
 from forerun.limits.functional_equations.equation import FunctionalEquation, differentiate_elements
 
 
-def measure_lipschitz_rates(equation: FunctionalEquation, x: Tensor, interval: tuple[float, float]) -> Tensor:
+def measure_lipschitz_rates(
+    equation: FunctionalEquation,
+    x: Tensor,
+    interval: tuple[float, float],
+) -> Tensor:
     """Return the largest `|(T h)'|` at points `(N,)`, over all `h` of Lipschitz constant 1; inf without a bound of `h`.
 
     The largest of these over all points is the contraction constant in the Lipschitz norm.
@@ -32,7 +36,11 @@ def measure_lipschitz_rates(equation: FunctionalEquation, x: Tensor, interval: t
     return torch.where(rates.isfinite(), rates, torch.inf)  # a root has no slope at zero
 
 
-def price_transport(masses: Tensor, places: Tensor, fixed_points: list[float]) -> Tensor:
+def price_transport(
+    masses: Tensor,
+    places: Tensor,
+    fixed_points: list[float],
+) -> Tensor:
     """Return the largest `sum_k m_k h(t_k)`, `(N,)`, over `h` of Lipschitz constant 1 that vanish at fixed points.
 
     Args:
@@ -54,7 +62,11 @@ def price_transport(masses: Tensor, places: Tensor, fixed_points: list[float]) -
     return cost
 
 
-def _price_outside(masses: Tensor, places: Tensor, last: float) -> Tensor:
+def _price_outside(
+    masses: Tensor,
+    places: Tensor,
+    last: float,
+) -> Tensor:
     """Return the cost of moving all masses to the right of the last fixed point there: `int |mass to the right|`."""
     outside = torch.where(places > last, masses, 0.0)
     marks = torch.cat([torch.full_like(places[:1], last), places.clamp_min(last)])
@@ -62,7 +74,11 @@ def _price_outside(masses: Tensor, places: Tensor, last: float) -> Tensor:
     return (tails.abs() * marks.diff(dim=0)).sum(0)
 
 
-def _price_between(masses: Tensor, places: Tensor, ends: tuple[float, float]) -> Tensor:
+def _price_between(
+    masses: Tensor,
+    places: Tensor,
+    ends: tuple[float, float],
+) -> Tensor:
     """Return `min_c int |F - c|` between two fixed points, where `F` is the mass to the left: `(N,)`."""
     low, high = ends
     is_inside = (places > low) & (places < high)

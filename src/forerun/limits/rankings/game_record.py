@@ -35,7 +35,13 @@ class GameRecord:
     names: Labels = ()
 
     @classmethod
-    def from_matrix(cls, wins: Tensor, *, ties: Tensor | None = None, names: Labels = ()) -> GameRecord:
+    def from_matrix(
+        cls,
+        wins: Tensor,
+        *,
+        ties: Tensor | None = None,
+        names: Labels = (),
+    ) -> GameRecord:
         """Return the record of a matrix whose entry `(i, j)` says how often `i` beat `j`.
 
         Args:
@@ -206,7 +212,11 @@ def _read_counts(matrix: Tensor, title: str) -> Tensor:
     return counts - torch.diag(counts.diagonal())
 
 
-def _read_column(values: Sequence[Any] | Tensor | None, games: int, title: str) -> Tensor:
+def _read_column(
+    values: Sequence[Any] | Tensor | None,
+    games: int,
+    title: str,
+) -> Tensor:
     """Return one whole number for each game, 0 where nothing was passed."""
     if values is None:
         return torch.zeros(games, dtype=torch.int64)

@@ -88,7 +88,12 @@ class RankingProblem:
         extra_gains, extra_losses = self._sum_extra_flows(state, up, down)
         return torch.cat([gains, *extra_gains]), torch.cat([losses, *extra_losses])
 
-    def _sum_extra_flows(self, state: Tensor, up: Tensor, down: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    def _sum_extra_flows(
+        self,
+        state: Tensor,
+        up: Tensor,
+        down: Tensor,
+    ) -> tuple[list[Tensor], list[Tensor]]:
         """Return the flows of the home advantage and of the tie parameter, `(1,)` each."""
         record = self.record
         gains, losses = [], []

@@ -122,7 +122,12 @@ def _differentiate_again(slopes: Tensor, arguments: tuple[Tensor, Tensor]) -> tu
     return first, second
 
 
-def solve_sparse(rows: Tensor, columns: Tensor, values: Tensor, right: Tensor) -> Tensor:
+def solve_sparse(
+    rows: Tensor,
+    columns: Tensor,
+    values: Tensor,
+    right: Tensor,
+) -> Tensor:
     """Return the solution of a sparse system by conjugate gradients; of a Laplacian, the one of mean zero.
 
     Raises:

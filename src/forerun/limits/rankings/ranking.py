@@ -56,7 +56,13 @@ class Ranking:
         """The tie parameter as the literature has it: Davidson's `nu`, Rao and Kupper's `kappa`."""
         return self.ties.read_parameter(self.tie_parameter)
 
-    def predict_win(self, player: int, opponent: int, *, venue: int = 0) -> float:
+    def predict_win(
+        self,
+        player: int,
+        opponent: int,
+        *,
+        venue: int = 0,
+    ) -> float:
         """Return the probability that a player beats another.
 
         Args:
@@ -66,7 +72,13 @@ class Ranking:
         """
         return self._predict_outcome(player, opponent, venue, False)
 
-    def predict_tie(self, player: int, opponent: int, *, venue: int = 0) -> float:
+    def predict_tie(
+        self,
+        player: int,
+        opponent: int,
+        *,
+        venue: int = 0,
+    ) -> float:
         """Return the probability that two players draw; 0 where ties were left out of the model."""
         return self._predict_outcome(player, opponent, venue, True) if self.ties.has_parameter else 0.0
 
@@ -80,7 +92,13 @@ class Ranking:
             "strength": log_strengths.exp().tolist(),
         }
 
-    def _predict_outcome(self, player: int, opponent: int, venue: int, is_tie: bool) -> float:
+    def _predict_outcome(
+        self,
+        player: int,
+        opponent: int,
+        venue: int,
+        is_tie: bool,
+    ) -> float:
         margin = self.log_strengths[player] - self.log_strengths[opponent] + venue * self.home_advantage
         parameter = margin.new_tensor(self.tie_parameter)
         chance = self.ties.log_chance(margin.reshape(1), parameter, torch.tensor([is_tie]))

@@ -19,7 +19,12 @@ class TieRule(ABC):
     tie_weight: ClassVar[float]  # wins that a tie counts as, for either player
 
     @abstractmethod
-    def log_chance(self, margins: Tensor, parameter: Tensor, is_tie: Tensor) -> Tensor:
+    def log_chance(
+        self,
+        margins: Tensor,
+        parameter: Tensor,
+        is_tie: Tensor,
+    ) -> Tensor:
         """Return the log probabilities `(E,)` of wins at margins `(E,)`, or of ties."""
 
     @abstractmethod
@@ -52,7 +57,12 @@ class NoTies(TieRule):
     has_parameter = False
     tie_weight = 0.0
 
-    def log_chance(self, margins: Tensor, parameter: Tensor, is_tie: Tensor) -> Tensor:
+    def log_chance(
+        self,
+        margins: Tensor,
+        parameter: Tensor,
+        is_tie: Tensor,
+    ) -> Tensor:
         return logsigmoid(margins)
 
     def measure_surprise(self, margins: Tensor, parameter: Tensor) -> Tensor:
@@ -79,7 +89,12 @@ class Davidson(TieRule):
 
     tie_weight = 0.5
 
-    def log_chance(self, margins: Tensor, parameter: Tensor, is_tie: Tensor) -> Tensor:
+    def log_chance(
+        self,
+        margins: Tensor,
+        parameter: Tensor,
+        is_tie: Tensor,
+    ) -> Tensor:
         utilities = torch.stack([margins / 2, -margins / 2, parameter.expand_as(margins)])
         return torch.where(is_tie, utilities[2], utilities[0]) - utilities.logsumexp(0)
 
@@ -110,7 +125,12 @@ class RaoKupper(TieRule):
 
     tie_weight = 1.0
 
-    def log_chance(self, margins: Tensor, parameter: Tensor, is_tie: Tensor) -> Tensor:
+    def log_chance(
+        self,
+        margins: Tensor,
+        parameter: Tensor,
+        is_tie: Tensor,
+    ) -> Tensor:
         gap = 0.5 * torch.nn.functional.softplus(parameter)  # log kappa
         win, loss = logsigmoid(margins - gap), logsigmoid(-margins - gap)
         return torch.where(is_tie, parameter + win + loss, win)
