@@ -42,6 +42,7 @@ BUDGETS = {
     "learners_languages": 4,
     "stable_rationality": 4,
     "approximate_singularities": 8,
+    "flat_matrix_models": 6,
 }
 MAX_SECONDS = 240
 MAX_LINES = 150

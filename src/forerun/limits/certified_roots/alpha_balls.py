@@ -70,7 +70,13 @@ def _sum_orders(inverse: Any, taylor: Sequence[BallPolynomial]) -> dict[int, flo
         if order < 2:
             continue
         totals = sums.setdefault(order, [0.0] * len(taylor))
-        for row, size in enumerate(_bound_column(inverse, taylor, exponents)):
+        for row, size in enumerate(
+            _bound_column(
+                inverse,
+                taylor,
+                exponents,
+            )
+        ):
             totals[row] = (totals[row] + size) * ROUNDED_UP
     return {order: max(totals) for order, totals in sums.items()}
 

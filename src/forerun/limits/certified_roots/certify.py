@@ -180,7 +180,13 @@ def follow_newton(extended: ExtendedSystem, dual: DualSpace) -> CertifiedRoot:
         radius=2 * alpha.beta,
         multiplicity=dual.multiplicity,
         hilbert_function=dual.hilbert_function,
-        deformation=dict(zip(extended.deformations, numbers, strict=True)),
+        deformation=dict(
+            zip(
+                extended.deformations,
+                numbers,
+                strict=True,
+            )
+        ),
         dual_space=dual,
         alpha=alpha,
         steps=tuple(steps),

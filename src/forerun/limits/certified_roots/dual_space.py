@@ -43,7 +43,11 @@ class DualSpace:
     def hilbert_function(self) -> tuple[int, ...]:
         """The dimensions of every order: (1, 1, 1) along a curve, (1, 2, 1) where two directions meet."""
         steps = [1]
-        for before, after in zip(self.nullities, self.nullities[1:], strict=False):
+        for before, after in zip(
+            self.nullities,
+            self.nullities[1:],
+            strict=False,
+        ):
             steps.append(after - before)
         return tuple(step for step in steps if step)
 
@@ -135,7 +139,16 @@ def _fill_macaulay(
         for polynomial in taylor:
             row = torch.zeros(len(monomials), dtype=torch.complex128)
             for exponents, coefficient in polynomial.items():
-                product = tuple(map(sum, zip(exponents, factor, strict=True)))
+                product = tuple(
+                    map(
+                        sum,
+                        zip(
+                            exponents,
+                            factor,
+                            strict=True,
+                        ),
+                    )
+                )
                 if product in columns:
                     row[columns[product]] = torch.tensor(coefficient)
             rows.append(row)

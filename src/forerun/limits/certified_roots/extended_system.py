@@ -71,7 +71,12 @@ def extend_system(
     dimension = algebra.dimension
     deformations = tuple((row // dimension, algebra.basis[row % dimension]) for row in places)
     start = torch.cat([start, start.new_zeros(len(places))])
-    return ExtendedSystem(PolynomialSystem(tuple(widened), total), start, system.variables, deformations)
+    return ExtendedSystem(
+        PolynomialSystem(tuple(widened), total),
+        start,
+        system.variables,
+        deformations,
+    )
 
 
 class _UnknownList:
@@ -106,7 +111,14 @@ class _UnknownList:
             for variable, power in enumerate(exponents):
                 for _ in range(power):
                     term = self._multiply_elements(term, self.coordinates[variable])
-            total = [add_polynomials(left, right) for left, right in zip(total, term, strict=True)]
+            total = [
+                add_polynomials(left, right)
+                for left, right in zip(
+                    total,
+                    term,
+                    strict=True,
+                )
+            ]
         return total
 
     def _multiply_elements(self, first: Element, second: Element) -> Element:
@@ -127,7 +139,16 @@ class _UnknownList:
         first_share = self.count - len(self.algebra.squares)
         for left in range(len(basis)):
             for right in range(left, len(basis)):
-                exponents = tuple(map(sum, zip(basis[left], basis[right], strict=True)))
+                exponents = tuple(
+                    map(
+                        sum,
+                        zip(
+                            basis[left],
+                            basis[right],
+                            strict=True,
+                        ),
+                    )
+                )
                 if exponents in basis:
                     products[left, right] = [(basis.index(exponents), one)]
                 elif exponents in self.algebra.squares:

@@ -96,7 +96,19 @@ def _list_products(variables: int, pivots: Sequence[int]) -> list[Exponents]:
     """Return the products of two pivots."""
     units = [_unit(variables, pivot) for pivot in pivots]
     pairs = ((0, 0), (0, 1), (1, 1))
-    return [tuple(map(sum, zip(units[first], units[second], strict=True))) for first, second in pairs]
+    return [
+        tuple(
+            map(
+                sum,
+                zip(
+                    units[first],
+                    units[second],
+                    strict=True,
+                ),
+            )
+        )
+        for first, second in pairs
+    ]
 
 
 def _measure_independence(dual: DualSpace, basis: Sequence[Exponents]) -> float:

@@ -110,7 +110,13 @@ class PolynomialSystem:
             powers = exponents[:, variable]
             lowered = exponents.clone()
             lowered[:, variable] = (powers - 1).clamp_min(0)
-            columns.append(self._sum_terms(point, coefficients * powers, lowered))
+            columns.append(
+                self._sum_terms(
+                    point,
+                    coefficients * powers,
+                    lowered,
+                )
+            )
         return torch.stack(columns, 1)
 
     def expand_around(self, point: Sequence[Any]) -> list[BallPolynomial]:
@@ -126,7 +132,11 @@ class PolynomialSystem:
         degree = int(exponents.max()) if exponents.numel() else 0
         powers = torch.stack([point**0, *[point] * degree]).cumprod(0)
         monomials = powers.gather(0, exponents).prod(1)
-        return point.new_zeros(len(self.polynomials)).index_add(0, self.terms[2], coefficients * monomials)
+        return point.new_zeros(len(self.polynomials)).index_add(
+            0,
+            self.terms[2],
+            coefficients * monomials,
+        )
 
 
 def _read_polynomial(expression: Any, symbols: Sequence[Any]) -> BallPolynomial:

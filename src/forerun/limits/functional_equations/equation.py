@@ -51,7 +51,16 @@ class FunctionalEquation:
             ValueError: one lies outside.
         """
         low, high = interval
-        places = torch.stack([self._call_function(argument, x, "arguments") for argument in self.arguments])
+        places = torch.stack(
+            [
+                self._call_function(
+                    argument,
+                    x,
+                    "arguments",
+                )
+                for argument in self.arguments
+            ]
+        )
         slack = OUTSIDE_ROUNDINGS * torch.finfo(x.dtype).eps * (high - low)
         if float(places.min()) < low - slack or float(places.max()) > high + slack:
             term = int((places.amax(1) - high).maximum(low - places.amin(1)).argmax())
@@ -63,7 +72,15 @@ class FunctionalEquation:
 
     def measure_source(self, x: Tensor) -> Tensor:
         """Return `g` at points `(N,)`."""
-        return torch.zeros_like(x) if self.source is None else self._call_function(self.source, x, "source")
+        return (
+            torch.zeros_like(x)
+            if self.source is None
+            else self._call_function(
+                self.source,
+                x,
+                "source",
+            )
+        )
 
     def measure_distance(self, x: Tensor, power: float) -> Tensor:
         """Return `prod_p |x - p|^power` over the points where `f` is fixed: a weight of the largest element."""

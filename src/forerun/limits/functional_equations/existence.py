@@ -69,7 +69,11 @@ def prove_existence(operator: GridMap) -> ExistenceProof:
     this the smallest (Collatz and Wielandt).
     """
     equation, points = operator.equation, refine_grid(operator.grid)
-    rates = measure_lipschitz_rates(equation, points, operator.interval)
+    rates = measure_lipschitz_rates(
+        equation,
+        points,
+        operator.interval,
+    )
     weight = _find_weight(operator)
     is_free = ~operator.is_fixed
     return ExistenceProof(
@@ -123,7 +127,16 @@ def interpolate_weight(
     A weight that is linear itself falls to zero too fast at the fixed points, and shows less.
     """
     roots = operator.equation.measure_distance(operator.grid, STARTING_POWER)
-    factors = torch.where(operator.is_fixed, 0.0, weight / torch.where(operator.is_fixed, 1.0, roots))
+    factors = torch.where(
+        operator.is_fixed,
+        0.0,
+        weight
+        / torch.where(
+            operator.is_fixed,
+            1.0,
+            roots,
+        ),
+    )
     neighbours = torch.nn.functional.pad(factors, (1, 1))
     nearest = torch.maximum(neighbours[:-2], neighbours[2:])
     factors = torch.where(operator.is_fixed, nearest, factors)
@@ -161,7 +174,14 @@ def _find_weight(operator: GridMap) -> Tensor:
         is_positive = bool((weight[~operator.is_fixed] > 0).all() & weight.isfinite().all())
         if is_positive:
             candidates.append(weight / weight.max())
-    return min(candidates, key=lambda weight: _measure_rate(operator, weight, points))
+    return min(
+        candidates,
+        key=lambda weight: _measure_rate(
+            operator,
+            weight,
+            points,
+        ),
+    )
 
 
 def _start_weight(equation: FunctionalEquation, grid: Tensor) -> Tensor:
@@ -178,5 +198,18 @@ def _measure_rate(
     equation = operator.equation
     free_points = points[~torch.isin(points, operator.grid[operator.is_fixed])]
     places = equation.measure_arguments(free_points, operator.interval)
-    terms = equation.measure_weights(free_points).abs() * interpolate_weight(operator, weight, places)
-    return float((terms.sum(0) / interpolate_weight(operator, weight, free_points)).max())
+    terms = equation.measure_weights(free_points).abs() * interpolate_weight(
+        operator,
+        weight,
+        places,
+    )
+    return float(
+        (
+            terms.sum(0)
+            / interpolate_weight(
+                operator,
+                weight,
+                free_points,
+            )
+        ).max()
+    )

@@ -75,7 +75,11 @@ class GridMap(Map):
     @cached_property
     def weights(self) -> Tensor:
         """`w_k` on the grid, `(K, N)`; zero where values are fixed."""
-        return torch.where(self.is_fixed, 0.0, self.equation.measure_weights(self.grid))
+        return torch.where(
+            self.is_fixed,
+            0.0,
+            self.equation.measure_weights(self.grid),
+        )
 
     @cached_property
     def places(self) -> tuple[Tensor, Tensor]:
@@ -84,7 +88,14 @@ class GridMap(Map):
 
     def locate_points(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the cells of points and the shares of their right ends."""
-        cells = (torch.searchsorted(self.grid, x.contiguous(), right=True) - 1).clamp(0, len(self.grid) - 2)
+        cells = (
+            torch.searchsorted(
+                self.grid,
+                x.contiguous(),
+                right=True,
+            )
+            - 1
+        ).clamp(0, len(self.grid) - 2)
         left, right = self.grid[cells], self.grid[cells + 1]
         return cells, (x - left) / (right - left)
 
@@ -109,7 +120,11 @@ class GridMap(Map):
         Raises:
             ImportError: scipy is not installed.
         """
-        ones = torch.where(self.is_fixed, 0.0, torch.ones_like(self.grid))
+        ones = torch.where(
+            self.is_fixed,
+            0.0,
+            torch.ones_like(self.grid),
+        )
         if bool((self.apply_absolute(ones) >= 1)[~self.is_fixed].all()):
             return ones * torch.nan
         try:

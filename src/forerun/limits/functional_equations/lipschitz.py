@@ -32,7 +32,11 @@ def measure_lipschitz_rates(
     places = equation.measure_arguments(x, interval)
     slopes = torch.stack([differentiate_elements(argument, x) for argument in equation.arguments])
     masses = torch.stack([differentiate_elements(weight, x) for weight in equation.weights])
-    rates = (weights * slopes).abs().sum(0) + price_transport(masses, places, equation.fixed_points)
+    rates = (weights * slopes).abs().sum(0) + price_transport(
+        masses,
+        places,
+        equation.fixed_points,
+    )
     return torch.where(rates.isfinite(), rates, torch.inf)  # a root has no slope at zero
 
 
@@ -56,7 +60,11 @@ def price_transport(
         is_balanced = total.abs() <= 1e-9 * masses.abs().sum(0).clamp_min(1.0)
         return torch.where(is_balanced, cost, torch.inf)
     cost = _price_outside(masses, places, fixed_points[-1])
-    cost = cost + _price_outside(masses.flip(0), -places.flip(0), -fixed_points[0])
+    cost = cost + _price_outside(
+        masses.flip(0),
+        -places.flip(0),
+        -fixed_points[0],
+    )
     for ends in pairwise(fixed_points):
         cost = cost + _price_between(masses, places, ends)
     return cost

@@ -90,13 +90,30 @@ def solve(
         ValueError: the grid, or a function on it, cannot be used; the message has the line to type.
         NoLimit: the iteration did not end.
     """
-    operator = make_operator(weights, arguments, grid, source=source, fixed_values=fixed_values)
+    operator = make_operator(
+        weights,
+        arguments,
+        grid,
+        source=source,
+        fixed_values=fixed_values,
+    )
     existence = prove_existence(operator)
     refuse_equation(existence)
     settings = LimitOptions.gather(options, keywords).over(choose_options(operator, existence))
-    limit = fixed_point(operator, operator.guess_values(), options=settings)
+    limit = fixed_point(
+        operator,
+        operator.guess_values(),
+        options=settings,
+    )
     bounds = bound_error(operator, limit.state, existence)
-    return FunctionSolution(grid, limit.state, existence, bounds, operator, limit)
+    return FunctionSolution(
+        grid,
+        limit.state,
+        existence,
+        bounds,
+        operator,
+        limit,
+    )
 
 
 def solve_directly(
@@ -120,10 +137,26 @@ def solve_directly(
         ValueError: the system is singular, or the grid cannot be used.
         ImportError: scipy is not installed.
     """
-    operator = make_operator(weights, arguments, grid, source=source, fixed_values=fixed_values)
+    operator = make_operator(
+        weights,
+        arguments,
+        grid,
+        source=source,
+        fixed_values=fixed_values,
+    )
     values = operator.solve_system(operator.weights, operator.offsets)
     existence = prove_existence(operator)
-    return FunctionSolution(grid, values, existence, bound_error(operator, values, existence), operator)
+    return FunctionSolution(
+        grid,
+        values,
+        existence,
+        bound_error(
+            operator,
+            values,
+            existence,
+        ),
+        operator,
+    )
 
 
 def fit_family(
@@ -155,7 +188,13 @@ def fit_family(
     Raises:
         ValueError: a function of the family does not vanish where `f` is fixed, or `base` has other values there.
     """
-    operator = make_operator(weights, arguments, grid, source=source, fixed_values=fixed_values)
+    operator = make_operator(
+        weights,
+        arguments,
+        grid,
+        source=source,
+        fixed_values=fixed_values,
+    )
     equation = operator.equation
     places = equation.measure_arguments(grid, operator.interval)
     terms = equation.measure_weights(grid)
@@ -175,9 +214,26 @@ def fit_family(
     columns = torch.stack([leave_residual(function) for function in family], 1)
     right = equation.measure_source(grid) - leave_residual(base)
     coefficients = torch.linalg.lstsq(columns, right.unsqueeze(1)).solution.squeeze(1)
-    values = base(grid) + sum(c * function(grid) for c, function in zip(coefficients, family, strict=True))
+    values = base(grid) + sum(
+        c * function(grid)
+        for c, function in zip(
+            coefficients,
+            family,
+            strict=True,
+        )
+    )
     existence = prove_existence(operator)
-    fit = FunctionSolution(grid, values, existence, bound_error(operator, values, existence), operator)
+    fit = FunctionSolution(
+        grid,
+        values,
+        existence,
+        bound_error(
+            operator,
+            values,
+            existence,
+        ),
+        operator,
+    )
     return fit, coefficients
 
 
@@ -190,7 +246,12 @@ def make_operator(
     fixed_values: Mapping[float, float] | None,
 ) -> GridMap:
     """Return the equation on a grid."""
-    equation = FunctionalEquation(tuple(weights), tuple(arguments), source, dict(fixed_values or {}))
+    equation = FunctionalEquation(
+        tuple(weights),
+        tuple(arguments),
+        source,
+        dict(fixed_values or {}),
+    )
     return GridMap(equation, grid)
 
 

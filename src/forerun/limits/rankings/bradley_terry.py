@@ -70,7 +70,12 @@ class BradleyTerry:
         """
         record = wins if isinstance(wins, GameRecord) else GameRecord.from_matrix(wins)
         self._refuse_record(record)
-        problem = RankingProblem(record, self.prior, self.ties, self.home)
+        problem = RankingProblem(
+            record,
+            self.prior,
+            self.ties,
+            self.home,
+        )
         state = torch.zeros(problem.size, dtype=torch.float64)
         limit = fixed_point(
             self.iteration(problem), state, options=LimitOptions.gather(options, keywords).over(self._choose_options())

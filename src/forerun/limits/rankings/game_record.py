@@ -67,7 +67,15 @@ class GameRecord:
             entries = torch.cat([entries, tied[first, second]])
             is_tie = torch.cat([is_tie, torch.ones(len(first), dtype=torch.bool)])
         names = names or tuple(range(len(counts)))
-        return cls(winners, losers, entries, is_tie, torch.zeros_like(entries), len(counts), names)
+        return cls(
+            winners,
+            losers,
+            entries,
+            is_tie,
+            torch.zeros_like(entries),
+            len(counts),
+            names,
+        )
 
     @classmethod
     def from_games(
@@ -152,20 +160,44 @@ class GameRecord:
 
     def sum_by_player(self, values: Tensor, players: Tensor) -> Tensor:
         """Return the sums `(P,)` of values `(E,)` over the entries of each player."""
-        return values.new_zeros(self.players).index_add(0, players, values)
+        return values.new_zeros(self.players).index_add(
+            0,
+            players,
+            values,
+        )
 
     def find_unreached(self) -> set[int]:
         """Return players that no chain of wins or ties leads to from player 0, or from whom none leads back."""
-        edges = list(zip(self.winners.tolist(), self.losers.tolist(), strict=True))
+        edges = list(
+            zip(
+                self.winners.tolist(),
+                self.losers.tolist(),
+                strict=True,
+            )
+        )
         backwards = [(loser, winner) for winner, loser in edges]
-        tied = [pair for pair, is_tie in zip(backwards, self.is_tie.tolist(), strict=True) if is_tie]
+        tied = [
+            pair
+            for pair, is_tie in zip(
+                backwards,
+                self.is_tie.tolist(),
+                strict=True,
+            )
+            if is_tie
+        ]
         down = reach_players(edges + tied, self.players)
         up = reach_players(backwards + [(second, first) for first, second in tied], self.players)
         return set(range(self.players)) - (down & up)
 
     def count_groups(self) -> int:
         """Return the number of groups of players that no chain of games joins."""
-        edges = list(zip(self.winners.tolist(), self.losers.tolist(), strict=True))
+        edges = list(
+            zip(
+                self.winners.tolist(),
+                self.losers.tolist(),
+                strict=True,
+            )
+        )
         both_ways = edges + [(loser, winner) for winner, loser in edges]
         followers = list_followers(both_ways, self.players)
         left, groups = set(range(self.players)), 0

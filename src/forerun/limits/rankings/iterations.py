@@ -58,7 +58,11 @@ class RankingProblem:
     def measure_likelihood(self, state: Tensor) -> Tensor:
         """Return the log likelihood, with that of the prior."""
         record = self.record
-        chances = self.ties.log_chance(self.measure_margins(state), self.read_tie_parameter(state), record.is_tie)
+        chances = self.ties.log_chance(
+            self.measure_margins(state),
+            self.read_tie_parameter(state),
+            record.is_tie,
+        )
         strengths = state[: record.players]
         prior = torch.nn.functional.logsigmoid(torch.stack([strengths, -strengths])).sum()
         return (record.counts * chances).sum() + self.prior * prior
@@ -74,18 +78,30 @@ class RankingProblem:
         """Return gains and losses `(S,)`; their difference is the gradient of the log likelihood."""
         record = self.record
         margins, parameter = self.measure_margins(state), self.read_tie_parameter(state)
-        shares = torch.where(record.is_tie, self.ties.tie_weight * record.counts, record.counts)
+        shares = torch.where(
+            record.is_tie,
+            self.ties.tie_weight * record.counts,
+            record.counts,
+        )
         up = shares * self.ties.measure_surprise(margins, parameter)
         down = torch.zeros_like(up)
         if self.ties.has_parameter:
-            down = torch.where(record.is_tie, shares * self.ties.measure_surprise(-margins, parameter), down)
+            down = torch.where(
+                record.is_tie,
+                shares * self.ties.measure_surprise(-margins, parameter),
+                down,
+            )
         strengths = state[: record.players]
         gains = record.sum_by_player(up, record.winners) + self.prior * torch.sigmoid(-strengths)
         losses = record.sum_by_player(up, record.losers) + self.prior * torch.sigmoid(strengths)
         if self.ties.has_parameter:
             gains = gains + record.sum_by_player(down, record.losers)
             losses = losses + record.sum_by_player(down, record.winners)
-        extra_gains, extra_losses = self._sum_extra_flows(state, up, down)
+        extra_gains, extra_losses = self._sum_extra_flows(
+            state,
+            up,
+            down,
+        )
         return torch.cat([gains, *extra_gains]), torch.cat([losses, *extra_losses])
 
     def _sum_extra_flows(
@@ -149,7 +165,12 @@ class SweptNewmanMap(Map):
         turns = []
         for colour in range(int(colours.max()) + 1):
             is_theirs = (colours[record.winners] == colour) | (colours[record.losers] == colour)
-            games = RankingProblem(record.select_entries(is_theirs), problem.prior, problem.ties, problem.has_home)
+            games = RankingProblem(
+                record.select_entries(is_theirs),
+                problem.prior,
+                problem.ties,
+                problem.has_home,
+            )
             turns.append(((colours == colour).nonzero().squeeze(-1), games))
         return turns
 
@@ -192,7 +213,11 @@ class ZermeloMap(Map):
 def colour_players(record: GameRecord) -> Tensor:
     """Return colours int64 `(P,)` such that players who met have different ones, greedily."""
     opponents: list[set[int]] = [set() for _ in range(record.players)]
-    for winner, loser in zip(record.winners.tolist(), record.losers.tolist(), strict=True):
+    for winner, loser in zip(
+        record.winners.tolist(),
+        record.losers.tolist(),
+        strict=True,
+    ):
         opponents[winner].add(loser)
         opponents[loser].add(winner)
     colours = [-1] * record.players

@@ -50,8 +50,21 @@ class LikelihoodNewtonMap(Map):
         rows, columns, values = self._list_curvatures(state)
         size = self.problem.size
         if size > MAX_DENSE_PLAYERS:
-            return solve_sparse(rows, columns, values, self._remove_shift(gradient))
-        matrix = state.new_zeros(size * size).index_add(0, rows * size + columns, values).reshape(size, size)
+            return solve_sparse(
+                rows,
+                columns,
+                values,
+                self._remove_shift(gradient),
+            )
+        matrix = (
+            state.new_zeros(size * size)
+            .index_add(
+                0,
+                rows * size + columns,
+                values,
+            )
+            .reshape(size, size)
+        )
         if not self.problem.prior:  # a common shift changes nothing: its curvature is put in place of zero
             players = self.problem.record.players
             matrix[:players, :players] += matrix.diagonal()[:players].mean() / players
@@ -71,8 +84,18 @@ class LikelihoodNewtonMap(Map):
         columns, weights = self._list_features()
         curvatures = self._differentiate_entries(state)
         rows_list, columns_list, values_list = [], [], []
-        for column, weight, is_tie_column in zip(columns, weights, self._tie_columns(), strict=True):
-            for other, other_weight, is_other_tie in zip(columns, weights, self._tie_columns(), strict=True):
+        for column, weight, is_tie_column in zip(
+            columns,
+            weights,
+            self._tie_columns(),
+            strict=True,
+        ):
+            for other, other_weight, is_other_tie in zip(
+                columns,
+                weights,
+                self._tie_columns(),
+                strict=True,
+            ):
                 rows_list.append(column)
                 columns_list.append(other)
                 values_list.append(curvatures[is_tie_column + is_other_tie] * weight * other_weight)
@@ -106,18 +129,35 @@ class LikelihoodNewtonMap(Map):
         with torch.enable_grad():
             margins = problem.measure_margins(state.detach()).requires_grad_()
             parameters = problem.read_tie_parameter(state.detach()).expand_as(margins).clone().requires_grad_()
-            chances = record.counts * problem.ties.log_chance(margins, parameters, record.is_tie)
-            slopes = torch.autograd.grad(chances.sum(), margins, create_graph=True)[0]
+            chances = record.counts * problem.ties.log_chance(
+                margins,
+                parameters,
+                record.is_tie,
+            )
+            slopes = torch.autograd.grad(
+                chances.sum(),
+                margins,
+                create_graph=True,
+            )[0]
             twice, mixed = _differentiate_again(slopes, (margins, parameters))
             if not problem.ties.has_parameter:
                 return -twice, -mixed, torch.zeros_like(twice)
-            slopes = torch.autograd.grad(chances.sum(), parameters, create_graph=True)[0]
+            slopes = torch.autograd.grad(
+                chances.sum(),
+                parameters,
+                create_graph=True,
+            )[0]
             return -twice, -mixed, -_differentiate_again(slopes, (margins, parameters))[1]
 
 
 def _differentiate_again(slopes: Tensor, arguments: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """Return the derivatives of slopes, entry by entry; zeros where they do not depend on an argument."""
-    pair = torch.autograd.grad(slopes.sum(), arguments, retain_graph=True, allow_unused=True)
+    pair = torch.autograd.grad(
+        slopes.sum(),
+        arguments,
+        retain_graph=True,
+        allow_unused=True,
+    )
     first, second = (torch.zeros_like(slopes) if slope is None else slope for slope in pair)
     return first, second
 
@@ -142,7 +182,14 @@ def solve_sparse(
     shape = (len(right), len(right))
     matrix = coo_matrix((values.numpy(), (rows.numpy(), columns.numpy())), shape).tocsr()
     scaling = diags(1 / matrix.diagonal())
-    solution, failure = cg(matrix, right.numpy(), rtol=CG_ACCURACY, atol=0.0, M=scaling, maxiter=10 * len(right))
+    solution, failure = cg(
+        matrix,
+        right.numpy(),
+        rtol=CG_ACCURACY,
+        atol=0.0,
+        M=scaling,
+        maxiter=10 * len(right),
+    )
     if failure:
         raise RuntimeError("conjugate gradients did not solve a Newton step; leave iteration=LikelihoodNewtonMap out")
     return torch.from_numpy(solution)

@@ -65,7 +65,11 @@ class FinishingOrders:
         """Return the record in which everybody beat the next."""
         winners, losers = self.places[:, :-1], self.places[:, 1:]
         is_pair = losers >= 0
-        record = GameRecord.from_games(winners[is_pair], losers[is_pair], self.players)
+        record = GameRecord.from_games(
+            winners[is_pair],
+            losers[is_pair],
+            self.players,
+        )
         return GameRecord(**(vars(record) | {"names": self.names}))
 
 
@@ -88,12 +92,20 @@ class PlackettLuceMap(Map):
         players = places.clamp_min(0)
         strengths = torch.where(is_there, state[players], -torch.inf)
         totals = strengths.flip(-1).logcumsumexp(-1).flip(-1)  # log s_k
-        later = torch.nn.functional.pad(totals[:, 1:], (0, 1), value=-torch.inf)
+        later = torch.nn.functional.pad(
+            totals[:, 1:],
+            (0, 1),
+            value=-torch.inf,
+        )
         is_stage = later > -torch.inf
         gained = torch.where(is_stage, (later - totals).exp(), 0.0)
         # log of the sum over the stages before: 1 / s_0 + ... + 1 / s_(k-1)
         before = torch.where(is_stage, -totals, -torch.inf).logcumsumexp(-1)
-        before = torch.nn.functional.pad(before[:, :-1], (1, 0), value=-torch.inf)
+        before = torch.nn.functional.pad(
+            before[:, :-1],
+            (1, 0),
+            value=-torch.inf,
+        )
         lost = torch.where(is_there, (strengths + before).exp(), 0.0)
         gains = self._sum_by_player(gained, players) + self.prior * torch.sigmoid(-state)
         losses = self._sum_by_player(lost, players) + self.prior * torch.sigmoid(state)
@@ -101,7 +113,11 @@ class PlackettLuceMap(Map):
         return state if self.prior else state - state.mean()
 
     def _sum_by_player(self, values: Tensor, players: Tensor) -> Tensor:
-        return values.new_zeros(self.orders.players).index_add(0, players.flatten(), values.flatten())
+        return values.new_zeros(self.orders.players).index_add(
+            0,
+            players.flatten(),
+            values.flatten(),
+        )
 
 
 @dataclass(frozen=True)
@@ -145,5 +161,14 @@ class PlackettLuce:
             refuse_unreached(record)
         state = torch.zeros(races.players, dtype=torch.float64)
         settings = LimitOptions.gather(options, keywords).over(LimitOptions(tolerance=RANKING_TOLERANCE))
-        limit = fixed_point(PlackettLuceMap(races, self.prior), state, options=settings)
-        return Ranking(limit.state, limit, races.names, groups=record.count_groups() if self.prior else 1)
+        limit = fixed_point(
+            PlackettLuceMap(races, self.prior),
+            state,
+            options=settings,
+        )
+        return Ranking(
+            limit.state,
+            limit,
+            races.names,
+            groups=record.count_groups() if self.prior else 1,
+        )

@@ -101,5 +101,9 @@ class Ranking:
     ) -> float:
         margin = self.log_strengths[player] - self.log_strengths[opponent] + venue * self.home_advantage
         parameter = margin.new_tensor(self.tie_parameter)
-        chance = self.ties.log_chance(margin.reshape(1), parameter, torch.tensor([is_tie]))
+        chance = self.ties.log_chance(
+            margin.reshape(1),
+            parameter,
+            torch.tensor([is_tie]),
+        )
         return float(chance.exp())

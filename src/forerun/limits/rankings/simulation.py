@@ -37,7 +37,11 @@ def draw_games(
     no_tie = torch.zeros_like(first, dtype=torch.bool)
     win = rule.log_chance(margins, parameter, no_tie).exp()
     loss = rule.log_chance(-margins, parameter, no_tie).exp()
-    drawn = torch.rand(len(first), generator=generator, dtype=margins.dtype)
+    drawn = torch.rand(
+        len(first),
+        generator=generator,
+        dtype=margins.dtype,
+    )
     is_lost = (drawn >= win) & (drawn < win + loss)
     is_at_home = 0 if home_advantage is None else 1
     return GameRecord.from_games(

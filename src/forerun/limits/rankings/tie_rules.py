@@ -106,7 +106,11 @@ class Davidson(TieRule):
     def sum_parameter_flows(
         self, margins: Tensor, parameter: Tensor, *, wins: Tensor, ties: Tensor
     ) -> tuple[Tensor, Tensor]:
-        chance = self.log_chance(margins, parameter, torch.ones_like(margins, dtype=torch.bool)).exp()
+        chance = self.log_chance(
+            margins,
+            parameter,
+            torch.ones_like(margins, dtype=torch.bool),
+        ).exp()
         return (ties * (1 - chance)).sum(), (wins * chance).sum()
 
     def read_parameter(self, parameter: float) -> float:

@@ -1,6 +1,6 @@
 """Roots with a proof: a linkage that locks, a circle that touches a line, and what is refused.
 
-python examples/20_certified_roots.py
+python examples/25_certified_roots.py
 """
 
 import sympy
