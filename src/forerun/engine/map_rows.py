@@ -31,7 +31,7 @@ class MapRows:
         refuse_map(user_map, state)
         self.map = user_map
         dims = user_map.batch_dims
-        self.batch = RowLayout.from_tree(state, batch_dims=dims, name="state").batch
+        self.batch = RowLayout.from_tree(state, batch_dims=dims, name="value").batch
         one_problem = tree_map(lambda leaf: leaf.new_empty(leaf.shape[dims:]), state)
         self.layout = RowLayout.from_tree(one_problem, batch_dims=0, name="value")
         self.can_select = isinstance(user_map, BatchMap)

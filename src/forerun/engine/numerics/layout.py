@@ -33,7 +33,7 @@ class PlaceOfTensor(Enum):
 
 
 TENSOR: Final = PlaceOfTensor.TENSOR
-WIDE_DTYPES: Final = frozenset({torch.float64, torch.int64, torch.uint64, torch.int32, torch.uint32})
+WIDE_DTYPES: Final = frozenset({torch.float64, torch.complex128, torch.int64, torch.uint64, torch.int32, torch.uint32})
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ class RowLayout:
     Leaves `(*lead, *batch, *shape_k)` pack into rows `(*lead, *batch, D)` with `D = sum_k prod(shape_k)`,
     in the widest dtype among them and at least float32. Integers are carried exactly: those of 32 bits and more make
     the rows float64, and 64-bit ones take two columns, `x = low + 2**32 high`, first all that is low and then all that
-    is high, which is zero for small numbers. Plain values must be the same at every step.
+    is high, which is zero for small numbers. Complex numbers, which the states of maps may hold, take two columns each,
+    real and imaginary part. Plain values must be the same at every step.
     """
 
     name: str  # what messages call the tree: "input", "output", "state"
@@ -61,7 +62,7 @@ class RowLayout:
         """Return the layout of one step's `tree`.
 
         Raises:
-            TypeError: there is no tensor in the tree, or a complex one.
+            TypeError: there is no tensor in the tree, or a complex one that is no state of a map.
             ValueError: the tensors disagree about device or batch axes.
         """
         leaves, spec = pytree.tree_flatten(tree)
@@ -116,6 +117,9 @@ class RowLayout:
         for tensor, size in zip(tensors, self.sizes, strict=True):
             if tensor.dtype in LONG_DTYPES:
                 pieces.append(split_long(tensor.reshape(*lead, *self.batch, size // 2)))
+            elif tensor.is_complex():
+                parts = torch.view_as_real(tensor.resolve_conj()).reshape(*lead, *self.batch, size)
+                pieces.append(parts.to(self.dtype))
             else:
                 piece = tensor.reshape(*lead, *self.batch, size)
                 pieces.append(piece.to(self.dtype))
@@ -136,6 +140,10 @@ class RowLayout:
             pieces = rows.split(self.sizes, -1)
         tensors = []
         for piece, shape, dtype in zip(pieces, self.shapes, self.dtypes, strict=True):
+            if dtype.is_complex:
+                parts = piece.reshape((*lead, *shape, 2)).to(dtype.to_real())
+                tensors.append(torch.view_as_complex(parts.contiguous()))
+                continue
             values = join_long(piece) if dtype in LONG_DTYPES else piece
             tensors.append(_cast_piece(values.reshape((*lead, *shape)), dtype))
         if self.spec.is_leaf():
@@ -144,10 +152,10 @@ class RowLayout:
 
     def find_integer_moves(self, moves: Tensor) -> Tensor | None:
         """Return where an integer moved, `(*lead, *batch)`, for moves `(*lead, *batch, D)`; None without integers."""
-        if all(dtype.is_floating_point for dtype in self.dtypes):
+        if all(dtype.is_floating_point or dtype.is_complex for dtype in self.dtypes):
             return None
         pieces = zip(moves.split(self.sizes, -1), self.dtypes, strict=True)
-        integer_moves = [piece for piece, dtype in pieces if not dtype.is_floating_point]
+        integer_moves = [piece for piece, dtype in pieces if not (dtype.is_floating_point or dtype.is_complex)]
         return (torch.cat(integer_moves, -1).abs() >= 0.5).any(-1)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -238,7 +246,7 @@ def _check_kinds(tensors: list[Tensor], tree: Tree, name: str) -> None:
     """Refuse a tree without tensors, with complex ones, or on several devices."""
     if not tensors:
         raise TypeError(f"the {name} {describe_tree(tree)} holds no tensor; make it one with torch.tensor(value)")
-    if any(leaf.is_complex() for leaf in tensors):
+    if name != "value" and any(leaf.is_complex() for leaf in tensors):
         raise TypeError(f"the {name} {describe_tree(tree)} is complex; carry torch.view_as_real(x) instead")
     if len({leaf.device for leaf in tensors}) > 1:
         raise ValueError(f"the {name} {describe_tree(tree)} lies on several devices; move it to one with .to(device)")
@@ -276,7 +284,7 @@ def _cast_piece(piece: Tensor, dtype: torch.dtype) -> Tensor:
 def _count_columns(leaf: Tensor, batch_dims: int) -> int:
     """Return how many columns of a row a leaf takes."""
     count = prod(leaf.shape[batch_dims:])
-    return 2 * count if leaf.dtype in LONG_DTYPES else count
+    return 2 * count if leaf.is_complex() or leaf.dtype in LONG_DTYPES else count
 
 
 def are_same_value(one: Any, other: Any) -> bool:

@@ -202,6 +202,25 @@ def fit_family(
     def leave_residual(function: RealFunction) -> Tensor:
         return function(grid) - (terms * function(places)).sum(0)
 
+    refuse_family(equation, family, base, grid)
+    columns = torch.stack([leave_residual(function) for function in family], 1)
+    right = equation.measure_source(grid) - leave_residual(base)
+    coefficients = torch.linalg.lstsq(columns, right.unsqueeze(1)).solution.squeeze(1)
+    shapes = torch.stack([function(grid) for function in family])
+    values = base(grid) + coefficients @ shapes
+    existence = prove_existence(operator)
+    bounds = bound_error(operator, values, existence)
+    fit = FunctionSolution(grid, values, existence, bounds, operator)
+    return fit, coefficients
+
+
+def refuse_family(
+    equation: FunctionalEquation,
+    family: Sequence[RealFunction],
+    base: RealFunction,
+    grid: Tensor,
+) -> None:
+    """Refuse functions whose sums do not keep the fixed values."""
     for point, value in equation.fixed_values.items():
         at_point = grid.new_tensor([point])
         misses = [abs(float(function(at_point))) for function in family]
@@ -211,30 +230,6 @@ def fit_family(
                 f"f is fixed at {point:g} to {value:g}: base must have that value there, and the family must vanish; "
                 "pass base=lambda x: x, family=[lambda x: x * (1 - x)] for f(0) = 0 and f(1) = 1"
             )
-    columns = torch.stack([leave_residual(function) for function in family], 1)
-    right = equation.measure_source(grid) - leave_residual(base)
-    coefficients = torch.linalg.lstsq(columns, right.unsqueeze(1)).solution.squeeze(1)
-    values = base(grid) + sum(
-        c * function(grid)
-        for c, function in zip(
-            coefficients,
-            family,
-            strict=True,
-        )
-    )
-    existence = prove_existence(operator)
-    fit = FunctionSolution(
-        grid,
-        values,
-        existence,
-        bound_error(
-            operator,
-            values,
-            existence,
-        ),
-        operator,
-    )
-    return fit, coefficients
 
 
 def make_operator(
