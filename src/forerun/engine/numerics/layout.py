@@ -62,7 +62,7 @@ class RowLayout:
         """Return the layout of one step's `tree`.
 
         Raises:
-            TypeError: there is no tensor in the tree, or a complex one that is no state of a map.
+            TypeError: there is no tensor in the tree, or a complex one outside of the states of maps.
             ValueError: the tensors disagree about device or batch axes.
         """
         leaves, spec = pytree.tree_flatten(tree)

@@ -77,16 +77,17 @@ def find_dual_space(
     """
     center = [make_ball_of(number) for number in point.tolist()]
     taylor = [_scale_polynomial(polynomial) for polynomial in system.expand_around(center)]
+    share = NULL_SHARE if multiplicity is None else LOOSE_NULL_SHARE
     nullities = [1]
     for order in range(1, MAX_ORDER + 1):
         monomials = list_monomials(system.variables, order)
-        matrix = _fill_macaulay(taylor, monomials, order)
+        # the value at the point itself is always among the functionals: its column, the first, is left out
+        matrix = _fill_macaulay(taylor, monomials, order)[:, 1:]
         _, values, right = torch.linalg.svd(matrix, full_matrices=True)
-        heights = torch.cat([values, values.new_zeros(len(monomials) - len(values))])
-        if multiplicity is None:
-            count = int((heights <= NULL_SHARE).sum())
-        else:
-            count = min(int((heights <= LOOSE_NULL_SHARE).sum()), multiplicity)
+        heights = torch.cat([values, values.new_zeros(matrix.shape[1] - len(values))])
+        count = 1 + int((heights <= share).sum())
+        if multiplicity is not None:
+            count = min(count, multiplicity)
         nullities.append(count)
         if multiplicity is not None and count == nullities[-2] < multiplicity:
             raise NoIsolatedRoot(
@@ -94,9 +95,9 @@ def find_dual_space(
                 f"near; leave multiplicity={multiplicity} out"
             )
         if nullities[-1] == nullities[-2]:
-            basis = right[len(monomials) - count :].conj()
-            gap = float(heights[-count] / heights[-count - 1])
-            return DualSpace(monomials, basis, tuple(nullities), gap)
+            basis = torch.block_diag(torch.ones(1, 1), right[len(right) - count + 1 :].conj())
+            around = torch.nn.functional.pad(heights, (0, 1))[len(heights) - count :]
+            return DualSpace(monomials, basis, tuple(nullities), float(around[1] / around[0]))
     raise NoIsolatedRoot(
         f"the dual space has the dimensions {nullities} for derivatives of order 0 to {MAX_ORDER} and goes on growing: "
         "the root is not isolated, or its multiplicity is larger than what can be certified; pass multiplicity=... "
