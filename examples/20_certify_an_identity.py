@@ -6,8 +6,9 @@ python examples/20_certify_an_identity.py
 from fractions import Fraction
 
 import flint
+import sympy
 
-from forerun.exact import apery, learners, markoff, mathieu, rationality
+from forerun.exact import apery, landau, learners, markoff, mathieu, rationality
 from forerun.exact import characters as lie
 
 # A product of one factor a variable, in characters of Sp(6); then a spin factor, in those of SO(7).
@@ -51,3 +52,8 @@ for degree in (3, 4, 5):
     points = rationality.simplex_points(3, degree)
     subdivision = rationality.subdivide_polytope(points, rationality.quadratic_heights(points))
     print(f"degree {degree}: {rationality.degeneration_sum(subdivision)}")
+
+# Where can the one-loop bubble of two masses be singular?
+mass_1, mass_2, momentum = sympy.symbols("m1 m2 s")
+bubble = landau.find_determinant(landau.banana_graph([mass_1, mass_2], momentum))
+print("the bubble:", *bubble.value, sep="\n  ")

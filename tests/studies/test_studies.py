@@ -43,6 +43,7 @@ BUDGETS = {
     "stable_rationality": 4,
     "approximate_singularities": 8,
     "flat_matrix_models": 6,
+    "landau_determinants": 4,
 }
 MAX_SECONDS = 240
 MAX_LINES = 150

@@ -1,5 +1,5 @@
 """Exact mathematics: identities with certificates, in rationals, finite fields, polynomials and balls."""
 
-from forerun.exact import apery, characters, learners, markoff, mathieu, rationality
+from forerun.exact import apery, characters, landau, learners, markoff, mathieu, rationality
 
-__all__ = ["apery", "characters", "learners", "markoff", "mathieu", "rationality"]
+__all__ = ["apery", "characters", "landau", "learners", "markoff", "mathieu", "rationality"]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 DEGREES, DIMENSIONS = range(1, 7), range(2, 6)
 MAX_SIMPLICES = {"quick": 70, "full": 300}  # simplices of a triangulation; beyond, two cells alone
 WORDS = {True: "not stably rational", False: "no obstruction", None: "not decided"}
-PUBLISHED = {"degree 4 in P^4": False, "degree 4 in P^5": False}  # Colliot-Thelene and Pirutka; Totaro
+PUBLISHED_CLASSES = {"degree 4 in P^4": False, "degree 4 in P^5": False}  # Colliot-Thelene and Pirutka; Totaro
 SHOWN_DEGREE = 5
 
 
@@ -44,7 +44,7 @@ def run(scale: Scale) -> Figures:
     )
     for size, name in ((4, "quintic threefold"), (5, "quintic fourfold")):
         points = rationality.simplex_points(size, 5)
-        figures[name] = str(_degenerate(figures, points, cut_top(points, 5), PUBLISHED if size == 5 else None))
+        figures[name] = str(_degenerate(figures, points, cut_top(points, 5), PUBLISHED_CLASSES if size == 5 else None))
     return figures
 
 
