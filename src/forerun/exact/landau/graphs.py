@@ -73,7 +73,7 @@ class FeynmanGraph:
         return sorted(symbols, key=str)
 
     def _forests(self, parts: int) -> list[tuple[int, ...]]:
-        """Return the sets of edges that are forests of some trees over all vertices."""
+        """Return the sets of edges that are forests of some trees: as many edges fewer than vertices."""
         size = len(self.vertices) - parts
         choices = combinations(range(len(self.edges)), size) if size >= 0 else []
         return [uncut for uncut in choices if count_parts([self.edges[e] for e in uncut], self.vertices) == parts]
@@ -110,13 +110,12 @@ def reach_vertices(edges: Sequence[tuple[int, int]], start: int) -> set[int]:
 
 
 def count_parts(edges: Sequence[tuple[int, int]], vertices: set[int]) -> int:
-    """Return the number of connected parts of some edges over all vertices; a cycle counts as one part more."""
-    parts, left = 0, set(vertices)
-    while left:
-        left -= reach_vertices(edges, min(left))
+    """Return the number of connected parts of some edges over all vertices."""
+    parts, waiting = 0, set(vertices)
+    while waiting:
+        waiting -= reach_vertices(edges, min(waiting))
         parts += 1
-    cycles = len(edges) - len(vertices) + parts
-    return parts if len(edges) >= len(vertices) else parts + cycles
+    return parts
 
 
 def one_loop_graph(masses: Sequence[Any], channels: Mapping[frozenset[int], Any]) -> FeynmanGraph:
