@@ -45,7 +45,10 @@ def propose_simplices(points: Sequence[LatticePoint]) -> list[list[LatticePoint]
     return [[points[int(vertex)] for vertex in simplex] for simplex in hull.simplices]
 
 
-def evaluate_plane(simplex: Sequence[LatticePoint], points: Sequence[LatticePoint]) -> list[int]:
+def evaluate_plane(
+    simplex: Sequence[LatticePoint],
+    points: Sequence[LatticePoint],
+) -> list[int]:
     """Return `normal . x - offset` of the plane through a simplex at points; nothing where it spans no hyperplane."""
     plane = find_hyperplane(simplex)
     if plane is None:
@@ -130,7 +133,10 @@ def split_face(points: Sequence[LatticePoint]) -> Iterator[list[LatticePoint]]:
                 yield [points[0], *simplex]
 
 
-def drop_coordinates(points: Sequence[LatticePoint], dimension: int) -> list[LatticePoint]:
+def drop_coordinates(
+    points: Sequence[LatticePoint],
+    dimension: int,
+) -> list[LatticePoint]:
     """Return points in as many of their coordinates as they have dimensions, so that they still span them."""
     places = spanning_places(points, dimension)
     return [tuple(point[place] for place in places) for point in points]
@@ -166,7 +172,10 @@ def list_lattice_points(points: Sequence[LatticePoint]) -> list[LatticePoint]:
     return inside
 
 
-def find_inequality(points: Sequence[LatticePoint], facet: Face) -> tuple[LatticePoint, int]:
+def find_inequality(
+    points: Sequence[LatticePoint],
+    facet: Face,
+) -> tuple[LatticePoint, int]:
     """Return integers `(normal, offset)` with `normal . x >= offset` on all points, and equality on a facet."""
     spanning: list[LatticePoint] = []
     for n in sorted(facet):

@@ -127,7 +127,11 @@ def round_scaled(ball: Any, bits: int) -> int:
     return (int(mantissa) + (1 << (-shift - 1))) >> -shift
 
 
-def shortest_square(basis: Sequence[Sequence[int]], *, above: Sequence[Sequence[int]] = ()) -> Fraction:
+def shortest_square(
+    basis: Sequence[Sequence[int]],
+    *,
+    above: Sequence[Sequence[int]] = (),
+) -> Fraction:
     """Return the smallest square of the Gram-Schmidt vectors of a basis, which comes after other vectors.
 
     They are quotients of Gram determinants, in integers.

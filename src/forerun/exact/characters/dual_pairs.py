@@ -41,7 +41,12 @@ class DualPair:
         return tuple(Fraction(sum(entry >= column for entry in complement)) for column in columns)
 
 
-def expand_kernel(first: ClassicalGroup, second: ClassicalGroup, *, sign: int = 1) -> DualPair:
+def expand_kernel(
+    first: ClassicalGroup,
+    second: ClassicalGroup,
+    *,
+    sign: int = 1,
+) -> DualPair:
     """Expand the kernel `prod_{i,j} (x_i + 1/x_i + sign (y_j + 1/y_j))` in characters of two groups.
 
     The kernel times both Weyl denominators alternates in both sets of variables, and its terms of falling exponents are
@@ -83,7 +88,11 @@ def multiply_denominators(first: ClassicalGroup, second: ClassicalGroup) -> Laur
     return {left + right: rows[left] * columns[right] for left in rows for right in columns}
 
 
-def expand_factor(ranks: tuple[int, int], places: tuple[int, int], sign: int) -> LaurentTerms:
+def expand_factor(
+    ranks: tuple[int, int],
+    places: tuple[int, int],
+    sign: int,
+) -> LaurentTerms:
     """Return `x + 1/x + sign (y + 1/y)` for the variables at two places."""
     terms: LaurentTerms = {}
     for place, coefficient in zip(places, (1, sign), strict=True):

@@ -59,7 +59,12 @@ class CharacterExpansion:
         return f"{self.group.name}: {' '.join(terms)} ({state})"
 
 
-def expand_product(group: ClassicalGroup, factor: Factor, *, certify: bool = True) -> CharacterExpansion:
+def expand_product(
+    group: ClassicalGroup,
+    factor: Factor,
+    *,
+    certify: bool = True,
+) -> CharacterExpansion:
     """Expand `prod_i g(x_i)` in the characters of a group.
 
     Args:
@@ -84,7 +89,11 @@ def expand_product(group: ClassicalGroup, factor: Factor, *, certify: bool = Tru
     return CharacterExpansion(group, dict(factor), coefficients, len(weights), certify)
 
 
-def coefficient_by_recurrence(group: ClassicalGroup, factor: Factor, weight: Sequence[int | Fraction]) -> int:
+def coefficient_by_recurrence(
+    group: ClassicalGroup,
+    factor: Factor,
+    weight: Sequence[int | Fraction],
+) -> int:
     """Return the coefficient of one character, by the recurrence in the rank."""
     doubled = double_factor(group, factor)
     highest = group.check_weight(weight)
@@ -107,7 +116,11 @@ def coefficient_by_recurrence(group: ClassicalGroup, factor: Factor, weight: Seq
     return reduce_rank(tuple(abs(int(2 * entry)) for entry in highest))
 
 
-def coefficient_by_determinant(group: ClassicalGroup, factor: Factor, weight: Sequence[int | Fraction]) -> int:
+def coefficient_by_determinant(
+    group: ClassicalGroup,
+    factor: Factor,
+    weight: Sequence[int | Fraction],
+) -> int:
     """Return the coefficient of one character as a determinant, by python-flint: the rival of the recurrence."""
     doubled = double_factor(group, factor)
     roots = [int(2 * root) for root in group.rho]
@@ -117,7 +130,12 @@ def coefficient_by_determinant(group: ClassicalGroup, factor: Factor, weight: Se
     return int(load_flint().fmpz_mat(entries).det())
 
 
-def combine_entries(doubled: Mapping[int, int], exponent: int, root: int, sign: int) -> int:
+def combine_entries(
+    doubled: Mapping[int, int],
+    exponent: int,
+    root: int,
+    sign: int,
+) -> int:
     """Return the entry of the determinant for one exponent and one root, both doubled."""
     direct = doubled.get(exponent - root, 0)
     return direct + sign * doubled.get(exponent + root, 0) if root else direct
@@ -145,7 +163,10 @@ def double_factor(group: ClassicalGroup, factor: Factor) -> dict[int, int]:
     return _check_symmetry(group, doubled)
 
 
-def _check_symmetry(group: ClassicalGroup, doubled: Mapping[Fraction, int]) -> dict[int, int]:
+def _check_symmetry(
+    group: ClassicalGroup,
+    doubled: Mapping[Fraction, int],
+) -> dict[int, int]:
     """Return a factor that is the same under `x -> 1/x`, with integer exponents; refuse others."""
     for exponent, coefficient in doubled.items():
         if doubled.get(-exponent, 0) != coefficient:

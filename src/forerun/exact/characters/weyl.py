@@ -15,7 +15,10 @@ from forerun.exact.exact_libraries import load_flint
 LaurentTerms = dict[tuple[int, ...], int]
 
 
-def weyl_character(group: ClassicalGroup, weight: Sequence[int | Fraction]) -> dict[Weight, int]:
+def weyl_character(
+    group: ClassicalGroup,
+    weight: Sequence[int | Fraction],
+) -> dict[Weight, int]:
     """Return the multiplicities of the weights of an irreducible representation.
 
     Args:
@@ -120,7 +123,10 @@ def expand_alternant(group: ClassicalGroup, exponents: Weight) -> LaurentTerms:
     return terms
 
 
-def _choose_inverses(group: ClassicalGroup, doubled: Sequence[int]) -> list[tuple[int, ...]]:
+def _choose_inverses(
+    group: ClassicalGroup,
+    doubled: Sequence[int],
+) -> list[tuple[int, ...]]:
     """Return the choices of a variable, 1, or its inverse, -1, for every exponent that is not zero."""
     choices = list(product(*([1] if not size else [1, -1] for size in doubled)))
     if group.splits and 0 not in doubled:
@@ -134,7 +140,9 @@ def permutation_sign(order: Sequence[int]) -> int:
     return -1 if inversions % 2 else 1
 
 
-def add_terms(polynomials: Iterable[tuple[int, Mapping[tuple[int, ...], int]]]) -> LaurentTerms:
+def add_terms(
+    polynomials: Iterable[tuple[int, Mapping[tuple[int, ...], int]]],
+) -> LaurentTerms:
     """Return the sum of polynomials with a coefficient each; terms that cancel are left out."""
     total: LaurentTerms = {}
     for coefficient, terms in polynomials:

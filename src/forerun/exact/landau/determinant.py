@@ -92,7 +92,11 @@ def find_determinant(
     return LandauDeterminant(components, count.characteristic, count.volume, dominant, skipped)
 
 
-def project_face(graph: FeynmanGraph, terms: dict[LatticePoint, Any], dimension: int) -> list[Any] | None:
+def project_face(
+    graph: FeynmanGraph,
+    terms: dict[LatticePoint, Any],
+    dimension: int,
+) -> list[Any] | None:
     """Return the irreducible factors of what a face projects to; None where it projects onto everything."""
     sympy = load_sympy()
     places = spanning_places(list(terms), dimension)

@@ -118,7 +118,10 @@ def count_parts(edges: Sequence[tuple[int, int]], vertices: set[int]) -> int:
     return parts
 
 
-def one_loop_graph(masses: Sequence[Any], channels: Mapping[frozenset[int], Any]) -> FeynmanGraph:
+def one_loop_graph(
+    masses: Sequence[Any],
+    channels: Mapping[frozenset[int], Any],
+) -> FeynmanGraph:
     """Return the polygon with an edge a mass, vertex i between edge i - 1 and edge i, and a leg at each."""
     size = len(masses)
     edges = tuple((vertex, (vertex + 1) % size) for vertex in range(size))
@@ -130,6 +133,9 @@ def banana_graph(masses: Sequence[Any], momentum: Any) -> FeynmanGraph:
     return FeynmanGraph(((0, 1),) * len(masses), tuple(masses), {frozenset({0}): momentum}, (0, 1))
 
 
-def parachute_graph(masses: Sequence[Any], channels: Mapping[frozenset[int], Any]) -> FeynmanGraph:
+def parachute_graph(
+    masses: Sequence[Any],
+    channels: Mapping[frozenset[int], Any],
+) -> FeynmanGraph:
     """Return a triangle with one edge doubled: edges 0-1, 1-2, 2-0, 2-0, and a leg at each vertex."""
     return FeynmanGraph(((0, 1), (1, 2), (2, 0), (2, 0)), tuple(masses), channels, (0, 1, 2))

@@ -69,7 +69,10 @@ def search_violation(
     return InvariantCheck(False, None, attempts)
 
 
-def prove_invariant(update: Mapping[Any, Any], equations: Sequence[Any]) -> InvariantCheck:
+def prove_invariant(
+    update: Mapping[Any, Any],
+    equations: Sequence[Any],
+) -> InvariantCheck:
     """Prove that the solutions of polynomial equations stay solutions under a rational update.
 
     Each equation at the new state, as a numerator, must lie in the ideal of the equations at the old one: a Groebner
@@ -133,7 +136,12 @@ class FiniteMachine:
             )
 
     @classmethod
-    def from_machine(cls, machine: MooreMachine, states: Sequence[Any], inputs: Sequence[Any]) -> FiniteMachine:
+    def from_machine(
+        cls,
+        machine: MooreMachine,
+        states: Sequence[Any],
+        inputs: Sequence[Any],
+    ) -> FiniteMachine:
         """Return the table of a machine; states that are not listed are the last one, which leads to itself."""
         places = {state: place for place, state in enumerate(states)}
         outside = len(states)

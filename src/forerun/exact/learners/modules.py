@@ -58,7 +58,13 @@ def learner_of_module(
     return TypedLearner(source, target, first, implement, update, request)
 
 
-def train_by_sgd(module: nn.Module, inputs: Tensor, targets: Tensor, *, rate: float) -> Parameters:
+def train_by_sgd(
+    module: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    rate: float,
+) -> Parameters:
     """Return the parameters after an example a step of `torch.optim.SGD`: the loop that learners are tested against.
 
     Args:

@@ -126,7 +126,12 @@ def walk_orbits(surface: MarkoffSurface | SurfacePoints) -> OrbitPartition:
     return collect_orbits(points, labels, layers, None)
 
 
-def collect_orbits(points: SurfacePoints, labels: Tensor, rounds: int, limit: Limit | None) -> OrbitPartition:
+def collect_orbits(
+    points: SurfacePoints,
+    labels: Tensor,
+    rounds: int,
+    limit: Limit | None,
+) -> OrbitPartition:
     """Return the partition of labels, certified where they are those of the orbits."""
     counts = labels.bincount(minlength=len(points))
     sizes = sorted(counts[1:][counts[1:] > 0].tolist())  # the origin is row 0

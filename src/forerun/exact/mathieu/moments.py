@@ -46,7 +46,12 @@ class MomentTable:
         return self.is_null and self.last_nonzero > max(len(self.plain) - 2, 0)
 
 
-def list_moments(f: MatrixFunction, g: MatrixFunction | int = 1, *, powers: int = 20) -> MomentTable:
+def list_moments(
+    f: MatrixFunction,
+    g: MatrixFunction | int = 1,
+    *,
+    powers: int = 20,
+) -> MomentTable:
     """Return the integrals of `f^n` and `f^n g` over SU(2), for n from 1 to `powers`.
 
     Raises:

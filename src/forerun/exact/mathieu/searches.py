@@ -33,7 +33,11 @@ class SearchCount:
         return SearchCount(*counts, candidates)
 
 
-def search_counterexamples(functions: Iterable[MatrixFunction], *, powers: int = 8) -> SearchCount:
+def search_counterexamples(
+    functions: Iterable[MatrixFunction],
+    *,
+    powers: int = 8,
+) -> SearchCount:
     """Search functions whose powers integrate to zero, while those times one or two entries do not end.
 
     Args:

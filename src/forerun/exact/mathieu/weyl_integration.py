@@ -60,7 +60,12 @@ def integrate_class_function(group: CompactGroup, terms: TorusTerms) -> Fraction
     return Fraction(total, group.weyl_order)
 
 
-def list_trace_moments(group: CompactGroup, terms: TorusTerms | None = None, *, powers: int = 10) -> list[Fraction]:
+def list_trace_moments(
+    group: CompactGroup,
+    terms: TorusTerms | None = None,
+    *,
+    powers: int = 10,
+) -> list[Fraction]:
     """Return the integrals of `f^0 .. f^powers`, for the trace or for another class function."""
     function = group.trace if terms is None else terms
     check_torus(group, function)

@@ -91,7 +91,11 @@ class MotivicSum:
         return f"{' '.join(terms)}: {words[self.value]}"
 
 
-def degeneration_sum(subdivision: RegularSubdivision, *, facts: Mapping[str, bool] | None = None) -> MotivicSum:
+def degeneration_sum(
+    subdivision: RegularSubdivision,
+    *,
+    facts: Mapping[str, bool] | None = None,
+) -> MotivicSum:
     """Return the obstruction's sum of a regular subdivision.
 
     Args:

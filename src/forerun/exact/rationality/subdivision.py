@@ -42,7 +42,10 @@ class RegularSubdivision:
         return self.maximal_cells
 
 
-def subdivide_polytope(points: Sequence[LatticePoint], heights: Sequence[int]) -> RegularSubdivision:
+def subdivide_polytope(
+    points: Sequence[LatticePoint],
+    heights: Sequence[int],
+) -> RegularSubdivision:
     """Return the regular subdivision of a polytope by integer heights of its points.
 
     Qhull proposes the lower faces of the lifted points; each is found again in integers, and the volumes must add up.
@@ -82,7 +85,10 @@ def list_cell_faces(points: Sequence[LatticePoint], cell: Face) -> dict[Face, in
     return {frozenset(order[n] for n in face): dimension for face, dimension in faces.items()}
 
 
-def find_lower_cells(points: Sequence[LatticePoint], heights: Sequence[int]) -> list[Face]:
+def find_lower_cells(
+    points: Sequence[LatticePoint],
+    heights: Sequence[int],
+) -> list[Face]:
     """Return the sets of points on the lower faces of the lifted points."""
     lifted = [(*point, height) for point, height in zip(points, heights, strict=True)]
     top = 4 * (max(map(abs, heights)) + 1)  # above all, so that the lifted points span
