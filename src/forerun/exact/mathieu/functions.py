@@ -123,7 +123,7 @@ def haar_moment(powers: Powers) -> Fraction:
     return Fraction((-1) ** s * factorial(r) * factorial(s), factorial(r + s + 1))
 
 
-def coordinate_functions(,) -> tuple[MatrixFunction, MatrixFunction, MatrixFunction, MatrixFunction]:
+def coordinate_functions() -> tuple[MatrixFunction, MatrixFunction, MatrixFunction, MatrixFunction]:
     """Return the entries a, b, c and d as functions on SU(2)."""
     a, b, c, d = (MatrixFunction({_unit_powers(place): 1}) for place in range(4))
     return a, b, c, d
