@@ -31,6 +31,7 @@ BUDGETS = {
     "local_minimax": 15,
     "halpern_infeasibility": 6,
     "iterate_to_accelerate": 6,
+    "learning_to_relax": 6,
     "iterative_operators": 10,
     "neural_pcg": 8,
     "lie_characters": 4,
