@@ -14,6 +14,7 @@ PROMISED_SHARE = 0.9  # of the residual after a plain step, that a mixture must 
 MAX_DOUBLINGS = 12  # of the plain steps that are taken after a mixture failed
 MIXTURE_PATIENCE = 0.05  # of the plain steps that are left, for which a run of mixtures may stay behind them
 MOST_PATIENCE = 10.0
+MOST_VAIN_PAUSES = 2.0  # pauses in which plain steps came no nearer, each of which doubles the patience
 SMALLEST_DAMPING = 0.05  # of the way to the value, of steps between mixtures where plain ones expand
 SHORT_WAY = 2.0  # plain steps that are left, for which nothing is tried
 
@@ -25,8 +26,9 @@ class AutoMixing(LimitMethod):
     It begins with plain steps. Their differences tell what a mixture would leave of the residual, if the map were
     linear; where that is clearly less than a plain step leaves, the next points are mixed. A run of mixtures that falls
     behind the plain rate is taken back to where it began; after that, or after one that the safeguard takes back, come
-    plain steps, twice as many every time: what trying costs grows with the logarithm of the evaluations. Where plain
-    steps expand, the steps between mixtures are damped.
+    plain steps, twice as many every time: what trying costs grows with the logarithm of the evaluations. Where such
+    plain steps end no nearer than they began, as where they go round, mixtures are tried again at once and for longer.
+    Where plain steps expand, the steps between mixtures are damped.
 
     Args:
         memory: differences that are kept.
@@ -70,7 +72,9 @@ class AutoMixing(LimitMethod):
         share = torch.where(was_plain, turned, memory["share"])
         falls_behind = self._falls_behind(point, memory)
         goes_back = falls_behind & ~(point.sizes <= memory["rate"] * memory["start_size"])
-        failures = memory["failures"] + falls_behind
+        is_vain = self._is_vain(point, memory)
+        failures = torch.where(is_vain, 0.0, memory["failures"]) + falls_behind
+        begins_again = torch.where(goes_back, memory["start_size"], point.sizes)
         pause = 2.0 ** (failures + point.rejections).clamp_max(MAX_DOUBLINGS)
         was_rejected = ~point.continues & (point.rejections > 0)
         return {
@@ -79,7 +83,9 @@ class AutoMixing(LimitMethod):
             "mixed": torch.where(falls_behind, 0.0, memory["mixed"]),
             "start_size": memory["start_size"],
             "start_value": memory["start_value"],
-            "last_size": torch.where(goes_back, memory["start_size"], point.sizes),
+            "last_size": begins_again,
+            "pause_size": torch.where(falls_behind | was_rejected, begins_again, memory["pause_size"]),
+            "vain": memory["vain"] + is_vain,
             "waiting": torch.where(falls_behind | was_rejected, pause, (memory["waiting"] - 1).clamp_min(0)),
             "failures": failures,
             "goes_back": goes_back,
@@ -95,6 +101,8 @@ class AutoMixing(LimitMethod):
             "start_size": point.sizes,
             "start_value": point.values,
             "last_size": point.sizes,
+            "pause_size": nothing,
+            "vain": nothing,
             "waiting": nothing,
             "failures": nothing,
             "goes_back": torch.zeros_like(point.continues),
@@ -105,7 +113,13 @@ class AutoMixing(LimitMethod):
         plain_size = memory["start_size"] * memory["rate"].clamp_max(1.0) ** memory["mixed"]
         left = count_plain_steps(memory["rate"], memory["start_size"], point.threshold)
         patience = (2 + MIXTURE_PATIENCE * left).clamp_max(MOST_PATIENCE)
+        patience = patience * 2.0 ** memory["vain"].clamp_max(MOST_VAIN_PAUSES)
         return (memory["mixed"] > 0) & (memory["mixed"] >= patience) & ~(point.sizes <= plain_size)
+
+    def _is_vain(self, point: LimitPoint, memory: Memory) -> Tensor:
+        """Return where a pause ends whose plain steps came no nearer, bool `(A,)`."""
+        ends = memory["waiting"] == 1
+        return ends & (memory["pause_size"] > 0) & (point.sizes > memory["pause_size"])
 
     def _may_try(self, point: LimitPoint, record: Memory, promised: Tensor) -> Tensor:
         """Return where a mixture is worth its try."""
