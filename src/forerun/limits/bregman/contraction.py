@@ -9,7 +9,11 @@ from forerun.limits.bregman.iteration import Operator
 from forerun.limits.bregman.potentials import Potential
 
 
-def measure_contraction(operator: Operator, potential: Potential, points: Tensor) -> float:
+def measure_contraction(
+    operator: Operator,
+    potential: Potential,
+    points: Tensor,
+) -> float:
     """Return the largest `D(T(x), T(y)) / D(x, y)` over all pairs of points: a lower bound of the contraction constant.
 
     Args:
@@ -43,7 +47,11 @@ def predict_exponent(rate: float) -> float:
     return -4 * (1 - rate)
 
 
-def predict_noise(rate: float, noise: float, steps: int) -> float:
+def predict_noise(
+    rate: float,
+    noise: float,
+    steps: int,
+) -> float:
     """Return the mean square of an element's error under noise that stays, with the shares by default.
 
     The shares vanish, and with them what pulls noise back: `noise^2 t / (1 + 4 (1 - g))`, from the recursion
@@ -52,7 +60,11 @@ def predict_noise(rate: float, noise: float, steps: int) -> float:
     return noise**2 * steps / (1 + 4 * (1 - rate))
 
 
-def contract_towards(target: Tensor, rate: float, potential: Potential) -> Operator:
+def contract_towards(
+    target: Tensor,
+    rate: float,
+    potential: Potential,
+) -> Operator:
     """Return the operator that brings mirror images nearer to that of its limit by a rate.
 
     Args:

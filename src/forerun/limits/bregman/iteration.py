@@ -67,11 +67,20 @@ class MirrorPath(Process):
         self.shares = shares
         self.noise = noise
 
-    def evaluate(self, steps: Tensor, inputs: Tree) -> Tree:
+    def evaluate(
+        self,
+        steps: Tensor,
+        inputs: Tree,
+    ) -> Tree:
         points = self.potential.unmirror(inputs)
         return self.potential.mirror(torch.stack([self.operator(point) for point in points]))
 
-    def advance(self, step: int, state: Tree, output: Tree) -> Tree:
+    def advance(
+        self,
+        step: int,
+        state: Tree,
+        output: Tree,
+    ) -> Tree:
         share = self.shares(step)
         averaged = (1 - share) * state + share * output
         return averaged if self.noise is None else averaged + self.noise(step)

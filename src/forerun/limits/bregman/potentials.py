@@ -37,7 +37,11 @@ class Potential(ABC):
     def unmirror(self, dual: Tensor) -> Tensor:
         """Return the points `(..., D)` of which these are the gradients."""
 
-    def measure_divergence(self, x: Tensor, y: Tensor) -> Tensor:
+    def measure_divergence(
+        self,
+        x: Tensor,
+        y: Tensor,
+    ) -> Tensor:
         """Return `D(x, y)`, shape `(...)`; never negative but for rounding."""
         slope = (self.mirror(y) * (x - y)).sum(-1)
         return self.measure_value(x) - self.measure_value(y) - slope
@@ -76,7 +80,11 @@ class QuadraticPotential(Potential):
         point: Tensor = torch.linalg.solve(self.matrix, dual.unsqueeze(-1)).squeeze(-1)
         return point
 
-    def measure_divergence(self, x: Tensor, y: Tensor) -> Tensor:
+    def measure_divergence(
+        self,
+        x: Tensor,
+        y: Tensor,
+    ) -> Tensor:
         return self.measure_value(x - y)  # the same, without what cancels
 
 
@@ -100,7 +108,11 @@ class Entropy(Potential):
     def unmirror(self, dual: Tensor) -> Tensor:
         return dual.softmax(-1)
 
-    def measure_divergence(self, x: Tensor, y: Tensor) -> Tensor:
+    def measure_divergence(
+        self,
+        x: Tensor,
+        y: Tensor,
+    ) -> Tensor:
         # sum x log(x / y) - x + y, in which every term is positive
         divergence: Tensor = (torch.special.xlogy(x, x / y) - x + y).sum(-1)
         return divergence
@@ -152,7 +164,13 @@ class CustomPotential(Potential):
         )
 
 
-def _descend_damped(function: Callable[[Tensor], Tensor], x: Tensor, step: Tensor, *, decrease: float) -> Tensor:
+def _descend_damped(
+    function: Callable[[Tensor], Tensor],
+    x: Tensor,
+    step: Tensor,
+    *,
+    decrease: float,
+) -> Tensor:
     """Return a point less the longest of a step's halves with which a function falls."""
     value, share = float(function(x)), 1.0
     for _ in range(MAX_MIRROR_HALVINGS):

@@ -13,7 +13,12 @@ REGULARISATION = 1e-9  # of the matrix, so that it can be factorised where limit
 REFINEMENTS = 5  # by which it is taken out again
 
 
-def polish_optimum(program: Program, x: Vector, y: Vector, z: Vector) -> tuple[Vector, Vector]:
+def polish_optimum(
+    program: Program,
+    x: Vector,
+    y: Vector,
+    z: Vector,
+) -> tuple[Vector, Vector]:
     """Return the point and multipliers of the rows that hold where the limits pushed against are equalities.
 
     A limit counts as pushed against where its multiplier is larger than the distance to it (OSQP, section 3.4); the
@@ -38,7 +43,12 @@ def polish_optimum(program: Program, x: Vector, y: Vector, z: Vector) -> tuple[V
     return solution[: program.variables], polished[: program.rows]
 
 
-def _solve_equalities(program: Program, rows: SparseMatrix, targets: Vector, first: Vector) -> Vector:
+def _solve_equalities(
+    program: Program,
+    rows: SparseMatrix,
+    targets: Vector,
+    first: Vector,
+) -> Vector:
     """Return the point and multipliers `(N + A,)` of a program that has equalities alone, the nearest to first ones."""
     count = len(targets)
     sides = np.concatenate([np.full(program.variables, REGULARISATION), np.full(count, -REGULARISATION)])

@@ -35,7 +35,11 @@ class ShiftedRotation(Map):
     shift: Tensor
 
     @classmethod
-    def draw(cls, planes: int, seed: int) -> ShiftedRotation:
+    def draw(
+        cls,
+        planes: int,
+        seed: int,
+    ) -> ShiftedRotation:
         """Return a map of planes whose angles are spread evenly over a half turn; the first is shifted by 1."""
         generator = torch.Generator().manual_seed(seed)
         angles = pi * torch.rand(planes, generator=generator, dtype=torch.float64)
@@ -51,7 +55,14 @@ class ShiftedRotation(Map):
         return (state + turned) / 2 + self.shift
 
 
-def trace_displacement(map: Map, x0: Tensor, method: LimitMethod, points: int, *, displacement: Tensor) -> Tensor:
+def trace_displacement(
+    map: Map,
+    x0: Tensor,
+    method: LimitMethod,
+    points: int,
+    *,
+    displacement: Tensor,
+) -> Tensor:
     """Return squared distances from the infimal displacement, `(points, 2)`: of the residual, and of the travel.
 
     The travel is `(x_k - x_0) / k`, twice that for `Halpern`, whose points go half as fast.

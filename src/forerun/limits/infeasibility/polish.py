@@ -25,7 +25,12 @@ PROJECTION_PRECISION = 1e-15
 MAX_PROJECTION_STEPS = 500
 
 
-def polish_primal_ray(program: Program, y: Vector, *, radius: float) -> RayProof:
+def polish_primal_ray(
+    program: Program,
+    y: Vector,
+    *,
+    radius: float,
+) -> RayProof:
     """Return the proof of the best ray near multipliers of the rows; the first whose radius is large enough."""
     transposed = program.matrix.T.tocsr()
 
@@ -39,7 +44,12 @@ def polish_primal_ray(program: Program, y: Vector, *, radius: float) -> RayProof
     return _polish_ray(y, clip_ray, list_conditions, lambda ray: prove_primal_ray(program, ray), radius=radius)
 
 
-def polish_dual_ray(program: Program, direction: Vector, *, radius: float) -> RayProof:
+def polish_dual_ray(
+    program: Program,
+    direction: Vector,
+    *,
+    radius: float,
+) -> RayProof:
     """Return the proof of the best ray near a direction; the first whose radius is large enough."""
 
     def clip_ray(ray: Vector) -> Vector:

@@ -187,7 +187,11 @@ def scale_program(program: Program) -> ScaledProgram:
     return ScaledProgram(scaled, columns, rows, objective)
 
 
-def _scale_both(left: Vector, matrix: SparseMatrix, right: Vector) -> SparseMatrix:
+def _scale_both(
+    left: Vector,
+    matrix: SparseMatrix,
+    right: Vector,
+) -> SparseMatrix:
     """Return a matrix with its rows and columns scaled."""
     return sparse.csr_array(sparse.diags_array(left) @ matrix @ sparse.diags_array(right))
 
@@ -199,7 +203,12 @@ def _column_sizes(matrix: SparseMatrix) -> Vector:
     return np.asarray(abs(matrix).max(axis=0).todense(), dtype=np.float64).ravel()
 
 
-def _take_matrix(matrix: Any, name: str, *, columns: int) -> SparseMatrix:
+def _take_matrix(
+    matrix: Any,
+    name: str,
+    *,
+    columns: int,
+) -> SparseMatrix:
     """Return a matrix as a sparse array in rows."""
     if hasattr(matrix, "detach"):
         matrix = matrix.detach().cpu().numpy()
@@ -213,7 +222,12 @@ def _take_matrix(matrix: Any, name: str, *, columns: int) -> SparseMatrix:
     return array
 
 
-def _take_limits(limits: ArrayLike | None, count: int, name: str, default: float) -> Vector:
+def _take_limits(
+    limits: ArrayLike | None,
+    count: int,
+    name: str,
+    default: float,
+) -> Vector:
     """Return one limit for each row or variable."""
     values = np.array(default if limits is None else limits, dtype=np.float64)
     if values.ndim == 0:
@@ -263,7 +277,11 @@ def _refuse_numbers(program: Program) -> None:
             raise ValueError(f"{name} has {int((~np.isfinite(numbers)).sum())} entries that are not finite")
 
 
-def _refuse_limits(lower: Vector, upper: Vector, name: str) -> None:
+def _refuse_limits(
+    lower: Vector,
+    upper: Vector,
+    name: str,
+) -> None:
     """Refuse limits between which there is nothing."""
     is_wrong = ~(lower <= upper) | (lower == np.inf) | (upper == -np.inf)
     if is_wrong.any():

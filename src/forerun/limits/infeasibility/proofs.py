@@ -67,7 +67,11 @@ class OptimalityErrors:
         return float(np.max([self.primal, self.dual, self.gap]))
 
 
-def measure_errors(program: Program, x: Vector, y: Vector) -> OptimalityErrors:
+def measure_errors(
+    program: Program,
+    x: Vector,
+    y: Vector,
+) -> OptimalityErrors:
     """Return how far a point and multipliers of the rows are from optimal.
 
     The multipliers of the bounds are those that fit best, `z = -(P x + c + A' y)` where the bounds allow its sign.
@@ -89,19 +93,31 @@ def measure_errors(program: Program, x: Vector, y: Vector) -> OptimalityErrors:
     )
 
 
-def _distance_outside(values: Vector, lower: Vector, upper: Vector) -> Vector:
+def _distance_outside(
+    values: Vector,
+    lower: Vector,
+    upper: Vector,
+) -> Vector:
     """Return how far values lie outside of limits."""
     return np.maximum(np.maximum(lower - values, values - upper), 0.0)
 
 
-def clip_multipliers(multipliers: Vector, lower: Vector, upper: Vector) -> Vector:
+def clip_multipliers(
+    multipliers: Vector,
+    lower: Vector,
+    upper: Vector,
+) -> Vector:
     """Return multipliers without those that push against a limit that is not there."""
     highest = np.where(np.isfinite(upper), np.inf, 0.0)
     lowest = np.where(np.isfinite(lower), -np.inf, 0.0)
     return np.clip(multipliers, lowest, highest)
 
 
-def support(multipliers: Vector, lower: Vector, upper: Vector) -> Vector:
+def support(
+    multipliers: Vector,
+    lower: Vector,
+    upper: Vector,
+) -> Vector:
     """Return the largest `multiplier * value` between limits, for each; infinite limits count as zero."""
     above = np.where(np.isfinite(upper), upper, 0.0)
     below = np.where(np.isfinite(lower), lower, 0.0)
@@ -137,7 +153,11 @@ def prove_dual_ray(program: Program, direction: Vector) -> RayProof:
     return RayProof(d, -sum_rounded(program.cost * d), float(np.maximum(high, low).sum() + bent.sum()))
 
 
-def clip_direction(direction: Vector, lower: Vector, upper: Vector) -> Vector:
+def clip_direction(
+    direction: Vector,
+    lower: Vector,
+    upper: Vector,
+) -> Vector:
     """Return a direction without the elements that run against a limit."""
     highest = np.where(np.isfinite(upper), 0.0, np.inf)
     lowest = np.where(np.isfinite(lower), 0.0, -np.inf)

@@ -23,7 +23,13 @@ class ProgramKind(Enum):
     BOTH_INFEASIBLE = "primal and dual infeasible"
 
 
-def draw_program(kind: ProgramKind, seed: int, *, variables: int = 30, is_quadratic: bool = False) -> Program:
+def draw_program(
+    kind: ProgramKind,
+    seed: int,
+    *,
+    variables: int = 30,
+    is_quadratic: bool = False,
+) -> Program:
     """Return a random program: a third of its rows equalities, the others with one limit or two, variables from 0 on.
 
     An optimal point and its multipliers are drawn first, and limits that suit them; a ray is then put into the program

@@ -194,14 +194,23 @@ def solve_qp(
 class ProgramSearch:
     """The stages of a search: the splitting with one weight after another, until there is a verdict."""
 
-    def __init__(self, program: Program, splitting: Splitting, settings: LimitOptions) -> None:
+    def __init__(
+        self,
+        program: Program,
+        splitting: Splitting,
+        settings: LimitOptions,
+    ) -> None:
         self.program = program
         self.scaled: ScaledProgram = scale_program(program)
         self.splitting = splitting
         self.settings = settings
         self.tolerance = settings.settled().tolerance.threshold()
 
-    def search_stages(self, x: Vector, y: Vector) -> ProgramLimit:
+    def search_stages(
+        self,
+        x: Vector,
+        y: Vector,
+    ) -> ProgramLimit:
         """Return the result from a first point and first multipliers of the rows, in the user's units."""
         scaled = self.scaled
         vectors = (x / scaled.columns, y * scaled.objective / scaled.rows, np.zeros_like(x))
@@ -235,7 +244,12 @@ class ProgramSearch:
         point, value = (state - displacement, state) if limit.status.done else (state, state + displacement)
         return limit, judge.judge_point(first.numpy(), point, value)
 
-    def _report(self, limit: Limit, judgement: ProgramJudgement, residuals: list[float]) -> ProgramLimit:
+    def _report(
+        self,
+        limit: Limit,
+        judgement: ProgramJudgement,
+        residuals: list[float],
+    ) -> ProgramLimit:
         """Return the result after the last stage."""
         fields = vars(limit) | {"residuals": residuals, "evaluations": len(residuals), "checkpoint": None}
         objective = self.program.evaluate_objective(judgement.x)
@@ -249,7 +263,11 @@ def balance_weight(weight: float, errors: OptimalityErrors) -> float:
     return min(max(weight * change, WEIGHT_BOUNDS[0]), WEIGHT_BOUNDS[1])
 
 
-def _take_start(values: ArrayLike | None, count: int, name: str) -> Vector:
+def _take_start(
+    values: ArrayLike | None,
+    count: int,
+    name: str,
+) -> Vector:
     """Return a first vector; zero where there is none."""
     if values is None:
         return np.zeros(count)

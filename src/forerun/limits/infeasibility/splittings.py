@@ -35,7 +35,12 @@ class ProgramMap(Map):
         relaxation: of the step; 2 is the largest with which the map is nonexpansive.
     """
 
-    def __init__(self, scaled: ScaledProgram, weight: float, relaxation: float) -> None:
+    def __init__(
+        self,
+        scaled: ScaledProgram,
+        weight: float,
+        relaxation: float,
+    ) -> None:
         self.program = scaled.program
         self.weight = weight
         self.relaxation = relaxation
@@ -48,7 +53,12 @@ class ProgramMap(Map):
         """Return the next state."""
 
     @abstractmethod
-    def begin_state(self, x: Vector, y: Vector, z: Vector) -> Tensor:
+    def begin_state(
+        self,
+        x: Vector,
+        y: Vector,
+        z: Vector,
+    ) -> Tensor:
         """Return the state of variables `(N,)` and multipliers of rows `(M,)` and of bounds `(N,)`."""
 
     @abstractmethod
@@ -66,7 +76,12 @@ class DouglasRachford(ProgramMap):
     with `K` the rows and the bounds of variables (Stellato et al., Math. Program. Comput. 12, 2020).
     """
 
-    def __init__(self, scaled: ScaledProgram, weight: float, relaxation: float = 2.0) -> None:
+    def __init__(
+        self,
+        scaled: ScaledProgram,
+        weight: float,
+        relaxation: float = 2.0,
+    ) -> None:
         super().__init__(scaled, weight, relaxation)
         program = self.program
         self.bounded = np.flatnonzero(np.isfinite(program.lower) | np.isfinite(program.upper))
@@ -89,7 +104,12 @@ class DouglasRachford(ProgramMap):
         moves = np.concatenate([solution[:count] - x, nearest - clipped])
         return state + self.relaxation * moves
 
-    def begin_state(self, x: Vector, y: Vector, z: Vector) -> Tensor:
+    def begin_state(
+        self,
+        x: Vector,
+        y: Vector,
+        z: Vector,
+    ) -> Tensor:
         values = np.concatenate([self.program.matrix @ x, x[self.bounded]])
         multipliers = np.concatenate([y, z[self.bounded]])
         v = np.clip(values, self.floor, self.ceiling) + multipliers / self.weights
@@ -116,7 +136,12 @@ class PrimalDual(ProgramMap):
     nonexpansive in a norm of its own.
     """
 
-    def __init__(self, scaled: ScaledProgram, weight: float, relaxation: float = 2.0) -> None:
+    def __init__(
+        self,
+        scaled: ScaledProgram,
+        weight: float,
+        relaxation: float = 2.0,
+    ) -> None:
         program = scaled.program
         curvature = measure_norm(program.quadratic)
         super().__init__(scaled, weight, min(relaxation, 1.5) if curvature else relaxation)
@@ -134,7 +159,12 @@ class PrimalDual(ProgramMap):
         pushed = self.dual_step * (shifted - np.clip(shifted, program.row_lower, program.row_upper))
         return state + self.relaxation * np.concatenate([moved - x, pushed - y])
 
-    def begin_state(self, x: Vector, y: Vector, z: Vector) -> Tensor:
+    def begin_state(
+        self,
+        x: Vector,
+        y: Vector,
+        z: Vector,
+    ) -> Tensor:
         return torch.from_numpy(np.concatenate([x, y]))
 
     def read_state(self, state: Vector) -> tuple[Vector, Vector, Vector]:

@@ -101,7 +101,12 @@ class ProgramJudge:
         x, y, _ = self.read_vectors(value)
         return measure_errors(self.program, x, y)
 
-    def judge_point(self, first: Vector, point: Vector, value: Vector) -> ProgramJudgement:
+    def judge_point(
+        self,
+        first: Vector,
+        point: Vector,
+        value: Vector,
+    ) -> ProgramJudgement:
         """Return what a point and its value show, with the first point of the iteration.
 
         The displacement from the point to its value and the travel since the first point both go to the infimal
@@ -130,7 +135,11 @@ class ProgramJudge:
             return polished_x, polished_y, polished_errors
         return x, y, errors
 
-    def _find_rays(self, value: Vector, starts: tuple[Vector, ...]) -> tuple[RayProof, RayProof]:
+    def _find_rays(
+        self,
+        value: Vector,
+        starts: tuple[Vector, ...],
+    ) -> tuple[RayProof, RayProof]:
         """Return the best primal and dual ray along the ways from some points to a value."""
         x, y, _ = self.read_vectors(value)
         primal, dual = [prove_primal_ray(self.program, 0 * y)], [prove_dual_ray(self.program, 0 * x)]
@@ -167,7 +176,12 @@ class ProgramWatch(Certificate):
             codes[:] = self._look(evidence, memory["first"], look).code
         return Knowledge(status_codes=codes, memory=memory)
 
-    def _look(self, evidence: Evidence, first: torch.Tensor, look: int) -> LimitStatus:
+    def _look(
+        self,
+        evidence: Evidence,
+        first: torch.Tensor,
+        look: int,
+    ) -> LimitStatus:
         """Return how the search stands: at an optimum, at a proof, or on its way."""
         value = evidence.values[0].numpy()
         if self.judge.measure_value(value).largest <= self.judge.tolerance:

@@ -53,11 +53,19 @@ class ParameterLearner(ABC):
         """Return the memory before the first problem."""
 
     @abstractmethod
-    def weigh_settings(self, memory: LearnerMemory, context: float) -> Chances:
+    def weigh_settings(
+        self,
+        memory: LearnerMemory,
+        context: float,
+    ) -> Chances:
         """Return the chance `(settings,)` of each setting for the next problem."""
 
     @abstractmethod
-    def learn_cost(self, memory: LearnerMemory, choice: PricedChoice) -> LearnerMemory:
+    def learn_cost(
+        self,
+        memory: LearnerMemory,
+        choice: PricedChoice,
+    ) -> LearnerMemory:
         """Return the memory after a problem."""
 
 
@@ -77,10 +85,18 @@ class FixedSetting(ParameterLearner):
             raise ValueError(f"FixedSetting({self.choice}) is not one of {settings}; pass 0 to {settings - 1}")
         return {"chances": np.eye(settings)[self.choice]}
 
-    def weigh_settings(self, memory: LearnerMemory, context: float) -> Chances:
+    def weigh_settings(
+        self,
+        memory: LearnerMemory,
+        context: float,
+    ) -> Chances:
         return memory["chances"]
 
-    def learn_cost(self, memory: LearnerMemory, choice: PricedChoice) -> LearnerMemory:
+    def learn_cost(
+        self,
+        memory: LearnerMemory,
+        choice: PricedChoice,
+    ) -> LearnerMemory:
         return memory
 
 
@@ -108,11 +124,19 @@ class TsallisInf(ParameterLearner):
     def begin_memory(self, settings: int) -> LearnerMemory:
         return {"losses": np.zeros(settings), "total": np.ones(1), "problem": np.ones(1)}
 
-    def weigh_settings(self, memory: LearnerMemory, context: float) -> Chances:
+    def weigh_settings(
+        self,
+        memory: LearnerMemory,
+        context: float,
+    ) -> Chances:
         scale = self.scale or float(memory["total"][0] / memory["problem"][0])
         return normalise_chances(memory["losses"] / scale, 2 / sqrt(memory["problem"][0]))
 
-    def learn_cost(self, memory: LearnerMemory, choice: PricedChoice) -> LearnerMemory:
+    def learn_cost(
+        self,
+        memory: LearnerMemory,
+        choice: PricedChoice,
+    ) -> LearnerMemory:
         losses = memory["losses"].copy()
         losses[choice.setting] += (choice.cost - 1) / choice.chance
         return {"losses": losses, "total": memory["total"] + choice.cost, "problem": memory["problem"] + 1}
@@ -173,7 +197,11 @@ class ChebyshevBandit(ParameterLearner):
             "largest": np.ones(1),
         }
 
-    def weigh_settings(self, memory: LearnerMemory, context: float) -> Chances:
+    def weigh_settings(
+        self,
+        memory: LearnerMemory,
+        context: float,
+    ) -> Chances:
         if not np.isfinite(context):
             raise ValueError(f"ChebyshevBandit needs the context of every problem, got {context}; pass context=...")
         counts = memory["counts"]
@@ -189,7 +217,11 @@ class ChebyshevBandit(ParameterLearner):
         chances[best] = 1 - chances.sum()
         return chances
 
-    def learn_cost(self, memory: LearnerMemory, choice: PricedChoice) -> LearnerMemory:
+    def learn_cost(
+        self,
+        memory: LearnerMemory,
+        choice: PricedChoice,
+    ) -> LearnerMemory:
         setting, features = choice.setting, self._list_features(choice.context)
         grams, moments, counts = memory["grams"].copy(), memory["moments"].copy(), memory["counts"].copy()
         grams[setting] += np.outer(features, features)
@@ -198,7 +230,11 @@ class ChebyshevBandit(ParameterLearner):
         largest = np.maximum(memory["largest"], choice.cost)
         return {"grams": grams, "moments": moments, "counts": counts, "largest": largest}
 
-    def predict_costs(self, memory: LearnerMemory, context: float) -> Chances:
+    def predict_costs(
+        self,
+        memory: LearnerMemory,
+        context: float,
+    ) -> Chances:
         """Return the cost `(settings,)` of every setting at a context, by the regressions so far."""
         features, box = self._list_features(context), self.bound * float(memory["largest"][0])
         grams = memory["grams"] + GRAM_RIDGE * np.eye(len(features))

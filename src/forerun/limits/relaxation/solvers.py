@@ -45,7 +45,12 @@ class RelaxedSolver(ABC):
     """A solver with a relaxation parameter between 0 and 2."""
 
     @abstractmethod
-    def solve_system(self, matrix: SystemMatrix, right: Unknowns, omega: float) -> SystemSolution:
+    def solve_system(
+        self,
+        matrix: SystemMatrix,
+        right: Unknowns,
+        omega: float,
+    ) -> SystemSolution:
         """Return the solution of `A x = b`, from zero."""
 
 
@@ -64,7 +69,12 @@ class Sor(RelaxedSolver):
     tolerance: float = 1e-8
     max_iterations: int = 20_000
 
-    def solve_system(self, matrix: SystemMatrix, right: Unknowns, omega: float) -> SystemSolution:
+    def solve_system(
+        self,
+        matrix: SystemMatrix,
+        right: Unknowns,
+        omega: float,
+    ) -> SystemSolution:
         solve_lower = factor_lower(matrix, omega)
         x, residual = np.zeros_like(right), right.copy()
         size = float(np.linalg.norm(right))
@@ -90,7 +100,12 @@ class SsorCg(RelaxedSolver):
     tolerance: float = 1e-8
     max_iterations: int = 20_000
 
-    def solve_system(self, matrix: SystemMatrix, right: Unknowns, omega: float) -> SystemSolution:
+    def solve_system(
+        self,
+        matrix: SystemMatrix,
+        right: Unknowns,
+        omega: float,
+    ) -> SystemSolution:
         solve_lower, solve_upper = factor_lower(matrix, omega), factor_lower(matrix, omega, transposed=True)
         diagonal = (2 - omega) / omega * matrix.diagonal()
         count = [0]
@@ -106,7 +121,12 @@ class SsorCg(RelaxedSolver):
         return _report_solution(matrix, right, x, iterations=count[0], tolerance=10 * self.tolerance)
 
 
-def factor_lower(matrix: SystemMatrix, omega: float, *, transposed: bool = False) -> Callable[[Unknowns], Unknowns]:
+def factor_lower(
+    matrix: SystemMatrix,
+    omega: float,
+    *,
+    transposed: bool = False,
+) -> Callable[[Unknowns], Unknowns]:
     """Return the solver of `D / omega + L`, or of its transpose; nothing is filled in, as it is triangular."""
     lower = sparse.tril(matrix, -1) + sparse.diags_array(matrix.diagonal() / omega)
     triangle = sparse.csc_array(lower.T if transposed else lower)
@@ -133,7 +153,12 @@ class SorMap(Map):
         omega: the relaxation parameter.
     """
 
-    def __init__(self, matrix: SystemMatrix, right: Unknowns, omega: float) -> None:
+    def __init__(
+        self,
+        matrix: SystemMatrix,
+        right: Unknowns,
+        omega: float,
+    ) -> None:
         self.matrix = matrix
         self.right = right
         self.solve_lower = factor_lower(matrix, omega)
@@ -182,7 +207,14 @@ def count_sor_sweeps(
     return sweeps
 
 
-def _sweep_together(matrix: SystemMatrix, shift: Unknowns, right: Unknowns, *, x: Unknowns, omega: float) -> None:
+def _sweep_together(
+    matrix: SystemMatrix,
+    shift: Unknowns,
+    right: Unknowns,
+    *,
+    x: Unknowns,
+    omega: float,
+) -> None:
     """Take one sweep of all problems in place, `x` `(N, T)`: unknown after unknown."""
     for row in range(matrix.shape[0]):
         begin, end = matrix.indptr[row], matrix.indptr[row + 1]

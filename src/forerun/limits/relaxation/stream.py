@@ -107,7 +107,13 @@ class Relaxed:
         self.solver = solver or Sor()
         self.stream = SettingStream(tuple(omegas), learner or TsallisInf(), seed)
 
-    def solve(self, matrix: Any, right: ArrayLike, *, context: float = nan) -> SystemSolution:
+    def solve(
+        self,
+        matrix: Any,
+        right: ArrayLike,
+        *,
+        context: float = nan,
+    ) -> SystemSolution:
         """Return the solution of the next system, `A x = b`.
 
         Args:

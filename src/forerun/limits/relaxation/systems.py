@@ -20,7 +20,11 @@ def build_laplacian(side: int) -> SystemMatrix:
     return sparse.csr_array(sparse.kron(line, identity) + sparse.kron(identity, line))
 
 
-def draw_shifts(count: int, shape: tuple[float, float], seed: int) -> Unknowns:
+def draw_shifts(
+    count: int,
+    shape: tuple[float, float],
+    seed: int,
+) -> Unknowns:
     """Return shifts of the Laplacian, `(12 c - 3) / 20` with `c` from a Beta distribution, `(count,)`.
 
     The smallest, -0.15, is close to minus the smallest eigenvalue of ten by ten points, 0.162: systems that are nearly

@@ -45,7 +45,12 @@ class Answer:
     ray: Vector | None = None
 
 
-def ask_ours(program: Program, splitting: Splitting, method: LimitMethod, budget: int) -> Answer:
+def ask_ours(
+    program: Program,
+    splitting: Splitting,
+    method: LimitMethod,
+    budget: int,
+) -> Answer:
     """Return the verdict of forerun by a splitting and a method, in at most as many evaluations."""
     limit = solve_program(program, splitting=splitting, method=method, max_evaluations=budget, throw=False)
     proof = limit.primal_proof if limit.verdict is Verdict.PRIMAL_INFEASIBLE else limit.dual_proof
@@ -119,7 +124,11 @@ def ask_scs(program: Program) -> Answer:
     return Answer(STATUS_VERDICTS.get(info["status"], Verdict.UNDECIDED), int(info["iter"]))
 
 
-def prove_exactly(program: Program, verdict: Verdict, vector: Vector) -> float:
+def prove_exactly(
+    program: Program,
+    verdict: Verdict,
+    vector: Vector,
+) -> float:
     """Return the size below which nothing is feasible by a ray, in fractions; 0 where it proves nothing."""
     ray = [Fraction(float(entry)) for entry in vector]
     prove = _prove_primal if verdict is Verdict.PRIMAL_INFEASIBLE else _prove_dual
@@ -178,7 +187,12 @@ def prove_rays(programs: Sequence[Program], answers: Sequence[Answer]) -> list[f
     ]
 
 
-def summarise_answers(programs: Sequence[Program], answers: Sequence[Answer], *, missing: int) -> dict[str, float]:
+def summarise_answers(
+    programs: Sequence[Program],
+    answers: Sequence[Answer],
+    *,
+    missing: int,
+) -> dict[str, float]:
     """Return how many verdicts are right and wrong, after how many iterations, and what the rays prove.
 
     Args:
