@@ -19,7 +19,7 @@ from forerun.engine.fingerprint import Fingerprint
 from forerun.engine.numerics.tree import Tree, describe_tree
 
 METADATA_KEY: Final = "forerun"  # of the JSON beside the tensors
-FILE_VERSION: Final = 3  # of what the JSON holds; a file of another one is refused
+FILE_VERSION: Final = 4  # of what the JSON holds; a file of another one is refused
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Checkpoint:
         length: steps of the process it belongs to.
         state: the exact state of step `step`.
         shadow: where the check estimates the sequential run to be; None where nothing was checked, or `exact`.
+        check_memory: what the check goes on with, such as slopes and samples; None where nothing was checked.
         guessed_inputs: rows `(W, *batch, D)` for the steps from `step` on; None where there are none.
         rounds: rounds so far.
         evaluations: evaluations so far.
@@ -44,6 +45,7 @@ class Checkpoint:
     length: int
     state: Tree
     shadow: Tree = None
+    check_memory: Mapping[str, Any] | None = None
     guessed_inputs: Tensor | None = None
     rounds: int = 0
     evaluations: int = 0

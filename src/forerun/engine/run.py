@@ -9,6 +9,7 @@ from typing import final
 from torch import Tensor
 
 from forerun.engine.check import DeviationEstimator, largest_size
+from forerun.engine.check.check_memory import remember_check
 from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.event import RoundEvent
 from forerun.engine.methods import Sequential, WindowUpdate
@@ -137,6 +138,7 @@ class SolveRun:
             threshold=settings.tolerance.follow(state.threshold, residuals.sizes),
             logged=self.log.size,
             rounds=state.rounds + entry.rounds,
+            iteration_rounds=entry.rounds,
             evaluations=state.evaluations + entry.evaluations,
             check_evaluations=state.check_evaluations + self.log.evaluate.take_apart(),
         )
@@ -165,10 +167,11 @@ class SolveRun:
         """Return what is accepted so far."""
         state = self.state
         exact = state.exact and state.rounding.may_be_sequential
-        shadow, fingerprint = None, self._fingerprint
-        if self.settings.check and self._deviation_is_known and not exact:
+        shadow, memory, fingerprint = None, None, self._fingerprint
+        if self.settings.check and self._deviation_is_known:
             self._settle_check()
-            shadow = self.state.estimator.shadow.state
+            memory = remember_check(self.state.estimator, self.state.rounding)
+            shadow = None if exact else self.state.estimator.shadow.state
         if fingerprint is not None:
             fingerprint = fingerprint.add_evaluation(state.window.previous)
             fingerprint = fingerprint.add_moves(self.problem, state.window.start, state.window.state)
@@ -177,6 +180,7 @@ class SolveRun:
             length=self._whole_length,
             state=state.window.state,
             shadow=shadow,
+            check_memory=memory,
             guessed_inputs=state.window.inputs,
             rounds=state.rounds,
             evaluations=state.evaluations,

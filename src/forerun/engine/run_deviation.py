@@ -9,6 +9,7 @@ from torch import Tensor
 
 from forerun.engine.backends.counted_evaluate import CountedEvaluate
 from forerun.engine.check import largest_size
+from forerun.engine.check.sampled_end import measure_farthest, sample_end
 from forerun.engine.check.sampled_steps import EvaluateApart
 from forerun.engine.methods import WindowUpdate
 from forerun.engine.nonfinite_samples import ignore_samples
@@ -22,6 +23,11 @@ LEFT_OVER_ROUNDINGS: Final = 64.0  # at the end of the path, below which samples
 
 FEW_ROUNDS: Final = 3  # that show hardly more than one direction of a step's slopes
 FADED_LOG_GAIN: Final = -2.0  # of distances along the path
+NEAR_LIMIT: Final = (
+    0.9  # of what was asked for, that the estimate and the samples together may come to without an audit
+)
+REACH_MARGIN: Final = 3.0  # times the reach by the Jacobians of the check, that the measured one may be
+LEAST_REACHED: Final = 3e-4  # of what was asked for, below which no estimate is worth an audit for its reach
 SAMPLES_MARGIN: Final = 2.0  # of what samples leave over, which is more than the truth in most runs
 
 
@@ -103,28 +109,52 @@ def measure_excess(state: SolveState, settings: SolveSettings, evaluate: Counted
     excess = largest_size(estimate_deviation(state, settings))
     if state.exact:
         return state, excess
-    sampled = 0.0
-    needs_audit = is_thorough(settings) or not excess <= settings.tolerance.threshold()
-    if not needs_audit:
-        state, sampled = sample_run(state, settings, evaluate)
-        needs_audit = sampled > settings.tolerance.threshold() or _fades_unseen(state)
+    asked = settings.tolerance.threshold()
+    state, sampled, reach_ratio = sample_run(state, settings, evaluate)
+    is_farther = reach_ratio > REACH_MARGIN and excess * reach_ratio > LEAST_REACHED * asked
+    is_cautious = is_farther or _fades_unseen(state)
+    is_distrusted = is_cautious or state.estimator.shadow.left_path or state.retries > 0 or is_thorough(settings)
+    needs_audit = is_distrusted or not excess + sampled <= NEAR_LIMIT * asked
     if needs_audit and state.estimator.shadow.path.is_whole:
-        state = audit_run(state, evaluate)
-        return state, largest_size(estimate_deviation(state, settings))
+        state = audit_run(state, evaluate, is_cautious=is_cautious)
+        excess = largest_size(estimate_deviation(state, settings))
+        return state, max(excess, _measure_farthest(state, settings))
     return state, max(excess, sampled)
 
 
-def sample_run(state: SolveState, settings: SolveSettings, evaluate: CountedEvaluate) -> tuple[SolveState, float]:
-    """Return the state with its samples evaluated, and what these leave over: zero where that may be rounding."""
+def _measure_farthest(state: SolveState, settings: SolveSettings) -> float:
+    """Return the deviation on the way, where it is so large that what slopes make of it at the end means little."""
+    farthest = measure_farthest(state.estimator, settings.tolerance)
+    if farthest is None:
+        return 0.0
+    return largest_size(ignore_samples(state.window.problem, farthest))
+
+
+def sample_run(
+    state: SolveState, settings: SolveSettings, evaluate: CountedEvaluate
+) -> tuple[SolveState, float, float]:
+    """Return the state with its samples evaluated, and what these say.
+
+    Returns:
+        The state, what the samples leave over, zero where that may be rounding, and how many times farther distances
+        reach than the estimate takes them to.
+    """
     problem = state.window.problem
     step = min(state.window.start, problem.length - 1)
-    left_over = state.estimator.sample_left_over(settings.tolerance, step, state.window.state, evaluate.evaluate_apart)
+    end = sample_end(
+        state.estimator,
+        settings.tolerance,
+        step=step,
+        state=state.window.state,
+        evaluate=evaluate.evaluate_apart,
+        probes_alone=is_thorough(settings),
+    )
     count = state.check_evaluations + evaluate.take_apart()
-    state = replace_fields(state, check_evaluations=count, left_over=left_over)
-    sampled = largest_size(ignore_samples(problem, left_over)) / SAMPLES_MARGIN
+    state = replace_fields(state, check_evaluations=count, left_over=end.left_over)
+    sampled = largest_size(ignore_samples(problem, end.left_over)) / SAMPLES_MARGIN
     if sampled <= LEFT_OVER_ROUNDINGS * measure_rounding(problem, state, settings):
-        return state, 0.0  # a sampled evaluation rounds too, and stands for many steps
-    return state, sampled
+        return state, 0.0, end.reach_ratio  # a sampled evaluation rounds too, and stands for many steps
+    return state, sampled, end.reach_ratio
 
 
 def _fades_unseen(state: SolveState) -> bool:
@@ -133,8 +163,8 @@ def _fades_unseen(state: SolveState) -> bool:
     return state.rounds <= FEW_ROUNDS and bool((log_gain < FADED_LOG_GAIN).any())
 
 
-def audit_run(state: SolveState, evaluate: CountedEvaluate) -> SolveState:
+def audit_run(state: SolveState, evaluate: CountedEvaluate, *, is_cautious: bool) -> SolveState:
     """Return the state with all of its accepted steps evaluated again; the check must be settled."""
-    estimator = state.estimator.audit_path(evaluate.evaluate_apart, is_cautious=_fades_unseen(state))
+    estimator = state.estimator.audit_path(evaluate.evaluate_apart, is_cautious=is_cautious)
     count = state.check_evaluations + evaluate.take_apart()
     return replace_fields(state, estimator=estimator, check_evaluations=count, left_over=None)

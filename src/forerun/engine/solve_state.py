@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from forerun.engine.check import DeviationEstimator, RoundingEstimate
+from forerun.engine.check.check_memory import restore_check
 from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.methods import Method, Sequential, WindowState
 from forerun.engine.numerics.replaced_fields import replace_fields
@@ -33,6 +34,7 @@ class SolveState:
         method: how outputs become the next path; `Sequential` once the window has declined.
         threshold: the largest residual with which a step is accepted in the next round.
         rounds: rounds so far.
+        iteration_rounds: those of the last iteration of the method: one, for most methods.
         evaluations: evaluations so far.
         check_evaluations: steps that the check evaluated besides.
         exact: no accepted step ever moved: this is the sequential run so far, but for rounding.
@@ -40,6 +42,7 @@ class SolveState:
         left_over: how far sampled steps say that the shadow may be off at the end, `(*batch,)`; None before the end.
         fallback: the end of the path as it was before the check sent the run back; None where it did not.
         returned_to: where the check sent the run back to; None where it did not.
+        returned_for: the deviation that it was sent back for.
         logged: entries of the log up to here.
         retries: how often the check has sent the run back.
         notes: what the run decided on its way; sentences.
@@ -53,6 +56,7 @@ class SolveState:
     method: Method
     threshold: float
     rounds: int = 0
+    iteration_rounds: int = 0
     evaluations: int = 0
     check_evaluations: int = 0
     exact: bool = True
@@ -60,6 +64,7 @@ class SolveState:
     left_over: Tensor | None = None
     fallback: SolveState | None = None
     returned_to: DeviationEstimator | None = None
+    returned_for: float = 0.0
     logged: int = 0
     retries: int = 0
     notes: tuple[str, ...] = ()
@@ -79,7 +84,7 @@ def begin_fresh(slots: SlotFiller, settings: SolveSettings, state: Tree) -> Solv
     """Return where a solve begins: at step 0, from the first state."""
     method, note = _first_method(slots, settings)
     return SolveState(
-        window=open_window(slots, replace(settings, method=method), 0, state),
+        window=open_window(slots, replace_fields(settings, method=method), 0, state),
         estimator=DeviationEstimator.from_state(slots.problem, 0, state),
         method=method,
         leads=note is None and method is not settings.method,
@@ -110,9 +115,16 @@ def begin_resumed(slots: SlotFiller, settings: SolveSettings, checkpoint: Checkp
     method, note = settings.method, None
     if checkpoint.guessed_inputs is None:
         method, note = _first_method(slots, settings)
+    estimator, rounding = (
+        DeviationEstimator.from_state(slots.problem, step, state, checkpoint.shadow),
+        RoundingEstimate(),
+    )
+    if checkpoint.check_memory is not None:
+        estimator, rounding = restore_check(checkpoint.check_memory, estimator)
     return SolveState(
-        window=_reopen_window(slots, replace(settings, method=method), checkpoint),
-        estimator=DeviationEstimator.from_state(slots.problem, step, state, checkpoint.shadow),
+        window=_reopen_window(slots, replace_fields(settings, method=method), checkpoint),
+        estimator=estimator,
+        rounding=rounding,
         method=method,
         leads=note is None and method is not settings.method,
         threshold=first_threshold(settings),

@@ -38,6 +38,7 @@ STAKE_SPENT = (
     "The deviation is estimated at {:.2g}, for {:.2g} asked for, and what may be spent on going back is spent; tighten "
     "the tolerance, or pass method=Sequential()."
 )
+LITTLE_HELP = 0.8  # of the deviation before, that is left of it after going back
 TIGHTEST_SHARE = 1e-3  # of the present threshold, below which one retry does not go
 ROUNDING_MARGIN = 4  # a threshold this many times rounding is as tight as any that can be kept
 
@@ -52,6 +53,7 @@ class Retry:
         threshold: the largest residual with which a step is accepted from there on.
         count: how often the run has been sent back, this time included.
         note: a sentence that says so.
+        excess: the deviation that the run is sent back for.
     """
 
     estimator: DeviationEstimator
@@ -59,6 +61,7 @@ class Retry:
     threshold: float
     count: int
     note: str
+    excess: float = 0.0
 
 
 def judge_end(state: SolveState, settings: SolveSettings, *, excess: float, deviation_is_known: bool) -> Status:
@@ -101,7 +104,7 @@ def measure_run_rounding(state: SolveState) -> float:
     if state.exact or log_gain is None:
         return state.rounding.measure_deviation()
     length = state.window.problem.length
-    return state.rounding.measure_deviation(largest_size(log_gain) / max(length, 1))
+    return state.rounding.measure_deviation(largest_size(log_gain) / max(length, 1), moved=True)
 
 
 def explain_uncertain(state: SolveState, settings: SolveSettings, excess: float) -> str:
@@ -164,18 +167,21 @@ def plan_in_order(state: SolveState, settings: SolveSettings) -> Retry | None:
         return None
     length, step = state.window.problem.length, state.returned_to.restart_points[-1].step
     rounds = state.rounds + length - step
-    if state.window.start >= length or not rounds <= most_rounds(length) < rounds + 1:
+    if state.window.start >= length or not rounds <= most_rounds(length) < rounds + max(state.iteration_rounds, 1):
         return None
     note = IN_ORDER_AFTER_ALL.format(state.rounds, step)
-    return Retry(state.returned_to, Sequential(), state.threshold, settings.check.retries + 1, note)
+    count = settings.check.retries + 1
+    return Retry(state.returned_to, Sequential(), state.threshold, count, note, state.returned_for)
 
 
 def has_spent_stake(state: SolveState) -> bool:
     """Return whether a run that was sent back has taken as many rounds as it may, and is not at its end."""
-    length = state.window.problem.length
-    if state.fallback is None or isinstance(state.method, Sequential):
+    length, start = state.window.problem.length, state.window.start
+    if state.fallback is None or start >= length:
         return False
-    return state.window.start < length and state.rounds >= most_rounds(length)
+    if isinstance(state.method, Sequential):  # a window may have declined
+        return not may_go_in_order(state, start)
+    return state.rounds >= most_rounds(length)
 
 
 def restore_end(state: SolveState) -> SolveState:
@@ -219,18 +225,33 @@ def plan_retry(state: SolveState, settings: SolveSettings, excess: float) -> Ret
         continuation = "goes on step by step, as no tolerance that rounding allows would keep it"
     else:
         method = settings.method
-        if state.left_over is None:
+        if _has_helped(state, excess) and state.left_over is None:
             estimator = estimator.go_back(settings.tolerance, excess, tolerance_value)
         else:
             estimator = estimator.go_to_start()  # no restart point is sounder than the estimate that samples refute
         continuation = f"goes on with the threshold of a step at {threshold:.2g}"
     step = estimator.restart_points[-1].step
+    if _comes_from_before(state, excess, step):
+        return None
     if isinstance(method, Sequential) and not may_go_in_order(state, step):
         return None
     note = (
         f"deviation estimated at {excess:.2g} for {tolerance_value:.2g}: went back to step {step} and {continuation}."
     )
-    return Retry(estimator, method, threshold, count, note)
+    return Retry(estimator, method, threshold, count, note, excess)
+
+
+def _has_helped(state: SolveState, excess: float) -> bool:
+    """Return whether going back helped, the last time that the run was sent back."""
+    return state.returned_to is None or excess <= LITTLE_HELP * state.returned_for
+
+
+def _comes_from_before(state: SolveState, excess: float, step: int) -> bool:
+    """Return whether the run went back to a step in vain, as far as it can: what it has drifted is from before."""
+    if _has_helped(state, excess) or state.returned_to is None:
+        return False
+    first_step = state.estimator.restart_points[0].step
+    return 0 < first_step == step == state.returned_to.restart_points[-1].step
 
 
 def return_to_restart_point(state: SolveState, retry: Retry, *, began_exact: bool) -> SolveState:
@@ -253,6 +274,7 @@ def return_to_restart_point(state: SolveState, retry: Retry, *, began_exact: boo
         left_over=None,
         fallback=replace(state, fallback=None),
         returned_to=retry.estimator,
+        returned_for=retry.excess,
         notes=(*state.notes, retry.note),
     )
 

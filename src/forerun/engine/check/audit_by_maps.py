@@ -19,6 +19,7 @@ from forerun.engine.check.audited_steps import AuditedSteps, row_norms
 from forerun.engine.rows import AffineMaps
 
 GROWTH_MARGIN: Final = 3.0  # times the growth along the shift, that a distance in other directions may grow
+LEAST_CARRIED: Final = 1e-2  # of a distance, that is left of its direction after a step
 
 
 def walk_by_maps(audited: AuditedSteps, maps: AffineMaps, distance: Tensor) -> Tensor:
@@ -32,9 +33,13 @@ def walk_by_maps(audited: AuditedSteps, maps: AffineMaps, distance: Tensor) -> T
         change = jacobian.multiply_moves(distance.unsqueeze(0))[0]
         change = audited.correct_change(index, distance, change)
         carried = torch.addcmul(maps.state_factors[index] * distance, maps.output_factors[index], change)
-        if growth is None or audited.shifts is None:
+        if audited.slopes is not None:
+            distance = carried + sources[index]
+        elif growth is None or audited.shifts is None:
+            carried = _keep_direction(carried, distance)
             distance = _shorten_rows(carried + sources[index], sizes[index])
         else:
+            carried = _keep_direction(carried, distance)
             carried = _hold_growth(
                 carried, distance, audited.shifts[index], growth[index], is_cautious=audited.is_cautious
             )
@@ -81,6 +86,12 @@ def _hold_growth(carried: Tensor, distance: Tensor, shift: Tensor, growth: Tenso
     length = torch.minimum(torch.maximum(carried_size, lower_bound), upper_bound)
     is_measured = growth.isfinite() & (carried_size > smallest) & carried_size.isfinite()
     return torch.where(is_measured, carried * (length / carried_size.clamp_min(smallest)), carried)
+
+
+def _keep_direction(carried: Tensor, distance: Tensor) -> Tensor:
+    """Return distances carried over a step, along those before it where a Jacobian of zero leaves nothing of them."""
+    size = row_norms(distance)
+    return torch.where(row_norms(carried) < LEAST_CARRIED * size, LEAST_CARRIED * distance, carried)
 
 
 def _shorten_rows(rows: Tensor, sizes: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ from torch import Tensor
 from forerun.engine.check.accepted_path import ParallelSteps
 from forerun.engine.check.sampled_steps import SMALLEST_SHIFT
 
+SMALLEST_ELEMENT: Final = 1e-9  # of the size of an input, that an element is taken for at least
+LARGEST_SHIFT_OF_ELEMENT: Final = 2.0  # likewise, where every element is followed by itself
 LARGEST_SHIFT: Final = 0.1  # of the size of an input: beyond, a slope is another one
 
 
@@ -26,6 +28,8 @@ class AuditedSteps:
         surprises: `f(x + h) - f(x) - J h`.
         directions: `h / |h|^2`.
         is_cautious: a distance is not taken to shrink faster than along its shift.
+        by_element: every element of an output follows its own element of the input alone.
+        slopes: one an element then, `(n, *batch, D)`; None before they are learnt.
     """
 
     steps: ParallelSteps
@@ -35,9 +39,13 @@ class AuditedSteps:
     surprises: Tensor | None = None
     directions: Tensor | None = None
     is_cautious: bool = False
+    by_element: bool = False
+    slopes: Tensor | None = None
 
     def choose_shifts(self, distances: Tensor) -> Tensor:
         """Return shifts along distances `(n, *batch, D)` from the inputs: not so small that they drown in rounding."""
+        if self.by_element:
+            return self._choose_shifts_by_element(distances)
         smallest = torch.finfo(distances.dtype).tiny
         sizes = row_norms(distances)
         input_sizes = row_norms(self.steps.inputs)
@@ -46,8 +54,19 @@ class AuditedSteps:
         shifts = distances * torch.minimum(factors, largest)
         return torch.where(shifts.isfinite().all(-1, keepdim=True), shifts, 0.0)
 
+    def _choose_shifts_by_element(self, distances: Tensor) -> Tensor:
+        """Return shifts of which every element is large enough to show its own slope."""
+        sizes = self.steps.inputs.abs()
+        smallest = SMALLEST_SHIFT * sizes.clamp_min(SMALLEST_ELEMENT * row_norms(sizes))
+        largest = LARGEST_SHIFT_OF_ELEMENT * row_norms(sizes)
+        lengths = torch.minimum(distances.abs().nan_to_num(0.0).maximum(smallest), largest)
+        return torch.where(distances < 0, -lengths, lengths)
+
     def learn_shifts(self, shifts: Tensor, shifted_outputs: Tensor) -> AuditedSteps:
         """Return the steps with what their outputs at `x + h` show."""
+        if self.by_element:
+            slopes = ((shifted_outputs - self.outputs) / shifts).nan_to_num(0.0, 0.0, 0.0)
+            return replace(self, slopes=slopes)
         smallest = torch.finfo(shifts.dtype).tiny
         scale = shifts.abs().amax(-1, keepdim=True).clamp_min(smallest)
         units = shifts / scale
@@ -65,10 +84,19 @@ class AuditedSteps:
 
     def correct_change(self, index: int, distance: Tensor, change: Tensor) -> Tensor:
         """Return the change `J d` that the check takes a step's output to make, corrected along `h`."""
+        if self.slopes is not None:
+            return self.slopes[index] * distance
         if self.surprises is None or self.directions is None:
             return change
         weight = (self.directions[index] * distance).sum(-1, keepdim=True)
         return change + weight * self.surprises[index]
+
+
+def measure_shares(distances: Tensor, inputs: Tensor) -> Tensor:
+    """Return distances in sizes of their inputs, `(n, *batch)`: infinite where one is not a number."""
+    smallest = torch.finfo(distances.dtype).tiny
+    shares: Tensor = (row_norms(distances) / row_norms(inputs).clamp_min(smallest)).squeeze(-1)
+    return shares.nan_to_num(torch.inf)
 
 
 def row_norms(rows: Tensor) -> Tensor:

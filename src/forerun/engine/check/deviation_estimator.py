@@ -15,13 +15,13 @@ from torch import Tensor
 
 from forerun.engine.check.accepted_path import AcceptedPath
 from forerun.engine.check.accepted_round import AcceptedRound, EvaluatedWindow
+from forerun.engine.check.evaluation_changes import differs_beyond_rounding
 from forerun.engine.check.jacobian_estimate import LOW_RANK_WIDTH
-from forerun.engine.check.path_audit import audit_path
+from forerun.engine.check.path_audit import FarthestStep, audit_path
 from forerun.engine.check.restart_point import RestartPoint, is_restart_due
 from forerun.engine.check.sampled_steps import EvaluateApart, sampled_share
 from forerun.engine.check.shadow import Shadow
 from forerun.engine.check.state_distance import largest_size, measure_state_distance
-from forerun.engine.check.step_samples import measure_left_over
 from forerun.engine.check.waiting_steps import WaitingSteps, draw_steps_of, group_rounds, measure_round
 from forerun.engine.methods.base import WindowState, WindowUpdate
 from forerun.engine.numerics.replaced_fields import replace_fields
@@ -47,6 +47,7 @@ class DeviationEstimator:
         last_restart_step: the step of the last restart point, those in waiting included.
         retraced: the inputs of the sequential run as the last audit found them, from the step `path.step` of the shadow
             on; None where there was none, or not for all steps.
+        farthest: where the last audit took the sequential run so far from the path that no slope holds; None where not.
     """
 
     problem: Problem
@@ -57,6 +58,7 @@ class DeviationEstimator:
     waiting_elements: int = 0
     last_restart_step: int = 0
     retraced: Tensor | None = None
+    farthest: FarthestStep | None = None
 
     @classmethod
     def from_state(cls, problem: Problem, step: int, state: Tree, shadow: Tree = None) -> DeviationEstimator:
@@ -109,6 +111,8 @@ class DeviationEstimator:
         count = accepted
         if unmoved:
             count = min(self._count_evaluated_twice(window), accepted)
+        if not self._has_shown_slopes(window):
+            count = 0
         if count == accepted:
             return self._follow_round(window, update, count)
         state_before = window_state.state
@@ -141,10 +145,16 @@ class DeviationEstimator:
         """Return the estimator at the first step to blame for a deviation `excess` where `requested` was asked for.
 
         A drift that a restart point shows may have been amplified by as much as the whole path shows, `excess`;
-        so the last restart point is taken whose drift would still keep to a quarter of what was requested.
+        so the last restart point is taken whose drift would still keep to a quarter of what was requested, and which
+        lies before the step at which the sequential run left the path.
         """
         sound_points = []
+        last_step = self.problem.length - 1
+        if self.farthest is not None:
+            last_step = self.farthest.step
         for point in self.restart_points:
+            if point.step > last_step:
+                break
             drift = measure_state_distance(self.problem, tolerance, point.step, state=point.state, other=point.shadow)
             if largest_size(drift) * excess <= requested**2 / 4:
                 sound_points.append(point)
@@ -180,24 +190,18 @@ class DeviationEstimator:
                 point = replace_fields(point, shadow=walk.shadows[point.step])
             restart_points.append(point)
         shadow = replace_fields(self.shadow, state=walk.state)
-        retraced = walk.retrace_inputs(path)
-        return replace_fields(self, shadow=shadow, restart_points=tuple(restart_points), retraced=retraced)
+        return replace_fields(
+            self,
+            shadow=shadow,
+            restart_points=tuple(restart_points),
+            retraced=walk.retrace_inputs(path),
+            farthest=walk.find_farthest(path),
+        )
 
     def estimate_deviation(self, tolerance: Tolerance, step: int, state: Tree) -> Tensor:
         """Return the estimated distance `(*batch,)` of a state from the sequential run's, in the tolerance's norm."""
         assert not self.waiting, "the shadow is not there yet"
         return measure_state_distance(self.problem, tolerance, step, state=state, other=self.shadow.state)
-
-    def sample_left_over(self, tolerance: Tolerance, step: int, state: Tree, evaluate: EvaluateApart) -> Tensor:
-        """Return how far `(*batch,)` the sequential run may be from the shadow, by the samples evaluated there."""
-        assert not self.waiting, "the shadow is not there yet"
-        row = self.problem.observe(state)
-        if not self.shadow.samples:
-            return torch.zeros(row.shape[:-1], device=row.device)
-        sizes = measure_left_over(self.shadow.samples, self.shadow.total_log_gain, evaluate)
-        # spread over the row, as only the tolerance knows its unit
-        moves = (sizes / max(row.shape[-1], 1) ** 0.5).unsqueeze(-1).expand_as(row)
-        return tolerance.norm(self.problem.step_range(step, step + 1), moves.unsqueeze(0), row.unsqueeze(0))[0]
 
     @property
     def _depth(self) -> int:
@@ -218,6 +222,17 @@ class DeviationEstimator:
             return 0
         older = windows[-1].evaluations.select_steps(window.start, len(window))
         return min(window.evaluations.skeleton.dense_count, older.skeleton.dense_count)
+
+    def _has_shown_slopes(self, window: EvaluatedWindow) -> bool:
+        """Return whether anything is known of slopes up to here: an evaluation at another input has shown some."""
+        if self.shadow.jacobian is not None or self.waiting:
+            return True
+        inputs = window.evaluations.inputs
+        for older_window in self.history:
+            older = older_window.evaluations.select_steps(window.start, len(window)).inputs
+            if differs_beyond_rounding(inputs[: len(older)], older):
+                return True
+        return False
 
     def _follow_round(self, window: EvaluatedWindow, update: WindowUpdate, count: int) -> DeviationEstimator:
         """Return the estimator after the first `count` steps of a round; with a closed form they may wait."""

@@ -79,6 +79,15 @@ class EvaluationChanges:
         return cls(_stack_oldest_first(inputs), _stack_oldest_first(outputs))
 
 
+def differs_beyond_rounding(rows: Tensor, others: Tensor) -> bool:
+    """Return whether one of some inputs lies farther from the other than rounding takes it."""
+    if not rows.numel():
+        return False
+    sizes = rows.abs().amax(-1, keepdim=True)
+    changes = (rows - others).abs().amax(-1, keepdim=True)
+    return bool((changes > CHANGE_ROUNDINGS * torch.finfo(rows.dtype).eps * sizes).any())
+
+
 def _stack_oldest_first(rows: Sequence[Tensor]) -> Tensor:
     """Return rows `(n, *batch, D)`, the newest first, as one tensor `(n, *batch, K, D)`; one alone is not copied."""
     if len(rows) == 1:

@@ -35,6 +35,8 @@ def estimate_or_base(
 ) -> Jacobian:
     """Return what the changes show of the Jacobians; the base alone, for rows like these, where there are none."""
     if changes is None:
+        if base is None and before is not None:
+            return before.repeat_steps(len(inputs))
         return Jacobian.from_base(base, inputs=inputs, outputs=outputs)
     return estimate_jacobian(changes.drop_useless(inputs), base=base, before=before)
 
@@ -57,13 +59,34 @@ def estimate_jacobian(
     if du.shape[-1] <= FULL_MATRIX_WIDTH and not has_dense_base:
         return _carry_matrix(du, do, before)
     if du.shape[-1] != do.shape[-1]:
-        return _update_bases(du, do, base)
+        return _fill_unseen(_update_bases(du, do, base), du, before)
     secants = _estimate_scalars(du, do)
     if du.shape[-1] > LOW_RANK_WIDTH:
-        return secants
+        return _fill_unseen(secants, du, before)
     if base is None:
         base = secants.base
-    return _update_bases(du, do, base)
+    return _fill_unseen(_update_bases(du, do, base), du, before)
+
+
+def _fill_unseen(estimate: Jacobian, du: Tensor, before: Jacobian | None) -> Jacobian:
+    """Return the estimates, with that of the step before the first for those up to the first that was evaluated twice.
+
+    A Jacobian of zero would let every distance fade that meets it.
+    """
+    if before is None or before.rank != estimate.rank or _base_shape(before) != _base_shape(estimate):
+        return estimate
+    changed = du.reshape(len(du), -1).abs().amax(1) > 0
+    is_unseen = (changed.cumsum(0) == 0).reshape(-1, *[1] * (estimate.left.dim() - 1))
+    base = estimate.base
+    if base is not None and before.base is not None:
+        base = torch.where(is_unseen.reshape(-1, *[1] * (base.dim() - 1)), before.base, base)
+    left = torch.where(is_unseen, before.left, estimate.left)
+    return Jacobian(base, left, torch.where(is_unseen, before.right, estimate.right))
+
+
+def _base_shape(jacobian: Jacobian) -> tuple[int, ...] | None:
+    """Return the shape of the base of one step; None where there is no base."""
+    return None if jacobian.base is None else tuple(jacobian.base.shape[1:])
 
 
 def _carry_matrix(du: Tensor, do: Tensor, before: Jacobian | None) -> Jacobian:

@@ -42,6 +42,12 @@ from forerun.engine.tolerance import Tolerance
 STEPS_SHIFTED_TOGETHER: Final = 4  # that wait for one another, but for the first
 FEW_GROWTHS: Final = 3  # below which their mean says little of a whole path
 MOST_SINGLE_STEPS: Final = 8  # of a run that are evaluated singly
+MOVED_ROUNDING: Final = 0.35  # of eps |x|, that a step of a sweep differs by from the plain loop's
+SINGLE_SHARE_OF_SLOW_RUNS: Final = 0.25  # of the accepted steps, where rounding may matter
+FEW_STEPS_A_ROUND: Final = 4  # that such a run accepts at most
+ROUNDS_WITHOUT_TEST: Final = 6  # after which a step is evaluated singly, if none was
+AMPLIFICATION: Final = 100.0  # of rounding along a path
+ENOUGH_ALIGNED: Final = 24  # growths of shifts that have turned
 LARGEST_DEVIATION: Final = 1e30  # that is still a number in float32
 
 
@@ -51,6 +57,7 @@ class RoundingEstimate:
 
     Attributes:
         together: a step was evaluated together with others, so that its bits may differ.
+        rounds: in which one was.
         tested: steps that were evaluated singly.
         stable: all of these gave the bits of the run.
         log_growth: logarithms of the growth of a random shift in a step, one a sampled step.
@@ -63,6 +70,7 @@ class RoundingEstimate:
     """
 
     together: bool = False
+    rounds: int = 0
     tested: int = 0
     stable: bool = True
     log_growth: tuple[float, ...] = ()
@@ -97,13 +105,15 @@ class RoundingEstimate:
         problem = window_state.problem
         sizes = self.sizes.add_round(problem, tolerance, update, accepted)
         if update.moves.shape[0] < 2 or update.in_order:
-            return replace_fields(self, sizes=sizes)._measure_growth(problem, evaluate)
+            estimate = replace_fields(self, sizes=sizes)._follow_in_order(window_state, update, accepted, evaluate)
+            return estimate._measure_growth(problem, evaluate)
         drift = self.drift.add_round(window_state, update, accepted)
-        estimate = replace_fields(self, together=True, sizes=sizes, drift=drift)
+        estimate = replace_fields(self, together=True, rounds=self.rounds + 1, sizes=sizes, drift=drift)
         if self.shift is not None:
             estimate = estimate._follow_shift(window_state, update, accepted, evaluate)
         stop = window_state.start + accepted
-        steps = self._choose_steps(window_state, accepted)
+        may_matter = not moved and self._may_matter(problem, tolerance)
+        steps = self._choose_steps(window_state, accepted, may_matter=may_matter)
         for step in steps:
             estimate = estimate._test_step(window_state, update, step, evaluate, moved=moved)
         if steps:
@@ -112,13 +122,25 @@ class RoundingEstimate:
             return estimate
         return estimate._measure_growth(problem, evaluate)
 
-    def _choose_steps(self, window_state: WindowState, accepted: int) -> list[int]:
-        """Return accepted steps to evaluate singly: one at least, before a run ends of which none was."""
+    def _choose_steps(self, window_state: WindowState, accepted: int, *, may_matter: bool) -> list[int]:
+        """Return accepted steps to evaluate singly: one at least, before a run ends of which none was.
+
+        More of them while rounding may matter in a run that never moved and takes about a round a step anyway.
+        """
         start, length = window_state.start, window_state.problem.length
-        steps = choose_samples(start, start + accepted, share_of_steps(length, MOST_SINGLE_STEPS))
-        if not steps and self.tested == 0 and (accepted > 1 or window_state.stop == length):
-            steps = draw_steps(start, accepted, share_of_steps(length, MOST_SINGLE_STEPS), least=1)
+        share = share_of_steps(length, MOST_SINGLE_STEPS)
+        if may_matter and self.stable and start + accepted <= FEW_STEPS_A_ROUND * (self.rounds + 1):
+            share = SINGLE_SHARE_OF_SLOW_RUNS
+        steps = choose_samples(start, start + accepted, share)
+        is_late = accepted > 1 or window_state.stop == length or self.rounds >= ROUNDS_WITHOUT_TEST
+        if not steps and self.tested == 0 and is_late:
+            steps = draw_steps(start, accepted, share, least=1)
         return steps
+
+    def _may_matter(self, problem: Problem, tolerance: Tolerance) -> bool:
+        """Return whether rounding, amplified as it may be, could come to what was asked for."""
+        epsilon = torch.finfo(problem.input_layout.dtype).eps
+        return epsilon * problem.length * AMPLIFICATION > tolerance.threshold()
 
     def settle_sizes(self, problem: Problem, tolerance: Tolerance, state: Tree) -> RoundingEstimate:
         """Return the estimate when the rounding of all accepted steps is measured, the last of which gave `state`."""
@@ -131,13 +153,14 @@ class RoundingEstimate:
         drift_size = largest_size(tolerance.norm(last_step, drift.total.unsqueeze(0), row))
         return replace_fields(self, sizes=sizes, drift=drift, drift_size=drift_size)
 
-    def measure_deviation(self, other_growth: float = inf) -> float:
+    def measure_deviation(self, other_growth: float = inf, *, moved: bool = False) -> float:
         """Return how far rounding may have taken the run, in the norm of the tolerance.
 
         Args:
             other_growth: logarithm of the growth in a step by another estimate, which bounds that of a few samples.
+            moved: whether accepted steps moved: their sweep rounds otherwise than the plain loop, whatever bits say.
         """
-        if self.is_sequential:
+        if self.is_sequential and not moved:
             return self.drift_size
         growths = self.aligned_growth or self.log_growth
         mean_growth = sum(growths) / max(len(growths), 1)
@@ -146,8 +169,32 @@ class RoundingEstimate:
         sizes = self.sizes.spread_sizes()
         steps_left = torch.arange(len(sizes) - 1, -1, -1, dtype=torch.float64)
         growth = (mean_growth * steps_left).clamp_max(LARGEST_EXPONENT).exp()
-        deviation = float(torch.linalg.vector_norm(sizes * growth))
+        share = MOVED_ROUNDING if moved else 1.0
+        deviation = share * float(torch.linalg.vector_norm(sizes * growth))
         return min(max(deviation, self.drift_size), LARGEST_DEVIATION)
+
+    def _follow_in_order(
+        self, window_state: WindowState, update: WindowUpdate, accepted: int, evaluate: EvaluateApart
+    ) -> RoundingEstimate:
+        """Return the estimate with a shift followed through steps that were taken in order, where bits differ."""
+        if self.stable or len(self.aligned_growth) >= ENOUGH_ALIGNED:
+            return self
+        shift = self.shift
+        if shift is None or shift.step != window_state.start:
+            shift = FollowedShift(window_state.start)
+        state = window_state.state
+        for index in range(accepted):
+            if shift.is_over:
+                break
+            shift = shift.follow_step(window_state.problem, state, update.states[index], evaluate)
+            state = update.states[index]
+        return self._keep_shift(shift)
+
+    def _keep_shift(self, shift: FollowedShift) -> RoundingEstimate:
+        """Return the estimate with a shift to follow further, or with what it has shown where it is over."""
+        if not shift.is_over:
+            return replace_fields(self, shift=shift)
+        return replace_fields(self, shift=None, aligned_growth=(*self.aligned_growth, *shift.growths))
 
     def _begin_shift(self, step: int) -> RoundingEstimate:
         """Return the estimate with a shift to follow from a step on, where bits differ and none is followed."""
@@ -163,9 +210,7 @@ class RoundingEstimate:
         if accepted > 1 or self.shift.step != window_state.start:
             return replace_fields(self, shift=None)
         shift = self.shift.follow_step(window_state.problem, window_state.state, update.states[0], evaluate)
-        if not shift.is_over:
-            return replace_fields(self, shift=shift)
-        return replace_fields(self, shift=None, aligned_growth=(*self.aligned_growth, *shift.growths))
+        return self._keep_shift(shift)
 
     def _test_step(
         self,

@@ -16,9 +16,10 @@ from forerun.engine.rows import Problem
 EvaluateApart = Callable[[Tensor, Tensor], Tensor]  # (steps, input rows) -> output rows, outside the rounds
 
 LOW_BITS: Final = 2**64 - 1
-SAMPLED_SHARE: Final = 0.12  # of the accepted steps: some 2 % of what a run evaluates
+SAMPLED_SHARE: Final = 0.06  # of the accepted steps: some 2 % of what a run evaluates
 SINGLE_SHARE: Final = 0.03  # of the accepted steps, evaluated singly
 LARGEST_EXPONENT: Final = 60.0  # of e
+FARTHEST_SLOPE: Final = 0.1  # of the size of an input, beyond which a slope is another one
 SMALLEST_SHIFT: Final = 1e-4  # of the size of a state, by which it is shifted at least: less drowns in rounding
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from forerun.engine.check.accepted_path import AcceptedPath, CarriedSteps, ParallelSteps
+from forerun.engine.check.audited_steps import measure_shares
 from forerun.engine.check.carried_distance import (
     EXACT_STEPS_A_SAMPLE,
     CarriedDistance,
@@ -19,15 +20,22 @@ from forerun.engine.check.evaluation_changes import EvaluationChanges
 from forerun.engine.check.jacobian import Jacobian
 from forerun.engine.check.jacobian_estimate import estimate_or_base
 from forerun.engine.check.restart_point import RestartPoint
-from forerun.engine.check.sampled_steps import EvaluateApart, sampled_share, shift_state, subtract_states
+from forerun.engine.check.sampled_steps import (
+    FARTHEST_SLOPE,
+    EvaluateApart,
+    sampled_share,
+    shift_state,
+    subtract_states,
+)
 from forerun.engine.check.step_samples import (
     DrawnStep,
     SampledSteps,
-    measure_factor,
+    choose_probed,
     measure_log_gains,
     take_samples,
 )
 from forerun.engine.check.waiting_steps import WaitingSteps
+from forerun.engine.check.walk_beside import walk_beside
 from forerun.engine.methods.base import WindowUpdate
 from forerun.engine.numerics.tree import Tree
 from forerun.engine.rows import Problem
@@ -45,6 +53,7 @@ class Shadow:
         log_growth: logarithm of how much a distance grew in an exact step, where that was sampled last.
         log_gain: logarithm of how much distances have grown so far, `(*batch,)`; None for zero.
         samples: steps drawn at random, to be evaluated at the shadow.
+        share: the largest distance so far in sizes of its input; None for zero.
     """
 
     problem: Problem
@@ -54,6 +63,7 @@ class Shadow:
     log_growth: float | None = None
     log_gain: Tensor | None = None
     samples: tuple[SampledSteps, ...] = ()
+    share: Tensor | None = None
 
     def follow_exact_steps(
         self, start: int, states: Sequence[Tree], outputs: Tensor, evaluate: EvaluateApart
@@ -132,11 +142,15 @@ class Shadow:
         return replace(
             self,
             state=shift_state(state, carried.distance, 1.0),
-            jacobian=None,
             log_growth=carried.log_growth,
             log_gain=self.total_log_gain + carried.log_gain,
             path=self.path.add_segment(steps),
         )
+
+    @property
+    def left_path(self) -> bool:
+        """Whether the shadow was ever so far from the path that the slopes there do not hold for it."""
+        return self.share is not None and bool(self.share > FARTHEST_SLOPE)
 
     @property
     def total_log_gain(self) -> Tensor:
@@ -174,7 +188,9 @@ class Shadow:
             outputs=defects,
         )
         drawn_steps = {accepted.step for accepted in drawn}
-        end_state, distances, factors = self._walk_beside(update, defects, jacobian, drawn_steps)
+        end_state, distances, factors = walk_beside(
+            self.problem, self.state, update, defects=defects, jacobian=jacobian, drawn_steps=drawn_steps
+        )
         steps = ParallelSteps.from_update(update, jacobian)
         shadow = replace(
             self,
@@ -185,48 +201,12 @@ class Shadow:
         return shadow._add_samples(
             drawn,
             update.evaluations.start,
+            inputs=accepted_inputs,
             distances=distances,
             defects=defects,
             jacobian=jacobian,
             factors=factors,
         )
-
-    def _walk_beside(
-        self,
-        update: WindowUpdate,
-        defects: Tensor,
-        jacobian: Jacobian,
-        drawn_steps: Set[int],
-    ) -> tuple[Tree, Tensor, Tensor]:
-        """Return the state after the walk, the distances `(n + 1, *batch, D)`, and how outputs enter next inputs."""
-        count = len(defects)
-        accepted_inputs = update.inputs[:count]
-        steps = zip(
-            accepted_inputs.unbind(),
-            update.outputs[:count].unbind(),
-            defects.unbind(),
-            jacobian.split_steps(),
-            strict=True,
-        )
-        state = self.state
-        distances = []
-        factors = torch.ones_like(defects[..., :1])
-        for index, (accepted_input, output, defect, step_jacobian) in enumerate(steps):
-            distance = self.problem.observe(state) - accepted_input
-            distances.append(distance)
-            change = defect + step_jacobian.multiply_moves(distance.unsqueeze(0))[0]
-            step = update.evaluations.start + index
-            if step in drawn_steps:
-                factors[index] = self._measure_response(step, state, output, change)
-            state = self.problem.advance(step, state, output + change)
-        distances.append(self.problem.observe(state) - update.inputs[count])
-        return state, torch.stack(distances), factors
-
-    def _measure_response(self, step: int, state: Tree, output: Tensor, change: Tensor) -> Tensor:
-        """Return the factor by which a change of a step's output enters the next input."""
-        plain = self.problem.observe(self.problem.advance(step, state, output))
-        changed = self.problem.observe(self.problem.advance(step, state, output + change))
-        return measure_factor(changed - plain, change)
 
     def follow_waiting_steps(
         self,
@@ -259,10 +239,12 @@ class Shadow:
         )._add_samples(
             waiting_steps.drawn,
             waiting_steps.start,
+            inputs=waiting_steps.inputs,
             distances=torch.cat([distance.unsqueeze(0), distances]),
             defects=waiting_steps.defects,
             jacobian=jacobian,
             factors=waiting_steps.maps.output_factors,
+            state_factors=waiting_steps.maps.state_factors,
         )
         return shadow, restart_points
 
@@ -271,18 +253,23 @@ class Shadow:
         drawn: Sequence[DrawnStep],
         start: int,
         *,
+        inputs: Tensor,
         distances: Tensor,
         defects: Tensor,
         jacobian: Jacobian,
         factors: Tensor,
+        state_factors: Tensor | None = None,
     ) -> Shadow:
         """Return the shadow with the samples of steps that were drawn, and with how much distances have grown."""
         sources = factors * defects
         if sources.shape[-1] != distances.shape[-1]:
             sources = torch.zeros_like(distances[1:])
         log_gains = measure_log_gains(distances[:-1], distances[1:], sources).cumsum(0) + self.total_log_gain
+        share = measure_shares(distances[:-1], inputs).amax()
+        if self.share is not None:
+            share = torch.maximum(share, self.share)
         if not drawn:
-            return replace(self, log_gain=log_gains[-1])
+            return replace(self, log_gain=log_gains[-1], share=share)
         sampled = take_samples(
             drawn,
             start,
@@ -293,7 +280,11 @@ class Shadow:
             log_gains=log_gains,
             share=sampled_share(self.problem.length),
         )
-        return replace(self, log_gain=log_gains[-1], samples=(*self.samples, sampled))
+        if state_factors is not None:
+            probed = choose_probed(sampled.steps, sampled.share)
+            indices = [sampled.steps[index] - start for index in probed]
+            sampled = sampled.add_probes(probed, jacobian.select_steps(indices), state_factors[indices])
+        return replace(self, log_gain=log_gains[-1], samples=(*self.samples, sampled), share=share)
 
     def _shift_state(self, row: Tensor, distance: Tensor) -> Tree:
         """Return the state at a distance from one that is its own input, given as a row."""

@@ -8,16 +8,18 @@ looked at, and grows on its way to the end as the distance of the shadow does.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
 
+from forerun.engine.check.growth_probes import GrowthProbes
 from forerun.engine.check.jacobian import Jacobian
 from forerun.engine.check.sampled_steps import EvaluateApart
 
 ROUNDING_MARGIN_OF_SAMPLES: Final = 8  # times rounding that a sample may be off and still agrees
+SAMPLES_A_PROBE: Final = 4
 LARGEST_LOG_GAIN: Final = 60.0
 
 
@@ -48,6 +50,69 @@ class SampledSteps:
     factors: Tensor
     log_gains: Tensor
     share: float
+    probes: GrowthProbes | None = None
+
+    def add_probes(self, probed: Sequence[int], jacobian: Jacobian, state_factors: Tensor) -> SampledSteps:
+        """Return the samples with growth probes.
+
+        Args:
+            probed: which of the samples are probed.
+            jacobian: the estimates of these.
+            state_factors: `a` of their closed form.
+        """
+        if not probed:
+            return self
+        probes = GrowthProbes.draw(
+            [self.steps[index] for index in probed],
+            self.inputs[probed],
+            jacobian,
+            state_factors=state_factors,
+            output_factors=self.factors[probed],
+        )
+        return replace(self, probes=probes)
+
+
+class SampledOutputs(NamedTuple):
+    """What the evaluation of the samples gave.
+
+    Attributes:
+        samples: outputs at the shadow, `(m, *batch, E)`.
+        probes: outputs at the inputs of all growth probes, at their shifted inputs, and at the first turned shift.
+    """
+
+    samples: Tensor
+    probes: Tensor
+
+
+def evaluate_samples(samples: Sequence[SampledSteps], evaluate: EvaluateApart, *, probes_alone: bool) -> SampledOutputs:
+    """Return the outputs of all samples and their probes, or of these alone, evaluated in one call."""
+    steps: list[int] = []
+    rows: list[Tensor] = []
+    if not probes_alone:
+        steps = [step for sampled in samples for step in sampled.steps]
+        rows = [sampled.inputs for sampled in samples]
+    count = len(steps)
+    probes = list_probes(samples)
+    for shifts_count in range(2):
+        for part in probes:
+            steps.extend(part.steps)
+            rows.append(part.inputs + shifts_count * part.shifts)
+    if probes:
+        steps.append(probes[0].steps[0])
+        rows.append(probes[0].inputs[:1] + probes[0].turn_first_shift())
+    inputs = torch.cat(rows)
+    outputs = evaluate(torch.tensor(steps, device=inputs.device), inputs)
+    return SampledOutputs(outputs[:count], outputs[count:])
+
+
+def list_probes(samples: Sequence[SampledSteps]) -> list[GrowthProbes]:
+    """Return the growth probes of some samples."""
+    return [sampled.probes for sampled in samples if sampled.probes is not None]
+
+
+def choose_probed(steps: Sequence[int], share: float) -> list[int]:
+    """Return which of some sampled steps are probed too: a share of them, whatever the rounds."""
+    return [index for index, step in enumerate(steps) if int(step * share) % SAMPLES_A_PROBE == 0]
 
 
 def measure_log_gains(before: Tensor, after: Tensor, sources: Tensor) -> Tensor:
@@ -104,17 +169,14 @@ def take_samples(
     )
 
 
-def measure_left_over(samples: Sequence[SampledSteps], log_gain: Tensor, evaluate: EvaluateApart) -> Tensor:
+def measure_left_over(samples: Sequence[SampledSteps], log_gain: Tensor, outputs: Tensor) -> Tensor:
     """Return how far the end may be from the shadow, `(*batch,)`, by what evaluations at the shadow leave over.
 
     Args:
         samples: the sampled steps, in at least one part.
         log_gain: logarithm of how much distances have grown up to the end.
-        evaluate: evaluates them, in one call.
+        outputs: of the samples, at the shadow.
     """
-    inputs = torch.cat([sampled.inputs for sampled in samples])
-    steps = torch.tensor([step for sampled in samples for step in sampled.steps], device=inputs.device)
-    outputs = evaluate(steps, inputs)
     expected = torch.cat([sampled.outputs for sampled in samples])
     factors = torch.cat([sampled.factors for sampled in samples])
     log_gains = torch.cat([sampled.log_gains for sampled in samples])
