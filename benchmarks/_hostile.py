@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from forerun import (
     Absolute,
@@ -30,13 +31,24 @@ from forerun.engine.baseline import iterate_plain_loop
 from forerun.engine.check import Check
 from forerun.engine.checkpoint import Checkpoint
 from forerun.engine.guesses import Copy, Extrapolate, Guess
-from forerun.engine.methods import Anderson, Elk, GaussSeidel, Jacobi, Method, Parareal
+from forerun.engine.methods import (
+    Anderson,
+    Elk,
+    GaussSeidel,
+    Jacobi,
+    JacobiGaussSeidel,
+    Method,
+    Parareal,
+    PicardGaussSeidel,
+)
+from forerun.engine.numerics.tree import Tree, tree_tensors
 from forerun.engine.rounds import Round
 from forerun.engine.tolerance import Tolerance
-from forerun.engine.windows import Auto, Window
+from forerun.engine.windows import EVERY_STEP, Auto, Density, Window
 
-Family = Callable[[random.Random, torch.Generator, torch.dtype], tuple[Process, Tensor]]
+Family = Callable[[random.Random, torch.Generator, torch.dtype], tuple[Process, Tree]]
 RESUMED_SHARE = 0.12  # of the runs, stopped on their way and resumed from the checkpoint
+WITHOUT_MATRIX = {"unequal widths", "half precision", "hidden leaves"}  # families that Newton and Elk refuse
 WIDTHS = (1, 2, 4, 8, 16, 17, 32, 64)
 
 
@@ -69,9 +81,14 @@ class HostileRun:
     seed: int
     family: str
     process: Process
-    state: Tensor
+    state: Tree
     options: dict[str, Any]
     resumed_at: float | None
+
+    @property
+    def width(self) -> int:
+        """Numbers in an input."""
+        return int(self.process.observe(self.state).shape[-1])
 
     @property
     def tolerance(self) -> Tolerance:
@@ -101,16 +118,20 @@ class HostileRun:
         rest = solve(self.process, self.state, check=check, throw=False, resume=place, **self.options)
         return replace(rest, log=[*part.log, *rest.log])
 
-    def truth(self) -> list[Tensor]:
+    def truth(self) -> list[Tree]:
         """The states `x_0 .. x_length` of the plain loop."""
         with torch.no_grad():
             return [self.state, *iterate_plain_loop(self.process, self.state)]
 
-    def measure(self, state: Tensor, truth: Tensor) -> float:
-        """Return the distance of an end from the true one in the norm of the tolerance."""
+    def measure(self, state: Tree, truth: Tree) -> float:
+        """Return the distance of an end from the true one, in the norm of the tolerance: of the leaf farthest off."""
         last = torch.tensor([self.process.length - 1])
-        moves = (state - truth).unsqueeze(0)
-        return float(self.tolerance.norm(last, moves, state.unsqueeze(0)).nan_to_num(math.inf).max())
+        distances = []
+        for leaf, true_leaf in zip(tree_tensors(state), tree_tensors(truth), strict=True):
+            row = leaf.double().reshape(1, -1)
+            moves = row - true_leaf.double().reshape(1, -1)
+            distances.append(float(self.tolerance.norm(last, moves, row).nan_to_num(math.inf).max()))
+        return max(distances)
 
 
 def draw_run(seed: int) -> HostileRun:
@@ -121,7 +142,8 @@ def draw_run(seed: int) -> HostileRun:
     dtype = chance.choice((torch.float64, torch.float64, torch.float32))
     process, state = FAMILIES[family](chance, generator, dtype)
     size = chance.choice((1e-2, 1e-3, 1e-4, 1e-5))
-    method = _draw_method(chance, state.shape[-1], equal_widths=family != "unequal widths")
+    width = process.observe(state).shape[-1]
+    method = _draw_method(chance, width, has_matrix=family not in WITHOUT_MATRIX)
     options = {
         "method": method,
         "window": _draw_window(chance),
@@ -132,27 +154,35 @@ def draw_run(seed: int) -> HostileRun:
     return HostileRun(seed, family, process, state, options, resumed_at)
 
 
-def _draw_method(chance: random.Random, width: int, *, equal_widths: bool) -> Method:
+def _draw_method(chance: random.Random, width: int, *, has_matrix: bool) -> Method:
     methods: list[Method] = [Secant(), Secant(), Secant(), Picard(), Picard(), Anderson(Secant(), memory=3)]
-    methods += [GaussSeidel(8), GaussSeidel(16, Secant()), Parareal(4), Jacobi(), QuasiNewton()]
-    if width <= 32 and equal_widths:
+    methods += [GaussSeidel(8), GaussSeidel(16, Secant()), Parareal(4), Jacobi()]
+    methods += [JacobiGaussSeidel(4), PicardGaussSeidel(4)]
+    if width <= 64:
+        methods += [QuasiNewton()]
+    if width <= 32 and has_matrix:
         methods += [Newton(), Elk()]
     return chance.choice(methods)
 
 
 def _draw_window(chance: random.Random) -> Window:
-    return chance.choice((Full(), Full(), Sliding(8), Sliding(16), Sliding(32), Declining(0.4), Auto()))
+    thin = Density(strides=(3, 6), min_dense=8)
+    windows = (Full(), Full(EVERY_STEP), Full(thin), Sliding(8), Sliding(16), Sliding(32), Sliding(64, thin))
+    return chance.choice((*windows, Declining(0.4), Auto()))
 
 
-def _draw_guess(chance: random.Random, generator: torch.Generator, process: Process, state: Tensor) -> Guess:
+def _draw_guess(chance: random.Random, generator: torch.Generator, process: Process, state: Tree) -> Guess:
     """Return a guess; some are warm starts from the path of a slightly different first state."""
-    if chance.random() < 0.75:
+    if chance.random() < 0.75 or process.observe(state).dtype.itemsize < 4:
         return chance.choice((Hold(), Hold(), Copy(), Extrapolate()))
     size = chance.choice((1e-6, 1e-4, 1e-2))
-    noise = torch.randn(state.shape, generator=generator, dtype=state.dtype)
+
+    def shift(leaf: Tensor) -> Tensor:
+        return leaf + size * torch.randn(leaf.shape, generator=generator, dtype=leaf.dtype)
+
     with torch.no_grad():
-        path = [state, *iterate_plain_loop(process, state + size * noise)]
-    return Known(torch.stack(path[: process.length]))
+        path = [state, *iterate_plain_loop(process, pytree.tree_map(shift, state))]
+    return Known(torch.stack([process.observe(entry) for entry in path[: process.length]]))
 
 
 def _draw_length(chance: random.Random) -> int:
@@ -337,6 +367,62 @@ def unequal_widths(chance: random.Random, generator: torch.Generator, dtype: tor
     return process, _random_state(generator, width, dtype, 10 ** chance.uniform(-3, 0))
 
 
+def half_precision(chance: random.Random, generator: torch.Generator, dtype: torch.dtype) -> tuple[Process, Tensor]:
+    """A flow whose states are rounded to half precision after every step."""
+    width, length = chance.choice((8, 32)), _draw_length(chance)
+    half = chance.choice((torch.bfloat16, torch.float16))
+    weight, size = _random_matrix(generator, width, torch.float32), chance.uniform(0.02, 0.1)
+
+    def step(_: Tensor, x: Tensor) -> Tensor:
+        return x + (size * torch.tanh(x.float() @ weight.T)).to(x.dtype)
+
+    process = Process.from_step(step, length, batched=True, increment=chance.random() < 0.5)
+    return process, _random_state(generator, width, torch.float32).to(half)
+
+
+def wide_rows(chance: random.Random, generator: torch.Generator, dtype: torch.dtype) -> tuple[Process, Tensor]:
+    """A network of a few units that drives rows of more than a thousand elements, which turn or forget."""
+    width, units, length = chance.choice((1100, 2048)), 8, chance.choice((30, 60))
+    reads = torch.randn(units, width, generator=generator, dtype=torch.float64).to(dtype) / math.sqrt(width)
+    writes = torch.randn(width, units, generator=generator, dtype=torch.float64).to(dtype)
+    decay, size = chance.choice((0.9, 1.0, 1.02)), chance.uniform(0.02, 0.3)
+    step = lambda i, x: decay * x + size * torch.tanh(2 * x @ reads.T) @ writes.T  # noqa: E731
+    return Process.from_step(step, length, batched=True), _random_state(generator, width, dtype)
+
+
+class HiddenLeaves(Process):
+    """A network with a sum and a trace of its states beside it, which `observe` does not show."""
+
+    def __init__(self, weight: Tensor, scale: float, growth: float, length: int) -> None:
+        self.length = length
+        self._weight = weight
+        self._scale = scale
+        self._growth = growth
+
+    def observe(self, state: Tree) -> Tensor:
+        units: Tensor = state["units"]
+        return units
+
+    def evaluate(self, steps: Tensor, inputs: Tensor) -> Tensor:
+        return torch.tanh(inputs @ self._weight.T)
+
+    def advance(self, step: int, state: Tree, output: Tensor) -> Tree:
+        return {
+            "units": 0.9 * state["units"] + 0.1 * output,
+            "sum": state["sum"] + self._scale * state["units"].square(),
+            "trace": self._growth * state["trace"] + output,
+        }
+
+
+def hidden_leaves(chance: random.Random, generator: torch.Generator, dtype: torch.dtype) -> tuple[Process, Tree]:
+    """Leaves of the state that are not observed: what they gather counts as well."""
+    width, length = chance.choice((4, 16, 32)), _draw_length(chance)
+    weight = chance.uniform(0.8, 2.5) * _random_matrix(generator, width, dtype)
+    process = HiddenLeaves(weight, 10 ** chance.uniform(-1, 2), chance.choice((0.9, 1.0, 1.03)), length)
+    units = _random_state(generator, width, dtype)
+    return process, {"units": units, "sum": torch.zeros_like(units), "trace": torch.zeros_like(units)}
+
+
 FAMILIES: dict[str, Family] = {
     "contractive": contractive,
     "chaotic network": chaotic_network,
@@ -354,4 +440,7 @@ FAMILIES: dict[str, Family] = {
     "plateaus": plateaus,
     "two phases": two_phases,
     "unequal widths": unequal_widths,
+    "half precision": half_precision,
+    "wide rows": wide_rows,
+    "hidden leaves": hidden_leaves,
 }

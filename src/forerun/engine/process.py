@@ -209,3 +209,9 @@ def _combine_trees(operation: Callable[[Tensor, Tensor], Tensor], left: Tree, ri
         return operation(one, other) if isinstance(one, Tensor) else one
 
     return pytree.tree_map(combine_leaves, left, right)
+
+
+def is_adapter(process: Process) -> bool:
+    """Return whether a process is one of this package's, which stands for something of the user's in its steps."""
+    is_of_package = type(process).__module__.split(".")[0] == __name__.split(".")[0]
+    return is_of_package and not isinstance(process, StepProcess)

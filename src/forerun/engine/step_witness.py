@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from forerun.engine.event import RoundEvent
 from forerun.engine.numerics.autocast import in_plain_arithmetic
 from forerun.engine.options import SolveSettings
-from forerun.engine.process import Process, StepProcess
+from forerun.engine.process import Process, is_adapter
 from forerun.engine.run import SolveRun
 from forerun.engine.windows import Auto
 from forerun.engine.witness import (
@@ -93,9 +93,7 @@ class StepWitness:
 
 def watch_steps(run: SolveRun, settings: SolveSettings) -> StepWitness | None:
     """Return the witness of a run; None where none is wanted, or the process is an adapter's, which has its own."""
-    process = run.problem.process
-    is_own = type(process).__module__.split(".")[0] == __name__.split(".")[0] and not isinstance(process, StepProcess)
-    if settings.witness is None or is_own:
+    if settings.witness is None or is_adapter(run.problem.process):
         return None
     return StepWitness(run, settings.witness)
 

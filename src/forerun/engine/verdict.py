@@ -10,6 +10,7 @@ from forerun.engine.check import DeviationEstimator, RoundingEstimate, largest_s
 from forerun.engine.guesses import Retraced
 from forerun.engine.methods import Method, Sequential
 from forerun.engine.options import SolveSettings
+from forerun.engine.process import is_adapter
 from forerun.engine.rows import Problem
 from forerun.engine.slots import SlotFiller
 from forerun.engine.solution import Status
@@ -87,12 +88,18 @@ def judge_end(state: SolveState, settings: SolveSettings, *, excess: float, devi
 def _would_gain(state: SolveState, settings: SolveSettings, *, rounding: float, excess: float) -> bool:
     """Return whether going back may help a run whose deviation or rounding is more than was asked for."""
     asked = settings.tolerance.threshold()
-    if excess <= asked and not state.exact:
+    if excess <= asked and not (state.exact or _rounds_states(state)):
         return False  # by rounding alone, which the plain loop has as well: another pass would not pay
     if not _may_go_back(state, settings):
         return False
     # rounding only the plain loop helps
     return rounding <= asked or may_go_in_order(state, state.estimator.restart_points[0].step)
+
+
+def _rounds_states(state: SolveState) -> bool:
+    """Return whether the user's own steps round states to half precision, which only the plain loop does likewise."""
+    problem = state.window.problem
+    return problem.input_layout.is_rounded and not is_adapter(problem.process)
 
 
 def measure_run_rounding(state: SolveState) -> float:

@@ -24,7 +24,7 @@ from forerun.engine.check.step_samples import SampledSteps
 from forerun.engine.rows import Problem
 
 KEPT_ELEMENTS: Final = 2**18  # of samples, beyond which none are kept
-ROUNDING_FIELDS: Final = ("together", "rounds", "tested", "stable", "drift_size")
+ROUNDING_FIELDS: Final = ("together", "rounds", "tested", "stable", "stable_until", "drift_size")
 GROWTH_FIELDS: Final = ("log_growth", "aligned_growth")
 
 CheckMemory = Mapping[str, Any]

@@ -60,6 +60,7 @@ class RoundingEstimate:
         rounds: in which one was.
         tested: steps that were evaluated singly.
         stable: all of these gave the bits of the run.
+        stable_until: the last step that gave the bits of the run before one that did not.
         log_growth: logarithms of the growth of a random shift in a step, one a sampled step.
         unshifted: sampled steps, with their states, whose growth is not measured yet.
         sizes: of the rounding of one step.
@@ -73,6 +74,7 @@ class RoundingEstimate:
     rounds: int = 0
     tested: int = 0
     stable: bool = True
+    stable_until: int = 0
     log_growth: tuple[float, ...] = ()
     unshifted: tuple[tuple[int, Tree], ...] = ()
     sizes: RoundingSizes = field(default_factory=RoundingSizes)
@@ -164,13 +166,14 @@ class RoundingEstimate:
             return self.drift_size
         growths = self.aligned_growth or self.log_growth
         mean_growth = sum(growths) / max(len(growths), 1)
-        if len(growths) < FEW_GROWTHS:
+        if moved or len(growths) < FEW_GROWTHS:
             mean_growth = min(mean_growth, other_growth)
         sizes = self.sizes.spread_sizes()
         steps_left = torch.arange(len(sizes) - 1, -1, -1, dtype=torch.float64)
         growth = (mean_growth * steps_left).clamp_max(LARGEST_EXPONENT).exp()
         share = MOVED_ROUNDING if moved else 1.0
-        deviation = share * float(torch.linalg.vector_norm(sizes * growth))
+        is_rounded = torch.arange(len(sizes)) >= (0 if moved else self.stable_until)
+        deviation = share * float(torch.linalg.vector_norm(sizes * growth * is_rounded))
         return min(max(deviation, self.drift_size), LARGEST_DEVIATION)
 
     def _follow_in_order(
@@ -234,7 +237,8 @@ class RoundingEstimate:
             else:
                 (next_state,) = advance_shifted(window_state.problem, evaluate, [step], [state])
                 stable = _has_same_bits(next_state, update.states[index])
-            estimate = replace_fields(self, tested=self.tested + 1, stable=stable)
+            stable_until = step if stable else self.stable_until
+            estimate = replace_fields(self, tested=self.tested + 1, stable=stable, stable_until=stable_until)
         if estimate.stable:
             return estimate
         # a copy, as a state may be a view into a whole window, which would live on with it
