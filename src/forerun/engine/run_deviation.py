@@ -16,8 +16,8 @@ from forerun.engine.nonfinite_samples import ignore_samples
 from forerun.engine.numerics.replaced_fields import replace_fields
 from forerun.engine.options import SolveSettings
 from forerun.engine.residuals import Residuals
+from forerun.engine.run_rounding import measure_rounding
 from forerun.engine.solve_state import SolveState
-from forerun.engine.verdict import measure_rounding
 
 LEFT_OVER_ROUNDINGS: Final = 64.0  # at the end of the path, below which samples alone do not send a run back
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import torch
-
 from forerun.engine.check import DeviationEstimator, RoundingEstimate, largest_size
 from forerun.engine.guesses import Retraced
 from forerun.engine.methods import Method, Sequential
 from forerun.engine.options import SolveSettings
-from forerun.engine.process import is_adapter
-from forerun.engine.rows import Problem
+from forerun.engine.run_rounding import measure_rounding, measure_run_rounding, rounds_states
 from forerun.engine.slots import SlotFiller
 from forerun.engine.solution import Status
 from forerun.engine.solve_state import SolveState
@@ -88,30 +85,12 @@ def judge_end(state: SolveState, settings: SolveSettings, *, excess: float, devi
 def _would_gain(state: SolveState, settings: SolveSettings, *, rounding: float, excess: float) -> bool:
     """Return whether going back may help a run whose deviation or rounding is more than was asked for."""
     asked = settings.tolerance.threshold()
-    if excess <= asked and not (state.exact or _rounds_states(state)):
+    if excess <= asked and not (state.exact or rounds_states(state)):
         return False  # by rounding alone, which the plain loop has as well: another pass would not pay
     if not _may_go_back(state, settings):
         return False
     # rounding only the plain loop helps
     return rounding <= asked or may_go_in_order(state, state.estimator.restart_points[0].step)
-
-
-def _rounds_states(state: SolveState) -> bool:
-    """Return whether the user's own steps round states to half precision, which only the plain loop does likewise."""
-    problem = state.window.problem
-    return problem.input_layout.is_rounded and not is_adapter(problem.process)
-
-
-def measure_run_rounding(state: SolveState) -> float:
-    """Return how far rounding may have taken a run, in the norm of the tolerance, at the end of its path.
-
-    Where steps have moved, the check knows how distances grow along the path, better than one or two samples do.
-    """
-    log_gain = state.estimator.shadow.log_gain
-    if state.exact or log_gain is None:
-        return state.rounding.measure_deviation()
-    length = state.window.problem.length
-    return state.rounding.measure_deviation(largest_size(log_gain) / max(length, 1), moved=True)
 
 
 def explain_uncertain(state: SolveState, settings: SolveSettings, excess: float) -> str:
@@ -293,11 +272,3 @@ def retrace_slots(slots: SlotFiller, state: SolveState, settings: SolveSettings)
         return slots
     guess = Retraced(estimator.shadow.path.step, estimator.retraced, settings.guess)
     return replace(slots, guess=guess)
-
-
-def measure_rounding(problem: Problem, state: SolveState, settings: SolveSettings) -> float:
-    """Return the size of rounding at the end of the path, in the norm of the tolerance."""
-    epsilon = torch.finfo(problem.input_layout.dtype).eps
-    last_input = problem.observe(state.window.state).unsqueeze(0)
-    last_step = problem.step_range(problem.length - 1, problem.length)
-    return largest_size(settings.tolerance.norm(last_step, epsilon * last_input, last_input))
