@@ -90,11 +90,13 @@ def _restore_path(entry: Mapping[str, Any] | None, estimator: DeviationEstimator
     path = AcceptedPath(entry["step"], entry["shadow"])
     for fields_of_segment in entry["segments"]:
         values = dict(fields_of_segment)
+        segment: ParallelSteps | CarriedSteps
         if "jacobian" in values:
             values["jacobian"] = Jacobian(**values["jacobian"])
-            path = path.add_segment(ParallelSteps(**values))
+            segment = ParallelSteps(**values)
         else:
-            path = path.add_segment(CarriedSteps(**values))
+            segment = CarriedSteps(**values)
+        path = path.add_segment(segment)
     return path if path.stop == fresh.step else fresh
 
 

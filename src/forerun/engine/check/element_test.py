@@ -40,17 +40,26 @@ class ElementTest:
     @classmethod
     def draw(cls, parts: Sequence[ParallelSteps]) -> ElementTest:
         """Return the test of some steps, spread over the parts of a path."""
-        all_places = [(number, index) for number, steps in enumerate(parts) for index in range(len(steps.inputs))]
+        all_places: list[tuple[int, int]] = []
+        for number, steps in enumerate(parts):
+            for index in range(len(steps.inputs)):
+                all_places.append((number, index))
         stride = max(len(all_places) // TESTED_STEPS, 1)
         places = all_places[stride // 2 :: stride][:TESTED_STEPS]
         inputs = torch.stack([parts[number].inputs[index] for number, index in places])
         sizes = SMALLEST_SHIFT * inputs.square().mean(-1, keepdim=True).sqrt()
         generator = torch.Generator().manual_seed(len(all_places))
         signs = _draw_signs(inputs.shape, generator).to(inputs)
-        turns = [_turn_signs(number, inputs.shape[-1], generator).to(inputs) for number in range(len(places))]
-        turned = torch.stack([row * turn for row, turn in zip(signs, turns, strict=True)])
+        turns = []
+        for number in range(len(places)):
+            turn = _turn_signs(number, inputs.shape[-1], generator)
+            turns.append(turn.to(inputs))
+        turned = signs * torch.stack(turns).reshape(len(turns), *[1] * (signs.dim() - 2), -1)
         stacked = _repeat_rows(sizes) * torch.cat([signs, turned])
-        steps_of_rows = [parts[number].start + index for number, index in places] * SIGN_PATTERNS
+        steps_of_rows = []
+        for number, index in places:
+            steps_of_rows.append(parts[number].start + index)
+        steps_of_rows = steps_of_rows * SIGN_PATTERNS
         rows = _repeat_rows(inputs) + stacked
         return cls(places, torch.tensor(steps_of_rows), rows, stacked)
 
