@@ -37,7 +37,11 @@ class ParallelSteps:
     jacobian: Jacobian
 
     @classmethod
-    def from_update(cls, update: WindowUpdate, jacobian: Jacobian) -> ParallelSteps:
+    def from_update(
+        cls,
+        update: WindowUpdate,
+        jacobian: Jacobian,
+    ) -> ParallelSteps:
         """Return as many accepted steps of a round as there are Jacobians."""
         count = len(jacobian.left)
         return cls(

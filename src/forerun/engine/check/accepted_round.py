@@ -24,7 +24,11 @@ class EvaluatedWindow:
     predicted: Tensor
 
     @classmethod
-    def from_update(cls, update: WindowUpdate, sound: int) -> EvaluatedWindow:
+    def from_update(
+        cls,
+        update: WindowUpdate,
+        sound: int,
+    ) -> EvaluatedWindow:
         """Return the first `sound` steps of a window."""
         evaluations, outputs = update.evaluations, update.outputs
         if sound < len(evaluations):

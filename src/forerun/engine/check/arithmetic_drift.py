@@ -37,7 +37,12 @@ class ArithmeticDrift:
     waiting: tuple[AdvancedRows, ...] = ()
     waiting_elements: int = 0
 
-    def add_round(self, window_state: WindowState, update: WindowUpdate, accepted: int) -> ArithmeticDrift:
+    def add_round(
+        self,
+        window_state: WindowState,
+        update: WindowUpdate,
+        accepted: int,
+    ) -> ArithmeticDrift:
         """Return the drift with that of the accepted steps of one more round, if they have a closed form."""
         problem, start, rows = window_state.problem, window_state.start, update.inputs
         if rows[: accepted + 1].numel() > DRIFT_ELEMENTS or not problem.has_closed_form(start, accepted):

@@ -22,7 +22,11 @@ GROWTH_MARGIN: Final = 3.0  # times the growth along the shift, that a distance 
 LEAST_CARRIED: Final = 1e-2  # of a distance, that is left of its direction after a step
 
 
-def walk_by_maps(audited: AuditedSteps, maps: AffineMaps, distance: Tensor) -> Tensor:
+def walk_by_maps(
+    audited: AuditedSteps,
+    maps: AffineMaps,
+    distance: Tensor,
+) -> Tensor:
     """Return the distances `(n + 1, *batch, D)` before each step and after the last, from that before the first."""
     steps = audited.steps
     sources = maps.output_factors * (audited.outputs - steps.outputs) + measure_rounding_defects(maps, steps)
@@ -64,7 +68,14 @@ def _measure_growth(audited: AuditedSteps, maps: AffineMaps) -> Tensor | None:
     return torch.where(sizes > smallest, end_sizes / sizes.clamp_min(smallest), torch.inf)
 
 
-def _hold_growth(carried: Tensor, distance: Tensor, shift: Tensor, growth: Tensor, *, is_cautious: bool) -> Tensor:
+def _hold_growth(
+    carried: Tensor,
+    distance: Tensor,
+    shift: Tensor,
+    growth: Tensor,
+    *,
+    is_cautious: bool,
+) -> Tensor:
     """Return a distance carried over a step, no shorter and no longer than the growth along the shift allows.
 
     Args:

@@ -62,7 +62,11 @@ class AuditedSteps:
         lengths = torch.minimum(distances.abs().nan_to_num(0.0).maximum(smallest), largest)
         return torch.where(distances < 0, -lengths, lengths)
 
-    def learn_shifts(self, shifts: Tensor, shifted_outputs: Tensor) -> AuditedSteps:
+    def learn_shifts(
+        self,
+        shifts: Tensor,
+        shifted_outputs: Tensor,
+    ) -> AuditedSteps:
         """Return the steps with what their outputs at `x + h` show."""
         if self.by_element:
             slopes = ((shifted_outputs - self.outputs) / shifts).nan_to_num(0.0, 0.0, 0.0)
@@ -82,7 +86,12 @@ class AuditedSteps:
             directions=torch.where(is_usable, directions, 0.0),
         )
 
-    def correct_change(self, index: int, distance: Tensor, change: Tensor) -> Tensor:
+    def correct_change(
+        self,
+        index: int,
+        distance: Tensor,
+        change: Tensor,
+    ) -> Tensor:
         """Return the change `J d` that the check takes a step's output to make, corrected along `h`."""
         if self.slopes is not None:
             return self.slopes[index] * distance

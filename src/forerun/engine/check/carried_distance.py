@@ -97,7 +97,11 @@ def carry_distance(
     return CarriedDistance(scale_distance(distance, exp(log_gain)), log_growth, log_gain)
 
 
-def _extend_growth(logarithms: Mapping[int, float], jumps: Sequence[int], count: int) -> tuple[float, float]:
+def _extend_growth(
+    logarithms: Mapping[int, float],
+    jumps: Sequence[int],
+    count: int,
+) -> tuple[float, float]:
     """Return the mean growth of a step that is not a jump, and the growth of all `count` steps, as logarithms."""
     others = [logarithm for step, logarithm in logarithms.items() if step not in jumps]
     log_growth = sum(others) / max(len(others), 1)
@@ -125,7 +129,11 @@ def _measure_log_growths(
     return logarithms, end_size
 
 
-def find_jumps(problem: Problem, start: int, states: Sequence[Tree]) -> list[int]:
+def find_jumps(
+    problem: Problem,
+    start: int,
+    states: Sequence[Tree],
+) -> list[int]:
     """Return the few steps that move the state much farther than most do, by its size: they may amplify as much."""
     if len(states) < STEPS_TO_COMPARE or len(states) * problem.input_layout.width > ELEMENTS_OF_STATES:
         return []
@@ -171,7 +179,11 @@ def carry_closely(
     return CarriedDistance(distance, None, log_gain)
 
 
-def carry_as_before(problem: Problem, steps: CarriedSteps, shadow: Tree) -> Tree:
+def carry_as_before(
+    problem: Problem,
+    steps: CarriedSteps,
+    shadow: Tree,
+) -> Tree:
     """Return the shadow after steps that were taken in order, whose distance grows as it did when they were taken."""
     distance = subtract_states(shadow, steps.first_state)
     size = _measure_shift(problem, steps.first_state, distance)
@@ -186,12 +198,20 @@ def scale_distance(distance: Tree, factor: float) -> Tree:
     return pytree.tree_map(lambda leaf: leaf * factor, distance)
 
 
-def _measure_shift(problem: Problem, state: Tree, distance: Tree) -> float:
+def _measure_shift(
+    problem: Problem,
+    state: Tree,
+    distance: Tree,
+) -> float:
     """Return the size of a distance from a state, in what is observed."""
     return measure_rows(problem, shift_state(state, distance, 1.0), state)
 
 
-def _choose_factor(problem: Problem, state: Tree, size: float) -> float:
+def _choose_factor(
+    problem: Problem,
+    state: Tree,
+    size: float,
+) -> float:
     """Return by what to multiply a distance of this size, so that it does not drown in the rounding of a state."""
     state_size = float(problem.observe(state).double().norm())
     return max(1.0, SMALLEST_SHIFT * state_size / max(size, SMALLEST_DISTANCE))

@@ -82,7 +82,10 @@ def _list_path(path: AcceptedPath) -> dict[str, Any] | None:
     return {"step": path.step, "shadow": path.shadow, "segments": segments}
 
 
-def _restore_path(entry: Mapping[str, Any] | None, estimator: DeviationEstimator) -> AcceptedPath:
+def _restore_path(
+    entry: Mapping[str, Any] | None,
+    estimator: DeviationEstimator,
+) -> AcceptedPath:
     """Return the path up to the step of an estimator; one that begins there where none was kept."""
     fresh = estimator.shadow.path
     if entry is None:
@@ -114,7 +117,10 @@ def _list_samples(samples: Sequence[SampledSteps]) -> list[dict[str, Any]]:
     return entries
 
 
-def _restore_samples(entries: Sequence[Mapping[str, Any]], problem: Problem) -> tuple[SampledSteps, ...]:
+def _restore_samples(
+    entries: Sequence[Mapping[str, Any]],
+    problem: Problem,
+) -> tuple[SampledSteps, ...]:
     samples = []
     for entry in entries:
         probes = entry["probes"]
@@ -126,7 +132,11 @@ def _restore_samples(entries: Sequence[Mapping[str, Any]], problem: Problem) -> 
     return tuple(samples)
 
 
-def _fits_rows(rows: Tensor, problem: Problem, more_axes: int = 0) -> bool:
+def _fits_rows(
+    rows: Tensor,
+    problem: Problem,
+    more_axes: int = 0,
+) -> bool:
     """Return whether rows `(n, *batch, ..., D)` are as inputs of a process are."""
     layout = problem.input_layout
     count = len(layout.batch)

@@ -22,7 +22,12 @@ IN_ORDER_STEPS: Final = 256  # up to which following in order costs no more than
 CORRECTING_SCANS: Final = 2  # after the first, over more steps, to let their Jacobians act in full
 
 
-def grow_distances(maps: AffineMaps, jacobian: Jacobian, defects: Tensor, distance: Tensor) -> Tensor:
+def grow_distances(
+    maps: AffineMaps,
+    jacobian: Jacobian,
+    defects: Tensor,
+    distance: Tensor,
+) -> Tensor:
     """Return the distances `(n, *batch, D)` after each step, from that before the first."""
     sources = maps.output_factors * defects
     if jacobian.has_dense_base:
@@ -38,7 +43,12 @@ def grow_distances(maps: AffineMaps, jacobian: Jacobian, defects: Tensor, distan
     return _grow_by_scans(maps, jacobian, sources, distance)
 
 
-def _grow_by_matrices(maps: AffineMaps, jacobian: Jacobian, sources: Tensor, distance: Tensor) -> Tensor:
+def _grow_by_matrices(
+    maps: AffineMaps,
+    jacobian: Jacobian,
+    sources: Tensor,
+    distance: Tensor,
+) -> Tensor:
     """Grow by one scan, with the Jacobians written out, where their base is a matrix already."""
     assert jacobian.base is not None, "a dense Jacobian has a base"
     matrices = jacobian.base + jacobian.left.mT @ jacobian.right
@@ -46,7 +56,12 @@ def _grow_by_matrices(maps: AffineMaps, jacobian: Jacobian, sources: Tensor, dis
     return affine_scan(propagators, sources, distance, differentiable=False)
 
 
-def _grow_natively(maps: AffineMaps, jacobian: Jacobian, sources: Tensor, distance: Tensor) -> Tensor | None:
+def _grow_natively(
+    maps: AffineMaps,
+    jacobian: Jacobian,
+    sources: Tensor,
+    distance: Tensor,
+) -> Tensor | None:
     """Grow step by step as `_grow_in_order` does, by a native kernel; None where torch shall."""
     propagators = maps.compute_propagators(jacobian.base)
     return native_walks.grow_distances(
@@ -58,7 +73,12 @@ def _grow_natively(maps: AffineMaps, jacobian: Jacobian, sources: Tensor, distan
     )
 
 
-def _grow_in_order(maps: AffineMaps, jacobian: Jacobian, sources: Tensor, distance: Tensor) -> Tensor:
+def _grow_in_order(
+    maps: AffineMaps,
+    jacobian: Jacobian,
+    sources: Tensor,
+    distance: Tensor,
+) -> Tensor:
     """Grow step by step, each step two products with the few directions that its Jacobian adds to its base."""
     left = (maps.output_factors.unsqueeze(-1) * jacobian.left).mT
     steps = zip(
@@ -82,7 +102,12 @@ def _flatten_samples(matrices: Tensor) -> Sequence[Tensor]:
     return matrices.reshape(matrices.shape[0], -1, *matrices.shape[-2:]).unbind()
 
 
-def _grow_by_scans(maps: AffineMaps, jacobian: Jacobian, sources: Tensor, distance: Tensor) -> Tensor:
+def _grow_by_scans(
+    maps: AffineMaps,
+    jacobian: Jacobian,
+    sources: Tensor,
+    distance: Tensor,
+) -> Tensor:
     """Grow by scans with the base alone: what it leaves out follows the distances of the scan before."""
     propagators = maps.compute_propagators(jacobian.base)
     distances = affine_scan(propagators, sources, distance, differentiable=False)

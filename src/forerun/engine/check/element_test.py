@@ -63,7 +63,11 @@ class ElementTest:
         rows = _repeat_rows(inputs) + stacked
         return cls(places, torch.tensor(steps_of_rows), rows, stacked)
 
-    def is_passed(self, outputs: Tensor, path_outputs: Sequence[Tensor]) -> bool:
+    def is_passed(
+        self,
+        outputs: Tensor,
+        path_outputs: Sequence[Tensor],
+    ) -> bool:
         """Return whether every element of an output follows its own element of the input.
 
         Args:
@@ -83,7 +87,11 @@ def _draw_signs(shape: Sequence[int], generator: torch.Generator) -> Tensor:
     return torch.randint(0, 2, tuple(shape), generator=generator) * 2 - 1
 
 
-def _turn_signs(number: int, width: int, generator: torch.Generator) -> Tensor:
+def _turn_signs(
+    number: int,
+    width: int,
+    generator: torch.Generator,
+) -> Tensor:
     """Return which signs the second pattern turns: of few elements so that some test turns one of every two alone."""
     if width > 2**TESTED_STEPS:
         return _draw_signs([width], generator)

@@ -48,7 +48,13 @@ class FollowedShift:
         """Whether it was followed far enough."""
         return self.taken >= FOLLOWED_STEPS
 
-    def follow_step(self, problem: Problem, state: Tree, next_state: Tree, evaluate: EvaluateApart) -> FollowedShift:
+    def follow_step(
+        self,
+        problem: Problem,
+        state: Tree,
+        next_state: Tree,
+        evaluate: EvaluateApart,
+    ) -> FollowedShift:
         """Return the shift after a step, as long as before; over where nothing is left of it.
 
         Args:

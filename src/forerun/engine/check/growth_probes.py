@@ -70,7 +70,11 @@ class GrowthProbes:
         stacked = torch.stack(shifts)
         return cls(steps, inputs, stacked, jacobian.multiply_moves(stacked), state_factors, output_factors)
 
-    def measure_element_growth(self, outputs: Tensor, shifted_outputs: Tensor) -> Tensor:
+    def measure_element_growth(
+        self,
+        outputs: Tensor,
+        shifted_outputs: Tensor,
+    ) -> Tensor:
         """Return logarithms `(m, *batch, D)` of the growth of every element, where it follows itself alone."""
         slopes = (shifted_outputs - outputs) / self.shifts
         growth = (self.state_factors + self.output_factors * slopes).abs()
@@ -83,7 +87,11 @@ class GrowthProbes:
         signs[..., ::2] = -1
         return self.shifts[:1] * signs
 
-    def measure_growth(self, outputs: Tensor, shifted_outputs: Tensor) -> tuple[Tensor, Tensor]:
+    def measure_growth(
+        self,
+        outputs: Tensor,
+        shifted_outputs: Tensor,
+    ) -> tuple[Tensor, Tensor]:
         """Return logarithms `(m, *batch)` of the growth in a step: measured, and by the Jacobians.
 
         Args:
@@ -109,7 +117,11 @@ def measure_reach(log_growth: Tensor, length: int) -> Tensor:
     return powers.sum(-1)
 
 
-def measure_farther_reach(probes: Sequence[GrowthProbes], outputs: Tensor, length: int) -> float:
+def measure_farther_reach(
+    probes: Sequence[GrowthProbes],
+    outputs: Tensor,
+    length: int,
+) -> float:
     """Return how many times farther distances reach than the Jacobians say, at most over the samples.
 
     Args:
@@ -134,7 +146,12 @@ def measure_farther_reach(probes: Sequence[GrowthProbes], outputs: Tensor, lengt
     return float((reach / expected_reach).nan_to_num(1.0).max()) if reach.numel() else 1.0
 
 
-def _follows_elements(probed: GrowthProbes, output: Tensor, shifted_output: Tensor, turned_output: Tensor) -> bool:
+def _follows_elements(
+    probed: GrowthProbes,
+    output: Tensor,
+    shifted_output: Tensor,
+    turned_output: Tensor,
+) -> bool:
     """Return whether every element of an output follows its own element of the input, by two shifts of one input."""
     shift, turned = probed.shifts[0], probed.turn_first_shift()[0]
     if shift.shape != output.shape or shift.shape[-1] < 2:

@@ -25,7 +25,13 @@ class Jacobian:
     right: Tensor
 
     @classmethod
-    def from_base(cls, base: Tensor | None, *, inputs: Tensor, outputs: Tensor) -> Jacobian:
+    def from_base(
+        cls,
+        base: Tensor | None,
+        *,
+        inputs: Tensor,
+        outputs: Tensor,
+    ) -> Jacobian:
         """Return the base alone, for steps with rows like these."""
         return cls(
             base,

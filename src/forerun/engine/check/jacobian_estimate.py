@@ -68,7 +68,11 @@ def estimate_jacobian(
     return _fill_unseen(_update_bases(du, do, base), du, before)
 
 
-def _fill_unseen(estimate: Jacobian, du: Tensor, before: Jacobian | None) -> Jacobian:
+def _fill_unseen(
+    estimate: Jacobian,
+    du: Tensor,
+    before: Jacobian | None,
+) -> Jacobian:
     """Return the estimates, with that of the step before the first for those up to the first that was evaluated twice.
 
     A Jacobian of zero would let every distance fade that meets it.
@@ -89,7 +93,11 @@ def _base_shape(jacobian: Jacobian) -> tuple[int, ...] | None:
     return None if jacobian.base is None else tuple(jacobian.base.shape[1:])
 
 
-def _carry_matrix(du: Tensor, do: Tensor, before: Jacobian | None) -> Jacobian:
+def _carry_matrix(
+    du: Tensor,
+    do: Tensor,
+    before: Jacobian | None,
+) -> Jacobian:
     """Update a full matrix from step to step: neighbours share most of their Jacobian."""
     directions = _scaled_directions(du)
     if before is None or before.base is None:
@@ -107,7 +115,12 @@ def _carry_matrix(du: Tensor, do: Tensor, before: Jacobian | None) -> Jacobian:
     )
 
 
-def _carry_in_order(du: Tensor, do: Tensor, directions: Tensor, matrix: Tensor) -> Tensor:
+def _carry_in_order(
+    du: Tensor,
+    do: Tensor,
+    directions: Tensor,
+    matrix: Tensor,
+) -> Tensor:
     """Return the matrix after each step."""
     matrices = []
     for step in range(len(du)):
@@ -120,7 +133,11 @@ def _carry_in_order(du: Tensor, do: Tensor, directions: Tensor, matrix: Tensor) 
     return torch.stack(matrices)
 
 
-def _update_bases(du: Tensor, do: Tensor, base: Tensor | None) -> Jacobian:
+def _update_bases(
+    du: Tensor,
+    do: Tensor,
+    base: Tensor | None,
+) -> Jacobian:
     """Update the base of each step by itself; a step evaluated once takes the updates of the step before it."""
     updates = native_walks.update_bases(du, do, base)
     if updates is not None:

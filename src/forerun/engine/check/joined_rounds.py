@@ -93,7 +93,11 @@ class EvaluationTable:
             inputs=_subtract_older(self.inputs, newer, older), outputs=_subtract_older(self.outputs, newer, older)
         )
 
-    def measure_defects(self, problem: Problem, moves: Tensor) -> Tensor:
+    def measure_defects(
+        self,
+        problem: Problem,
+        moves: Tensor,
+    ) -> Tensor:
         """Return the defects `(n, *batch, E)` of steps whose inputs moved so; see `estimate_defects`."""
         surprise = self.outputs[self.places[:, 0]] - self.predicted[self.places[:, 1]]
         change = measure_row_norms(self.inputs[self.places[:, 0]] - self.inputs[self.places[:, 1]])
@@ -126,7 +130,11 @@ def _stack_leading(tensors: Sequence[Tensor], lengths: Sequence[int]) -> Tensor:
     return torch.cat([rows if length == rows.shape[0] else rows[:length] for rows, length in pairs])
 
 
-def _subtract_older(rows: Tensor, newer: Tensor, older: Tensor) -> Tensor:
+def _subtract_older(
+    rows: Tensor,
+    newer: Tensor,
+    older: Tensor,
+) -> Tensor:
     """Return the differences `(n, *batch, K, D)` of rows at some places, newest first, the oldest first."""
     changes = subtract_older(rows, newer, older)
     if changes is not None:

@@ -58,7 +58,11 @@ class ShadowWalk:
     distances: list[Tensor] = field(default_factory=list)
     is_settled: bool = False
 
-    def follow_path(self, path: AcceptedPath, audited_parts: Sequence[AuditedSteps]) -> ShadowWalk:
+    def follow_path(
+        self,
+        path: AcceptedPath,
+        audited_parts: Sequence[AuditedSteps],
+    ) -> ShadowWalk:
         """Follow all steps of a path, by what is known of them."""
         remaining = iter(audited_parts)
         for segment in path.segments:
@@ -108,7 +112,11 @@ class ShadowWalk:
         else:
             self._follow_by_maps(audited, maps)
 
-    def _follow_by_maps(self, audited: AuditedSteps, maps: AffineMaps) -> None:
+    def _follow_by_maps(
+        self,
+        audited: AuditedSteps,
+        maps: AffineMaps,
+    ) -> None:
         """Follow steps with a closed form."""
         steps, layout = audited.steps, self.problem.input_layout
         distances = walk_by_maps(audited, maps, self.problem.observe(self.state) - steps.inputs[0])
@@ -200,7 +208,11 @@ class PathAudit:
             before, walk = walk, self.walk_path(audited_parts)
         return first_walk
 
-    def learn_shifts(self, audited_parts: Sequence[AuditedSteps], distances: Sequence[Tensor]) -> list[AuditedSteps]:
+    def learn_shifts(
+        self,
+        audited_parts: Sequence[AuditedSteps],
+        distances: Sequence[Tensor],
+    ) -> list[AuditedSteps]:
         """Return the steps with what their evaluation at a shift along these distances shows."""
         shifts = [audited.choose_shifts(rows) for audited, rows in zip(audited_parts, distances, strict=True)]
         pairs = zip(audited_parts, shifts, strict=True)
@@ -208,7 +220,11 @@ class PathAudit:
         triples = zip(audited_parts, shifts, outputs, strict=True)
         return [audited.learn_shifts(shift, output) for audited, shift, output in triples]
 
-    def evaluate_parts(self, inputs: Sequence[Tensor], test: ElementTest | None = None) -> Sequence[Tensor]:
+    def evaluate_parts(
+        self,
+        inputs: Sequence[Tensor],
+        test: ElementTest | None = None,
+    ) -> Sequence[Tensor]:
         """Return the outputs of all parallel steps at some inputs, and then those of a test, evaluated together."""
         ranges = [torch.arange(part.start, part.stop) for part in self.path.parallel_steps]
         rows = torch.cat(list(inputs))

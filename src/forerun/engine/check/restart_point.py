@@ -28,7 +28,11 @@ class RestartPoint:
     jacobian: Jacobian | None = None
 
 
-def is_restart_due(step: int, last_step: int, length: int) -> bool:
+def is_restart_due(
+    step: int,
+    last_step: int,
+    length: int,
+) -> bool:
     """Whether a path of `length` steps needs a restart point at `step`, if its last one is at `last_step`."""
     stride = -(-length // RESTART_POINT_COUNT)
     return step // stride > last_step // stride

@@ -45,7 +45,13 @@ class RoundingSizes:
     waiting: tuple[AcceptedEnd, ...] = ()
     waiting_elements: int = 0
 
-    def add_round(self, problem: Problem, tolerance: Tolerance, update: WindowUpdate, accepted: int) -> RoundingSizes:
+    def add_round(
+        self,
+        problem: Problem,
+        tolerance: Tolerance,
+        update: WindowUpdate,
+        accepted: int,
+    ) -> RoundingSizes:
         """Return the sizes with those of one more round."""
         end = AcceptedEnd(accepted, update.evaluations.start + accepted, update.inputs[accepted])
         elements = self.waiting_elements + update.inputs.numel()
@@ -54,7 +60,12 @@ class RoundingSizes:
             return sizes
         return sizes.measure_waiting(problem, tolerance, update.states[accepted - 1])
 
-    def measure_waiting(self, problem: Problem, tolerance: Tolerance, state: Tree) -> RoundingSizes:
+    def measure_waiting(
+        self,
+        problem: Problem,
+        tolerance: Tolerance,
+        state: Tree,
+    ) -> RoundingSizes:
         """Return the sizes when no round waits any more.
 
         Args:

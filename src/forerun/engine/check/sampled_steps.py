@@ -23,7 +23,13 @@ FARTHEST_SLOPE: Final = 0.1  # of the size of an input, beyond which a slope is 
 SMALLEST_SHIFT: Final = 1e-4  # of the size of a state, by which it is shifted at least: less drowns in rounding
 
 
-def draw_steps(start: int, count: int, share: float, *, least: int = 0) -> list[int]:
+def draw_steps(
+    start: int,
+    count: int,
+    share: float,
+    *,
+    least: int = 0,
+) -> list[int]:
     """Return random steps of `start .. start+count-1`, ascending: the same ones on every rank.
 
     Args:
@@ -39,7 +45,11 @@ def draw_steps(start: int, count: int, share: float, *, least: int = 0) -> list[
     return sorted(chance.sample(range(start, start + count), number))
 
 
-def choose_samples(start: int, stop: int, share: float) -> list[int]:
+def choose_samples(
+    start: int,
+    stop: int,
+    share: float,
+) -> list[int]:
     """Return random steps of `start .. stop-1`, ascending: one of every `1 / share`, the same ones on every rank.
 
     Whatever the rounds, a step is among them or not: it costs no generator to ask.
@@ -70,7 +80,11 @@ def sampled_share(length: int) -> float:
     return min(max(SAMPLED_SHARE, 3 / max(length, 1)), 1.0)
 
 
-def shift_state(state: Tree, direction: Tree, factor: Any) -> Tree:
+def shift_state(
+    state: Tree,
+    direction: Tree,
+    factor: Any,
+) -> Tree:
     """Return `state + factor * direction`, in what are floating numbers."""
 
     def shift_leaf(leaf: Any, direction_leaf: Any) -> Any:
@@ -118,7 +132,11 @@ def advance_shifted(
     return [problem.advance(step, state, output) for step, state, output in pairs]
 
 
-def measure_rows(problem: Problem, left: Tree, right: Tree) -> float:
+def measure_rows(
+    problem: Problem,
+    left: Tree,
+    right: Tree,
+) -> float:
     """Return the Euclidean distance of two states in what is observed, over all samples; scaled against underflow."""
     rows = (problem.observe(left) - problem.observe(right)).double().flatten()
     return float(torch.linalg.vector_norm(rows)) if rows.numel() else 0.0

@@ -137,7 +137,12 @@ class Shadow:
             steps_a_sample=steps_a_sample,
         )
 
-    def _arrive_at(self, state: Tree, carried: CarriedDistance, steps: ParallelSteps | CarriedSteps) -> Shadow:
+    def _arrive_at(
+        self,
+        state: Tree,
+        carried: CarriedDistance,
+        steps: ParallelSteps | CarriedSteps,
+    ) -> Shadow:
         """Return the shadow at a distance from an exact state, after some steps."""
         return replace(
             self,
@@ -286,6 +291,10 @@ class Shadow:
             sampled = sampled.add_probes(probed, jacobian.select_steps(indices), state_factors[indices])
         return replace(self, log_gain=log_gains[-1], samples=(*self.samples, sampled), share=share)
 
-    def _shift_state(self, row: Tensor, distance: Tensor) -> Tree:
+    def _shift_state(
+        self,
+        row: Tensor,
+        distance: Tensor,
+    ) -> Tree:
         """Return the state at a distance from one that is its own input, given as a row."""
         return self.problem.input_layout.unpack(row + distance)

@@ -12,7 +12,14 @@ from forerun.engine.rows import Problem
 from forerun.engine.tolerance import Tolerance
 
 
-def measure_state_distance(problem: Problem, tolerance: Tolerance, step: int, *, state: Tree, other: Tree) -> Tensor:
+def measure_state_distance(
+    problem: Problem,
+    tolerance: Tolerance,
+    step: int,
+    *,
+    state: Tree,
+    other: Tree,
+) -> Tensor:
     """Return the distance `(*batch,)` of another state from one, in the norm of the tolerance.
 
     It is the largest over the input and, where the whole state is the answer, every leaf that is left out of it.
@@ -30,7 +37,11 @@ def measure_state_distance(problem: Problem, tolerance: Tolerance, step: int, *,
     return distance
 
 
-def _list_hidden_leaves(problem: Problem, state: Tree, other: Tree) -> Iterator[tuple[Tensor, Tensor]]:
+def _list_hidden_leaves(
+    problem: Problem,
+    state: Tree,
+    other: Tree,
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the tensors of both states whose memory `observe` does not show."""
     observed = {_address(leaf) for leaf in tree_tensors(problem.process.observe(state))}
     for leaf, other_leaf in zip(tree_tensors(state), tree_tensors(other), strict=True):

@@ -52,7 +52,12 @@ class SampledSteps:
     share: float
     probes: GrowthProbes | None = None
 
-    def add_probes(self, probed: Sequence[int], jacobian: Jacobian, state_factors: Tensor) -> SampledSteps:
+    def add_probes(
+        self,
+        probed: Sequence[int],
+        jacobian: Jacobian,
+        state_factors: Tensor,
+    ) -> SampledSteps:
         """Return the samples with growth probes.
 
         Args:
@@ -84,7 +89,12 @@ class SampledOutputs(NamedTuple):
     probes: Tensor
 
 
-def evaluate_samples(samples: Sequence[SampledSteps], evaluate: EvaluateApart, *, probes_alone: bool) -> SampledOutputs:
+def evaluate_samples(
+    samples: Sequence[SampledSteps],
+    evaluate: EvaluateApart,
+    *,
+    probes_alone: bool,
+) -> SampledOutputs:
     """Return the outputs of all samples and their probes, or of these alone, evaluated in one call."""
     steps: list[int] = []
     rows: list[Tensor] = []
@@ -115,7 +125,11 @@ def choose_probed(steps: Sequence[int], share: float) -> list[int]:
     return [index for index, step in enumerate(steps) if int(step * share) % SAMPLES_A_PROBE == 0]
 
 
-def measure_log_gains(before: Tensor, after: Tensor, sources: Tensor) -> Tensor:
+def measure_log_gains(
+    before: Tensor,
+    after: Tensor,
+    sources: Tensor,
+) -> Tensor:
     """Return logarithms `(n, *batch)` of how much distances grow in steps, what is added in them left out."""
     smallest = torch.finfo(before.dtype).tiny
     sizes = torch.linalg.vector_norm(before, dim=-1)
@@ -169,7 +183,11 @@ def take_samples(
     )
 
 
-def measure_left_over(samples: Sequence[SampledSteps], log_gain: Tensor, outputs: Tensor) -> Tensor:
+def measure_left_over(
+    samples: Sequence[SampledSteps],
+    log_gain: Tensor,
+    outputs: Tensor,
+) -> Tensor:
     """Return how far the end may be from the shadow, `(*batch,)`, by what evaluations at the shadow leave over.
 
     Args:

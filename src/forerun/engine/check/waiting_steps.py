@@ -96,7 +96,11 @@ class WaitingSteps:
         """The step after the last."""
         return self.maps.start + len(self)
 
-    def follow_distance(self, distance: Tensor, before: Jacobian | None) -> tuple[Tensor, Jacobian]:
+    def follow_distance(
+        self,
+        distance: Tensor,
+        before: Jacobian | None,
+    ) -> tuple[Tensor, Jacobian]:
         """Return the distances `(n, *batch, D)` after each step, and the Jacobians.
 
         Args:

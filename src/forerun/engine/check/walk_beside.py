@@ -56,7 +56,14 @@ def walk_beside(
     return state, torch.stack(distances), factors
 
 
-def _measure_response(problem: Problem, step: int, state: Tree, *, output: Tensor, change: Tensor) -> Tensor:
+def _measure_response(
+    problem: Problem,
+    step: int,
+    state: Tree,
+    *,
+    output: Tensor,
+    change: Tensor,
+) -> Tensor:
     """Return the factor by which a change of a step's output enters the next input."""
     plain = problem.observe(problem.advance(step, state, output))
     changed = problem.observe(problem.advance(step, state, output + change))
