@@ -61,13 +61,7 @@ class DeviationEstimator:
     farthest: FarthestStep | None = None
 
     @classmethod
-    def from_state(
-        cls,
-        problem: Problem,
-        step: int,
-        state: Tree,
-        shadow: Tree = None,
-    ) -> DeviationEstimator:
+    def from_state(cls, problem: Problem, step: int, state: Tree, shadow: Tree = None) -> DeviationEstimator:
         """Return an estimator at an accepted state, which is on the sequential path unless a shadow is given."""
         if shadow is None:
             shadow = state
@@ -147,12 +141,7 @@ class DeviationEstimator:
         followed = replace_fields(self, shadow=shadow, restart_points=restart_points, waiting=(), waiting_elements=0)
         return followed._remember_windows(history[len(self.history) :])
 
-    def go_back(
-        self,
-        tolerance: Tolerance,
-        excess: float,
-        requested: float,
-    ) -> DeviationEstimator:
+    def go_back(self, tolerance: Tolerance, excess: float, requested: float) -> DeviationEstimator:
         """Return the estimator at the first step to blame for a deviation `excess` where `requested` was asked for.
 
         A drift that a restart point shows may have been amplified by as much as the whole path shows, `excess`;
@@ -176,10 +165,7 @@ class DeviationEstimator:
         """Return the estimator where the run began."""
         return self._return_to(self.restart_points[:1])
 
-    def _return_to(
-        self,
-        restart_points: tuple[RestartPoint, ...],
-    ) -> DeviationEstimator:
+    def _return_to(self, restart_points: tuple[RestartPoint, ...]) -> DeviationEstimator:
         """Return the estimator at the last of some restart points, with the path up to there."""
         estimator = self.from_restart_points(self.problem, restart_points)
         last = restart_points[-1]
@@ -188,12 +174,7 @@ class DeviationEstimator:
         shadow = replace_fields(estimator.shadow, path=self.shadow.path.cut_at(last.step))
         return replace_fields(estimator, shadow=shadow)
 
-    def audit_path(
-        self,
-        evaluate: EvaluateApart,
-        *,
-        is_cautious: bool = False,
-    ) -> DeviationEstimator:
+    def audit_path(self, evaluate: EvaluateApart, *, is_cautious: bool = False) -> DeviationEstimator:
         """Return the estimator with the shadow where an evaluation of all steps finds it, here and where it restarts.
 
         As it is where the path was too large to be kept.
@@ -217,12 +198,7 @@ class DeviationEstimator:
             farthest=walk.find_farthest(path),
         )
 
-    def estimate_deviation(
-        self,
-        tolerance: Tolerance,
-        step: int,
-        state: Tree,
-    ) -> Tensor:
+    def estimate_deviation(self, tolerance: Tolerance, step: int, state: Tree) -> Tensor:
         """Return the estimated distance `(*batch,)` of a state from the sequential run's, in the tolerance's norm."""
         assert not self.waiting, "the shadow is not there yet"
         return measure_state_distance(self.problem, tolerance, step, state=state, other=self.shadow.state)
@@ -258,12 +234,7 @@ class DeviationEstimator:
                 return True
         return False
 
-    def _follow_round(
-        self,
-        window: EvaluatedWindow,
-        update: WindowUpdate,
-        count: int,
-    ) -> DeviationEstimator:
+    def _follow_round(self, window: EvaluatedWindow, update: WindowUpdate, count: int) -> DeviationEstimator:
         """Return the estimator after the first `count` steps of a round; with a closed form they may wait."""
         if not count:
             return self.follow_waiting()._remember_windows([window])
@@ -284,11 +255,7 @@ class DeviationEstimator:
         followed = replace_fields(settled, shadow=shadow)._remember_windows([window])
         return followed._add_restart_point(stop, update.states[count - 1])
 
-    def _let_round_wait(
-        self,
-        accepted_round: AcceptedRound,
-        state: Tree,
-    ) -> DeviationEstimator:
+    def _let_round_wait(self, accepted_round: AcceptedRound, state: Tree) -> DeviationEstimator:
         """Return the estimator with one more round in waiting, or after all of them where they have grown large.
 
         Args:
@@ -309,11 +276,7 @@ class DeviationEstimator:
         )
         return estimator.follow_waiting() if elements > WAITING_ELEMENTS else estimator
 
-    def _add_restart_point(
-        self,
-        step: int,
-        state: Tree,
-    ) -> DeviationEstimator:
+    def _add_restart_point(self, step: int, state: Tree) -> DeviationEstimator:
         """Return the estimator with a restart point at an accepted state, where one is due."""
         if not self._is_restart_due(step):
             return self

@@ -124,13 +124,7 @@ class RoundingEstimate:
             return estimate
         return estimate._measure_growth(problem, evaluate)
 
-    def _choose_steps(
-        self,
-        window_state: WindowState,
-        accepted: int,
-        *,
-        may_matter: bool,
-    ) -> list[int]:
+    def _choose_steps(self, window_state: WindowState, accepted: int, *, may_matter: bool) -> list[int]:
         """Return accepted steps to evaluate singly: one at least, before a run ends of which none was.
 
         More of them while rounding may matter in a run that never moved and takes about a round a step anyway.
@@ -145,21 +139,12 @@ class RoundingEstimate:
             steps = draw_steps(start, accepted, share, least=1)
         return steps
 
-    def _may_matter(
-        self,
-        problem: Problem,
-        tolerance: Tolerance,
-    ) -> bool:
+    def _may_matter(self, problem: Problem, tolerance: Tolerance) -> bool:
         """Return whether rounding, amplified as it may be, could come to what was asked for."""
         epsilon = torch.finfo(problem.input_layout.dtype).eps
         return epsilon * problem.length * AMPLIFICATION > tolerance.threshold()
 
-    def settle_sizes(
-        self,
-        problem: Problem,
-        tolerance: Tolerance,
-        state: Tree,
-    ) -> RoundingEstimate:
+    def settle_sizes(self, problem: Problem, tolerance: Tolerance, state: Tree) -> RoundingEstimate:
         """Return the estimate when the rounding of all accepted steps is measured, the last of which gave `state`."""
         sizes = self.sizes.measure_waiting(problem, tolerance, state)
         drift = self.drift.measure_waiting()
@@ -170,12 +155,7 @@ class RoundingEstimate:
         drift_size = largest_size(tolerance.norm(last_step, drift.total.unsqueeze(0), row))
         return replace_fields(self, sizes=sizes, drift=drift, drift_size=drift_size)
 
-    def measure_deviation(
-        self,
-        other_growth: float = inf,
-        *,
-        moved: bool = False,
-    ) -> float:
+    def measure_deviation(self, other_growth: float = inf, *, moved: bool = False) -> float:
         """Return how far rounding may have taken the run, in the norm of the tolerance.
 
         Args:
@@ -265,11 +245,7 @@ class RoundingEstimate:
         waiting = (step, tree_map(torch.clone, state))
         return replace_fields(estimate, unshifted=(*estimate.unshifted, waiting))
 
-    def _is_growth_due(
-        self,
-        *,
-        moved: bool,
-    ) -> bool:
+    def _is_growth_due(self, *, moved: bool) -> bool:
         """Whether the growth of sampled steps is to be measured: of some together.
 
         Of the first at once, while nothing has moved: then rounding alone says how far the run is off.
@@ -277,11 +253,7 @@ class RoundingEstimate:
         waiting = len(self.unshifted)
         return waiting >= STEPS_SHIFTED_TOGETHER or (waiting > 0 and not moved and not self.log_growth)
 
-    def _measure_growth(
-        self,
-        problem: Problem,
-        evaluate: EvaluateApart,
-    ) -> RoundingEstimate:
+    def _measure_growth(self, problem: Problem, evaluate: EvaluateApart) -> RoundingEstimate:
         """Return the estimate with the growth of random shifts in all sampled steps, measured in one call."""
         if not self.unshifted:
             return self
