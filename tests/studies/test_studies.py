@@ -22,7 +22,7 @@ BUDGETS = {
     "two_point_escape": 4,
     "incremental_learning": 4,
     "givens_rotations": 4,
-    "refined_schedules": 4,
+    "refined_schedules": 5,
     "schedule_free": 4,
     "coordinate_quantisation": 4,
     "paradigms": 30,
