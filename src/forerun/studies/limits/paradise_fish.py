@@ -51,7 +51,7 @@ def _solve_habit(alpha: float, beta: float, points: int, fine: int) -> dict[str,
     solutions = {"sparse": direct}
     figures = {"Lipschitz constant": direct.existence.lipschitz_rate, "constant": direct.existence.rate}
     for name, method in FISH_METHODS.items():
-        first = direct.operator.offsets
+        first = direct.operator.guess_values()
         distances = trace_distances(direct.operator, first, direct.values, method=method, distance=ACCURACY)
         figures[f"evaluations, {name}"] = len(distances) - 1
         figures |= {f"distance, {name}, {mark}": distances[mark] for mark in ITERATION_MARKS if mark < len(distances)}
