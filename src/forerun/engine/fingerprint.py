@@ -148,7 +148,12 @@ def _digest_tensor(tensor: Tensor) -> int:
     return compute_checksum(flat[::stride].contiguous())
 
 
-def _measure_moves(problem: Problem, step: int, state: Tree, output: Tensor) -> tuple[Tensor, ...] | None:
+def _measure_moves(
+    problem: Problem,
+    step: int,
+    state: Tree,
+    output: Tensor,
+) -> tuple[Tensor, ...] | None:
     """Return how far `advance` moves some elements of a state; None where it fails, or gives another kind of state."""
     try:
         next_state = problem.advance(step, state, output)

@@ -86,7 +86,13 @@ class MapRows:
         some_map = call_as_user(self.map.select, steps)
         return self._differentiate_map(some_map, points, directions, steps.shape)
 
-    def _differentiate_map(self, some_map: Map, points: Tensor, directions: Tensor, batch: torch.Size) -> Tensor:
+    def _differentiate_map(
+        self,
+        some_map: Map,
+        points: Tensor,
+        directions: Tensor,
+        batch: torch.Size,
+    ) -> Tensor:
         """Return the derivatives of a map at points along directions: the map's own, or torch's."""
         shape = (*batch, self.layout.width)
         state = self.layout.unpack(points.reshape(shape))

@@ -57,7 +57,12 @@ class Bar(Progress):
     @contextmanager
     def track(self, start: int, length: int) -> Iterator[Report]:
         pace = RunPace()
-        with tqdm(total=length, initial=start, unit="step", leave=self.leave) as bar:
+        with tqdm(
+            total=length,
+            initial=start,
+            unit="step",
+            leave=self.leave,
+        ) as bar:
 
             def report(entry: Round) -> None:
                 pace.add_round(entry)

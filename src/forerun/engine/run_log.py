@@ -32,7 +32,13 @@ class RunLog:
         entries: the rounds, in order; after an interrupt one more than the state knows of.
     """
 
-    def __init__(self, problem: Problem, backend: Backend, first_step: int, first_state: Tree | None) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        backend: Backend,
+        first_step: int,
+        first_state: Tree | None,
+    ) -> None:
         self.evaluate = CountedEvaluate(problem, backend)
         self.entries: list[Round] = []
         self._first_step = first_step
@@ -56,7 +62,13 @@ class RunLog:
         """Count the time since a method began."""
         self._advance += time.perf_counter() - start_time
 
-    def add_round(self, state: SolveState, update: WindowUpdate, sizes: list[float], accepted: int) -> Round:
+    def add_round(
+        self,
+        state: SolveState,
+        update: WindowUpdate,
+        sizes: list[float],
+        accepted: int,
+    ) -> Round:
         """Add a round, and the states that it accepted, after those that the state knows of."""
         totals = self.evaluate.take_totals()
         timing = totals.timing

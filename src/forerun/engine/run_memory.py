@@ -91,7 +91,12 @@ def recall_run(kind: Hashable, settings: SolveSettings) -> SolveSettings:
     return settings if past is None else replace(settings, window=settings.window.recall(past))
 
 
-def remember_run(kind: Hashable, window: Window, log: Sequence[Round], state: SolveState) -> None:
+def remember_run(
+    kind: Hashable,
+    window: Window,
+    log: Sequence[Round],
+    state: SolveState,
+) -> None:
     """Remember a run that has ended, for the next one of its kind."""
     if kind is None or not log:
         return

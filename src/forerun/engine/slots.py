@@ -71,7 +71,14 @@ class SlotFiller:
             entering_states, entering_inputs = self.guess.enter(prefix, stop, self.evaluate)
             states = JoinedStates(states[:-1], entering_states)
             inputs = self.problem.memory.concatenate(inputs[:-1], entering_inputs)
-        return WindowState(self.problem, start, states, inputs, update.evaluations, update.memory)
+        return WindowState(
+            self.problem,
+            start,
+            states,
+            inputs,
+            update.evaluations,
+            update.memory,
+        )
 
     def _state_to_continue(self, update: WindowUpdate, last_state: Tree, inputs: Tensor) -> Tree:
         """Return the state that new slots go on from: the input that will be evaluated, where it is a state."""

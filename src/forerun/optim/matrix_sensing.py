@@ -62,7 +62,13 @@ class SensingProblem:
         return cls(rows.T @ rows / len(rows), right, float(values.square().mean()))
 
     @classmethod
-    def draw_random(cls, size: int, eigenvalues: Tensor, measurements: int, seed: int = 0) -> SensingProblem:
+    def draw_random(
+        cls,
+        size: int,
+        eigenvalues: Tensor,
+        measurements: int,
+        seed: int = 0,
+    ) -> SensingProblem:
         """Return normal measurements of a random matrix with some eigenvalues; the others are zero."""
         generator = torch.Generator().manual_seed(seed)
         basis = torch.linalg.qr(torch.randn(size, size, dtype=torch.float64, generator=generator)).Q

@@ -157,7 +157,14 @@ class ScheduleFree(Optimizer):
                 raise ValueError("a gradient is sparse: write torch.nn.Embedding(..., sparse=False)")
             self._step_tensor(tensor, group, rate, share=share)
 
-    def _step_tensor(self, tensor: Tensor, group: dict[str, Any], rate: float, *, share: float) -> None:
+    def _step_tensor(
+        self,
+        tensor: Tensor,
+        group: dict[str, Any],
+        rate: float,
+        *,
+        share: float,
+    ) -> None:
         assert tensor.grad is not None
         state = self.state[tensor]
         if "z" not in state:
@@ -174,7 +181,12 @@ class ScheduleFree(Optimizer):
             yield from group["params"]
 
 
-def _refuse_settings(lr: float, beta: float, weight_decay: float, warmup_steps: int) -> None:
+def _refuse_settings(
+    lr: float,
+    beta: float,
+    weight_decay: float,
+    warmup_steps: int,
+) -> None:
     if not 0 <= lr < float("inf"):
         raise ValueError(f"the rate must be finite and not negative, got lr={lr}")
     if not 0 <= beta <= 1:

@@ -30,7 +30,13 @@ class TensorTraffic(TorchDispatchMode):
         self._read: dict[int, weakref.ref[Tensor]] = {}
         self._written: dict[int, tuple[Tensor, Tensor]] = {}  # a tensor from outside, and a copy of it as it was
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: Any = (),
+        kwargs: Any = None,
+    ) -> Any:
         kwargs = kwargs or {}
         for tensor, is_written in _list_arguments(func, args, kwargs):
             self._note_argument(tensor, is_written)
@@ -84,7 +90,13 @@ class RetainWatch(TorchFunctionMode):
         super().__init__()
         self.retains = False
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: Any = (),
+        kwargs: Any = None,
+    ) -> Any:
         if func is torch.Tensor.retain_grad:
             self.retains = True
         return func(*args, **(kwargs or {}))

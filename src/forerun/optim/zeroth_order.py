@@ -201,7 +201,12 @@ def _require_values(values: Tensor, points: Tensor) -> Tensor:
     return values
 
 
-def _refuse_black_box(start: Tensor, rate: float, smoothing: float, perturbation: float) -> None:
+def _refuse_black_box(
+    start: Tensor,
+    rate: float,
+    smoothing: float,
+    perturbation: float,
+) -> None:
     if start.dim() not in (1, 2) or not start.is_floating_point():
         raise ValueError(f"start must be real, (d,) or (S, d), got {start.dtype} of shape {tuple(start.shape)}")
     _refuse_settings(rate, smoothing, perturbation)

@@ -158,7 +158,12 @@ def _require_condition(network: Any, name: str) -> None:
         )
 
 
-def _refuse_stranger(policy: Any, model: Any, names: tuple[str, ...], kind: str) -> None:
+def _refuse_stranger(
+    policy: Any,
+    model: Any,
+    names: tuple[str, ...],
+    kind: str,
+) -> None:
     missing = [name for name in names if not hasattr(model, name)]
     if not callable(getattr(model, "conditional_sample", None)):
         missing = missing or ["conditional_sample"]

@@ -39,7 +39,14 @@ class TickPlan:
             have no such form.
     """
 
-    def __init__(self, scheduler: Any, steps: int, like: Tensor, *, step_options: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        scheduler: Any,
+        steps: int,
+        like: Tensor,
+        *,
+        step_options: Mapping[str, Any],
+    ) -> None:
         scheduler = prepare_scheduler(scheduler, steps, like.device)
         timesteps = [torch.as_tensor(timestep) for timestep in scheduler.timesteps]
         self.sampling = SchedulerSampling(
@@ -95,7 +102,12 @@ class TickPlan:
         return torch.tensor(sigmas, dtype=torch.float64)
 
 
-def refuse_numbers(shape: Sequence[int], executed: int, first: int, environments: int) -> None:
+def refuse_numbers(
+    shape: Sequence[int],
+    executed: int,
+    first: int,
+    environments: int,
+) -> None:
     """Refuse a chunk, or numbers of actions and environments, that make no sense."""
     if len(shape) != 2 or min(shape) < 1:
         raise ValueError(f"shape = {tuple(shape)}, but a chunk is (horizon, dimensions of an action), such as (16, 4)")

@@ -63,7 +63,14 @@ def refine_chunk(tick: Tick, guess: Tensor, steps: int | Sequence[int]) -> TickA
         refined, full = sample.unsqueeze(0), full_answer.sample.unsqueeze(0)
         sample = select_environments(tick.warm, refined, full)[0]
         outputs, solution = full_answer.outputs, full_answer.solution
-    return TickAnswer(sample, outputs, solution, (False,) * len(tick.warm), tick.bad, None)
+    return TickAnswer(
+        sample,
+        outputs,
+        solution,
+        (False,) * len(tick.warm),
+        tick.bad,
+        None,
+    )
 
 
 def find_steps(tick: Tick, steps: int | Sequence[int]) -> list[int]:

@@ -91,7 +91,14 @@ class Tick:
         run = self._run_until_finite(stale, never_stop)
         solution = run.solution
         sample = run.process.observe(solution.state)
-        return TickAnswer(sample, run.outputs, solution, tuple(run.stale), self.bad, solution.deviation_estimate)
+        return TickAnswer(
+            sample,
+            run.outputs,
+            solution,
+            tuple(run.stale),
+            self.bad,
+            solution.deviation_estimate,
+        )
 
     def solve_in_time(self, *, stop: Callable[[Round], bool], stale: float) -> TickAnswer:
         """Take as many rounds as there are until it is time to stop, and foresee the end.
@@ -102,7 +109,14 @@ class Tick:
         """
         run = self._run_until_finite(stale, stop)
         sample, deviation = run.foresee_end()
-        return TickAnswer(sample, run.outputs, run.solution, tuple(run.stale), self.bad, deviation)
+        return TickAnswer(
+            sample,
+            run.outputs,
+            run.solution,
+            tuple(run.stale),
+            self.bad,
+            deviation,
+        )
 
     def begin_process(self) -> tuple[Process, Tree]:
         """Return the tick as a process, and its first state."""

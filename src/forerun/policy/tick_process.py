@@ -45,7 +45,14 @@ class ObservedDenoiser:
         other._excluded = torch.tensor(environments, device=self._observation.device).reshape(-1, 1, 1)
         return other
 
-    def _call_network(self, inputs: Tensor, timesteps: Tensor, observations: Tensor, *, count: int) -> Any:
+    def _call_network(
+        self,
+        inputs: Tensor,
+        timesteps: Tensor,
+        observations: Tensor,
+        *,
+        count: int,
+    ) -> Any:
         """Return what the network gives for some steps together.
 
         Raises:

@@ -40,8 +40,22 @@ def root_figure(axes: Axes) -> Figure:
 
 def style_axes(axes: Axes, title: str, subtitle: str) -> None:
     """Set a title with a line of figures below it, to the left; frame and ticks stay in the background."""
-    axes.set_title(f"{title}\n", loc="left", fontsize=12, fontweight="bold", color=INK_COLOUR)
-    axes.text(0.0, 1.02, subtitle, transform=axes.transAxes, fontsize=9.5, color=INK_COLOUR, va="bottom")
+    axes.set_title(
+        f"{title}\n",
+        loc="left",
+        fontsize=12,
+        fontweight="bold",
+        color=INK_COLOUR,
+    )
+    axes.text(
+        0.0,
+        1.02,
+        subtitle,
+        transform=axes.transAxes,
+        fontsize=9.5,
+        color=INK_COLOUR,
+        va="bottom",
+    )
     axes.tick_params(colors=INK_COLOUR, labelsize=9)
     axes.xaxis.label.set_color(INK_COLOUR)
     axes.yaxis.label.set_color(INK_COLOUR)

@@ -99,7 +99,12 @@ def _rows_of_log(log: Sequence[Round]) -> list[Round]:
     return rows
 
 
-def _fill_row(kind: Tensor, size: Tensor, entry: Round, stride: int) -> None:
+def _fill_row(
+    kind: Tensor,
+    size: Tensor,
+    entry: Round,
+    stride: int,
+) -> None:
     frontier = entry.start + entry.accepted
     begin = _ceil_divide(entry.start, stride)  # the first column at or after the window's start
     accepted_end = _ceil_divide(frontier, stride)

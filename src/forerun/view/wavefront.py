@@ -168,7 +168,14 @@ def _draw_return(axes: Axes, before: Frontier, after: Frontier) -> None:
     """Draw where the check sent the run back: a dotted line to where it began again."""
     steps = [after[0].entry.start, before[-1].end]
     rounds = [after[0].top, after[0].top]
-    axes.plot(steps, rounds, color=INK_COLOUR, linewidth=1.0, linestyle=DOTTED_LINE, zorder=3)
+    axes.plot(
+        steps,
+        rounds,
+        color=INK_COLOUR,
+        linewidth=1.0,
+        linestyle=DOTTED_LINE,
+        zorder=3,
+    )
 
 
 def _label_axes(axes: Axes, solution: Solution, grid: SlotGrid) -> None:
@@ -201,11 +208,25 @@ def _draw_legend(axes: Axes, *, with_returns: bool) -> None:
     handles: list[Any] = [
         Patch(facecolor=ACCEPTED_COLOUR, label="accepted"),
         Line2D([], [], color=INK_COLOUR, linewidth=1.4, label="frontier"),
-        Patch(facecolor=BLANK_COLOUR, edgecolor=SOFT_COLOUR, linewidth=0.6, label="outside the window"),
+        Patch(
+            facecolor=BLANK_COLOUR,
+            edgecolor=SOFT_COLOUR,
+            linewidth=0.6,
+            label="outside the window",
+        ),
     ]
     if with_returns:
         label = "sent back by the check"
-        handles.append(Line2D([], [], color=INK_COLOUR, linewidth=1.0, linestyle=DOTTED_LINE, label=label))
+        handles.append(
+            Line2D(
+                [],
+                [],
+                color=INK_COLOUR,
+                linewidth=1.0,
+                linestyle=DOTTED_LINE,
+                label=label,
+            )
+        )
     axes.legend(
         handles=handles,
         loc="upper left",
@@ -238,7 +259,13 @@ def _draw_colour_bar(axes: Axes, colours: Colormap, norm: LogNorm) -> None:
     from matplotlib.cm import ScalarMappable
 
     mappable = ScalarMappable(norm, colours)
-    bar = root_figure(axes).colorbar(mappable, ax=axes, pad=0.02, fraction=0.05, aspect=28)
+    bar = root_figure(axes).colorbar(
+        mappable,
+        ax=axes,
+        pad=0.02,
+        fraction=0.05,
+        aspect=28,
+    )
     bar.set_label("residual, in units of the threshold", fontsize=9, color=INK_COLOUR)
     bar.ax.axhline(1.0, color=INK_COLOUR, linewidth=1.4)
     bar.ax.tick_params(labelsize=9, colors=INK_COLOUR)

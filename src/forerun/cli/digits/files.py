@@ -50,7 +50,12 @@ def digit_pictures(state: Tensor) -> Tensor:
     return state.reshape(-1, 8, 8).float().cpu()
 
 
-def write_files(out: Path, machine: Mapping[str, str], options: DigitsOptions, records: Sequence[DigitsRecord]) -> None:
+def write_files(
+    out: Path,
+    machine: Mapping[str, str],
+    options: DigitsOptions,
+    records: Sequence[DigitsRecord],
+) -> None:
     """Write `summary.json` for programs and `report.md` for people."""
     option_words = asdict(options)
     figures = [record.figures for record in records]

@@ -22,7 +22,12 @@ def new_table(headings: Sequence[str], *, gap: int = 0) -> Table:
         headings: of the columns with numbers.
         gap: blanks after a column.
     """
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, gap, 0, 0), pad_edge=False, header_style="")
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, gap, 0, 0),
+        pad_edge=False,
+        header_style="",
+    )
     table.add_column("")
     for heading in headings:
         table.add_column(heading, justify="right", vertical="bottom", no_wrap=True)

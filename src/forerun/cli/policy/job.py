@@ -108,7 +108,12 @@ def _load_policy(task_word: str, task: RobotTask, folder: Path | None) -> ChunkP
     return ChunkPolicy.load(folder)
 
 
-def _refuse_other_task(task_word: str, folder: Path | None, policy: ChunkPolicy, environment: Environment) -> None:
+def _refuse_other_task(
+    task_word: str,
+    folder: Path | None,
+    policy: ChunkPolicy,
+    environment: Environment,
+) -> None:
     observed = len(environment.reset(0).observation)
     if observed != policy.shape.observed:
         raise ValueError(

@@ -77,7 +77,12 @@ def train_policy(
     console.print(f"  forerun policy {task} --policy {out}", soft_wrap=True)
 
 
-def _load_demonstrations(task: RobotTask, count: int, seed: int, work: Path) -> Demonstrations:
+def _load_demonstrations(
+    task: RobotTask,
+    count: int,
+    seed: int,
+    work: Path,
+) -> Demonstrations:
     def report(done: int, attempts: int) -> None:
         if done % REPORTED_DEMONSTRATIONS == 0 or done == count:
             console.print(f"{task.name}: {done} of {count} demonstrations, {attempts} episodes")

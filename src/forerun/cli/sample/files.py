@@ -92,7 +92,12 @@ def _deviation_figures(deviation: Deviation | None) -> dict[str, float | None]:
     return {"largest": deviation.largest, "rms": deviation.rms}
 
 
-def write_report(outcome: SampleOutcome, machine: Mapping[str, str], command: str, path: Path) -> bool:
+def write_report(
+    outcome: SampleOutcome,
+    machine: Mapping[str, str],
+    command: str,
+    path: Path,
+) -> bool:
     """Write the page of the run ahead; return whether it shows the images on their way."""
     job, in_order = outcome.job, outcome.in_order
     frames = decode_frames(job, outcome.solution, outcome.watch, outcome.ahead.pictures)

@@ -82,7 +82,13 @@ def _show_slowdown(speed_up: float, window: str) -> None:
         console.print(AUTO_ADVICE)
 
 
-def show_end(pictures: Sequence[str], out: Path, report: Path | None, *, with_frames: bool) -> None:
+def show_end(
+    pictures: Sequence[str],
+    out: Path,
+    report: Path | None,
+    *,
+    with_frames: bool,
+) -> None:
     """Print where the files are."""
     console.print(f"\nIn [bold]{escape(str(out))}[/bold]:")
     console.print(f"  {', '.join(pictures)}, summary.json", soft_wrap=True)

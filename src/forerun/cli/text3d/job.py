@@ -118,7 +118,12 @@ def run_in_order(sculpture: Sculpture, progress: Progress) -> Text3dComparison:
     """Shape the same solid step by step, and measure how near the two came."""
     other = Sculpture(sculpture.solid.prompt, sculpture.options)
     begin = time.perf_counter()
-    loop = other.build_loop(method=Sequential(), window=Sliding(1), check=False, progress=progress)
+    loop = other.build_loop(
+        method=Sequential(),
+        window=Sliding(1),
+        check=False,
+        progress=progress,
+    )
     loop.run(sculpture.options.steps).solution()
     seconds = time.perf_counter() - begin
     ours = sculpture.render_views(held_out_cameras(), PRIOR_SIDE)

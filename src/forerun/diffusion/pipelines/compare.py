@@ -56,7 +56,12 @@ def _was_edited(source: ArgumentSource) -> bool:
     return tensor_version(source.value) != source.version
 
 
-def _agrees(source: ArgumentSource, ours: Any, theirs: Any, threshold: float) -> bool:
+def _agrees(
+    source: ArgumentSource,
+    ours: Any,
+    theirs: Any,
+    threshold: float,
+) -> bool:
     if isinstance(source, OutputArgument):
         return isinstance(theirs, Tensor) and torch.equal(ours, theirs)
     if isinstance(source, SampleArgument):

@@ -235,7 +235,14 @@ def _read_entries(path: str, owner: Mapping[Any, Any], keys: Iterable[Any]) -> I
         is_plain = _is_plain(value)
         if is_plain:
             value = _copy_plain(value)
-        yield KeptValue(f"{path}.{key}", owner, key, value, tensor_version(value), is_plain)
+        yield KeptValue(
+            f"{path}.{key}",
+            owner,
+            key,
+            value,
+            tensor_version(value),
+            is_plain,
+        )
 
 
 def _is_plain(value: Any) -> bool:

@@ -96,7 +96,13 @@ class SolvedPath:
             has.
     """
 
-    def __init__(self, loop: RemainingLoop, options: SolveOptions, state: NetworkState, stop: int) -> None:
+    def __init__(
+        self,
+        loop: RemainingLoop,
+        options: SolveOptions,
+        state: NetworkState,
+        stop: int,
+    ) -> None:
         self.is_left = False
         self._state = state
         if state.find_change() is not None:  # by what was evaluated

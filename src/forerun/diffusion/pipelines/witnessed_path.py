@@ -79,7 +79,13 @@ def _list_candidates(loop: RemainingLoop, witness: Witness, stop: int) -> list[i
     return [step for step in witness.choose_steps(stop) if step in loop.records and step > 0]
 
 
-def _draw_few(steps: list[int], witness: Witness, length: int, *, is_known: bool) -> list[int]:
+def _draw_few(
+    steps: list[int],
+    witness: Witness,
+    length: int,
+    *,
+    is_known: bool,
+) -> list[int]:
     """Return a share of the path's steps, drawn at random from some: one of them at least in a first run."""
     chance = random.Random(f"{witness.seed} {length} {next(DRAWS)}")  # the same on all ranks
     if is_known:

@@ -164,7 +164,13 @@ def _solve_loop(loop: OrdinaryLoop, options: SolveOptions) -> Solution:
     return solution
 
 
-def _call_together(denoiser: SampleDenoiser, scaled: Tensor, times: Tensor, *, count: int) -> Tensor:
+def _call_together(
+    denoiser: SampleDenoiser,
+    scaled: Tensor,
+    times: Tensor,
+    *,
+    count: int,
+) -> Tensor:
     """Return what the denoiser predicts for the samples of some steps together.
 
     Raises:

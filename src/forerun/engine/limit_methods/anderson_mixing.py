@@ -47,7 +47,12 @@ class AndersonMixing(LimitMethod):
         return NextPoint(points, history, is_mixed, fallback=point.take_step(self.share))
 
 
-def mix_points(point: LimitPoint, history: Memory, gamma: Tensor, share: float) -> tuple[Tensor, Tensor]:
+def mix_points(
+    point: LimitPoint,
+    history: Memory,
+    gamma: Tensor,
+    share: float,
+) -> tuple[Tensor, Tensor]:
     """Return the mixtures of points `(A, D)`, and where they are mixtures: not where one is wild, or nothing is mixed.
 
     Args:

@@ -86,7 +86,12 @@ class Parareal(Method):
         return new, old
 
 
-def _advance_held(problem: Problem, steps: range, state: Tree, output: Tensor) -> Tree:
+def _advance_held(
+    problem: Problem,
+    steps: range,
+    state: Tree,
+    output: Tensor,
+) -> Tree:
     """Return the state after some steps with one output held."""
     for step in steps:
         state = problem.advance(step, state, output)

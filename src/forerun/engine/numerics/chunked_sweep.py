@@ -23,7 +23,13 @@ IN_ORDER_ELEMENTS: Final = 2**13  # of one step, from which the in-order sweep i
 IN_ORDER_PRODUCTS: Final = 2**16  # the same for dense maps, in multiplications of one composition
 
 
-def scan_in_chunks(slopes: Tensor, shifts: Tensor, start: Tensor, *, reverse: bool) -> Tensor:
+def scan_in_chunks(
+    slopes: Tensor,
+    shifts: Tensor,
+    start: Tensor,
+    *,
+    reverse: bool,
+) -> Tensor:
     """Return the path of `x_{i+1} = A_i x_i + b_i` from `start`; see `affine_scan`."""
     dense = slopes.dim() > shifts.dim()
     if dense and slopes.shape[-1] == 1:

@@ -64,7 +64,13 @@ class KrylovSpace:
         return (weights.mT @ self.basis[:, :count]).squeeze(1), residuals
 
 
-def solve_gmres(apply: LinearMap, right: Tensor, *, accuracy: float, max_steps: int) -> tuple[Tensor, Tensor]:
+def solve_gmres(
+    apply: LinearMap,
+    right: Tensor,
+    *,
+    accuracy: float,
+    max_steps: int,
+) -> tuple[Tensor, Tensor]:
     """Return solutions `(A, D)` of `apply(x) = right`, and the lengths of their residuals `(A,)`.
 
     Args:

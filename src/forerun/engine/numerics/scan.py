@@ -75,7 +75,12 @@ class _AffineScan(torch.autograd.Function):
     """The scan as a function that autograd knows: its gradient is a scan in the other direction."""
 
     @staticmethod
-    def forward(slopes: Tensor, shifts: Tensor, start: Tensor, reverse: bool) -> Tensor:
+    def forward(
+        slopes: Tensor,
+        shifts: Tensor,
+        start: Tensor,
+        reverse: bool,
+    ) -> Tensor:
         native_path = scan_natively(slopes, shifts, start, reverse=reverse)
         if native_path is not None:
             return native_path

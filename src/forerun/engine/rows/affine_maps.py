@@ -41,7 +41,13 @@ class AffineMaps:
         return self.start + self.state_factors.shape[0]
 
     @classmethod
-    def from_affine(cls, affine: Affine, start: int, count: int, layout: RowLayout) -> AffineMaps:
+    def from_affine(
+        cls,
+        affine: Affine,
+        start: int,
+        count: int,
+        layout: RowLayout,
+    ) -> AffineMaps:
         """Return the closed form that a process gave for the steps `start .. start+count-1`, in rows of this layout.
 
         Factors of any dtype are cast to that of the rows, which rounds them once.

@@ -143,7 +143,13 @@ class Problem:
             )
         return next_state
 
-    def require_same_steps(self, step: int, state: Tree, outputs: Tensor, inputs: Tensor) -> None:
+    def require_same_steps(
+        self,
+        step: int,
+        state: Tree,
+        outputs: Tensor,
+        inputs: Tensor,
+    ) -> None:
         """Hold the closed form against `advance` itself, in the sweeps 1, 2, 4, 8 and so on.
 
         Args:

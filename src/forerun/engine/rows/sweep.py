@@ -73,7 +73,12 @@ def sweep_window(
     return path
 
 
-def advance_outputs(problem: Problem, start: int, state: Tree, outputs: Tensor) -> tuple[Sequence[Tree], Tensor]:
+def advance_outputs(
+    problem: Problem,
+    start: int,
+    state: Tree,
+    outputs: Tensor,
+) -> tuple[Sequence[Tree], Tensor]:
     """Return the path of the steps from `start` on by outputs as they are: its states, and the inputs of a sweep.
 
     Args:
@@ -99,7 +104,12 @@ def advance_outputs(problem: Problem, start: int, state: Tree, outputs: Tensor) 
     return path.states, path.inputs
 
 
-def _advance_in_order(problem: Problem, start: int, state: Tree, outputs: Tensor) -> tuple[Sequence[Tree], Tensor]:
+def _advance_in_order(
+    problem: Problem,
+    start: int,
+    state: Tree,
+    outputs: Tensor,
+) -> tuple[Sequence[Tree], Tensor]:
     """Return the path by `advance`, step by step."""
     states, inputs = [], [problem.observe(state)]
     for index, output in enumerate(outputs.unbind()):
@@ -110,7 +120,12 @@ def _advance_in_order(problem: Problem, start: int, state: Tree, outputs: Tensor
     return states, problem.memory.stack(inputs)
 
 
-def _sweep_natively(problem: Problem, maps: AffineMaps, first: Tensor, linear: LinearOutputs) -> NativeSweep | None:
+def _sweep_natively(
+    problem: Problem,
+    maps: AffineMaps,
+    first: Tensor,
+    linear: LinearOutputs,
+) -> NativeSweep | None:
     """Sweep by the native kernel that fits the slopes; None where torch shall."""
     factors = (maps.state_factors, maps.output_factors)
     if linear.slopes is None:
@@ -133,7 +148,12 @@ def _sweep_natively(problem: Problem, maps: AffineMaps, first: Tensor, linear: L
     return None
 
 
-def _sweep_in_order(problem: Problem, start: int, state: Tree, linear: LinearOutputs) -> SweepResult:
+def _sweep_in_order(
+    problem: Problem,
+    start: int,
+    state: Tree,
+    linear: LinearOutputs,
+) -> SweepResult:
     """Sweep by `advance`, step by step."""
     slopes = None
     if linear.slopes is not None:
@@ -160,7 +180,12 @@ def _sweep_in_order(problem: Problem, start: int, state: Tree, linear: LinearOut
     )
 
 
-def _sweep_by_scan(problem: Problem, maps: AffineMaps, first: Tensor, linear: LinearOutputs) -> SweepResult:
+def _sweep_by_scan(
+    problem: Problem,
+    maps: AffineMaps,
+    first: Tensor,
+    linear: LinearOutputs,
+) -> SweepResult:
     """Sweep by one scan of `x_{i+1} = (a_i + b_i S_i) x_i + b_i (o_i - S_i u_i) + c_i`."""
     slopes, constants = linear.slopes, linear.outputs
     if slopes is not None and len(linear):
@@ -186,7 +211,12 @@ def _sweep_by_scan(problem: Problem, maps: AffineMaps, first: Tensor, linear: Li
     )
 
 
-def _sweep_wide_rows(problem: Problem, maps: AffineMaps, first: Tensor, linear: LinearOutputs) -> SweepResult:
+def _sweep_wide_rows(
+    problem: Problem,
+    maps: AffineMaps,
+    first: Tensor,
+    linear: LinearOutputs,
+) -> SweepResult:
     """Sweep row by row, where rows are so wide that time is memory traffic: each is finished while it is cached."""
     inputs = linear.outputs.new_empty((len(linear) + 1, *first.shape))
     moves = torch.empty_like(inputs[1:])

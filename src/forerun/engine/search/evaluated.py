@@ -67,7 +67,12 @@ def keep_rows(is_kept: Tensor, new: Memory, old: Memory) -> Memory:
     return merged
 
 
-def judge_problems(evaluated: EvaluatedPoints, knowledge: list[Knowledge], watch: Watch, evidence: Evidence) -> Tensor:
+def judge_problems(
+    evaluated: EvaluatedPoints,
+    knowledge: list[Knowledge],
+    watch: Watch,
+    evidence: Evidence,
+) -> Tensor:
     """Return how each problem stands: int64 `(A,)`, RUNNING for those that go on, CONVERGED before it is certified."""
     epsilon = evidence.rows.epsilon
     is_stalled = find_stalled(watch, evaluated.points, evidence.residuals, epsilon)
@@ -93,7 +98,12 @@ def _keeps_bound(entry: Knowledge, threshold: float) -> Tensor:
     return keeps if entry.is_proven is None else keeps | ~entry.is_proven
 
 
-def end_problems(evaluated: EvaluatedPoints, codes: Tensor, knowledge: list[Knowledge], watch: Watch) -> EndedProblems:
+def end_problems(
+    evaluated: EvaluatedPoints,
+    codes: Tensor,
+    knowledge: list[Knowledge],
+    watch: Watch,
+) -> EndedProblems:
     """Return the ends of problems as they stand: the last value where it is the limit, the best point where not."""
     is_here = codes == LimitStatus.CONVERGED.code
     is_best = ~(is_here | (codes == LimitStatus.CYCLE.code) | (codes == LimitStatus.NO_FIXED_POINT.code))

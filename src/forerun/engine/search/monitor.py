@@ -43,7 +43,14 @@ def begin_watch(points: Tensor) -> Watch:
     }
 
 
-def follow_point(watch: Watch, points: Tensor, values: Tensor, *, sizes: Tensor, tools: MapTools) -> Watch:
+def follow_point(
+    watch: Watch,
+    points: Tensor,
+    values: Tensor,
+    *,
+    sizes: Tensor,
+    tools: MapTools,
+) -> Watch:
     """Return the watch after one more point that is kept."""
     gain, ratio = measure_moves(watch, points, values, tools)
     is_better = sizes < watch["best_size"]
@@ -66,7 +73,12 @@ def follow_point(watch: Watch, points: Tensor, values: Tensor, *, sizes: Tensor,
     }
 
 
-def measure_moves(watch: Watch, points: Tensor, values: Tensor, tools: MapTools) -> tuple[Tensor, Tensor]:
+def measure_moves(
+    watch: Watch,
+    points: Tensor,
+    values: Tensor,
+    tools: MapTools,
+) -> tuple[Tensor, Tensor]:
     """Return the gain `(A,)` and the ratio `(A,)` of the last moves.
 
     The gain is the larger one of the last move and of the last two together: in two, what alternates cancels. The ratio
@@ -116,7 +128,12 @@ def measure_rate(watch: Watch) -> Tensor:
     return torch.where(span > 0, ratio ** (1 / span.clamp_min(1)), float("nan"))
 
 
-def find_stalled(watch: Watch, points: Tensor, residuals: Tensor, epsilon: float) -> Tensor:
+def find_stalled(
+    watch: Watch,
+    points: Tensor,
+    residuals: Tensor,
+    epsilon: float,
+) -> Tensor:
     """Return where the residual no longer falls, bool `(A,)`."""
     waited = watch["since_progress"]
     is_waiting = waited > ROUNDING_PATIENCE

@@ -65,7 +65,12 @@ def check_method(method: Method, *, problems: Problems | None = None) -> None:
             )
 
 
-def _solve_problem(process: Process, state: Tree, method: Method, window: Window) -> Solution:
+def _solve_problem(
+    process: Process,
+    state: Tree,
+    method: Method,
+    window: Window,
+) -> Solution:
     """Solve with a method, held to the tolerance of the checks."""
     return solve(
         process,
@@ -122,7 +127,12 @@ def _has_moved(moves: Tensor) -> bool:
     return not bool((moves == 0).all())
 
 
-def _check_exact(window_state: WindowState, update: WindowUpdate, index: int, state: Tree) -> None:
+def _check_exact(
+    window_state: WindowState,
+    update: WindowUpdate,
+    index: int,
+    state: Tree,
+) -> None:
     """Check that a step that did not move is the process's own."""
     problem, step = window_state.problem, window_state.start + index
     state_input = problem.observe(state).unsqueeze(0)

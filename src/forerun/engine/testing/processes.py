@@ -13,7 +13,13 @@ from forerun.engine.testing.agreement import ContractBroken, is_close, is_same, 
 
 
 @torch.no_grad()
-def check_process(process: Process, state: Tree, *, steps: int = 4, rtol: float | None = None) -> None:
+def check_process(
+    process: Process,
+    state: Tree,
+    *,
+    steps: int = 4,
+    rtol: float | None = None,
+) -> None:
     """Check that a process keeps its contract on its first steps.
 
     `observe`, `evaluate` and `advance` are pure: they modify nothing, and answer the same question alike. A step's
@@ -82,7 +88,12 @@ def _check_observe(problem: Problem, step: int, state: Tree) -> Tensor:
     return first
 
 
-def _check_advance(problem: Problem, step: int, state: Tree, output: Tensor) -> Tree:
+def _check_advance(
+    problem: Problem,
+    step: int,
+    state: Tree,
+    output: Tensor,
+) -> Tree:
     """Return the next state, advanced to twice."""
     state_before = tree_map(torch.clone, state)
     output_before = output.clone()
@@ -102,7 +113,12 @@ def _check_advance(problem: Problem, step: int, state: Tree, output: Tensor) -> 
     return first
 
 
-def _check_evaluate(problem: Problem, inputs: Tensor, one_by_one: Tensor, rtol: float) -> Tensor:
+def _check_evaluate(
+    problem: Problem,
+    inputs: Tensor,
+    one_by_one: Tensor,
+    rtol: float,
+) -> Tensor:
     """Return the outputs of all steps in one call, once it is sure that they are those of the steps one by one."""
     steps = problem.step_range(0, len(inputs))
     passed_inputs = inputs.clone()
@@ -132,7 +148,12 @@ def _check_evaluate(problem: Problem, inputs: Tensor, one_by_one: Tensor, rtol: 
     return together
 
 
-def _check_samples(problem: Problem, inputs: Tensor, outputs: Tensor, rtol: float) -> None:
+def _check_samples(
+    problem: Problem,
+    inputs: Tensor,
+    outputs: Tensor,
+    rtol: float,
+) -> None:
     """Check that the other samples do not notice when the first one is replaced."""
     batch = problem.input_layout.batch
     dims = len(batch)
@@ -151,7 +172,12 @@ def _check_samples(problem: Problem, inputs: Tensor, outputs: Tensor, rtol: floa
     )
 
 
-def _check_affine(problem: Problem, start: int, states: list[Tree], outputs: Tensor) -> None:
+def _check_affine(
+    problem: Problem,
+    start: int,
+    states: list[Tree],
+    outputs: Tensor,
+) -> None:
     """Check that the closed form of the steps from `start` on is `advance`, to rounding."""
     outputs, states = outputs[start:], states[start:]
     maps = problem.process.affine(problem.step_range(start, start + len(outputs)))

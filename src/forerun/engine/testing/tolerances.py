@@ -50,7 +50,12 @@ def check_tolerance(tolerance: Tolerance, *, inputs: Tensor | None = None) -> No
     _check_thresholds(tolerance, steps, moves, inputs)
 
 
-def _check_thresholds(tolerance: Tolerance, steps: Tensor, moves: Tensor, inputs: Tensor) -> None:
+def _check_thresholds(
+    tolerance: Tolerance,
+    steps: Tensor,
+    moves: Tensor,
+    inputs: Tensor,
+) -> None:
     """Check that nothing infinite passes the threshold, of this round and the next."""
     threshold = tolerance.threshold()
     require(

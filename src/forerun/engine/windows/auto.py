@@ -195,7 +195,12 @@ def _is_closed(rounds: Sequence[Round]) -> bool:
     return all(entry.width == 1 or entry.in_order for entry in rounds)
 
 
-def _is_first_try(cost: RoundCost, prices: Mapping[int, float], present: int, best: int) -> bool:
+def _is_first_try(
+    cost: RoundCost,
+    prices: Mapping[int, float],
+    present: int,
+    best: int,
+) -> bool:
     """Return whether the present width was measured once, and is left for a narrower one that promises to win."""
     if present not in prices or best > present:
         return False
@@ -207,7 +212,13 @@ def _is_only_round(log: Sequence[Round]) -> bool:
     return sum(entry.width > 1 and not entry.in_order for entry in log) == 1
 
 
-def _is_hopeless(cost: RoundCost, progress: RoundProgress, widths: Iterable[int], *, ratio: float = 1.0) -> bool:
+def _is_hopeless(
+    cost: RoundCost,
+    progress: RoundProgress,
+    widths: Iterable[int],
+    *,
+    ratio: float = 1.0,
+) -> bool:
     """Return whether no round would win even if it advanced as far as any may, and took so much less time."""
     return all(cost(width) >= ratio * progress.ceiling(width) * cost.single for width in widths)
 

@@ -60,7 +60,13 @@ class Density:
         if self.zone < 1:
             raise ValueError(f"Density(zone={self.zone}) has no step in its first zone; pass 1 or more")
 
-    def choose_steps(self, log: Sequence[Round], start: int, stop: int, length: int) -> Skeleton | None:
+    def choose_steps(
+        self,
+        log: Sequence[Round],
+        start: int,
+        stop: int,
+        length: int,
+    ) -> Skeleton | None:
         """Return the steps to evaluate of the window `[start, stop)`; None for all of them.
 
         Args:
@@ -148,7 +154,12 @@ class _Zone(NamedTuple):
         return list(range(first, self.stop, self.stride))
 
 
-def _list_far_steps(strides: Sequence[int], dense_stop: int, stop: int, size: int) -> list[int]:
+def _list_far_steps(
+    strides: Sequence[int],
+    dense_stop: int,
+    stop: int,
+    size: int,
+) -> list[int]:
     """Return the evaluated steps from `dense_stop` on; the first zone is of this size."""
     steps: list[int] = []
     start = dense_stop

@@ -45,7 +45,12 @@ def draw_learner(random: Random) -> TypedLearner:
     return random.choice([scale_learner(value, rate), bias_learner(value, rate), square_learner()])
 
 
-def are_equal(first: TypedLearner, second: TypedLearner, a: Any, b: Any) -> bool:
+def are_equal(
+    first: TypedLearner,
+    second: TypedLearner,
+    a: Any,
+    b: Any,
+) -> bool:
     """Return whether two learners have equal parameters, and do the same at an input and a target."""
     p = first.parameters
     return bool(

@@ -55,7 +55,14 @@ def learner_of_module(
         return a - slope
 
     first = tuple(value.detach().clone() for _, value in module.named_parameters())
-    return TypedLearner(source, target, first, implement, update, request)
+    return TypedLearner(
+        source,
+        target,
+        first,
+        implement,
+        update,
+        request,
+    )
 
 
 def train_by_sgd(

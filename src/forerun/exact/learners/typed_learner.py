@@ -69,7 +69,14 @@ class TypedLearner:
             return self.request(p[:count], a, wish(p, a, c))
 
         parameters = self.parameters + other.parameters
-        return TypedLearner(self.source, other.target, parameters, implement, update, request)
+        return TypedLearner(
+            self.source,
+            other.target,
+            parameters,
+            implement,
+            update,
+            request,
+        )
 
     def beside(self, other: TypedLearner) -> TypedLearner:
         """Return the learner of pairs, this one beside another."""
@@ -97,7 +104,14 @@ class TypedLearner:
 
 def identity_learner(space: Space) -> TypedLearner:
     """Return the learner without parameters that gives what it gets, and requests what it should have given."""
-    return TypedLearner(space, space, (), lambda p, a: a, lambda p, a, b: (), lambda p, a, b: b)
+    return TypedLearner(
+        space,
+        space,
+        (),
+        lambda p, a: a,
+        lambda p, a, b: (),
+        lambda p, a, b: b,
+    )
 
 
 def lens_of_learner(learner: TypedLearner) -> SimpleLens:
@@ -127,7 +141,14 @@ def scale_learner(weight: Any, rate: Any) -> TypedLearner:
     def request(p: Parameters, a: Any, b: Any) -> Any:
         return a - (p[0] * a - b) * p[0]
 
-    return TypedLearner(("R",), ("R",), (weight,), lambda p, a: p[0] * a, update, request)
+    return TypedLearner(
+        ("R",),
+        ("R",),
+        (weight,),
+        lambda p, a: p[0] * a,
+        update,
+        request,
+    )
 
 
 def bias_learner(bias: Any, rate: Any) -> TypedLearner:
@@ -136,7 +157,14 @@ def bias_learner(bias: Any, rate: Any) -> TypedLearner:
     def update(p: Parameters, a: Any, b: Any) -> Parameters:
         return (p[0] - rate * (a + p[0] - b),)
 
-    return TypedLearner(("R",), ("R",), (bias,), lambda p, a: a + p[0], update, lambda p, a, b: b - p[0])
+    return TypedLearner(
+        ("R",),
+        ("R",),
+        (bias,),
+        lambda p, a: a + p[0],
+        update,
+        lambda p, a, b: b - p[0],
+    )
 
 
 def square_learner() -> TypedLearner:
@@ -145,4 +173,11 @@ def square_learner() -> TypedLearner:
     def request(p: Parameters, a: Any, b: Any) -> Any:
         return a - 2 * a * (a * a - b)
 
-    return TypedLearner(("R",), ("R",), (), lambda p, a: a * a, lambda p, a, b: (), request)
+    return TypedLearner(
+        ("R",),
+        ("R",),
+        (),
+        lambda p, a: a * a,
+        lambda p, a, b: (),
+        request,
+    )

@@ -136,4 +136,11 @@ def collect_orbits(
     counts = labels.bincount(minlength=len(points))
     sizes = sorted(counts[1:][counts[1:] > 0].tolist())  # the origin is row 0
     agrees = bool((labels[points.images] == labels).all()) and bool((labels[labels] == labels).all())
-    return OrbitPartition(points, labels, sizes, rounds, agrees, limit)
+    return OrbitPartition(
+        points,
+        labels,
+        sizes,
+        rounds,
+        agrees,
+        limit,
+    )

@@ -90,7 +90,13 @@ class Equilibrium(nn.Module):
             bound_weights(module, lipschitz)
         self.step = RelaxedModule(module, share)
         search = LimitOptions.gather(options, keywords)
-        self.search = Implicit(self.step, batch_dims=batch_dims, throw=throw, adjoint=adjoint, options=search)
+        self.search = Implicit(
+            self.step,
+            batch_dims=batch_dims,
+            throw=throw,
+            adjoint=adjoint,
+            options=search,
+        )
 
     @property
     def limit(self) -> Limit | None:

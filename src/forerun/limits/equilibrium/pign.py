@@ -101,7 +101,14 @@ class PIGN(nn.Module):
         drive, graph = self._read_graph(x, edge_index, edge_weight)
         return self.decode(self.iteration(torch.zeros_like(drive), drive, graph))
 
-    def iterate(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None, *, steps: int) -> list[Tensor]:
+    def iterate(
+        self,
+        x: Tensor,
+        edge_index: Tensor,
+        edge_weight: Tensor | None = None,
+        *,
+        steps: int,
+    ) -> list[Tensor]:
         """Return the outputs after every step, from states of zero."""
         drive, graph = self._read_graph(x, edge_index, edge_weight)
         states = self.iteration.iterate(torch.zeros_like(drive), drive, graph, steps=steps)

@@ -143,7 +143,12 @@ def ascend(objective: Objective, players: Players) -> Players:
     return {"x": slopes[0], "y": slopes[1]}
 
 
-def move_players(players: Players, slopes: Players, step_size: float, timescale: float) -> Players:
+def move_players(
+    players: Players,
+    slopes: Players,
+    step_size: float,
+    timescale: float,
+) -> Players:
     """Return the players after a step along given slopes: x goes down, y goes up."""
 
     def move(points: Tree, slope: Tree, step: float) -> Tree:

@@ -83,7 +83,12 @@ def judge_stationary(objective: Objective, x: Tree, y: Tree) -> StationaryVerdic
     )
 
 
-def step_radius(objective: Objective, x: Tree, y: Tree, rule: PicardSteps) -> float:
+def step_radius(
+    objective: Objective,
+    x: Tree,
+    y: Tree,
+    rule: PicardSteps,
+) -> float:
     """Return the spectral radius of a rule at a stationary point: below 1 it is attracted there.
 
     With `M = L DF` the rule's Jacobian is `sum_{k <= depth} (-step M)^k`, and `(I + step M)^-1` for the implicit step.

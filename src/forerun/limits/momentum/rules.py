@@ -124,7 +124,12 @@ class ConvexNesterov(MomentumRule):
         return state["point"]
 
 
-def trace_rule(rule: MomentumRule, gradient: Gradient, x0: Tensor, steps: int) -> Tensor:
+def trace_rule(
+    rule: MomentumRule,
+    gradient: Gradient,
+    x0: Tensor,
+    steps: int,
+) -> Tensor:
     """Return the answers of a rule after 0 to `steps` gradients, `(steps + 1, *shape)`, from a first point."""
     state = rule.begin_state(x0)
     points = [rule.read_point(state)]

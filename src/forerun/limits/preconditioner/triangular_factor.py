@@ -106,7 +106,12 @@ class TriangularFactor:
         return matrices[0], matrices[1], self.diagonal.to(like), self.pattern.scales.to(like)
 
 
-def sweep_triangle(strict: Any, diagonal: Any, right: Any, sweeps: int) -> Any:
+def sweep_triangle(
+    strict: Any,
+    diagonal: Any,
+    right: Any,
+    sweeps: int,
+) -> Any:
     """Return what Jacobi sweeps make of `(diag(d) + N) x = r`, from `x = r / d`.
 
     Args:

@@ -48,7 +48,13 @@ class VSD:
     weight: WeightFunction = variance_weight
     seed: int = 0
 
-    def __call__(self, pictures: Tensor, steps: Tensor, cameras: Any, weights: NamedWeights) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self,
+        pictures: Tensor,
+        steps: Tensor,
+        cameras: Any,
+        weights: NamedWeights,
+    ) -> tuple[Tensor, Tensor]:
         """Return the losses of the steps for the pictures, whose gradient alone means something, and for the weights.
 
         Args:

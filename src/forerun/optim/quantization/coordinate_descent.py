@@ -64,7 +64,14 @@ class CoordinateDescent(Rounding):
         return (weights.abs() * lengths[:, None]).argsort(dim=-1, descending=True, stable=True)
 
 
-def _sweep_columns(values: Tensor, weights: Tensor, gram: Tensor, *, grid: IntegerGrid, order: Tensor) -> None:
+def _sweep_columns(
+    values: Tensor,
+    weights: Tensor,
+    gram: Tensor,
+    *,
+    grid: IntegerGrid,
+    order: Tensor,
+) -> None:
     """Visit every column once, and change its values in place."""
     diagonal = gram.diagonal(dim1=1, dim2=2)
     inverse = torch.where(diagonal > 0, 1 / diagonal, torch.zeros_like(diagonal))

@@ -61,7 +61,14 @@ def quantize(
     skipped |= dict.fromkeys(layers.keys() - grams.keys(), "was not called on the calibration data")
     rule = CoordinateDescent(first=GPTQ()) if rounding is None else rounding
     quantized = [
-        quantize_layer(name, layer, grams[name], bits, rounding=rule, per_row=per_row)
+        quantize_layer(
+            name,
+            layer,
+            grams[name],
+            bits,
+            rounding=rule,
+            per_row=per_row,
+        )
         for name, layer in layers.items()
         if name in grams
     ]
@@ -119,7 +126,13 @@ def _choose_layers(model: nn.Module, patterns: tuple[str, ...]) -> tuple[dict[st
     return layers, skipped
 
 
-def _reason_to_skip(name: str, layer: nn.Module, patterns: tuple[str, ...], *, owners: Counter[int]) -> str:
+def _reason_to_skip(
+    name: str,
+    layer: nn.Module,
+    patterns: tuple[str, ...],
+    *,
+    owners: Counter[int],
+) -> str:
     """Return why a layer is not quantised; empty where it is, or where it has no matrix of weights."""
     if isinstance(layer, OTHER_WEIGHTED):
         return f"a {type(layer).__name__} is not supported"

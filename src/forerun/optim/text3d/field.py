@@ -81,7 +81,14 @@ def march_rays(
     points = points.reshape(count, views * side * side, samples, 1, 3)
     length = length.reshape(count, views, side, side, 1)
     raw = functional.grid_sample(fields, points, align_corners=False, padding_mode="border")
-    raw = raw.reshape(count, 4, views, side, side, samples)
+    raw = raw.reshape(
+        count,
+        4,
+        views,
+        side,
+        side,
+        samples,
+    )
 
     absorbed = density_from_raw(raw[:, 0]) * length
     absorbed_before = absorbed.cumsum(-1) - absorbed

@@ -96,7 +96,14 @@ class Decoding:
         token = getattr(self.config, "_pad_token_tensor", None)
         return 0 if token is None else int(token)
 
-    def prepare_pass(self, tokens: Tensor, begin: int, *, count: int, cache: Any) -> dict[str, Any]:
+    def prepare_pass(
+        self,
+        tokens: Tensor,
+        begin: int,
+        *,
+        count: int,
+        cache: Any,
+    ) -> dict[str, Any]:
         """Return what the model's own `generate` would call it with, for the tokens from `begin` on.
 
         Args:
@@ -148,7 +155,13 @@ class OwnLoop:
         choice: how a token follows from its scores.
     """
 
-    def __init__(self, model: Any, input_ids: Tensor, keywords: Mapping[str, Any], choice: TokenChoice) -> None:
+    def __init__(
+        self,
+        model: Any,
+        input_ids: Tensor,
+        keywords: Mapping[str, Any],
+        choice: TokenChoice,
+    ) -> None:
         self._model = model
         self._input_ids = input_ids
         self._keywords = {**keywords, "do_sample": False, "return_dict_in_generate": False}

@@ -203,7 +203,14 @@ def replay_tokens(tokens: Tensor, length: int) -> Solution:
     """Return the solution of a loop that made these tokens one after another, after prompts of `length`."""
     process = CausalProcess(RecordedTokens(tokens, length))
     start = torch.nn.functional.pad(tokens[:, :length], (0, process.length))
-    return solve(process, start, method=Sequential(), window=1, tolerance=0.0, check=False)
+    return solve(
+        process,
+        start,
+        method=Sequential(),
+        window=1,
+        tolerance=0.0,
+        check=False,
+    )
 
 
 def _stop_at_ends(callback: Callback, decoding: Decoding) -> Callback:

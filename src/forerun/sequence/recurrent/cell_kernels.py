@@ -27,7 +27,12 @@ def multiply_state(weights: tuple[Array, Array], h: Array, u: Array) -> None:
 
 
 @compile_kernel
-def loop_gru(prepared: Array, weights: tuple[Array, Array], path: Array, gates: Array) -> None:
+def loop_gru(
+    prepared: Array,
+    weights: tuple[Array, Array],
+    path: Array,
+    gates: Array,
+) -> None:
     """Write the states `(T + 1, B, H)` of a GRU; the first are there already.
 
     Args:
@@ -52,7 +57,12 @@ def loop_gru(prepared: Array, weights: tuple[Array, Array], path: Array, gates: 
 
 
 @compile_kernel
-def loop_lstm(prepared: Array, weights: tuple[Array, Array], path: Array, gates: Array) -> None:
+def loop_lstm(
+    prepared: Array,
+    weights: tuple[Array, Array],
+    path: Array,
+    gates: Array,
+) -> None:
     """Write the states `(h, c)` `(T + 1, B, 2 H)` of an LSTM, and its gates `i`, `f`, `g` and `o`; see `loop_gru`."""
     width = path.shape[2] // 2
     one = path.dtype.type(1)
@@ -73,7 +83,12 @@ def loop_lstm(prepared: Array, weights: tuple[Array, Array], path: Array, gates:
 
 
 @compile_kernel
-def loop_tanh(prepared: Array, weights: tuple[Array, Array], path: Array, gates: Array) -> None:
+def loop_tanh(
+    prepared: Array,
+    weights: tuple[Array, Array],
+    path: Array,
+    gates: Array,
+) -> None:
     """Write the states `(T + 1, B, H)` of an Elman cell; see `loop_gru`."""
     for step in range(len(prepared)):
         for sample in range(prepared.shape[1]):
@@ -84,7 +99,12 @@ def loop_tanh(prepared: Array, weights: tuple[Array, Array], path: Array, gates:
 
 
 @compile_kernel
-def loop_relu(prepared: Array, weights: tuple[Array, Array], path: Array, gates: Array) -> None:
+def loop_relu(
+    prepared: Array,
+    weights: tuple[Array, Array],
+    path: Array,
+    gates: Array,
+) -> None:
     """Write the states `(T + 1, B, H)` of an Elman cell with rectified units; see `loop_gru`."""
     zero = path.dtype.type(0)
     for step in range(len(prepared)):

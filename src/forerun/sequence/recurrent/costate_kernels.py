@@ -25,7 +25,12 @@ def multiply_gradient(U: Array, du: Array, costate: Array) -> None:
 
 
 @compile_kernel
-def pull_gru(U: Array, forward: Arrays, costates: Array, gradients: Arrays) -> None:
+def pull_gru(
+    U: Array,
+    forward: Arrays,
+    costates: Array,
+    gradients: Arrays,
+) -> None:
     """Write the gradients of a GRU.
 
     Args:
@@ -56,7 +61,12 @@ def pull_gru(U: Array, forward: Arrays, costates: Array, gradients: Arrays) -> N
 
 
 @compile_kernel
-def pull_lstm(U: Array, forward: Arrays, costates: Array, gradients: Arrays) -> None:
+def pull_lstm(
+    U: Array,
+    forward: Arrays,
+    costates: Array,
+    gradients: Arrays,
+) -> None:
     """Write the gradients of an LSTM, by `a`; those by `u` are the same. See `pull_gru`."""
     path, gates = forward
     da = gradients[0]
@@ -80,7 +90,12 @@ def pull_lstm(U: Array, forward: Arrays, costates: Array, gradients: Arrays) -> 
 
 
 @compile_kernel
-def pull_tanh(U: Array, forward: Arrays, costates: Array, gradients: Arrays) -> None:
+def pull_tanh(
+    U: Array,
+    forward: Arrays,
+    costates: Array,
+    gradients: Arrays,
+) -> None:
     """Write the gradients of an Elman cell, by `a`; those by `u` are the same. See `pull_gru`."""
     path, da = forward[0], gradients[0]
     one = path.dtype.type(1)
@@ -93,7 +108,12 @@ def pull_tanh(U: Array, forward: Arrays, costates: Array, gradients: Arrays) -> 
 
 
 @compile_kernel
-def pull_relu(U: Array, forward: Arrays, costates: Array, gradients: Arrays) -> None:
+def pull_relu(
+    U: Array,
+    forward: Arrays,
+    costates: Array,
+    gradients: Arrays,
+) -> None:
     """Write the gradients of an Elman cell with rectified units, by `a`; see `pull_tanh`."""
     path, da = forward[0], gradients[0]
     zero = path.dtype.type(0)

@@ -100,7 +100,14 @@ class RecurrenceJob:
         if options.method == Newton():
             self._check_memory()
             options = replace(options, method=self._choose_newton(process))
-        return solve(process, self.start.detach(), options=options, path=True, throw=False, leave_out=False)
+        return solve(
+            process,
+            self.start.detach(),
+            options=options,
+            path=True,
+            throw=False,
+            leave_out=False,
+        )
 
     def _choose_newton(self, process: Recurrence) -> Method:
         """Return Newton's method with the Jacobians of the cell, between the bounds of its states."""

@@ -100,7 +100,12 @@ class KernelChoice:
         return kernel_seconds < layers * scan_seconds
 
 
-def measure_native_loop(cell: Cell, start: Tensor, steps: Tensor, needs_gradient: bool) -> float | None:
+def measure_native_loop(
+    cell: Cell,
+    start: Tensor,
+    steps: Tensor,
+    needs_gradient: bool,
+) -> float | None:
     """Return the seconds of the native loop over steps `(T, B, I)`, with its gradient or without; None without it.
 
     A module is called again and again, so that its kernels are worth loading.
@@ -114,7 +119,12 @@ def measure_native_loop(cell: Cell, start: Tensor, steps: Tensor, needs_gradient
     return LOOP_OVERHEAD + measure_passes(run_loop, steps, 0, needs_gradient)
 
 
-def measure_kernel(module: nn.RNNBase, kernel: Callable[[Tensor], Any], steps: Tensor, needs_gradient: bool) -> float:
+def measure_kernel(
+    module: nn.RNNBase,
+    kernel: Callable[[Tensor], Any],
+    steps: Tensor,
+    needs_gradient: bool,
+) -> float:
     """Return the seconds of the module's own pass over steps `(T, B, I)`, with its gradient or without."""
     xs = steps
     time_axis = 0
@@ -125,7 +135,12 @@ def measure_kernel(module: nn.RNNBase, kernel: Callable[[Tensor], Any], steps: T
         return measure_passes(lambda inputs: kernel(inputs)[0], xs, time_axis, needs_gradient)
 
 
-def measure_passes(run: Callable[[Tensor], Any], xs: Tensor, time_axis: int, needs_gradient: bool) -> float:
+def measure_passes(
+    run: Callable[[Tensor], Any],
+    xs: Tensor,
+    time_axis: int,
+    needs_gradient: bool,
+) -> float:
     """Return the seconds of a pass over all steps of some inputs, on the line through two trials.
 
     The gradient is that by the inputs, which calls no hooks of parameters.

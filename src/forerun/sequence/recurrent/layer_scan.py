@@ -93,7 +93,12 @@ def make_layer_cell(module: nn.RNNBase, place: int) -> Cell:
     return TORCH_CELLS[module.mode](CellWeights(*weights))
 
 
-def scan_layers(module: nn.RNNBase, xs: Tensor, hx: Any, options: SolveOptions) -> LayerScan:
+def scan_layers(
+    module: nn.RNNBase,
+    xs: Tensor,
+    hx: Any,
+    options: SolveOptions,
+) -> LayerScan:
     """Return the outputs and states of all layers of a module.
 
     Raises:

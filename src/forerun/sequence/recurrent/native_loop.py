@@ -35,7 +35,13 @@ MAX_PRODUCTS: Final = 2**18  # of a step's multiplications: beyond, those of tor
 NATIVE_CELLS = GatedRecurrentCell | LongShortTermCell | ElmanCell
 
 
-def loop_natively(cell: Cell, start: Tensor, prepared: Tensor, *, saved_calls: int | None = None) -> Tensor | None:
+def loop_natively(
+    cell: Cell,
+    start: Tensor,
+    prepared: Tensor,
+    *,
+    saved_calls: int | None = None,
+) -> Tensor | None:
     """Return the states `(T, B, D)` after all steps, differentiable; None where there is no kernel for them.
 
     Args:

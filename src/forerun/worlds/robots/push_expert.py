@@ -136,7 +136,16 @@ def _choose_push(
                 route = plan_route(disc, start, pose, normal)
                 travel_cost = COST_PER_PIXEL * route_length(disc, route)
                 cost = remaining + travel_cost + COST_NOISE * distance * rng.random()
-                plans.append(PushPlan(start, direction, steps * PUSH_STEP, route, remaining, cost))
+                plans.append(
+                    PushPlan(
+                        start,
+                        direction,
+                        steps * PUSH_STEP,
+                        route,
+                        remaining,
+                        cost,
+                    )
+                )
     plans.sort(key=_plan_cost)
     refined = [_refine_length(simulation, plan, pose) for plan in plans[:REFINED_PUSHES]]
     return min(refined, key=_plan_cost, default=None)

@@ -119,7 +119,14 @@ def count_run(
         seconds = time.perf_counter() - begin
     calls = len(batch_sizes)
     rounds = calls if solution is None else solution.rounds
-    return CountedRun(latents, rounds, sum(batch_sizes) / branches / batch, calls, seconds, solution)
+    return CountedRun(
+        latents,
+        rounds,
+        sum(batch_sizes) / branches / batch,
+        calls,
+        seconds,
+        solution,
+    )
 
 
 def count_seeds(pipe: Any, count: int, **keywords: Any) -> list[CountedRun]:

@@ -68,7 +68,12 @@ def compile_kernel(function: Kernel) -> Kernel:
 
 
 def _compile(function: Kernel, *, keep: bool) -> Kernel:
-    decorate = numba.njit(cache=keep, nogil=True, fastmath=FAST_MATH, error_model="numpy")
+    decorate = numba.njit(
+        cache=keep,
+        nogil=True,
+        fastmath=FAST_MATH,
+        error_model="numpy",
+    )
     return cast(Kernel, decorate(function))
 
 

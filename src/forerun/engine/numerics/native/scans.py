@@ -69,7 +69,13 @@ class SlopePlan:
         return read_array(self.slopes)
 
 
-def scan_natively(slopes: Tensor, shifts: Tensor, start: Tensor, *, reverse: bool) -> Tensor | None:
+def scan_natively(
+    slopes: Tensor,
+    shifts: Tensor,
+    start: Tensor,
+    *,
+    reverse: bool,
+) -> Tensor | None:
     """Return the path of `x_{i+1} = A_i x_i + b_i` from `start`; None where torch shall compute it."""
     if not 0 < start.numel() <= NATIVE_COLUMNS or len(shifts) < 2:
         return None

@@ -19,7 +19,12 @@ SMALLEST_SCALE: Final = 1e-300  # of a change
 
 
 @compile_kernel
-def subtract_rows(row: Array, older_row: Array, has_older: bool, change: Array) -> None:
+def subtract_rows(
+    row: Array,
+    older_row: Array,
+    has_older: bool,
+    change: Array,
+) -> None:
     """Write the difference of two rows; zero where there is no older one."""
     for column in range(len(row)):
         change[column] = row[column] - older_row[column] if has_older else 0.0
@@ -40,7 +45,12 @@ def scale_direction(change: Array, direction: Array) -> bool:
 
 
 @compile_kernel
-def subtract_base(output_change: Array, base: Array, change: Array, surprise: Array) -> None:
+def subtract_base(
+    output_change: Array,
+    base: Array,
+    change: Array,
+    surprise: Array,
+) -> None:
     """Write `do - B du`, with one number for all columns in the base, one a column, or none for zero."""
     if len(base) > 1:
         for column in range(len(change)):
@@ -52,7 +62,12 @@ def subtract_base(output_change: Array, base: Array, change: Array, surprise: Ar
 
 
 @compile_kernel
-def subtract_multiple(surprise: Array, direction: Array, change: Array, left: Array) -> None:
+def subtract_multiple(
+    surprise: Array,
+    direction: Array,
+    change: Array,
+    left: Array,
+) -> None:
     """Take `w <p, du>` from a surprise."""
     weight = change[0] * 0
     for column in range(len(change)):

@@ -23,7 +23,14 @@ def subtract_older(rows: Tensor, newer: Tensor, older: Tensor) -> Tensor | None:
     changes = rows.new_empty((length, *rows.shape[1:-1], count, width))
     newer, older = newer.contiguous(), older.contiguous()
     addresses = [tensor.data_ptr() for tensor in (rows, changes, newer, older)]
-    kernel(*addresses, length, len(rows), rows[0].numel() // width, count, width)
+    kernel(
+        *addresses,
+        length,
+        len(rows),
+        rows[0].numel() // width,
+        count,
+        width,
+    )
     return changes
 
 
@@ -48,7 +55,14 @@ def update_bases(changes: Tensor, output_changes: Tensor, base: Tensor | None) -
         return None
     left, right = torch.empty_like(tensors[0]), torch.empty_like(tensors[0])
     addresses = [tensor.data_ptr() for tensor in (*tensors, left, right)]
-    kernel(*addresses, length, changes.numel() // (length * count * width), count, width, base.shape[-1])
+    kernel(
+        *addresses,
+        length,
+        changes.numel() // (length * count * width),
+        count,
+        width,
+        base.shape[-1],
+    )
     return left, right
 
 
@@ -74,11 +88,23 @@ def grow_distances(
     distances = torch.empty_like(tensors[3])
     samples = sources.numel() // (length * width)
     addresses = [tensor.data_ptr() for tensor in (*tensors, distances)]
-    kernel(*addresses, length, samples, right.shape[-2], width, propagators.shape[-1] == 1)
+    kernel(
+        *addresses,
+        length,
+        samples,
+        right.shape[-2],
+        width,
+        propagators.shape[-1] == 1,
+    )
     return distances
 
 
-def carry_matrices(changes: Tensor, output_changes: Tensor, directions: Tensor, first: Tensor) -> Tensor | None:
+def carry_matrices(
+    changes: Tensor,
+    output_changes: Tensor,
+    directions: Tensor,
+    first: Tensor,
+) -> Tensor | None:
     """Return `J <- J + (do - J du) p^T`, as it stands after each step, `(n, *batch, E, D)`; None where torch shall.
 
     Args:
@@ -97,5 +123,12 @@ def carry_matrices(changes: Tensor, output_changes: Tensor, directions: Tensor, 
     matrices = first.new_empty((length, *first.shape))
     samples = changes.numel() // (length * count * width)
     addresses = [tensor.data_ptr() for tensor in (*tensors, matrices)]
-    kernel(*addresses, length, samples, count, width, height)
+    kernel(
+        *addresses,
+        length,
+        samples,
+        count,
+        width,
+        height,
+    )
     return matrices
