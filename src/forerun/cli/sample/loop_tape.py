@@ -32,9 +32,10 @@ class LoopTape(PipelineObserver):
         return len(self._times)
 
     @property
-    def quickest_step(self) -> float:
-        """Seconds of the quickest step but the first; infinite where there was none."""
-        return min((end - begin for begin, end in pairwise(self._times)), default=float("inf"))
+    def mean_step(self) -> float:
+        """Mean seconds of a step but the first; infinite where there was none."""
+        seconds = [end - begin for begin, end in pairwise(self._times)]
+        return sum(seconds) / len(seconds) if seconds else float("inf")
 
     def begin_loop(self, scheduler: Any) -> None:
         self._times = []
@@ -76,7 +77,7 @@ def choose_loop_threads(job: SampleJob, max_threads: int, steps: int) -> float:
     for threads in sorted({1, max_threads}):
         torch.set_num_threads(threads)
         tape, _ = draw_in_order(job, min(TRIAL_STEPS, steps))
-        seconds[threads] = tape.quickest_step
+        seconds[threads] = tape.mean_step
     threads = min(seconds, key=seconds.__getitem__)
     torch.set_num_threads(threads)
     return seconds[threads]
