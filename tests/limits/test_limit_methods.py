@@ -235,6 +235,29 @@ def test_auto_is_never_much_slower_than_plain(name):
     assert auto.status.done == plain.status.done or auto.status.done
 
 
+def crowded_well(points=64, coupling=8.0):
+    """The density of four electrons in a well, each in the mean field of all; the plain iteration cycles."""
+    x = torch.linspace(-6, 6, points, dtype=DOUBLE)
+    h = float(x[1] - x[0])
+    kinetic = (torch.eye(points, dtype=DOUBLE) - 0.5 * torch.diag(torch.ones(points - 1, dtype=DOUBLE), 1)) / h**2
+    kernel = coupling / torch.sqrt((x[:, None] - x[None, :]) ** 2 + 1)
+
+    def evaluate(density):
+        potential = 0.5 * x**2 + h * kernel @ density
+        _, orbitals = torch.linalg.eigh(0.5 * (kinetic + kinetic.T) + torch.diag(potential))
+        return 2 * (orbitals[:, :2] ** 2).sum(1) / h
+
+    start = torch.exp(-(x**2))
+    return evaluate, 4 * start / (start.sum() * h)
+
+
+def test_auto_does_not_wait_for_plain_steps_that_go_round():
+    evaluate, first = crowded_well()
+    plain = fixed_point(evaluate, first, method=Plain(), tolerance=1e-8, throw=False, max_evaluations=300)
+    assert not plain.status.done
+    assert fixed_point(evaluate, first, method=AutoMixing(), tolerance=1e-8).evaluations < 150
+
+
 @pytest.mark.parametrize(
     "make, says",
     [
