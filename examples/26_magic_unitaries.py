@@ -1,6 +1,6 @@
 """Squares of projections: a magic unitary by alternation, from vectors of your own, and the group that it generates.
 
-python examples/24_magic_unitaries.py
+python examples/26_magic_unitaries.py
 """
 
 import torch
