@@ -45,6 +45,7 @@ BUDGETS = {
     "approximate_singularities": 8,
     "flat_matrix_models": 6,
     "landau_determinants": 4,
+    "radial_atoms": 4,
 }
 MAX_SECONDS = 240
 MAX_LINES = 150
