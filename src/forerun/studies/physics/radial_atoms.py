@@ -118,7 +118,7 @@ STUDY = Study(
             holds=lambda figures: math.hypot(figures["error of uranium"], figures["error of levels"]) <= 1e-7,
         ),
         Claim(
-            "The tables of NIST are confirmed",
+            "Energies agree with the tables of NIST",
             paper="all atoms to Z = 92",
             here="{atoms} atoms solved, {atoms compared} besides uranium compared, to {error of light:.0e} Ha: the "
             "table's rounding is 5e-7; largest estimate {largest estimate:.0e} Ha",
