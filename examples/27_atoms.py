@@ -1,6 +1,6 @@
 """Atoms: an iron atom, an ion of it, and a well of one's own.
 
-python examples/26_atoms.py
+python examples/27_atoms.py
 """
 
 from forerun.physics.atoms import solve_atom, solve_levels
