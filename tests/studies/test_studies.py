@@ -18,6 +18,7 @@ from forerun.studies.gallery import gallery_pages
 
 # Seconds of processor time that the quick run of each study may take; all together less than four minutes.
 BUDGETS = {
+    "trainability_fractal": 4,
     "periodic_activation": 4,
     "two_point_escape": 4,
     "incremental_learning": 4,
