@@ -26,7 +26,7 @@ MAP_RESOLUTION = {"quick": 37, "full": 65}
 DESCENTS_LENGTH = {"quick": 60, "full": 100}
 POSTER = ("tanh", 1)
 DETAILS = (("tanh", 0), ("tanh", 2), ("ReLU", 2), ("mini-batches", 2))
-STRIP = (("initial mean", 2), ("tanh", 6), ("ReLU", 3))
+STRIP = (("initial mean", 2), ("tanh", 6))
 SMOOTHEST_FRACTAL = 1.17  # the least dimension that the paper reports
 
 
@@ -86,7 +86,7 @@ def draw(figures: Figures) -> Figure:
     grid = figure.add_gridspec(3, 4)
     places = [(grid[:2, :2], POSTER)]
     places += [(grid[k // 2, 2 + k % 2], detail) for k, detail in enumerate(DETAILS)]
-    places += [(grid[2, k], detail) for k, detail in enumerate(STRIP[:2])]
+    places += [(grid[2, k], detail) for k, detail in enumerate(STRIP)]
     for place, (name, zoom) in places:
         if f"image, {name}, {zoom}: 0" in figures:
             draw_map(figure.add_subplot(place), figures, f"{name}, {zoom}", f"{name}, {ZOOM_FACTOR**zoom:,.0f} times")
