@@ -33,7 +33,7 @@ def test_powers_of_time_give_the_integral(adaptive, power):
 def test_large_norms_at_first_give_a_warm_up_and_growing_ones_annealing():
     time = torch.linspace(0, 1, 500, dtype=torch.float64)
     shares = refine(1 + 4 * torch.exp(-20 * time) + 3 * time**6)
-    assert shares[0] < 0.1
+    assert shares[0] < 0.15  # the median of the first 25 norms
     assert shares.argmax() > 20
     assert shares[400] < 0.8 * (1 - time[400])
 

@@ -53,7 +53,7 @@ def test_a_command_of_forerun_is_understood(line):
 
 
 def test_every_world_says_how_its_weights_were_made():
-    assert len(training_commands()) == 10
+    assert len(training_commands()) == 11
     folders = {file.parent for file in WORLDS.rglob("*.safetensors")}
     for folder in folders:
         around = [*folder.glob("*.json"), *folder.parent.glob("training.json")]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,13 +18,9 @@ MATRICES = 40
 LARGEST_CONTRAST = 2.0
 
 
-def main() -> None:
-    """Train, and write the weights and the facts of their training."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "weights")
-    arguments = parser.parse_args()
+def main(words: Sequence[str] | None = None) -> None:
+    """Train, and write the weights and the facts of their training; `words` are the command line's unless passed."""
+    arguments = _parse_options(sys.argv[1:] if words is None else words)
     torch.set_num_threads(1)
     contrasts = torch.rand(MATRICES, generator=torch.Generator().manual_seed(arguments.seed))
     matrices = [
@@ -41,6 +39,14 @@ def main() -> None:
         **dated_versions(),
     }
     write_facts(file.with_suffix(".json"), facts)
+
+
+def _parse_options(words: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "weights")
+    return parser.parse_args(words)
 
 
 if __name__ == "__main__":
