@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import hypot
 from typing import Final
 
 import torch
@@ -23,11 +24,9 @@ LEFT_OVER_ROUNDINGS: Final = 64.0  # at the end of the path, below which samples
 
 FEW_ROUNDS: Final = 3  # that show hardly more than one direction of a step's slopes
 FADED_LOG_GAIN: Final = -2.0  # of distances along the path
-NEAR_LIMIT: Final = (
-    0.9  # of what was asked for, that the estimate and the samples together may come to without an audit
-)
+NEAR_LIMIT: Final = 0.9  # of what was asked for, to which estimate and samples may come together without an audit
 REACH_MARGIN: Final = 3.0  # times the reach by the Jacobians of the check, that the measured one may be
-LEAST_REACHED: Final = 3e-4  # of what was asked for, below which no estimate is worth an audit for its reach
+LEAST_REACHED: Final = 0.5  # of what was asked for, to which an estimate must come by its reach to be worth an audit
 SAMPLES_MARGIN: Final = 2.0  # of what samples leave over, which is more than the truth in most runs
 
 
@@ -114,7 +113,7 @@ def measure_excess(state: SolveState, settings: SolveSettings, evaluate: Counted
     is_farther = reach_ratio > REACH_MARGIN and excess * reach_ratio > LEAST_REACHED * asked
     is_cautious = is_farther or _fades_unseen(state)
     is_distrusted = is_cautious or state.estimator.shadow.left_path or state.retries > 0 or is_thorough(settings)
-    needs_audit = is_distrusted or not excess + sampled <= NEAR_LIMIT * asked
+    needs_audit = is_distrusted or not hypot(excess, sampled) <= NEAR_LIMIT * asked
     if needs_audit and state.estimator.shadow.path.is_whole:
         state = audit_run(state, evaluate, is_cautious=is_cautious)
         excess = largest_size(estimate_deviation(state, settings))
