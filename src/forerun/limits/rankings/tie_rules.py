@@ -9,7 +9,7 @@ from typing import ClassVar, final
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import logsigmoid, softplus
 
 
 class TieRule(ABC):
@@ -95,11 +95,11 @@ class Davidson(TieRule):
         parameter: Tensor,
         is_tie: Tensor,
     ) -> Tensor:
-        utilities = torch.stack([margins / 2, -margins / 2, parameter.expand_as(margins)])
+        utilities = _stack_utilities(margins, parameter)
         return torch.where(is_tie, utilities[2], utilities[0]) - utilities.logsumexp(0)
 
     def measure_surprise(self, margins: Tensor, parameter: Tensor) -> Tensor:
-        utilities = torch.stack([margins / 2, -margins / 2, parameter.expand_as(margins)])
+        utilities = _stack_utilities(margins, parameter)
         chances = utilities.softmax(0)
         return chances[1] + 0.5 * chances[2]
 
@@ -115,6 +115,11 @@ class Davidson(TieRule):
 
     def read_parameter(self, parameter: float) -> float:
         return exp(parameter)
+
+
+def _stack_utilities(margins: Tensor, parameter: Tensor) -> Tensor:
+    """Return the log weights `(3, E)` of a win, a loss and a tie in Davidson's model."""
+    return torch.stack([margins / 2, -margins / 2, parameter.expand_as(margins)])
 
 
 @final
@@ -135,12 +140,12 @@ class RaoKupper(TieRule):
         parameter: Tensor,
         is_tie: Tensor,
     ) -> Tensor:
-        gap = 0.5 * torch.nn.functional.softplus(parameter)  # log kappa
+        gap = _measure_gap(parameter)
         win, loss = logsigmoid(margins - gap), logsigmoid(-margins - gap)
         return torch.where(is_tie, parameter + win + loss, win)
 
     def measure_surprise(self, margins: Tensor, parameter: Tensor) -> Tensor:
-        gap = 0.5 * torch.nn.functional.softplus(parameter)
+        gap = _measure_gap(parameter)
         return torch.sigmoid(gap - margins)
 
     def sum_parameter_flows(
@@ -153,3 +158,8 @@ class RaoKupper(TieRule):
 
     def read_parameter(self, parameter: float) -> float:
         return exp(0.5 * log1p(exp(parameter)))
+
+
+def _measure_gap(parameter: Tensor) -> Tensor:
+    """Return `log kappa` of Rao and Kupper's model."""
+    return 0.5 * softplus(parameter)
